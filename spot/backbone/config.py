@@ -1,0 +1,98 @@
+"""The shape of a T5, read from and written to a Hugging Face ``config.json``."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from spot.errors import BackboneError
+
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class T5Config:
+    """What the maths of a T5 depends on (Raffel et al. 2020; v1.1 after Shazeer 2020).
+
+    ``gated`` and ``tied`` tell the two generations apart: v1.0 is ungated ReLU with the output layer tied to
+    the embedding and the decoder's output scaled by ``d_model ** -0.5``; v1.1, LM-adapted, Flan-T5, mT5 and ByT5
+    are gated GELU with an output layer of their own and no scaling.
+    """
+
+    vocab_size: int
+    d_model: int
+    d_kv: int
+    d_ff: int
+    num_layers: int
+    num_decoder_layers: int
+    num_heads: int
+    relative_attention_num_buckets: int = 32
+    relative_attention_max_distance: int = 128
+    layer_norm_epsilon: float = 1e-6
+    gated: bool = True
+    activation: str = "gelu_new"
+    tied: bool = False
+    pad_token_id: int = 0
+    eos_token_id: int = 1
+    decoder_start_token_id: int = 0
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.type == "int" and not field.name.endswith("_id") and value < 1:
+                raise BackboneError(f"config: {field.name} must be at least 1, found {value}")
+        if self.activation not in ("relu", "gelu_new"):
+            raise BackboneError(
+                f"config: activation {self.activation!r} is not known; expected 'relu' or 'gelu_new'"
+            )
+
+    @property
+    def inner(self) -> int:
+        """Width of all attention heads together, K * D."""
+        return self.num_heads * self.d_kv
+
+    @classmethod
+    def from_huggingface(cls, config: Mapping[str, Any]) -> T5Config:
+        """Read a ``config.json`` of model type ``t5`` or ``mt5``.
+
+        Raises:
+            BackboneError: another model type, a missing size, or an unknown feed-forward projection.
+        """
+        family = config.get("model_type")
+        if family not in ("t5", "mt5"):
+            raise BackboneError(
+                f"config.json: model_type is {family!r}; expected 't5' or 'mt5' (T5, T5 1.1, Flan-T5, mT5, ByT5)"
+            )
+        sizes = ("vocab_size", "d_model", "d_kv", "d_ff", "num_layers", "num_heads")
+        missing = [name for name in sizes if name not in config]
+        if missing:
+            raise BackboneError(f"config.json: missing {', '.join(missing)}")
+        projection = config.get("feed_forward_proj", "relu")
+        projections = {"relu": (False, "relu"), "gated-gelu": (True, "gelu_new"), "gated-relu": (True, "relu")}
+        if projection not in projections:
+            raise BackboneError(
+                f"config.json: feed_forward_proj is {projection!r}; expected one of {', '.join(projections)}"
+            )
+        gated, activation = projections[projection]
+        given = {f.name: config[f.name] for f in dataclasses.fields(cls) if config.get(f.name) is not None}
+        given |= {
+            "num_decoder_layers": config.get("num_decoder_layers") or config["num_layers"],
+            "gated": gated,
+            "activation": activation,
+            "tied": config.get("tie_word_embeddings", True),
+        }
+        return cls(**given)
+
+    def to_huggingface(self) -> dict[str, Any]:
+        """The ``config.json`` that ``from_huggingface`` reads back to an equal config."""
+        plain = dataclasses.asdict(self)
+        gated, activation, tied = plain.pop("gated"), plain.pop("activation"), plain.pop("tied")
+        return {
+            "model_type": "t5",
+            "architectures": ["T5ForConditionalGeneration"],
+            **plain,
+            "feed_forward_proj": ("gated-" if gated else "") + activation.removesuffix("_new"),
+            "tie_word_embeddings": tied,
+            "is_encoder_decoder": True,
+            "dropout_rate": 0.0,
+        }

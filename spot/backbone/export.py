@@ -1,0 +1,46 @@
+"""Write a backbone as a folder in Hugging Face's format."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import flax.nnx as nnx
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import DTypeLike
+
+from spot.backbone.t5 import T5
+
+
+def named_tensors(model: T5) -> dict[str, np.ndarray]:
+    """Weights by Hugging Face name, in their stored orientation and dtype."""
+    _, parameters = nnx.split(model, nnx.Param)[:2]
+    return {
+        variable.get_metadata("tensor"): np.asarray(variable[...])
+        for _, variable in nnx.to_flat_state(parameters)
+    }
+
+
+def save_backbone(
+    model: T5, folder: Path, *, tokenizer_model: bytes | None = None, dtype: DTypeLike = jnp.float32
+) -> None:
+    """Write ``config.json``, ``model.safetensors`` and, where given, ``spiece.model`` with its settings."""
+    import safetensors.numpy
+
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: np.ascontiguousarray(t.astype(dtype)) for name, t in named_tensors(model).items()}
+    config = model.config.to_huggingface() | {"torch_dtype": jnp.dtype(dtype).name}
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    safetensors.numpy.save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    if tokenizer_model is None:
+        return
+    (folder / "spiece.model").write_bytes(tokenizer_model)
+    settings = {
+        "tokenizer_class": "T5Tokenizer",
+        "extra_ids": 100,
+        "eos_token": "</s>",
+        "unk_token": "<unk>",
+        "pad_token": "<pad>",
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")

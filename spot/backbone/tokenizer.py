@@ -1,0 +1,184 @@
+"""Text to tokens: SentencePiece itself where its model file lies, else the ``transformers`` tokenizer."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from spot.errors import BackboneError
+
+SENTENCEPIECE_FILES = ("spiece.model", "sentencepiece.model")
+SENTINELS = 100
+"""Sentinel tokens ``<extra_id_0>`` ... at the top of a T5 vocabulary, counted downwards."""
+
+
+class Tokenizer(Protocol):
+    """What the rest of the program needs of a tokenizer; ids of specials never appear in ``encode``'s output."""
+
+    size: int
+    """Pieces, sentinels included (a backbone's embedding may be padded beyond it)."""
+    fingerprint: str
+    """sha256 of what decides the mapping."""
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text, without an end token."""
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Text of the ids up to the first end token; padding and sentinels are left out."""
+
+    def piece(self, index: int) -> str:
+        """The written form of one piece."""
+
+    def ordinary_ids(self) -> np.ndarray:
+        """int32 ids of the pieces that stand for text (no specials, no sentinels), most frequent first."""
+
+
+class SentencePieceTokenizer:
+    """The SentencePiece model of T5, with the sentinels that T5 puts behind its pieces."""
+
+    def __init__(self, model: bytes, *, sentinels: int = SENTINELS) -> None:
+        import sentencepiece
+
+        self._model = sentencepiece.SentencePieceProcessor(model_proto=model)
+        self._pieces = self._model.vocab_size()
+        self.size = self._pieces + sentinels
+        self.fingerprint = hashlib.sha256(model + str(sentinels).encode()).hexdigest()
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        if any("<extra_id_" in text for text in texts):
+            return [list(self._encode_with_sentinels(text)) for text in texts]
+        encoded: list[list[int]] = self._model.encode(list(texts))
+        return encoded
+
+    def _encode_with_sentinels(self, text: str) -> Iterator[int]:
+        for part in re.split(r"(<extra_id_\d+>)", text):
+            if part.startswith("<extra_id_"):
+                yield self.size - 1 - int(part[10:-1])
+            elif part.strip():
+                yield from self._model.encode(part)
+
+    def decode(self, ids: Iterable[int]) -> str:
+        kept: list[int] = []
+        for index in ids:
+            if index == self._model.eos_id():
+                break
+            if index < self._pieces and not self._model.is_control(int(index)):
+                kept.append(int(index))
+        text: str = self._model.decode(kept)
+        return text
+
+    def piece(self, index: int) -> str:
+        if index >= self.size:
+            return f"<unused_{index}>"
+        if index >= self._pieces:
+            return f"<extra_id_{self.size - 1 - index}>"
+        piece: str = self._model.id_to_piece(int(index))
+        return piece
+
+    def ordinary_ids(self) -> np.ndarray:
+        special = (self._model.is_control, self._model.is_unknown, self._model.is_unused, self._model.is_byte)
+        return np.array(
+            [i for i in range(self._pieces) if not any(test(i) for test in special)], dtype=np.int32
+        )
+
+
+class TransformersTokenizer:
+    """Any tokenizer that ``transformers`` can build from a folder (ByT5, ``tokenizer.json``)."""
+
+    def __init__(self, folder: Path) -> None:
+        from transformers import AutoTokenizer
+
+        try:
+            self._tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
+        except (OSError, ValueError, KeyError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise BackboneError(f"{folder}: no tokenizer can be built from its files ({reason})") from error
+        self.size = len(self._tokenizer)
+        backend = getattr(self._tokenizer, "backend_tokenizer", None)
+        rule = (
+            backend.to_str()
+            if backend is not None
+            else json.dumps([type(self._tokenizer).__name__, self.size, self._tokenizer.all_special_tokens])
+        )
+        self.fingerprint = hashlib.sha256(rule.encode()).hexdigest()
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        if not texts:
+            return []
+        encoded: list[list[int]] = self._tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+        return encoded
+
+    def decode(self, ids: Iterable[int]) -> str:
+        kept: list[int] = []
+        for index in ids:
+            if index == self._tokenizer.eos_token_id:
+                break
+            kept.append(int(index))
+        text: str = self._tokenizer.decode(kept, skip_special_tokens=True)
+        return text
+
+    def piece(self, index: int) -> str:
+        return str(self._tokenizer.convert_ids_to_tokens(int(index)))
+
+    def ordinary_ids(self) -> np.ndarray:
+        special = set(self._tokenizer.all_special_ids)
+        return np.array([i for i in range(self.size) if i not in special], dtype=np.int32)
+
+
+def load_tokenizer(folder: Path) -> Tokenizer:
+    """The tokenizer of a backbone's folder.
+
+    Raises:
+        BackboneError: no tokenizer files, or files that cannot be read.
+    """
+    for name in SENTENCEPIECE_FILES:
+        path = folder / name
+        if path.exists():
+            try:
+                return SentencePieceTokenizer(path.read_bytes(), sentinels=_sentinels(folder))
+            except RuntimeError as error:
+                raise BackboneError(f"{path}: not a SentencePiece model") from error
+    return TransformersTokenizer(folder)
+
+
+def _sentinels(folder: Path) -> int:
+    path = folder / "tokenizer_config.json"
+    if not path.exists():
+        return SENTINELS
+    return int(json.loads(path.read_text(encoding="utf-8")).get("extra_ids", SENTINELS))
+
+
+def train_sentencepiece(lines: Iterable[str], *, size: int, sentinels: int = SENTINELS, sample: int) -> bytes:
+    """Train a unigram SentencePiece model in T5's layout: pad 0, end 1, unknown 2.
+
+    Args:
+        lines: text, one paragraph an item.
+        size: vocabulary size of the backbone; ``size - sentinels`` pieces are trained.
+        sentinels: sentinel tokens added behind the pieces.
+        sample: lines that SentencePiece draws for training.
+    """
+    import sentencepiece
+
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(lines),
+        model_writer=model,
+        vocab_size=size - sentinels,
+        model_type="unigram",
+        pad_id=0,
+        eos_id=1,
+        unk_id=2,
+        bos_id=-1,
+        input_sentence_size=sample,
+        shuffle_input_sentence=True,
+        max_sentence_length=4096,
+        minloglevel=2,
+    )
+    return model.getvalue()

@@ -1,0 +1,63 @@
+"""Saved training state: one file, replaced atomically, never pickled."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import flax.serialization
+import jax
+import numpy as np
+
+from spot.errors import TrainingError
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write ``content`` beside ``path``, flush it to disk, then rename: a reader sees all of it or none.
+
+    Raises:
+        TrainingError: the disk is full or the folder cannot be written; ``path`` keeps its old content.
+    """
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as out:
+            out.write(content)
+            out.flush()
+            os.fsync(out.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise TrainingError(
+            f"{path}: cannot be written ({error.strerror}); free space or choose another folder"
+        ) from error
+
+
+def save(path: Path, arrays: Any, notes: dict[str, Any], *, identity: str) -> None:
+    """Save a pytree of arrays and JSON-able notes; ``identity`` names the run they belong to."""
+    leaves = {str(i): np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(arrays))}
+    content = {"identity": identity, "notes": json.dumps(notes), "arrays": leaves}
+    write_atomically(path, flax.serialization.msgpack_serialize(content))
+
+
+def load(path: Path, template: Any, *, identity: str) -> tuple[Any, dict[str, Any]] | None:
+    """The saved arrays in ``template``'s structure and the notes, or ``None`` where there is no file.
+
+    Raises:
+        TrainingError: a file that is damaged or belongs to a run with other arguments.
+    """
+    if not path.exists():
+        return None
+    try:
+        content = flax.serialization.msgpack_restore(path.read_bytes())
+        found, notes, arrays = content["identity"], json.loads(content["notes"]), content["arrays"]
+    except Exception as error:  # msgpack raises a family of its own for damaged data
+        raise TrainingError(f"{path}: not a checkpoint, or damaged; remove it to start afresh") from error
+    expected, structure = jax.tree.flatten(template)
+    if found != identity or len(arrays) != len(expected):
+        raise TrainingError(
+            f"{path}: belongs to a run with other arguments; remove it, or choose another run folder"
+        )
+    return jax.tree.unflatten(structure, [arrays[str(i)] for i in range(len(arrays))]), notes
