@@ -92,8 +92,7 @@ VERB_MOTION_LABELS = {
 HYPERNYM = "@"
 INSTANCE_OF = "@i"
 ANTONYM = "!"
-#: Pointers from a whole to its parts. Members ("%m") are left out: most of them are biological taxonomy.
-HAS_PART = ("%p", "%s")
+#: Pointers from a part to its wholes. Members ("#m") are left out: most of them are biological taxonomy.
 PART_OF = ("#p", "#s")
 #: Pointers between synsets too near in meaning for one to stand as a wrong answer for the other.
 RELATED = (HYPERNYM, "~", ANTONYM, "&", "^", "$", "+", "\\", "=")
@@ -115,9 +114,11 @@ LEAST_CATEGORY_DEPTH = 4
 #: How often a sense must occur in WordNet's sense-tagged texts before its word is to be named freely.
 LEAST_COUNT_TO_NAME = 2
 #: The most wholes that one part is shown with, lest a "cell" of every "organism" prevail.
-WHOLES_OF_ONE_PART = 2
+WHOLES_OF_ONE_PART = 3
 #: Of the antonyms spelled much alike, one in this many is kept.
-ALIKE_KEPT_ONE_IN = 3
+ALIKE_KEPT_ONE_IN = 2
+#: The most pairs of words that are taken from two opposite synsets.
+PAIRS_OF_ONE_OPPOSITION = 3
 #: The most examples of each label that one word contributes to the tasks on senses in context.
 EXAMPLES_OF_ONE_WORD = 3
 
@@ -596,13 +597,14 @@ def part_pairs(wordnet: WordNet, split: Split) -> list[Pair]:
 
 
 def is_physical_part(wordnet: WordNet, pair: Pair) -> bool:
-    """Whether the pair's whole is a physical thing and both words are readily understood as meant."""
+    """Whether the whole is a physical thing, one word is well known, and both are understood as meant."""
     numbers = (
         wordnet.sense_number(pair.left, pair.left_synset),
         wordnet.sense_number(pair.right, pair.right_synset),
     )
+    known = wordnet.total_count(pair.left, "n") + wordnet.total_count(pair.right, "n") > 0
     physical = pair.right_synset.supersense in PHYSICAL
-    return physical and max(numbers) <= 2 and not shares_word(pair.left, pair.right)
+    return known and physical and max(numbers) <= 2 and not shares_word(pair.left, pair.right)
 
 
 def accepts_wrong_whole(wordnet: WordNet, pair: Pair) -> Callable[[Pair], bool]:
@@ -650,21 +652,19 @@ def opposite_examples(wordnet: WordNet, split: Split) -> Iterator[Example]:
 def opposite_pairs(wordnet: WordNet, split: Split) -> list[Pair]:
     """The split's pairs of antonyms that are single words; those spelled much alike are kept to a few.
 
-    Most antonyms differ by a prefix or suffix alone. Where the synsets of such a pair ("increase", "decrease")
-    have other familiar words ("increase", "lessen"), these take its place, and of the rest most are dropped.
+    Most antonyms differ by a prefix or suffix alone. Where the synsets of a pair ("increase", "decrease")
+    have other familiar words ("increase", "lessen"), these take its place; half of the rest are dropped.
     """
     synsets = {synset.identifier: synset for synset in wordnet.usable(split)}
     pairs: list[Pair] = []
     for left, left_synset, right, right_synset in antonym_pairs(synsets):
-        words = [
-            (left, right),
-            *itertools.product(*(known_words(wordnet, s) for s in (left_synset, right_synset))),
-        ]
-        single = [pair for pair in words if is_single(pair[0]) and is_single(pair[1])]
-        fit = [pair for pair in single if not looks_alike(*pair)]
+        others = itertools.product(known_words(wordnet, left_synset), known_words(wordnet, right_synset))
+        single = [words for words in ((left, right), *others) if all(map(is_single, words))]
+        fit = list(dict.fromkeys(words for words in single if not looks_alike(*words)))
         if single and not fit and digest("alike", left, right) % ALIKE_KEPT_ONE_IN == 0:
             fit = single
-        pairs += [Pair(first, left_synset, second, right_synset) for first, second in fit[:1]]
+        chosen = fit[:PAIRS_OF_ONE_OPPOSITION]
+        pairs += [Pair(first, left_synset, second, right_synset) for first, second in chosen]
     return sorted(pairs, key=lambda pair: digest("opposite", pair.left, pair.right))
 
 
@@ -907,7 +907,7 @@ def build_task(wordnet: WordNet, task: Task) -> dict[Split, list[Example]]:
 
 
 def select(task: Task, examples: Sequence[Example], size: int) -> list[Example]:
-    """Draws up to ``size`` examples, evenly from all labels while they last, in a shuffled order."""
+    """Draws up to ``size`` examples, as many of each label, in a shuffled order."""
 
     def order(example: Example) -> int:
         return digest(task.name, *example.input_key)
@@ -915,8 +915,8 @@ def select(task: Task, examples: Sequence[Example], size: int) -> list[Example]:
     by_label: dict[str, list[Example]] = defaultdict(list)
     for example in sorted(examples, key=order):
         by_label[example.label if task.labels else ""].append(example)
-    rounds = itertools.zip_longest(*(by_label[label] for label in sorted(by_label)))
-    chosen = (example for one_round in rounds for example in one_round if example is not None)
+    rounds = zip(*(by_label[label] for label in sorted(by_label)), strict=False)
+    chosen = itertools.chain.from_iterable(rounds)
     return sorted(itertools.islice(chosen, size), key=order)
 
 

@@ -67,14 +67,16 @@ def test_splits_have_the_same_labels(task: str) -> None:
         found = Counter(row["label"] for row in rows(task, split))
         if labels is not None:
             assert sorted(found) == labels
-            assert max(found.values()) <= 1.5 * sum(found.values()) / len(labels)
+            assert max(found.values()) <= min(found.values()) + 1
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_sizes(task: str) -> None:
-    assert len(rows(task, "train")) == FEW_EXAMPLES.get(task, 2000)
-    assert len(rows(task, "dev")) == 200
-    assert len(rows(task, "test")) == 400
+    few = FEW_EXAMPLES.get(task)
+    assert few is None or len(rows(task, "train")) == few
+    assert few is not None or 1400 <= len(rows(task, "train")) <= 2000
+    assert len(rows(task, "dev")) in range(198, 201)
+    assert len(rows(task, "test")) in range(396, 401)
 
 
 @pytest.mark.parametrize("task", TASKS)

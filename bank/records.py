@@ -1,0 +1,145 @@
+"""What goes into a bank, as frozen records; every digest says what makes two of them the same."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from bank.errors import BankError
+from bank.schema import ROLES
+from bank.vectors import checked_prompt
+
+
+def digest(*parts: Any) -> str:
+    """sha256 of JSON-able parts, independent of the order of mappings."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BackboneRecord:
+    """A frozen model: fingerprint, name, width H and config."""
+
+    fingerprint: str
+    name: str
+    width: int
+    config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TaskRecord:
+    """A task: its name and family, and what else describes it."""
+
+    name: str
+    family: str
+    description: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RecipeRecord:
+    """A recipe: its options, and the digest of those that shape a prompt up to the key step."""
+
+    backbone: BackboneRecord
+    prompt_length: int
+    key_step: int
+    family: str
+    options: Mapping[str, Any]
+
+    @property
+    def digest(self) -> str:
+        return digest(
+            self.backbone.fingerprint, self.prompt_length, self.key_step, self.family, dict(self.options)
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SnapshotRecord:
+    """A prompt ``[P, H]`` of a run, the step it was taken at, and its development score."""
+
+    prompt: np.ndarray
+    step: int
+    score: float | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "prompt", checked_prompt(self.prompt))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """A finished run. Recipe, task, data, seed, role and starting prompt identify it.
+
+    Raises:
+        BankError: an unknown role, no snapshot, or a prompt that does not fit recipe and backbone.
+    """
+
+    recipe: RecipeRecord
+    task: TaskRecord
+    seed: int
+    role: str
+    steps: int
+    metric: str
+    score: float
+    value: SnapshotRecord
+    key: SnapshotRecord | None = None
+    data: str = ""
+    """Digest of the training data, so that another sample of a task is another run."""
+    metrics: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    history: Sequence[Mapping[str, float]] = ()
+    environment: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    started_from: str | None = None
+    """sha256 of the prompt that the run started from, where it came from a bank or file."""
+    seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.role not in ROLES:
+            raise BankError(f"role {self.role!r} is not known; choose from {', '.join(ROLES)}")
+        expected = (self.recipe.prompt_length, self.recipe.backbone.width)
+        for kind, snapshot in (("key", self.key), ("value", self.value)):
+            if snapshot is not None and snapshot.prompt.shape != expected:
+                raise BankError(
+                    f"{kind} of {self.task.name}: expected shape {list(expected)}, "
+                    f"found {list(snapshot.prompt.shape)}"
+                )
+
+    @property
+    def digest(self) -> str:
+        return digest(
+            self.recipe.digest, self.task.name, self.data, self.seed, self.role, self.started_from
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CandidateRecord:
+    """A ranked source of a transfer: its run, similarity and weight; the target run from it, and its score."""
+
+    source_run: str
+    similarity: float
+    weight: float
+    run: str | None = None
+    score: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TransferRecord:
+    """A finished transfer; runs are named by their digests and must be in the bank already."""
+
+    task: str
+    method: str
+    similarity: str
+    seed: int
+    metric: str
+    query_run: str
+    chosen_run: str
+    outcome_metrics: Mapping[str, float]
+    candidates: Sequence[CandidateRecord]
+    baseline_run: str | None = None
+    baseline_metrics: Mapping[str, float] | None = None
+
+    @property
+    def digest(self) -> str:
+        sources = [candidate.source_run for candidate in self.candidates]
+        return digest(self.task, self.method, self.similarity, self.seed, self.query_run, sources)

@@ -1,0 +1,200 @@
+"""The bank's tables. Change them together with a new migration in ``bank/migrations/versions``."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import numpy as np
+from sqlalchemy import JSON, CheckConstraint, ForeignKey, MetaData, String, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+from bank.types import Float32Array, UtcTime
+
+SNAPSHOT_KINDS = ("key", "value")
+ROLES = ("source", "query", "baseline", "transfer")
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
+
+
+class Base(DeclarativeBase):
+    """Named constraints, so that migrations can change them on every database."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(column_0_label)s",
+            "uq": "uq_%(table_name)s_%(column_0_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {  # noqa: RUF012
+        dict[str, Any]: JSON,
+        list[Any]: JSON,
+        dt.datetime: UtcTime,
+        np.ndarray: Float32Array,
+    }
+
+
+class Backbone(Base):
+    """A frozen language model, known by its fingerprint."""
+
+    __tablename__ = "backbone"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    fingerprint: Mapped[str] = mapped_column(String(64), unique=True)
+    name: Mapped[str]
+    width: Mapped[int]
+    config: Mapped[dict[str, Any]]
+
+
+class Task(Base):
+    """A task or mixture that prompts were trained on."""
+
+    __tablename__ = "task"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    family: Mapped[str]
+    description: Mapped[dict[str, Any]]
+
+
+class Recipe(Base):
+    """Everything that shapes a run except task and seed.
+
+    Keys are comparable only where backbone, ``prompt_length``, ``key_step`` and ``family`` agree; ``family`` is
+    the digest of what shapes a prompt up to its key step.
+    """
+
+    __tablename__ = "recipe"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    digest: Mapped[str] = mapped_column(String(64), unique=True)
+    backbone_id: Mapped[int] = mapped_column(ForeignKey("backbone.id"))
+    family: Mapped[str] = mapped_column(String(64), index=True)
+    prompt_length: Mapped[int]
+    key_step: Mapped[int]
+    options: Mapped[dict[str, Any]]
+
+    backbone: Mapped[Backbone] = relationship()
+
+
+class Prompt(Base):
+    """A prompt ``[P, H]`` float32, addressed by the sha256 of its shape and bytes."""
+
+    __tablename__ = "prompt"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    sha256: Mapped[str] = mapped_column(String(64), unique=True)
+    length: Mapped[int]
+    width: Mapped[int]
+    values: Mapped[np.ndarray] = mapped_column(deferred=True)
+
+    vectors: Mapped[KeyVectors | None] = relationship(back_populates="prompt", cascade="all, delete-orphan")
+
+
+class KeyVectors(Base):
+    """One vector ``[H]`` a similarity measure, kept apart so that ranking never reads whole prompts."""
+
+    __tablename__ = "key_vectors"
+
+    prompt_id: Mapped[int] = mapped_column(ForeignKey("prompt.id"), primary_key=True)
+    average: Mapped[np.ndarray]
+    average_normalized: Mapped[np.ndarray]
+
+    prompt: Mapped[Prompt] = relationship(back_populates="vectors")
+
+
+class Run(Base):
+    """One training of one recipe on one task with one seed."""
+
+    __tablename__ = "run"
+    __table_args__ = (CheckConstraint("role in ('source','query','baseline','transfer')", name="role"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    digest: Mapped[str] = mapped_column(String(64), unique=True)
+    recipe_id: Mapped[int] = mapped_column(ForeignKey("recipe.id"), index=True)
+    task_id: Mapped[int] = mapped_column(ForeignKey("task.id"), index=True)
+    role: Mapped[str]
+    seed: Mapped[int]
+    steps: Mapped[int]
+    metric: Mapped[str]
+    score: Mapped[float]
+    metrics: Mapped[dict[str, Any]]
+    history: Mapped[list[Any]] = mapped_column(deferred=True)
+    environment: Mapped[dict[str, Any]]
+    started_from: Mapped[str | None] = mapped_column(String(64))
+    seconds: Mapped[float]
+    created: Mapped[dt.datetime] = mapped_column(default=_now)
+
+    recipe: Mapped[Recipe] = relationship()
+    task: Mapped[Task] = relationship()
+    snapshots: Mapped[list[Snapshot]] = relationship(back_populates="run", cascade="all, delete-orphan")
+
+
+class Snapshot(Base):
+    """A run's prompt at one moment: its early *key* or its best *value*."""
+
+    __tablename__ = "snapshot"
+    __table_args__ = (
+        UniqueConstraint("run_id", "kind"),
+        CheckConstraint("kind in ('key','value')", name="kind"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    run_id: Mapped[int] = mapped_column(ForeignKey("run.id"), index=True)
+    prompt_id: Mapped[int] = mapped_column(ForeignKey("prompt.id"), index=True)
+    kind: Mapped[str]
+    step: Mapped[int]
+    score: Mapped[float | None]
+
+    run: Mapped[Run] = relationship(back_populates="snapshots")
+    prompt: Mapped[Prompt] = relationship()
+
+
+class Transfer(Base):
+    """A target run that started from source values, with its baseline and its outcome."""
+
+    __tablename__ = "transfer"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    digest: Mapped[str] = mapped_column(String(64), unique=True)
+    task_id: Mapped[int] = mapped_column(ForeignKey("task.id"), index=True)
+    method: Mapped[str]
+    similarity: Mapped[str]
+    top_k: Mapped[int]
+    seed: Mapped[int]
+    metric: Mapped[str]
+    query_run_id: Mapped[int] = mapped_column(ForeignKey("run.id"))
+    baseline_run_id: Mapped[int | None] = mapped_column(ForeignKey("run.id"))
+    chosen_run_id: Mapped[int] = mapped_column(ForeignKey("run.id"))
+    baseline_metrics: Mapped[dict[str, Any] | None]
+    outcome_metrics: Mapped[dict[str, Any]]
+    created: Mapped[dt.datetime] = mapped_column(default=_now)
+
+    task: Mapped[Task] = relationship()
+    candidates: Mapped[list[Candidate]] = relationship(
+        back_populates="transfer", cascade="all, delete-orphan", order_by="Candidate.rank"
+    )
+
+
+class Candidate(Base):
+    """One ranked source of a transfer, and the target run that started from it."""
+
+    __tablename__ = "candidate"
+    __table_args__ = (UniqueConstraint("transfer_id", "rank"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    transfer_id: Mapped[int] = mapped_column(ForeignKey("transfer.id"), index=True)
+    rank: Mapped[int]
+    source_run_id: Mapped[int] = mapped_column(ForeignKey("run.id"))
+    run_id: Mapped[int | None] = mapped_column(ForeignKey("run.id"))
+    similarity: Mapped[float]
+    weight: Mapped[float]
+    score: Mapped[float | None]
+
+    transfer: Mapped[Transfer] = relationship(back_populates="candidates")
+    source_run: Mapped[Run] = relationship(foreign_keys=[source_run_id])

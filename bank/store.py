@@ -1,0 +1,366 @@
+"""The bank: record runs and transfers, get prompts and keys back."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+import numpy as np
+from sqlalchemy import Engine, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from bank import schema
+from bank.engine import bank_url, open_engine, reading, shown, transaction
+from bank.errors import BankError
+from bank.records import RecipeRecord, RunRecord, SnapshotRecord, TransferRecord
+from bank.vectors import average, average_normalized, checked_prompt, prompt_sha256
+
+Row = TypeVar("Row", bound=schema.Base)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Partition:
+    """The runs whose keys can be compared: one backbone, length, key step and recipe family."""
+
+    fingerprint: str
+    prompt_length: int
+    key_step: int
+    family: str
+
+    @classmethod
+    def of(cls, recipe: RecipeRecord) -> Partition:
+        return cls(
+            fingerprint=recipe.backbone.fingerprint,
+            prompt_length=recipe.prompt_length,
+            key_step=recipe.key_step,
+            family=recipe.family,
+        )
+
+    def __str__(self) -> str:
+        return (
+            f"backbone {self.fingerprint[:12]}, {self.prompt_length} tokens, key step {self.key_step}, "
+            f"recipe family {self.family[:12]}"
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Key:
+    """A source's key, ready for ranking: its vectors ``[H]`` float32, not the prompt itself."""
+
+    task: str
+    task_family: str
+    seed: int
+    run: str
+    """Digest of the run."""
+    prompt: str
+    """sha256 of the key prompt."""
+    value: str
+    """sha256 of the value prompt."""
+    average: np.ndarray
+    average_normalized: np.ndarray
+
+
+class Bank:
+    """A SQL database of prompts and where they came from.
+
+    ``Bank.open("bank.sqlite")`` or any SQLAlchemy URL. Every write is one transaction: it appears whole or not at
+    all, and writing the same run twice keeps one. Safe for several processes at once.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    @classmethod
+    def open(cls, location: str | Path, *, create: bool = True) -> Bank:
+        """Open a bank; ``create`` makes it where there is none and brings an older schema up to date.
+
+        Raises:
+            BankError: it cannot be reached, is no bank, or was written by a newer program.
+        """
+        return cls(open_engine(bank_url(location), create=create))
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+    def __enter__(self) -> Bank:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __str__(self) -> str:
+        return shown(self.engine.url)
+
+    # -- writing -----------------------------------------------------------------------------------------
+
+    def record_run(self, record: RunRecord) -> str:
+        """Store a run with its key, value, metrics and recipe in one transaction; returns its digest."""
+        with transaction(self.engine) as session:
+            if _find(session, schema.Run, digest=record.digest):
+                return record.digest
+            run = schema.Run(
+                digest=record.digest,
+                recipe_id=_recipe(session, record.recipe).id,
+                task_id=_get_or_add(
+                    session,
+                    schema.Task,
+                    {"name": record.task.name},
+                    family=record.task.family,
+                    description=dict(record.task.description),
+                ).id,
+                role=record.role,
+                seed=record.seed,
+                steps=record.steps,
+                metric=record.metric,
+                score=record.score,
+                metrics=dict(record.metrics),
+                history=[dict(row) for row in record.history],
+                environment=dict(record.environment),
+                started_from=record.started_from,
+                seconds=record.seconds,
+            )
+            for kind, snapshot in (("key", record.key), ("value", record.value)):
+                if snapshot is not None:
+                    run.snapshots.append(_snapshot(session, kind, snapshot))
+            _add_once(session, run)
+        return record.digest
+
+    def record_transfer(self, record: TransferRecord) -> str:
+        """Store a transfer whose runs are in the bank; returns its digest.
+
+        Raises:
+            BankError: a run it names is not in the bank.
+        """
+        with transaction(self.engine) as session:
+            if _find(session, schema.Transfer, digest=record.digest):
+                return record.digest
+
+            def run_id(digest: str | None) -> Any:
+                return None if digest is None else _run(session, digest).id
+
+            transfer = schema.Transfer(
+                digest=record.digest,
+                task_id=_run(session, record.chosen_run).task_id,
+                method=record.method,
+                similarity=record.similarity,
+                top_k=len(record.candidates),
+                seed=record.seed,
+                metric=record.metric,
+                query_run_id=run_id(record.query_run),
+                baseline_run_id=run_id(record.baseline_run),
+                chosen_run_id=run_id(record.chosen_run),
+                baseline_metrics=dict(record.baseline_metrics) if record.baseline_metrics else None,
+                outcome_metrics=dict(record.outcome_metrics),
+            )
+            for rank, candidate in enumerate(record.candidates, start=1):
+                transfer.candidates.append(
+                    schema.Candidate(
+                        rank=rank,
+                        source_run_id=run_id(candidate.source_run),
+                        run_id=run_id(candidate.run),
+                        similarity=candidate.similarity,
+                        weight=candidate.weight,
+                        score=candidate.score,
+                    )
+                )
+            _add_once(session, transfer)
+        return record.digest
+
+    # -- reading -----------------------------------------------------------------------------------------
+
+    def has_run(self, digest: str) -> bool:
+        """Whether the run of that digest is stored."""
+        with reading(self.engine) as session:
+            return _find(session, schema.Run, digest=digest) is not None
+
+    def prompt(self, sha256: str) -> np.ndarray:
+        """A prompt ``[P, H]`` float32 by its address, or an unambiguous start of it (8 characters or more).
+
+        Raises:
+            BankError: unknown or ambiguous address, or damaged bytes.
+        """
+        with reading(self.engine) as session:
+            found = session.scalars(
+                select(schema.Prompt).where(schema.Prompt.sha256.startswith(sha256, autoescape=True)).limit(2)
+            ).all()
+            if len(found) != 1 or len(sha256) < 8:
+                state = "is not in the bank" if not found else "is ambiguous; give more of its address"
+                raise BankError(f"prompt {sha256!r} {state}; `spot bank prompts` lists addresses")
+            row = found[0]
+            if row.values.size != row.length * row.width:
+                raise BankError(f"prompt {row.sha256}: damaged (wrong number of bytes); see `spot bank verify`")
+            values = row.values.reshape(row.length, row.width)
+            if prompt_sha256(values) != row.sha256:
+                raise BankError(f"prompt {row.sha256}: damaged (checksum differs); see `spot bank verify`")
+            return values
+
+    def snapshot(self, run: str, kind: str) -> np.ndarray:
+        """The ``"key"`` or ``"value"`` prompt ``[P, H]`` of a run's digest.
+
+        Raises:
+            BankError: no such run, or it has no such snapshot.
+        """
+        with reading(self.engine) as session:
+            for snapshot in _run(session, run).snapshots:
+                if snapshot.kind == kind:
+                    address = snapshot.prompt.sha256
+                    break
+            else:
+                raise BankError(f"run {run[:12]} has no {kind}")
+        return self.prompt(address)
+
+    def partitions(self) -> list[Partition]:
+        """Every combination of backbone, length, key step and recipe family that has source keys."""
+        query = (
+            select(
+                schema.Backbone.fingerprint,
+                schema.Recipe.prompt_length,
+                schema.Recipe.key_step,
+                schema.Recipe.family,
+            )
+            .join(schema.Recipe.backbone)
+            .join(schema.Run, schema.Run.recipe_id == schema.Recipe.id)
+            .join(schema.Run.snapshots)
+            .where(schema.Run.role == "source", schema.Snapshot.kind == "key")
+            .distinct()
+        )
+        with reading(self.engine) as session:
+            return [
+                Partition(fingerprint=f, prompt_length=p, key_step=s, family=r)
+                for f, p, s, r in session.execute(query).all()
+            ]
+
+    def keys(self, partition: Partition, *, exclude: Sequence[str] = ()) -> list[Key]:
+        """Keys of the source runs of a partition, by task and seed, without the tasks in ``exclude``."""
+        value = (
+            select(schema.Snapshot.run_id, schema.Prompt.sha256)
+            .join(schema.Snapshot.prompt)
+            .where(schema.Snapshot.kind == "value")
+            .subquery()
+        )
+        query = (
+            select(schema.Run, schema.Task, schema.Prompt.sha256, schema.KeyVectors, value.c.sha256)
+            .join(schema.Run.task)
+            .join(schema.Run.recipe)
+            .join(schema.Recipe.backbone)
+            .join(schema.Run.snapshots)
+            .join(schema.Snapshot.prompt)
+            .join(schema.Prompt.vectors)
+            .join(value, value.c.run_id == schema.Run.id)
+            .where(
+                schema.Run.role == "source",
+                schema.Snapshot.kind == "key",
+                schema.Backbone.fingerprint == partition.fingerprint,
+                schema.Recipe.prompt_length == partition.prompt_length,
+                schema.Recipe.key_step == partition.key_step,
+                schema.Recipe.family == partition.family,
+                schema.Task.name.not_in(exclude),
+            )
+            .order_by(schema.Task.name, schema.Run.seed, schema.Run.digest)
+        )
+        with reading(self.engine) as session:
+            return [
+                Key(
+                    task=task.name,
+                    task_family=task.family,
+                    seed=run.seed,
+                    run=run.digest,
+                    prompt=key,
+                    value=best,
+                    average=vectors.average,
+                    average_normalized=vectors.average_normalized,
+                )
+                for run, task, key, vectors, best in session.execute(query).all()
+            ]
+
+
+def _find(session: Session, table: type[Row], **where: Any) -> Row | None:
+    return session.scalars(select(table).filter_by(**where)).one_or_none()
+
+
+def _get_or_add(session: Session, table: type[Row], where: dict[str, Any], **rest: Any) -> Row:
+    """The row that ``where`` names, added if missing; a process that adds it first wins."""
+    found = _find(session, table, **where)
+    if found is not None:
+        return found
+    row = table(**where, **rest)
+    try:
+        with session.begin_nested():
+            session.add(row)
+        return row
+    except IntegrityError:
+        return session.scalars(select(table).filter_by(**where)).one()
+
+
+def _add_once(session: Session, row: schema.Base) -> None:
+    """Add a row; where another process has just added the same one, keep that."""
+    try:
+        with session.begin_nested():
+            session.add(row)
+    except IntegrityError as error:
+        if "unique" not in str(error.orig).lower():
+            raise
+
+
+def _recipe(session: Session, record: RecipeRecord) -> schema.Recipe:
+    backbone = _get_or_add(
+        session,
+        schema.Backbone,
+        {"fingerprint": record.backbone.fingerprint},
+        name=record.backbone.name,
+        width=record.backbone.width,
+        config=dict(record.backbone.config),
+    )
+    return _get_or_add(
+        session,
+        schema.Recipe,
+        {"digest": record.digest},
+        backbone_id=backbone.id,
+        family=record.family,
+        prompt_length=record.prompt_length,
+        key_step=record.key_step,
+        options=dict(record.options),
+    )
+
+
+def _snapshot(session: Session, kind: str, record: SnapshotRecord) -> schema.Snapshot:
+    return schema.Snapshot(
+        kind=kind, step=record.step, score=record.score, prompt_id=put_prompt(session, record.prompt).id
+    )
+
+
+def put_prompt(session: Session, values: np.ndarray) -> schema.Prompt:
+    """Store a prompt and its key vectors under its address; the same bytes are stored once."""
+    values = checked_prompt(values)
+    prompt = _get_or_add(
+        session,
+        schema.Prompt,
+        {"sha256": prompt_sha256(values)},
+        length=values.shape[0],
+        width=values.shape[1],
+        values=values,
+    )
+    _get_or_add(
+        session,
+        schema.KeyVectors,
+        {"prompt_id": prompt.id},
+        average=average(values),
+        average_normalized=average_normalized(values),
+    )
+    return prompt
+
+
+def _run(session: Session, digest: str) -> schema.Run:
+    found = session.scalars(
+        select(schema.Run).where(schema.Run.digest.startswith(digest, autoescape=True)).limit(2)
+    ).all()
+    if len(found) != 1:
+        state = "is not in the bank" if not found else "is ambiguous; give more of its digest"
+        raise BankError(f"run {digest!r} {state}; `spot bank runs` lists them")
+    return found[0]

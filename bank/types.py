@@ -1,0 +1,37 @@
+"""Column types: float32 arrays as bytes, JSON, and times in UTC."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import numpy as np
+from sqlalchemy import DateTime, LargeBinary
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import TypeDecorator
+
+
+class Float32Array(TypeDecorator[np.ndarray]):
+    """A float32 array as little-endian bytes; the shape lives in columns of its own, or is flat."""
+
+    impl = LargeBinary
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> bytes | None:
+        return None if value is None else np.ascontiguousarray(value, dtype="<f4").tobytes()
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> np.ndarray | None:
+        return None if value is None else np.frombuffer(value, dtype="<f4")
+
+
+class UtcTime(TypeDecorator[dt.datetime]):
+    """A point in time, stored in UTC and read back aware of it."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: dt.datetime | None, dialect: Dialect) -> dt.datetime | None:
+        return None if value is None else value.astimezone(dt.UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> dt.datetime | None:
+        return None if value is None else value.replace(tzinfo=dt.UTC)

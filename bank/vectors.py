@@ -1,0 +1,49 @@
+"""The one vector per prompt behind each similarity of SPoT (Vu et al. 2022, section 4.1)."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+
+from bank.errors import BankError
+
+
+def checked_prompt(values: np.ndarray, *, where: str = "prompt") -> np.ndarray:
+    """A prompt as C-ordered float32 ``[P, H]``.
+
+    Raises:
+        BankError: not two-dimensional, empty, not a number type, or with NaN or infinite entries.
+    """
+    array = np.asarray(values)
+    if array.ndim != 2 or 0 in array.shape:
+        raise BankError(f"{where}: expected an array [P, H], found shape {list(array.shape)}")
+    if array.dtype.kind not in "fiu" and array.dtype.name != "bfloat16":
+        raise BankError(f"{where}: expected numbers, found dtype {array.dtype}")
+    array = np.ascontiguousarray(array, dtype=np.float32)
+    bad = int((~np.isfinite(array)).sum())
+    if bad:
+        raise BankError(f"{where}: {bad} of {array.size} entries are NaN or infinite")
+    return array
+
+
+def prompt_sha256(values: np.ndarray) -> str:
+    """Address of a float32 prompt: sha256 of its shape and little-endian bytes."""
+    array = np.ascontiguousarray(values, dtype="<f4")
+    return hashlib.sha256(f"{array.shape}".encode() + array.tobytes()).hexdigest()
+
+
+def average(prompt: np.ndarray) -> np.ndarray:
+    """Mean token ``[H]`` of ``[P, H]``: the cosine of two of these is the similarity of average tokens."""
+    return np.asarray(prompt, np.float64).mean(axis=0).astype(np.float32)
+
+
+def average_normalized(prompt: np.ndarray) -> np.ndarray:
+    """Mean of the L2-normalised tokens, ``[H]``; a zero token counts as zero.
+
+    The inner product of two of these is the mean cosine over all token pairs, so the vector (of norm at most 1)
+    must not be normalised again.
+    """
+    tokens = np.asarray(prompt, np.float64)
+    norms = np.linalg.norm(tokens, axis=1, keepdims=True)
+    return (tokens / np.where(norms > 0, norms, 1.0)).mean(axis=0).astype(np.float32)
