@@ -46,8 +46,8 @@ from tasks.objectives import (
     tokenize_corpus,
 )
 
-HELD_OUT_TOKENS = 200_000
-"""Tokens at the end of the corpus that are never trained on."""
+HELD_OUT_BLOCK, HELD_OUT_EVERY = 8192, 150
+"""One block of this many tokens in so many is never trained on."""
 
 Pair = tuple[str, str]
 """Input and target text of a supervised example."""
@@ -193,6 +193,23 @@ def as_batch(batch: TextBatch) -> Batch:
     )
 
 
+def hold_out(corpus: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Split tokens into those to train on and those to measure on, spread over the whole corpus.
+
+    Raises:
+        TrainingError: a corpus too short to hold anything out.
+    """
+    blocks = np.array_split(corpus, range(HELD_OUT_BLOCK, len(corpus), HELD_OUT_BLOCK))
+    held = blocks[HELD_OUT_EVERY // 2 :: HELD_OUT_EVERY]
+    if not held:
+        raise TrainingError(
+            f"corpus of {len(corpus)} tokens is too short; "
+            f"expected at least {HELD_OUT_BLOCK * HELD_OUT_EVERY // 2}"
+        )
+    kept = [block for i, block in enumerate(blocks) if i % HELD_OUT_EVERY != HELD_OUT_EVERY // 2]
+    return np.concatenate(kept), np.concatenate(held)
+
+
 def prepare(
     corpora: Sequence[Path], folder: Path, *, vocab_size: int, sample: int = 250_000
 ) -> tuple[Tokenizer, np.ndarray]:
@@ -226,11 +243,10 @@ def pretrain(
             :func:`spot.training.loop.fit` raises.
     """
     tokenizer, corpus = prepare(corpora, folder, vocab_size=plan.config.vocab_size)
-    train, held_out = corpus[:-HELD_OUT_TOKENS], corpus[-HELD_OUT_TOKENS:]
+    train, held_out = hold_out(corpus)
     dtype = jnp.bfloat16 if plan.bfloat16 else jnp.float32
     model = random_t5(plan.config, seed=plan.seed, dtype=dtype)
     curves: dict[str, Any] = {}
-    tokens_seen = 0
     for phase in plan.phases():
         stream: Any = ObjectiveStream(
             train, plan.objective(phase.name), batch_size=phase.batch_size, seed=phase.seed
@@ -253,7 +269,6 @@ def pretrain(
         graph, _ = nnx.split(model)
         model = nnx.merge(graph, jax.device_put(result.final))
         curves[phase.name] = result.progress.history
-        tokens_seen += sum(int(row.get("tokens", 0)) for row in result.progress.history)
     write_atomically(folder / "curves.json", json.dumps(curves, indent=1).encode())
     save_backbone(model, folder / "model", tokenizer_model=(folder / "spiece.model").read_bytes())
     return folder / "model"
@@ -290,9 +305,8 @@ def _run_phase(
         held = float(np.mean([float(loss(variables, batch)) for batch in checks]))
         return {"held_out_loss": held, "score": -held}
 
-    identity = hashlib.sha256(
-        json.dumps([dataclasses.asdict(plan), dataclasses.asdict(phase)], sort_keys=True).encode()
-    ).hexdigest()
+    shaping = [dataclasses.asdict(plan.config), dataclasses.asdict(phase), plan.input_length, plan.bfloat16]
+    identity = hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()
     return fit(
         variables=variables,
         trainable="weights",

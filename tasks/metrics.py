@@ -1,0 +1,197 @@
+"""Metrics in points (0 to 100): thin names over scikit-learn and scipy, and the scorers of SQuAD and MultiRC."""
+
+from __future__ import annotations
+
+import collections
+import re
+import string
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from typing import Protocol
+
+import numpy as np
+
+from tasks.errors import TaskError
+
+
+class Scored(Protocol):
+    """What scoring needs of an example."""
+
+    @property
+    def target(self) -> str: ...
+
+    @property
+    def choices(self) -> tuple[str, ...]: ...
+
+    @property
+    def group(self) -> str: ...
+
+    @property
+    def answers(self) -> tuple[str, ...]: ...
+
+
+Predictions = Sequence[str]
+Examples = Sequence[Scored]
+Labels = tuple[str, ...]
+Metric = Callable[[Predictions, Examples, Labels], float]
+
+
+def compute(name: str, predictions: Predictions, examples: Examples, labels: Labels) -> float:
+    """One metric by name, in points.
+
+    Raises:
+        TaskError: unknown metric, or one that needs label words the task has not.
+    """
+    if name not in METRICS:
+        close = get_close_matches(name, METRICS, n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise TaskError(f"metric {name!r} is not known; {hint}choose from {', '.join(METRICS)}")
+    if name in NEED_LABELS and len(labels) < 2:
+        raise TaskError(f"metric {name!r} needs label words; give [labels] in the task")
+    return float(METRICS[name](predictions, examples, labels))
+
+
+def accuracy(predictions: Predictions, examples: Examples, labels: Labels) -> float:
+    """Share of predictions that equal the target."""
+    return 100 * float(np.mean([p == e.target for p, e in zip(predictions, examples, strict=True)]))
+
+
+def f1(predictions: Predictions, examples: Examples, labels: Labels) -> float:
+    """F1 of the second label (MRPC, QQP); a prediction outside the labels counts as the wrong one."""
+    from sklearn.metrics import f1_score
+
+    gold, guess = _binary(predictions, examples, labels)
+    return 100 * float(f1_score(gold, guess, zero_division=0))
+
+
+def matthews_correlation(predictions: Predictions, examples: Examples, labels: Labels) -> float:
+    """Matthews correlation of two labels (CoLA); a prediction outside them counts as the wrong one."""
+    from sklearn.metrics import matthews_corrcoef
+
+    return 100 * float(matthews_corrcoef(*_binary(predictions, examples, labels)))
+
+
+def macro_f1(predictions: Predictions, examples: Examples, labels: Labels) -> float:
+    """Unweighted mean of the F1 of every label (CB)."""
+    from sklearn.metrics import f1_score
+
+    index = {label: i for i, label in enumerate(labels)}
+    gold = [index[e.target] for e in examples]
+    guess = [index.get(p, -1) for p in predictions]
+    return 100 * float(f1_score(gold, guess, labels=list(range(len(labels))), average="macro", zero_division=0))
+
+
+def pearson(predictions: Predictions, examples: Examples, labels: Labels) -> float:
+    """Pearson correlation of numbers (STS-B); what is no number counts as 0, constant predictions score 0."""
+    return _correlation("pearsonr", predictions, examples)
+
+
+def spearman(predictions: Predictions, examples: Examples, labels: Labels) -> float:
+    """Spearman correlation of numbers (STS-B)."""
+    return _correlation("spearmanr", predictions, examples)
+
+
+def f1_over_answers(predictions: Predictions, examples: Examples, labels: Labels) -> float:
+    """F1 of ``True`` over all answers together (MultiRC's F1a)."""
+    return f1(predictions, examples, labels)
+
+
+def group_exact_match(predictions: Predictions, examples: Examples, labels: Labels) -> float:
+    """Share of groups (MultiRC: questions) all of whose predictions are right."""
+    right: dict[str, bool] = collections.defaultdict(lambda: True)
+    for prediction, example in zip(predictions, examples, strict=True):
+        right[example.group] &= prediction == example.target
+    return 100 * float(np.mean(list(right.values())))
+
+
+def exact_match(predictions: Predictions, examples: Examples, labels: Labels) -> float:
+    """Share of predictions equal to an accepted answer after SQuAD's normalisation."""
+    return _best_over_answers(lambda p, a: float(normalize_answer(p) == normalize_answer(a)), predictions, examples)
+
+
+def token_f1(predictions: Predictions, examples: Examples, labels: Labels) -> float:
+    """Bag-of-words F1 against the closest accepted answer (Rajpurkar et al. 2016)."""
+    return _best_over_answers(_overlap_f1, predictions, examples)
+
+
+def word_subset(predictions: Predictions, examples: Examples, labels: Labels) -> float:
+    """WSC as T5 scores it: the answer's words and the prediction's, one a subset of the other, equals ``True``.
+
+    ``group`` holds the row's label, since rows with a false referent are scored too.
+    """
+    right = 0
+    for prediction, example in zip(predictions, examples, strict=True):
+        guess, answer = _words(prediction), _words(example.target)
+        same = bool(guess) and (guess <= answer or answer <= guess)
+        right += same == (example.group == "True")
+    return 100 * right / max(1, len(examples))
+
+
+METRICS: dict[str, Metric] = {
+    "accuracy": accuracy,
+    "f1": f1,
+    "macro_f1": macro_f1,
+    "matthews_correlation": matthews_correlation,
+    "pearson": pearson,
+    "spearman": spearman,
+    "f1_over_answers": f1_over_answers,
+    "group_exact_match": group_exact_match,
+    "exact_match": exact_match,
+    "token_f1": token_f1,
+    "word_subset": word_subset,
+}
+
+NEED_LABELS = frozenset({"f1", "macro_f1", "matthews_correlation", "f1_over_answers"})
+
+
+def normalize_answer(text: str) -> str:
+    """Lower case, no punctuation, no articles, single spaces (SQuAD's evaluation script)."""
+    text = "".join(c for c in text.lower() if c not in string.punctuation)
+    return " ".join(re.sub(r"\b(a|an|the)\b", " ", text).split())
+
+
+def _overlap_f1(prediction: str, answer: str) -> float:
+    guess, gold = normalize_answer(prediction).split(), normalize_answer(answer).split()
+    if not guess or not gold:
+        return float(guess == gold)
+    common = sum((collections.Counter(guess) & collections.Counter(gold)).values())
+    return 2 * common / (len(guess) + len(gold))
+
+
+def _best_over_answers(
+    measure: Callable[[str, str], float], predictions: Predictions, examples: Examples
+) -> float:
+    best = [
+        max(measure(p, answer) for answer in (e.answers or (e.target,)))
+        for p, e in zip(predictions, examples, strict=True)
+    ]
+    return 100 * float(np.mean(best))
+
+
+def _binary(predictions: Predictions, examples: Examples, labels: Labels) -> tuple[list[int], list[int]]:
+    index = {label: i for i, label in enumerate(labels)}
+    gold = [int(index[e.target] == 1) for e in examples]
+    guess = [int(index[p] == 1) if p in index else 1 - g for p, g in zip(predictions, gold, strict=True)]
+    return gold, guess
+
+
+def _correlation(name: str, predictions: Predictions, examples: Examples) -> float:
+    from scipy import stats
+
+    guess = np.array([_number(p) for p in predictions])
+    gold = np.array([_number(e.target) for e in examples])
+    if len(guess) < 2 or guess.std() == 0 or gold.std() == 0:
+        return 0.0
+    return 100 * float(getattr(stats, name)(guess, gold).statistic)
+
+
+def _number(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        return 0.0
+    return value if np.isfinite(value) else 0.0
+
+
+def _words(text: str) -> set[str]:
+    return set(re.sub(r"[^\w ]", "", text.lower()).split())

@@ -1,0 +1,237 @@
+"""From examples to padded batches: tokenise once, bucket by length, shuffle by seed.
+
+A batch is a pure function of (data, seed, index), so the state of an iterator is its index. Rows are shuffled
+every epoch, sorted by length within a window of many batches, cut into batches, and the batches shuffled again:
+each batch then carries rows of about one length and is padded to the smallest bucket that holds it. Buckets are
+few, since every new shape is compiled once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from tasks.errors import TaskError
+from tasks.objectives import TextBatch, pad
+from tasks.task import Example
+
+Encode = Callable[[Sequence[str]], list[list[int]]]
+
+BUCKETS = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
+"""Lengths that inputs are padded to; at most 1.5 times apart, so padding within a bucket stays below a third."""
+
+TARGET_BUCKETS = (4, 8, 16, 32, 64, 128, 256)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Lengths:
+    """Longest input and target in tokens, the end token included; what is longer is cut."""
+
+    inputs: int = 512
+    targets: int = 64
+
+
+class Ragged:
+    """Rows of token ids of any length, flat: ``ids`` int32 and ``starts`` of every row and the end."""
+
+    def __init__(self, ids: np.ndarray, starts: np.ndarray) -> None:
+        self.ids, self.starts = ids, starts
+        self.lengths = np.diff(starts)
+
+    @classmethod
+    def of(cls, rows: Sequence[Sequence[int]]) -> Ragged:
+        starts = np.zeros(len(rows) + 1, np.int64)
+        np.cumsum([len(row) for row in rows], out=starts[1:])
+        return cls(np.array([i for row in rows for i in row], np.int32), starts)
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return self.ids[self.starts[index] : self.starts[index + 1]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Tokenized:
+    """Tokenised examples; ``choices`` of example i are rows ``choice_rows[i]`` of the table ``choices``."""
+
+    inputs: Ragged
+    targets: Ragged
+    choices: Ragged
+    choice_rows: Ragged
+    cut: int
+    """Examples whose input was longer than allowed."""
+    digest: str
+    """sha256 of the content: equal digests hold equal tokens."""
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+
+def tokenize(
+    examples: Sequence[Example],
+    encode: Encode,
+    *,
+    tokenizer_fingerprint: str,
+    end: int,
+    lengths: Lengths,
+    cache: Path | None = None,
+) -> Tokenized:
+    """Tokenise examples, or read them back from ``cache``, where they lie under a digest of their content.
+
+    Every sequence ends with ``end``; an input that is too long loses its tail, not its end token.
+    """
+    digest = _digest(examples, tokenizer_fingerprint, lengths)
+    path = cache / f"{digest}.npz" if cache else None
+    if path and (found := _read_cache(path, digest)):
+        return found
+    words = list(dict.fromkeys(choice for example in examples for choice in example.choices))
+    row_of = {word: i for i, word in enumerate(words)}
+    encoded = encode([example.inputs for example in examples])
+    tokenized = Tokenized(
+        inputs=Ragged.of([ids[: lengths.inputs - 1] + [end] for ids in encoded]),
+        targets=_ended(encode([example.target for example in examples]), lengths.targets, end),
+        choices=_ended(encode(words), lengths.targets, end),
+        choice_rows=Ragged.of([[row_of[choice] for choice in example.choices] for example in examples]),
+        cut=sum(len(ids) > lengths.inputs - 1 for ids in encoded),
+        digest=digest,
+    )
+    if path:
+        _write_cache(path, tokenized)
+    return tokenized
+
+
+def _ended(rows: Sequence[Sequence[int]], longest: int, end: int) -> Ragged:
+    return Ragged.of([[*row[: longest - 1], end] for row in rows])
+
+
+def _digest(examples: Sequence[Example], tokenizer_fingerprint: str, lengths: Lengths) -> str:
+    sha = hashlib.sha256(json.dumps([tokenizer_fingerprint, dataclasses.asdict(lengths)]).encode())
+    for example in examples:
+        sha.update(json.dumps([example.inputs, example.target, example.choices]).encode())
+    return sha.hexdigest()
+
+
+RAGGED = ("inputs", "targets", "choices", "choice_rows")
+
+
+def _write_cache(path: Path, tokenized: Tokenized) -> None:
+    arrays = {"cut": np.array(tokenized.cut)}
+    for name in RAGGED:
+        ragged: Ragged = getattr(tokenized, name)
+        arrays |= {f"{name}_ids": ragged.ids, f"{name}_starts": ragged.starts}
+    temporary = path.with_suffix(f".{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as out:
+            np.savez(out, **arrays)  # type: ignore[arg-type]
+        os.replace(temporary, path)
+    except OSError:  # a cache that cannot be written is no reason to stop
+        temporary.unlink(missing_ok=True)
+
+
+def _read_cache(path: Path, digest: str) -> Tokenized | None:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            ragged = [Ragged(arrays[f"{name}_ids"], arrays[f"{name}_starts"]) for name in RAGGED]
+            return Tokenized(*ragged, int(arrays["cut"]), digest)
+    except (OSError, ValueError, KeyError, EOFError):
+        return None
+    except Exception as error:  # zipfile.BadZipFile of a damaged cache
+        if type(error).__name__ == "BadZipFile":
+            return None
+        raise
+
+
+def bucket(length: int, buckets: Sequence[int] = BUCKETS) -> int:
+    """The smallest bucket that holds ``length``, or the next multiple of the largest."""
+    for size in buckets:
+        if length <= size:
+            return size
+    return -(-length // buckets[-1]) * buckets[-1]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Batches:
+    """Training batches of one task, endless and deterministic.
+
+    Args of the constructor:
+        data: tokenised examples.
+        batch_size: rows a batch; a task with fewer examples repeats some within one.
+        seed: of the shuffles.
+        window: batches whose rows are sorted by length together.
+    """
+
+    data: Tokenized
+    batch_size: int
+    seed: int
+    window: int = 50
+
+    def __post_init__(self) -> None:
+        if not len(self.data):
+            raise TaskError("no examples to draw batches from")
+
+    def __getitem__(self, index: int) -> TextBatch:
+        rows = self._order(index // self.per_epoch)[index % self.per_epoch]
+        inputs = [self.data.inputs[row] for row in rows]
+        targets = [self.data.targets[row] for row in rows]
+        input_ids, input_mask = pad(inputs, bucket(max(map(len, inputs))))
+        target_ids, target_mask = pad(targets, bucket(int(self.data.targets.lengths.max()), TARGET_BUCKETS))
+        return TextBatch(
+            input_ids=input_ids, input_mask=input_mask, target_ids=target_ids, target_mask=target_mask
+        )
+
+    @property
+    def per_epoch(self) -> int:
+        """Batches of one epoch; the last one is filled up from the epoch's start."""
+        return -(-len(self.data) // self.batch_size)
+
+    def padding_share(self, epochs: int = 1) -> float:
+        """Share of input positions that are padding."""
+        real = padded = 0
+        for epoch in range(epochs):
+            for rows in self._order(epoch):
+                lengths = self.data.inputs.lengths[rows]
+                real += int(lengths.sum())
+                padded += bucket(int(lengths.max())) * len(rows)
+        return 1 - real / padded
+
+    def _order(self, epoch: int) -> np.ndarray:
+        """Rows of every batch of an epoch, ``[per_epoch, batch_size]``."""
+        cached = self.__dict__.get("_cached")
+        if cached is not None and cached[0] == epoch:
+            order: np.ndarray = cached[1]
+            return order
+        rng = np.random.default_rng([self.seed, epoch])
+        rows = rng.permutation(len(self.data))
+        rows = np.resize(rows, self.per_epoch * self.batch_size)
+        size = self.batch_size * self.window
+        for start in range(0, len(rows), size):
+            chunk = rows[start : start + size]
+            rows[start : start + size] = chunk[np.argsort(self.data.inputs.lengths[chunk], kind="stable")]
+        order = rng.permutation(rows.reshape(-1, self.batch_size))
+        self.__dict__["_cached"] = (epoch, order)
+        return order
+
+
+def evaluation_order(data: Tokenized, batch_size: int) -> list[np.ndarray]:
+    """Rows by length, cut into batches: every example once, little padding."""
+    rows = np.argsort(data.inputs.lengths, kind="stable")
+    return [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]
+
+
+def summary(data: Tokenized, batches: Batches) -> Mapping[str, float | int]:
+    """Facts about a tokenised split worth showing before training."""
+    return {
+        "examples": len(data),
+        "longest input": int(data.inputs.lengths.max()),
+        "mean input": round(float(data.inputs.lengths.mean()), 1),
+        "cut inputs": data.cut,
+        "padding share": round(batches.padding_share(), 3),
+    }
