@@ -5,12 +5,13 @@ from bank.records import (
     BackboneRecord,
     CandidateRecord,
     RecipeRecord,
+    RunIdentity,
     RunRecord,
     SnapshotRecord,
     TaskRecord,
     TransferRecord,
 )
-from bank.store import Bank, Key, Partition
+from bank.store import Bank, Key, Partition, StoredRun
 
 __all__ = [
     "BackboneRecord",
@@ -20,8 +21,10 @@ __all__ = [
     "Key",
     "Partition",
     "RecipeRecord",
+    "RunIdentity",
     "RunRecord",
     "SnapshotRecord",
+    "StoredRun",
     "TaskRecord",
     "TransferRecord",
 ]

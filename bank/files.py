@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from bank.errors import BankError
-from bank.records import BackboneRecord, RecipeRecord, RunRecord, SnapshotRecord, TaskRecord, digest
+from bank.records import BackboneRecord, RecipeRecord, RunIdentity, RunRecord, SnapshotRecord, TaskRecord, digest
 from bank.store import Bank
 from bank.vectors import checked_prompt, prompt_sha256
 
@@ -101,16 +101,14 @@ def import_prompt(
     )
     return bank.record_run(
         RunRecord(
-            recipe=recipe,
-            task=task,
-            seed=seed,
-            role="source",
+            identity=RunIdentity(
+                recipe=recipe, task=task, seed=seed, role="source", data=prompt_sha256(value)
+            ),
             steps=0,
             metric="unknown",
             score=0.0 if np.isnan(score) else score,
             value=SnapshotRecord(prompt=value, step=0),
             key=SnapshotRecord(prompt=early, step=0),
-            data=prompt_sha256(value),
             environment={"imported from": path.name},
         )
     )

@@ -131,6 +131,33 @@ def list_prompts(bank: Bank) -> Rows:
         ]
 
 
+def prompt_metadata(bank: Bank, prompt: np.ndarray) -> dict[str, str]:
+    """What the bank knows about a prompt, as text, for the header of an exported file."""
+    query = (
+        select(schema.Snapshot)
+        .join(schema.Snapshot.prompt)
+        .where(schema.Prompt.sha256 == prompt_sha256(prompt))
+        .order_by(schema.Snapshot.id)
+        .limit(1)
+    )
+    with reading(bank.engine) as session:
+        snapshot = session.scalars(query).one_or_none()
+        if snapshot is None:
+            return {"sha256": prompt_sha256(prompt)}
+        run = snapshot.run
+        return {
+            "sha256": snapshot.prompt.sha256,
+            "kind": snapshot.kind,
+            "step": str(snapshot.step),
+            "task": run.task.name,
+            "seed": str(run.seed),
+            "run": run.digest,
+            "score": str(run.score),
+            "backbone": run.recipe.backbone.name,
+            "fingerprint": run.recipe.backbone.fingerprint,
+        }
+
+
 def list_transfers(bank: Bank, *, task: str | None = None) -> Rows:
     """Transfers with their ranked sources, what each gave, the baseline and the outcome."""
     query = select(schema.Transfer).join(schema.Transfer.task).order_by(schema.Transfer.id)

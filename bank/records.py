@@ -69,47 +69,67 @@ class SnapshotRecord:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class RunRecord:
-    """A finished run. Recipe, task, data, seed, role and starting prompt identify it.
+class RunIdentity:
+    """What makes two runs the same: recipe, task, data, seed, role and starting prompt.
+
+    Attributes:
+        recipe: how it trained.
+        task: on what.
+        data: digest of the training data, so that another sample of a task is another run.
+        seed: of initialiser and batches.
+        role: ``source``, ``query``, ``baseline`` or ``transfer``.
+        started_from: sha256 of the prompt it started from, where that came from a bank or file.
 
     Raises:
-        BankError: an unknown role, no snapshot, or a prompt that does not fit recipe and backbone.
+        BankError: an unknown role.
     """
 
     recipe: RecipeRecord
     task: TaskRecord
     seed: int
     role: str
-    steps: int
-    metric: str
-    score: float
-    value: SnapshotRecord
-    key: SnapshotRecord | None = None
     data: str = ""
-    """Digest of the training data, so that another sample of a task is another run."""
-    metrics: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    history: Sequence[Mapping[str, float]] = ()
-    environment: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     started_from: str | None = None
-    """sha256 of the prompt that the run started from, where it came from a bank or file."""
-    seconds: float = 0.0
 
     def __post_init__(self) -> None:
         if self.role not in ROLES:
             raise BankError(f"role {self.role!r} is not known; choose from {', '.join(ROLES)}")
-        expected = (self.recipe.prompt_length, self.recipe.backbone.width)
-        for kind, snapshot in (("key", self.key), ("value", self.value)):
-            if snapshot is not None and snapshot.prompt.shape != expected:
-                raise BankError(
-                    f"{kind} of {self.task.name}: expected shape {list(expected)}, "
-                    f"found {list(snapshot.prompt.shape)}"
-                )
 
     @property
     def digest(self) -> str:
         return digest(
             self.recipe.digest, self.task.name, self.data, self.seed, self.role, self.started_from
         )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """A finished run: who it is, its snapshots, and how it went.
+
+    Raises:
+        BankError: a prompt that does not fit recipe and backbone.
+    """
+
+    identity: RunIdentity
+    steps: int
+    metric: str
+    score: float
+    value: SnapshotRecord
+    key: SnapshotRecord | None = None
+    metrics: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    history: Sequence[Mapping[str, float]] = ()
+    environment: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        recipe = self.identity.recipe
+        expected = (recipe.prompt_length, recipe.backbone.width)
+        for kind, snapshot in (("key", self.key), ("value", self.value)):
+            if snapshot is not None and snapshot.prompt.shape != expected:
+                raise BankError(
+                    f"{kind} of {self.identity.task.name}: expected shape {list(expected)}, "
+                    f"found {list(snapshot.prompt.shape)}"
+                )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

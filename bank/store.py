@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
 import numpy as np
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -64,6 +64,21 @@ class Key:
     average_normalized: np.ndarray
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StoredRun:
+    """A run as the bank holds it; ``key`` and ``value`` are addresses of prompts."""
+
+    digest: str
+    task: str
+    seed: int
+    score: float
+    metrics: Mapping[str, float]
+    value: str
+    key: str | None
+    steps: int
+    seconds: float
+
+
 class Bank:
     """A SQL database of prompts and where they came from.
 
@@ -101,35 +116,37 @@ class Bank:
 
     def record_run(self, record: RunRecord) -> str:
         """Store a run with its key, value, metrics and recipe in one transaction; returns its digest."""
+        identity = record.identity
         with transaction(self.engine) as session:
-            if _find(session, schema.Run, digest=record.digest):
-                return record.digest
+            if _find(session, schema.Run, digest=identity.digest):
+                return identity.digest
+            task = _get_or_add(
+                session,
+                schema.Task,
+                {"name": identity.task.name},
+                family=identity.task.family,
+                description=dict(identity.task.description),
+            )
             run = schema.Run(
-                digest=record.digest,
-                recipe_id=_recipe(session, record.recipe).id,
-                task_id=_get_or_add(
-                    session,
-                    schema.Task,
-                    {"name": record.task.name},
-                    family=record.task.family,
-                    description=dict(record.task.description),
-                ).id,
-                role=record.role,
-                seed=record.seed,
+                digest=identity.digest,
+                recipe_id=_recipe(session, identity.recipe).id,
+                task_id=task.id,
+                role=identity.role,
+                seed=identity.seed,
+                started_from=identity.started_from,
                 steps=record.steps,
                 metric=record.metric,
                 score=record.score,
                 metrics=dict(record.metrics),
                 history=[dict(row) for row in record.history],
                 environment=dict(record.environment),
-                started_from=record.started_from,
                 seconds=record.seconds,
             )
             for kind, snapshot in (("key", record.key), ("value", record.value)):
                 if snapshot is not None:
                     run.snapshots.append(_snapshot(session, kind, snapshot))
             _add_once(session, run)
-        return record.digest
+        return identity.digest
 
     def record_transfer(self, record: TransferRecord) -> str:
         """Store a transfer whose runs are in the bank; returns its digest.
@@ -174,10 +191,24 @@ class Bank:
 
     # -- reading -----------------------------------------------------------------------------------------
 
-    def has_run(self, digest: str) -> bool:
-        """Whether the run of that digest is stored."""
+    def run(self, digest: str) -> StoredRun | None:
+        """A stored run by its full digest, or ``None``."""
         with reading(self.engine) as session:
-            return _find(session, schema.Run, digest=digest) is not None
+            row = _find(session, schema.Run, digest=digest)
+            if row is None:
+                return None
+            prompts = {snapshot.kind: snapshot.prompt.sha256 for snapshot in row.snapshots}
+            return StoredRun(
+                digest=row.digest,
+                task=row.task.name,
+                seed=row.seed,
+                score=row.score,
+                metrics=row.metrics,
+                value=prompts["value"],
+                key=prompts.get("key"),
+                steps=row.steps,
+                seconds=row.seconds,
+            )
 
     def prompt(self, sha256: str) -> np.ndarray:
         """A prompt ``[P, H]`` float32 by its address, or an unambiguous start of it (8 characters or more).
@@ -200,20 +231,40 @@ class Bank:
                 raise BankError(f"prompt {row.sha256}: damaged (checksum differs); see `spot bank verify`")
             return values
 
-    def snapshot(self, run: str, kind: str) -> np.ndarray:
-        """The ``"key"`` or ``"value"`` prompt ``[P, H]`` of a run's digest.
+    def find_prompt(self, name: str, *, kind: str = "value") -> np.ndarray:
+        """A prompt ``[P, H]`` by its address, or by the digest of a run, whose ``kind`` is meant.
 
         Raises:
-            BankError: no such run, or it has no such snapshot.
+            BankError: neither is in the bank, the name is ambiguous, or the run has no such snapshot.
         """
         with reading(self.engine) as session:
-            for snapshot in _run(session, run).snapshots:
-                if snapshot.kind == kind:
-                    address = snapshot.prompt.sha256
-                    break
-            else:
-                raise BankError(f"run {run[:12]} has no {kind}")
-        return self.prompt(address)
+            runs = session.scalars(
+                select(schema.Run).where(schema.Run.digest.startswith(name, autoescape=True)).limit(2)
+            ).all()
+            if len(runs) != 1 or len(name) < 8:
+                return self.prompt(name)
+            prompts = {snapshot.kind: snapshot.prompt.sha256 for snapshot in runs[0].snapshots}
+            if kind not in prompts:
+                raise BankError(f"run {name}: has no {kind}; it has {', '.join(sorted(prompts))}")
+        return self.prompt(prompts[kind])
+
+    def backbones_of(self, name: str) -> set[str]:
+        """Fingerprints of the backbones that a prompt or run of that name was trained for."""
+        query = (
+            select(schema.Backbone.fingerprint)
+            .join(schema.Recipe, schema.Recipe.backbone_id == schema.Backbone.id)
+            .join(schema.Run, schema.Run.recipe_id == schema.Recipe.id)
+            .join(schema.Run.snapshots)
+            .join(schema.Snapshot.prompt)
+            .where(
+                or_(
+                    schema.Run.digest.startswith(name, autoescape=True),
+                    schema.Prompt.sha256.startswith(name, autoescape=True),
+                )
+            )
+        )
+        with reading(self.engine) as session:
+            return set(session.scalars(query))
 
     def partitions(self) -> list[Partition]:
         """Every combination of backbone, length, key step and recipe family that has source keys."""

@@ -45,6 +45,7 @@ from tasks.objectives import (
     read_lines,
     tokenize_corpus,
 )
+from tasks.task import Split, Task
 
 HELD_OUT_BLOCK, HELD_OUT_EVERY = 8192, 150
 """One block of this many tokens in so many is never trained on."""
@@ -226,6 +227,16 @@ def prepare(
     if not tokens.exists():
         tokenize_corpus(read_lines(corpora), tokenizer.encode, tokens, end=1)
     return tokenizer, open_corpus(tokens)
+
+
+def supervised_pairs(tasks: Sequence[Task], *, data_dir: Path | None = None) -> dict[str, list[Pair]]:
+    """Input and target of every training example, by the task's name in words (``wn_isa`` becomes ``isa``)."""
+    return {
+        task.name.removeprefix("wn_").replace("_", " "): [
+            (example.inputs, example.target) for example in task.examples(Split.TRAIN, data_dir=data_dir)
+        ]
+        for task in tasks
+    }
 
 
 def pretrain(

@@ -1,0 +1,156 @@
+"""``spot bank``: look into a bank, check it, and move prompts in and out. Imports no JAX."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from spot.cli.options import BankOption, JsonOption, takes
+from spot.cli.output import print_json, print_rows, say
+
+app = typer.Typer(help="Look into a bank, check it, import and export prompts.", no_args_is_help=True)
+
+TaskFilter = Annotated[str, typer.Option("--task", help="Only this task.")]
+
+
+@app.command("tasks", epilog="Example: spot bank tasks --bank bank.sqlite")
+@takes(bank=BankOption, out=JsonOption)
+def tasks(*, bank: BankOption, out: JsonOption) -> None:
+    """Tasks in the bank, with their runs by role."""
+    from bank import queries
+
+    with bank.open() as opened:
+        _show(queries.list_tasks(opened), out)
+
+
+@app.command("runs", epilog="Example: spot bank runs --task sst2 --role source --json")
+@takes(bank=BankOption, out=JsonOption)
+def runs(
+    *,
+    task: TaskFilter = "",
+    role: Annotated[str, typer.Option(help="source, query, baseline or transfer.")] = "",
+    bank: BankOption,
+    out: JsonOption,
+) -> None:
+    """Runs in the bank, newest last."""
+    from bank import queries
+
+    with bank.open() as opened:
+        _show(queries.list_runs(opened, task=task or None, role=role or None), out)
+
+
+@app.command("show", epilog="Example: spot bank show 1f3a9c0b2d44")
+@takes(bank=BankOption)
+def show(run: Annotated[str, typer.Argument(help="Digest of a run, or its start.")], *, bank: BankOption) -> None:
+    """Everything about one run, as JSON: recipe, snapshots, history, lineage."""
+    from bank import queries
+
+    with bank.open() as opened:
+        print_json(queries.show_run(opened, run))
+
+
+@app.command("prompts", epilog="Example: spot bank prompts --json")
+@takes(bank=BankOption, out=JsonOption)
+def prompts(*, bank: BankOption, out: JsonOption) -> None:
+    """Stored prompts and what they are."""
+    from bank import queries
+
+    with bank.open() as opened:
+        _show(queries.list_prompts(opened), out)
+
+
+@app.command("transfers", epilog="Example: spot bank transfers --task rte")
+@takes(bank=BankOption, out=JsonOption)
+def transfers(*, task: TaskFilter = "", bank: BankOption, out: JsonOption) -> None:
+    """Transfers: ranked sources, why one was chosen, and what it gave."""
+    from bank import queries
+
+    with bank.open() as opened:
+        rows = queries.list_transfers(opened, task=task or None)
+    if out.json:
+        print_json(rows)
+        return
+    for row in rows:
+        sources = row.pop("sources")
+        print_rows([row])
+        print_rows(sources)
+        say()
+    if not rows:
+        say("no transfers")
+
+
+@app.command("verify", epilog="Example: spot bank verify --bank bank.sqlite")
+@takes(bank=BankOption, out=JsonOption)
+def verify(*, bank: BankOption, out: JsonOption) -> None:
+    """Check every prompt, key vector and reference; exits with 1 if something is wrong."""
+    from bank import queries
+
+    with bank.open() as opened:
+        problems = queries.verify(opened)
+        counts = queries.statistics(opened)
+    if out.json:
+        print_json({"problems": problems, "rows": counts})
+    else:
+        for problem in problems:
+            say(f"problem: {problem}")
+        say(f"{counts['prompt']} prompts, {counts['run']} runs, {counts['transfer']} transfers: "
+            f"{len(problems) or 'no'} problems")  # fmt: skip
+    if problems:
+        raise typer.Exit(1)
+
+
+@app.command("export", epilog="Example: spot bank export 1f3a9c0b2d44 sst2.safetensors --kind value")
+@takes(bank=BankOption)
+def export(
+    name: Annotated[str, typer.Argument(help="A prompt's address, or the digest of a run; a start is enough.")],
+    path: Annotated[Path, typer.Argument(help="File to write: .npy or .safetensors.")],
+    *,
+    kind: Annotated[str, typer.Option(help="Which snapshot of a run: value or key.")] = "value",
+    bank: BankOption,
+) -> None:
+    """Write a prompt [P, H] to a file; safetensors carries what is known about it."""
+    from bank import queries
+    from bank.files import write_prompt
+
+    with bank.open() as opened:
+        prompt = opened.find_prompt(name, kind=kind)
+        write_prompt(path, prompt, queries.prompt_metadata(opened, prompt))
+    say(f"wrote {path} {list(prompt.shape)}")
+
+
+@app.command("import", epilog="Example: spot bank import mrpc.npy --task mrpc --backbone google/t5-base-lm-adapt")
+@takes(bank=BankOption)
+def import_file(
+    path: Annotated[Path, typer.Argument(help="A prompt [P, H]: .npy or .safetensors.")],
+    *,
+    task: Annotated[str, typer.Option(help="Task it was trained on.")],
+    family: Annotated[str, typer.Option(help="Family of the task.")] = "imported",
+    backbone: Annotated[str, typer.Option(help="Name of the model it was trained for.")],
+    fingerprint: Annotated[
+        str, typer.Option(help="Fingerprint of that model, as `spot doctor` prints it; else its name stands in.")
+    ] = "",
+    seed: Annotated[int, typer.Option(help="Seed it was trained with.")] = 0,
+    key: Annotated[Path | None, typer.Option(help="Its early prompt; else the prompt stands in for its own key.")] = None,
+    bank: BankOption,
+) -> None:
+    """Store a prompt that others trained. It is never ranked against keys trained here."""
+    from bank import BackboneRecord, TaskRecord
+    from bank.files import import_prompt, read_prompt
+    from bank.records import digest
+
+    width = read_prompt(path).prompt.shape[1]
+    model = BackboneRecord(fingerprint=fingerprint or digest("by name", backbone), name=backbone, width=width)
+    with bank.open(create=True) as opened:
+        run = import_prompt(
+            opened, path, task=TaskRecord(name=task, family=family), backbone=model, seed=seed, key=key
+        )
+    say(f"stored as run {run[:12]} in {opened}")
+
+
+def _show(rows: list[dict[str, object]], out: JsonOption) -> None:
+    if out.json:
+        print_json(rows)
+    else:
+        print_rows(rows)

@@ -1,0 +1,75 @@
+"""The ``spot`` command and its edge: the one place where an error becomes a line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from spot import __version__
+from spot.cli import bank, tasks, tools, training
+
+app = typer.Typer(
+    name="spot",
+    help="Train soft prompts for one frozen T5, keep them in a bank, and transfer the best source to a new task.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"spot {__version__}")
+        raise typer.Exit
+
+
+@app.callback(
+    epilog="Example: spot train-source wn_noun_topic wn_pos --seeds 2, then: spot transfer wn_living",
+)
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Entry of every command."""
+
+
+training.add_to(app)
+tools.add_to(app)
+tasks.add_to(app)
+app.add_typer(bank.app, name="bank")
+
+
+def main() -> None:
+    """Run the command line; every error that is the input's fault ends in one line and a non-zero exit."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        _fail("interrupted", 130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except OSError as error:
+        _fail(f"{error.filename or 'system'}: {error.strerror or error}", 1)
+    except ValueError as error:
+        from bank.errors import BankError
+        from spot.errors import SpotError
+        from tasks.errors import TaskError
+
+        if not isinstance(error, SpotError | BankError | TaskError):
+            raise
+        _fail(str(error), 1)
+    except Exception as error:
+        interruption = sys.modules.get("spot.training.loop")
+        if interruption is None or not isinstance(error, interruption.Interrupted):
+            raise
+        _fail(str(error), 128 + error.number)
+
+
+def _fail(line: str, code: int) -> None:
+    sys.stderr.write(f"error: {line}\n")
+    sys.exit(code)

@@ -1,0 +1,244 @@
+"""Options that several commands share, as dataclasses, and the decorator that gives them to a command."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+
+import typer
+
+from spot import paths
+
+if TYPE_CHECKING:
+    from bank import Bank
+    from spot.backbone.load import Backbone
+    from spot.training.recipe import Recipe
+    from spot.transfer.runs import Trainer
+    from tasks.task import Task
+
+EMBEDDED = "tiny"
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {},
+    "quick": {
+        "prompt_length": 16,
+        "batch_size": 16,
+        "steps": 300,
+        "key_step": 100,
+        "evaluate_every": 50,
+        "max_input": 128,
+        "max_target": 16,
+        "dev_limit": 200,
+    },
+}
+"""``paper`` is the recipe of Lester et al. (2021) and SPoT; ``quick`` suits the embedded backbone."""
+
+
+@dataclasses.dataclass(frozen=True)
+class BankOption:
+    """Which bank."""
+
+    bank: Annotated[
+        str,
+        typer.Option("--bank", help="Bank: a file or any SQLAlchemy URL.", envvar="SPOT_BANK", rich_help_panel="Where"),
+    ] = "bank.sqlite"
+
+    def open(self, *, create: bool = False) -> Bank:
+        from bank import Bank
+
+        return Bank.open(self.bank, create=create)
+
+
+@dataclasses.dataclass(frozen=True)
+class BackboneOption:
+    """Which backbone, and in which precision."""
+
+    backbone: Annotated[
+        str,
+        typer.Option(
+            "--backbone",
+            help="Folder in Hugging Face's format, hub name, or 'tiny', which comes with the package.",
+            envvar="SPOT_BACKBONE",
+            rich_help_panel="Where",
+        ),
+    ] = EMBEDDED
+    dtype: Annotated[
+        str, typer.Option(help="Operands of the products: float32 or bfloat16.", rich_help_panel="Where")
+    ] = "float32"
+
+    def load(self) -> Backbone:
+        from spot.backbone.load import keep_compiled_programs, load_backbone
+
+        keep_compiled_programs()
+        return load_backbone(self.backbone, dtype=self.dtype)
+
+
+@dataclasses.dataclass(frozen=True)
+class DataOption:
+    """Where official data sets lie."""
+
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(help="Folder of official data sets.", envvar="SPOT_DATA", rich_help_panel="Where"),
+    ] = None
+
+    @property
+    def folder(self) -> Path | None:
+        return self.data_dir.expanduser() if self.data_dir else None
+
+
+@dataclasses.dataclass(frozen=True)
+class JsonOption:
+    """Output for programs."""
+
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")] = False
+
+
+def _recipe(kind: Any, help: str) -> Any:
+    return Annotated[kind, typer.Option(help=help, rich_help_panel="Recipe", show_default=False)]
+
+
+@dataclasses.dataclass(frozen=True)
+class RecipeOptions:
+    """A preset, and what to change in it."""
+
+    preset: Annotated[
+        str,
+        typer.Option(
+            help="'paper' (P 100, 30,000 steps, key at 10,000), 'quick' (P 16, 300 steps, key at 100), or 'auto': "
+            "quick for the embedded backbone.",
+            rich_help_panel="Recipe",
+        ),
+    ] = "auto"
+    prompt_length: _recipe(int | None, "Virtual tokens P.") = None
+    steps: _recipe(int | None, "Training steps.") = None
+    key_step: _recipe(int | None, "Step of the key snapshot.") = None
+    batch_size: _recipe(int | None, "Examples a step.") = None
+    learning_rate: _recipe(float | None, "Learning rate (0.3).") = None
+    optimizer: _recipe(str | None, "adafactor or adamw.") = None
+    schedule: _recipe(str | None, "constant, linear, cosine or inverse_sqrt.") = None
+    warmup_steps: _recipe(int | None, "Steps of linear warm-up.") = None
+    weight_decay: _recipe(float | None, "Weight decay (1e-5).") = None
+    init: _recipe(str | None, "vocabulary, labels, uniform, text:SENTENCE or file:PATH.") = None
+    evaluate_every: _recipe(int | None, "Steps between development evaluations.") = None
+    evaluate_by: _recipe(str | None, "auto, rank (label likelihood) or generate.") = None
+    patience: _recipe(int | None, "Stop after so many evaluations without gain; 0 never.") = None
+    max_input: _recipe(int | None, "Longest input in tokens.") = None
+    max_target: _recipe(int | None, "Longest target in tokens.") = None
+    train_limit: _recipe(int | None, "Training examples used; 0 uses all.") = None
+    dev_limit: _recipe(int | None, "Development examples used; 0 uses all.") = None
+
+    def recipe(self, backbone: str) -> Recipe:
+        """The preset with the given changes."""
+        from spot.errors import TrainingError
+        from spot.training.optimizers import Optimizer
+        from spot.training.recipe import Recipe
+
+        preset = self.preset
+        if preset == "auto":
+            preset = "quick" if backbone == EMBEDDED else "paper"
+        if preset not in PRESETS:
+            raise TrainingError(f"preset {preset!r} is not known; choose from auto, {', '.join(PRESETS)}")
+        given = {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
+        given.pop("preset")
+        optimizer = {
+            field: given.pop(option)
+            for option, field in (
+                ("optimizer", "name"),
+                ("learning_rate", "learning_rate"),
+                ("schedule", "schedule"),
+                ("warmup_steps", "warmup_steps"),
+                ("weight_decay", "weight_decay"),
+            )
+            if option in given
+        }
+        settings = PRESETS[preset] | given
+        if "steps" in settings and "key_step" not in given:
+            settings["key_step"] = min(settings.get("key_step", 10_000), settings["steps"])
+        return Recipe(optimizer=Optimizer(**optimizer), **settings)
+
+
+@dataclasses.dataclass(frozen=True)
+class RunOptions:
+    """Where unfinished runs and event files go."""
+
+    runs: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of checkpoints of unfinished runs (default: below the cache folder).", rich_help_panel="Where"
+        ),
+    ] = None
+    log_dir: Annotated[
+        Path | None, typer.Option(help="Write TensorBoard event files here.", rich_help_panel="Where")
+    ] = None
+
+    @property
+    def folder(self) -> Path:
+        return self.runs or paths.cache_folder() / "runs"
+
+
+def make_trainer(
+    bank: Bank, where: BackboneOption, data: DataOption, recipe: RecipeOptions, runs: RunOptions
+) -> Trainer:
+    """A trainer from a command's options, with progress on stderr."""
+    from spot.cli.output import errors
+    from spot.training.progress import make_reporter
+    from spot.transfer.runs import Trainer
+
+    backbone = where.load()
+    return Trainer(
+        bank,
+        backbone,
+        recipe.recipe(where.backbone),
+        data_dir=data.folder,
+        folder=runs.folder,
+        reporters=lambda title: make_reporter(title, errors(), log_dir=runs.log_dir),
+    )
+
+
+def find_tasks(names: Sequence[str]) -> list[Task]:
+    """All tasks by name before anything starts, so that a misspelt one is known at once."""
+    from tasks import get_task
+
+    return [get_task(name) for name in names]
+
+
+def takes(**groups: type) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options of dataclasses; it receives one object per group, by keyword."""
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        hints = get_type_hints(command, include_extras=True)
+        own = [
+            parameter.replace(annotation=hints[name])
+            for name, parameter in inspect.signature(command).parameters.items()
+            if name not in groups
+        ]
+        shared = [
+            inspect.Parameter(
+                field.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=field.default,
+                annotation=get_type_hints(group, include_extras=True)[field.name],
+            )
+            for group in groups.values()
+            for field in dataclasses.fields(group)
+        ]
+
+        @functools.wraps(command)
+        def run(**values: Any) -> None:
+            built = {
+                name: group(**{field.name: values.pop(field.name) for field in dataclasses.fields(group)})
+                for name, group in groups.items()
+            }
+            command(**values, **built)
+
+        parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own] + shared
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {p.name: p.annotation for p in parameters}
+        return run
+
+    return decorate

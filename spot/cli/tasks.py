@@ -1,0 +1,91 @@
+"""Commands about tasks: list them, show one, start a task file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from spot.cli.options import DataOption, JsonOption, find_tasks, takes
+from spot.cli.output import print_json, print_rows, say
+
+
+@takes(data=DataOption, out=JsonOption)
+def list_tasks(
+    name: Annotated[str, typer.Argument(help="Show one task with examples.")] = "",
+    *,
+    family: Annotated[str, typer.Option(help="Only tasks of this family.")] = "",
+    data: DataOption,
+    out: JsonOption,
+) -> None:
+    """List tasks, or show one with its splits and first examples."""
+    if name:
+        _show(name, data, out)
+        return
+    from tasks import registry
+
+    rows = [
+        {
+            "task": task.name,
+            "family": task.family,
+            "metrics": ", ".join(task.metrics),
+            "labels": ", ".join(task.labels[:4]) + (", ..." if len(task.labels) > 4 else ""),
+            "source": task.source.describe(),
+        }
+        for task in registry().values()
+        if not family or task.family == family
+    ]
+    if out.json:
+        print_json(rows)
+    else:
+        print_rows(rows, empty=f"no task of family {family!r}")
+
+
+def _show(name: str, data: DataOption, out: JsonOption) -> None:
+    from collections import Counter
+
+    from tasks.task import Split
+
+    (task,) = find_tasks([name])
+    splits = {split: task.examples(split, data_dir=data.folder) for split in Split}
+    majority = Counter(e.target for e in splits[Split.TRAIN]).most_common(1)[0][0]
+    test = splits[Split.TEST]
+    facts = task.describe() | {
+        "sizes": {split.value: len(examples) for split, examples in splits.items()},
+        "most frequent target": majority,
+        "its test score": task.score([majority] * len(test), test)["score"],
+    }
+    if out.json:
+        samples = [{"inputs": e.inputs, "target": e.target} for e in splits[Split.TRAIN][:3]]
+        print_json({"task": task.name} | facts | {"examples": samples})
+        return
+    say(task.name)
+    for fact, value in facts.items():
+        say(f"  {fact}: {value}")
+    for example in splits[Split.TRAIN][:3]:
+        say(f"\n  {example.inputs}\n  -> {example.target}")
+
+
+def init_task(
+    path: Annotated[Path, typer.Argument(help="Where to write it, ending in .toml.")],
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
+) -> None:
+    """Write a commented task file to start from."""
+    from tasks.errors import TaskError
+    from tasks.taskfile import example_task_file
+
+    if path.suffix != ".toml":
+        raise TaskError(f"{path}: a task file's name ends in .toml")
+    if path.exists() and not force:
+        raise TaskError(f"{path}: exists already; choose another name, or give --force")
+    path.write_text(example_task_file(path.stem), encoding="utf-8")
+    say(f"wrote {path}; edit it, then: spot tasks {path}")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    app.command("tasks", epilog="Example: spot tasks --family sentiment, or: spot tasks sst2 --data-dir data")(
+        list_tasks
+    )
+    app.command("init-task", epilog="Example: spot init-task reviews.toml")(init_task)

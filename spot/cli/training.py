@@ -1,0 +1,312 @@
+"""Commands that train: ``train-source``, ``transfer``, ``retrieve`` and ``pretrain``."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from spot.cli.options import (
+    BackboneOption,
+    BankOption,
+    DataOption,
+    JsonOption,
+    RecipeOptions,
+    RunOptions,
+    find_tasks,
+    make_trainer,
+    takes,
+)
+from spot.cli.output import print_json, print_rows, say
+
+if TYPE_CHECKING:
+    from spot.retrieval.rank import Ranked
+    from spot.transfer.transfer import Transferred
+
+Seeds = Annotated[int, typer.Option(help="How many seeds, counted from --first-seed.", min=1)]
+FirstSeed = Annotated[int, typer.Option(help="First seed.", min=0)]
+Similarity = Annotated[str, typer.Option(help="average (cosine of mean tokens) or per_token.")]
+Aggregate = Annotated[str, typer.Option(help="Over a source's seeds: mean, max, or none to rank every prompt.")]
+
+
+@takes(
+    bank=BankOption, where=BackboneOption, data=DataOption, recipe=RecipeOptions, runs=RunOptions, out=JsonOption
+)
+def train_source(
+    tasks: Annotated[list[str], typer.Argument(help="Task names or paths of task files.")],
+    *,
+    seeds: Seeds = 1,
+    first_seed: FirstSeed = 0,
+    bank: BankOption,
+    where: BackboneOption,
+    data: DataOption,
+    recipe: RecipeOptions,
+    runs: RunOptions,
+    out: JsonOption,
+) -> None:
+    """Train prompts on source tasks and put their key and value into the bank.
+
+    A run that the bank holds already is not trained again; one that was interrupted goes on where it was.
+    """
+    found = find_tasks(tasks)
+    with bank.open(create=True) as opened:
+        trainer = make_trainer(opened, where, data, recipe, runs)
+        rows = []
+        for task in found:
+            for seed in range(first_seed, first_seed + seeds):
+                run = trainer.run(task, seed=seed, role="source")
+                rows.append(
+                    {
+                        "task": task.name,
+                        "seed": seed,
+                        "dev score": run.score,
+                        "steps": run.steps,
+                        "seconds": round(run.seconds, 1),
+                        "run": run.digest[:12],
+                        "value": run.value[:12],
+                    }
+                )
+        if out.json:
+            print_json({"bank": str(opened), "backbone": trainer.backbone.fingerprint, "runs": rows})
+            return
+        print_rows(rows)
+        say(f"in {opened}")
+
+
+@takes(
+    bank=BankOption, where=BackboneOption, data=DataOption, recipe=RecipeOptions, runs=RunOptions, out=JsonOption
+)
+def transfer(
+    target: Annotated[str, typer.Argument(help="Target task: a name or the path of a task file.")],
+    *,
+    seeds: Seeds = 1,
+    first_seed: FirstSeed = 0,
+    top_k: Annotated[int, typer.Option(help="Sources tried.", min=1)] = 3,
+    similarity: Similarity = "average",
+    aggregate: Aggregate = "mean",
+    method: Annotated[str, typer.Option(help="best: train from each of the k best, keep the best on dev.")] = "best",
+    baseline: Annotated[bool, typer.Option(help="Also train without transfer, at the same budget.")] = True,
+    bank: BankOption,
+    where: BackboneOption,
+    data: DataOption,
+    recipe: RecipeOptions,
+    runs: RunOptions,
+    out: JsonOption,
+) -> None:
+    """Find the best sources for a target, train from their values, compare with no transfer."""
+    from spot.transfer.transfer import TransferOptions, run_transfer
+
+    (task,) = find_tasks([target])
+    options = TransferOptions(
+        method=method, similarity=similarity, top_k=top_k, aggregate=aggregate, baseline=baseline
+    )
+    with bank.open() as opened:
+        trainer = make_trainer(opened, where, data, recipe, runs)
+        results = [
+            run_transfer(trainer, task, seed=seed, options=options)
+            for seed in range(first_seed, first_seed + seeds)
+        ]
+        if out.json:
+            print_json({"bank": str(opened), "transfers": [_transfer_document(r) for r in results]})
+            return
+        for result in results:
+            print_rows(_ranking_rows(result.ranked), title=f"sources for {task.name}, query of seed {result.seed}")
+            print_rows(_candidate_rows(result), title="runs of the target")
+            say()
+        if baseline:
+            say(gain_line(results))
+        say(f"in {opened}; `spot bank transfers --task {task.name}` shows them again")
+
+
+def gain_line(results: list[Transferred]) -> str:
+    """Test score without and with transfer: mean over seeds, with the spread."""
+    import numpy as np
+
+    without = np.array([r.baseline_test["score"] for r in results if r.baseline_test])
+    with_transfer = np.array([r.outcome_test["score"] for r in results])
+
+    def shown(values: Any) -> str:
+        spread = f" (sd {values.std(ddof=1):.2f})" if len(values) > 1 else ""
+        return f"{values.mean():.2f}{spread}"
+
+    return (
+        f"{results[0].target}, test score over {len(results)} seed{'s'[: len(results) > 1]}: "
+        f"without transfer {shown(without)}, with transfer {shown(with_transfer)}, "
+        f"gain {with_transfer.mean() - without.mean():+.2f}"
+    )
+
+
+@takes(
+    bank=BankOption, where=BackboneOption, data=DataOption, recipe=RecipeOptions, runs=RunOptions, out=JsonOption
+)
+def retrieve(
+    target: Annotated[str, typer.Argument(help="Task whose query is trained (or taken from the bank).")] = "",
+    *,
+    query: Annotated[
+        Path | None, typer.Option(help="A query prompt [P, H] from a file instead: .npy or .safetensors.")
+    ] = None,
+    top_k: Annotated[int, typer.Option(help="How many to list; 0 lists all.", min=0)] = 0,
+    similarity: Similarity = "average",
+    aggregate: Aggregate = "mean",
+    seed: Annotated[int, typer.Option(help="Seed of the query.")] = 0,
+    bank: BankOption,
+    where: BackboneOption,
+    data: DataOption,
+    recipe: RecipeOptions,
+    runs: RunOptions,
+    out: JsonOption,
+) -> None:
+    """Rank the bank's sources for a task or a query prompt."""
+    from bank.files import read_prompt
+    from spot.errors import RetrievalError
+    from spot.retrieval.rank import Retriever
+
+    if bool(target) == bool(query):
+        raise RetrievalError("give either a TARGET task or --query FILE")
+    with bank.open() as opened:
+        if query:
+            prompt = read_prompt(query).prompt
+            partitions = [p for p in opened.partitions() if p.prompt_length == len(prompt)]
+            if len(partitions) != 1:
+                raise RetrievalError(
+                    f"{query}: {len(partitions)} groups of comparable keys have {len(prompt)} tokens, expected one; "
+                    "rank for a TARGET task instead, whose backbone and recipe are known"
+                )
+            retriever = Retriever(opened, partitions[0])
+        else:
+            (task,) = find_tasks([target])
+            trainer = make_trainer(opened, where, data, recipe, runs)
+            retriever = Retriever(opened, trainer.partition, exclude=[task.name])
+            run = trainer.run(task, seed=seed, role="query")
+            assert run.key is not None
+            prompt = opened.prompt(run.key)
+        ranked = retriever.rank(prompt, measure=similarity, top_k=top_k or None, aggregate=aggregate)
+        if out.json:
+            print_json({"partition": str(retriever.partition), "ranked": [dataclasses.asdict(r) for r in ranked]})
+            return
+        print_rows(_ranking_rows(ranked), title=f"sources in {opened}: {retriever.partition}")
+
+
+@takes(out=JsonOption)
+def pretrain(
+    corpora: Annotated[list[Path], typer.Argument(help="Text files (.gz too): a paragraph a line, blank between documents.")],
+    *,
+    folder: Annotated[Path, typer.Option(help="Where everything goes; a second call resumes.")],
+    span_steps: Annotated[int, typer.Option(help="Steps of span corruption.", min=0)] = 10_000,
+    adaptation_steps: Annotated[int, typer.Option(help="Steps of prefix-LM adaptation.", min=0)] = 1_000,
+    supervised_steps: Annotated[int, typer.Option(help="Steps of supervised tasks.", min=0)] = 0,
+    task: Annotated[list[str], typer.Option(help="A supervised task; give it several times.")] = [],  # noqa: B006
+    data: Annotated[Path | None, typer.Option("--data-dir", help="Folder of official data sets.")] = None,
+    vocab_size: Annotated[int, typer.Option(help="Vocabulary, 100 sentinels included.")] = 4096,
+    width: Annotated[int, typer.Option(help="Model width H.")] = 256,
+    heads: Annotated[int, typer.Option(help="Attention heads.")] = 4,
+    head_width: Annotated[int, typer.Option(help="Width of a head.")] = 32,
+    hidden: Annotated[int, typer.Option(help="Width of the feed-forward layers.")] = 512,
+    layers: Annotated[int, typer.Option(help="Encoder layers.")] = 4,
+    decoder_layers: Annotated[int, typer.Option(help="Decoder layers.")] = 2,
+    batch_size: Annotated[int, typer.Option(help="Examples a step.")] = 16,
+    input_length: Annotated[int, typer.Option(help="Input tokens of an example.")] = 128,
+    learning_rate: Annotated[float, typer.Option(help="Peak learning rate, relative to the weights' scale.")] = 0.02,
+    seed: Annotated[int, typer.Option(help="Seed of weights, masks and order.")] = 0,
+    float32: Annotated[bool, typer.Option("--float32", help="float32 products instead of bfloat16.")] = False,
+    out: JsonOption,
+) -> None:
+    """Pre-train a small T5 1.1 on text: span corruption, LM adaptation, then supervised tasks."""
+    from spot.backbone.config import T5Config
+    from spot.backbone.load import keep_compiled_programs
+    from spot.cli.output import errors
+    from spot.training.pretrain import Pretraining, pretrain, supervised_pairs
+    from spot.training.progress import make_reporter
+
+    keep_compiled_programs()
+    plan = Pretraining(
+        config=T5Config(
+            vocab_size=vocab_size,
+            d_model=width,
+            d_kv=head_width,
+            d_ff=hidden,
+            num_layers=layers,
+            num_decoder_layers=decoder_layers,
+            num_heads=heads,
+        ),
+        span_steps=span_steps,
+        adaptation_steps=adaptation_steps,
+        supervised_steps=supervised_steps,
+        batch_size=batch_size,
+        input_length=input_length,
+        learning_rate=learning_rate,
+        seed=seed,
+        bfloat16=not float32,
+    )
+    model = pretrain(
+        plan,
+        corpora,
+        folder,
+        supervised=supervised_pairs(find_tasks(task), data_dir=data),
+        reporter=lambda phase: make_reporter(phase, errors()),
+    )
+    if out.json:
+        print_json({"model": str(model)})
+    else:
+        say(f"model in {model}; use it with --backbone {model}")
+
+
+def _ranking_rows(ranked: list[Ranked] | Any) -> list[dict[str, Any]]:
+    return [
+        {
+            "rank": r.rank,
+            "source": r.task,
+            "average": r.similarities["average"],
+            "per token": r.similarities["per_token"],
+            "nearest seed": r.seed,
+            "run": r.run[:12],
+        }
+        for r in ranked
+    ]
+
+
+def _candidate_rows(result: Transferred) -> list[dict[str, Any]]:
+    rows = [
+        {
+            "start": f"value of {source.task} (seed {source.seed})",
+            "dev": run.score,
+            "test": result.outcome_test["score"] if i == result.chosen else None,
+            "": "chosen" if i == result.chosen else "",
+        }
+        for i, (source, run) in enumerate(zip(result.ranked, result.candidates, strict=False))
+    ]
+    if result.baseline and result.baseline_test:
+        test = result.baseline_test["score"]
+        rows.append({"start": "no transfer", "dev": result.baseline.score, "test": test, "": "baseline"})
+    return rows
+
+
+def _transfer_document(result: Transferred) -> dict[str, Any]:
+    return {
+        "transfer": result.digest,
+        "target": result.target,
+        "seed": result.seed,
+        "ranked": [dataclasses.asdict(source) for source in result.ranked],
+        "candidates": [dataclasses.asdict(run) for run in result.candidates],
+        "chosen": result.chosen,
+        "outcome_test": dict(result.outcome_test),
+        "baseline": dataclasses.asdict(result.baseline) if result.baseline else None,
+        "baseline_test": dict(result.baseline_test) if result.baseline_test else None,
+    }
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    add = app.command
+    add("train-source", epilog="Example: spot train-source sst2 mrpc --seeds 3 --data-dir data --bank bank.sqlite")(
+        train_source
+    )
+    add("transfer", epilog="Example: spot transfer rte --top-k 3 --similarity per_token --seeds 3 --data-dir data")(
+        transfer
+    )
+    add("retrieve", epilog="Example: spot retrieve wn_living --similarity per_token --json")(retrieve)
+    add("pretrain", epilog="Example: spot pretrain wikipedia.txt.gz --folder pretraining --span-steps 10000")(
+        pretrain
+    )

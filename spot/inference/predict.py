@@ -1,0 +1,115 @@
+"""Predictions of prompts on tokenised examples: rank classification where choices are known, else decoding."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import flax.nnx as nnx
+import jax
+import numpy as np
+from jax import Array
+
+from spot.backbone.batch import Inputs, Targets
+from spot.backbone.load import Backbone
+from spot.errors import SpotError
+from tasks.objectives import pad
+from tasks.pipeline import TARGET_BUCKETS, Tokenized, bucket, evaluation_order
+from tasks.task import Example
+
+METHODS = ("auto", "rank", "generate")
+
+MAX_NEW_TOKENS = 32
+"""Longest free text that evaluation decodes."""
+
+
+@functools.lru_cache(maxsize=16)
+def _programs(graph: nnx.GraphDef[Any]) -> tuple[Any, Any]:
+    """Compiled scoring and decoding for a model's graph."""
+
+    def score(weights: Any, prompts: Array, prompt_ids: Array, inputs: Inputs, choices: Targets) -> Array:
+        return nnx.merge(graph, weights).choice_scores(prompts, prompt_ids, inputs, choices)
+
+    def decode(weights: Any, prompts: Array, prompt_ids: Array, inputs: Inputs, max_length: int) -> Array:
+        return nnx.merge(graph, weights).greedy(prompts, prompt_ids, inputs, max_length)
+
+    return jax.jit(score), jax.jit(decode, static_argnames="max_length")
+
+
+def predict(
+    backbone: Backbone,
+    prompt: np.ndarray | Array,
+    examples: Sequence[Example],
+    data: Tokenized,
+    *,
+    weights: Any = None,
+    method: str = "auto",
+    batch_size: int = 64,
+    max_new_tokens: int = 0,
+) -> list[str]:
+    """What one prompt ``[P, H]`` answers to every example, in their order.
+
+    Args:
+        backbone: the frozen model.
+        prompt: float32 ``[P, H]``.
+        examples: for their choices' texts.
+        data: the same examples, tokenised.
+        weights: other weights than the backbone's, for a model in training.
+        method: ``rank`` takes the choice of highest log-likelihood, ``generate`` decodes greedily, ``auto`` ranks
+            where every example has choices.
+        batch_size: examples a forward pass.
+        max_new_tokens: longest decoded text; 0 takes the length of the longest target, at most 32.
+
+    Raises:
+        SpotError: unknown method, or ``rank`` without choices.
+    """
+    if method not in METHODS:
+        raise SpotError(f"evaluation method {method!r} is not known; choose from {', '.join(METHODS)}")
+    with_choices = all(example.choices for example in examples)
+    if method == "rank" and not with_choices:
+        raise SpotError("rank classification needs label words; evaluate this task with `generate`")
+    ranks = method == "rank" or (method == "auto" and with_choices)
+    score, decode = _programs(backbone.graph)
+    weights = backbone.weights if weights is None else weights
+    stack = np.asarray(prompt)[None]
+    longest = max_new_tokens or min(MAX_NEW_TOKENS, bucket(int(data.targets.lengths.max()), TARGET_BUCKETS))
+    answers: list[str] = [""] * len(examples)
+    for rows in evaluation_order(data, batch_size):
+        padded = _fill(rows, batch_size)
+        prompt_ids = np.zeros(len(padded), np.int32)
+        inputs = _inputs(data, padded)
+        if ranks:
+            scores = np.asarray(score(weights, stack, prompt_ids, inputs, _choices(data, padded)))
+            for row, values in zip(rows, scores, strict=False):
+                answers[row] = examples[row].choices[int(values.argmax())]
+        else:
+            tokens = np.asarray(decode(weights, stack, prompt_ids, inputs, max_length=longest))
+            for row, ids in zip(rows, tokens, strict=False):
+                answers[row] = backbone.tokenizer.decode(ids.tolist())
+    return answers
+
+
+def _fill(rows: np.ndarray, batch_size: int) -> np.ndarray:
+    """Repeat the last row up to a power of two (at most ``batch_size``), so that few shapes are compiled."""
+    size = min(batch_size, 1 << (len(rows) - 1).bit_length())
+    return np.concatenate([rows, np.repeat(rows[-1:], size - len(rows))])
+
+
+def _inputs(data: Tokenized, rows: np.ndarray) -> Inputs:
+    ids = [data.inputs[row] for row in rows]
+    return Inputs(*pad(ids, bucket(max(map(len, ids)))))
+
+
+def _choices(data: Tokenized, rows: np.ndarray) -> Targets:
+    """Choices of every row, ``[B, C, L]``; rows with fewer choices have empty ones behind."""
+    of_row = [data.choice_rows[row] for row in rows]
+    used = np.unique(np.concatenate(of_row))
+    length = bucket(int(data.choices.lengths[used].max()), TARGET_BUCKETS)
+    count = max(map(len, of_row))
+    ids = np.zeros((len(rows), count, length), np.int32)
+    mask = np.zeros((len(rows), count, length), bool)
+    for i, choices in enumerate(of_row):
+        padded, real = pad([data.choices[c] for c in choices], length)
+        ids[i, : len(choices)], mask[i, : len(choices)] = padded, real
+    return Targets(ids, mask)

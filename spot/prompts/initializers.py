@@ -1,0 +1,140 @@
+"""Where a prompt starts: initialisers as closures ``(seed) -> [P, H]`` float32 (Lester et al. 2021, section 2.1).
+
+A run's seed alone decides what is drawn, so that runs of one seed on different tasks start alike.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from bank.files import read_prompt
+from spot.backbone.load import Backbone
+from spot.errors import PromptError
+
+Initializer = Callable[[int], np.ndarray]
+
+FREQUENT_PIECES = 5000
+"""Sampled-vocabulary prompts draw from this many most frequent pieces."""
+
+TASK_WORDS = {
+    "record": ("commonsense", "reasoning", "reading", "comprehension"),
+    "wsc": ("commonsense", "pronoun", "resolution"),
+}
+"""Words that stand in for class labels where a task has none (Lester et al. 2021, appendix A)."""
+
+INITIALIZERS = ("vocabulary", "labels", "uniform", "text:...", "file:...")
+
+
+def make_initializer(
+    name: str, backbone: Backbone, length: int, *, labels: Sequence[str] = (), task: str = ""
+) -> Initializer:
+    """An initialiser by name.
+
+    Args:
+        name: ``vocabulary``, ``labels``, ``uniform``, ``text:SENTENCE`` or ``file:PATH``.
+        backbone: whose embedding or width is used.
+        length: P.
+        labels: label words of the task, for ``labels``.
+        task: name of the task, for ``labels`` where it has none.
+
+    Raises:
+        PromptError: unknown name, no labels, or a file that does not fit.
+    """
+    kind, _, argument = name.partition(":")
+    if kind == "uniform":
+        return uniform(length, backbone.width)
+    if kind == "vocabulary":
+        return sampled_vocabulary(backbone, length)
+    if kind == "labels":
+        words = tuple(labels) or TASK_WORDS.get(task, ())
+        if not words:
+            raise PromptError(f"task {task!r} has no label words to start from; use --init vocabulary")
+        return class_labels(backbone, length, words)
+    if kind == "text" and argument:
+        return from_text(backbone, length, argument)
+    if kind == "file" and argument:
+        prompt = check_fits(read_prompt(Path(argument)).prompt, backbone, length, where=argument)
+        return lambda seed: prompt
+    raise PromptError(f"initialiser {name!r} is not known; choose from {', '.join(INITIALIZERS)}")
+
+
+def uniform(length: int, width: int, *, scale: float = 0.5) -> Initializer:
+    """Uniform in ``[-scale, scale]``, as in the paper (the released code draws from ``[0, scale)``)."""
+
+    def initialize(seed: int) -> np.ndarray:
+        rng = np.random.default_rng([seed, 0x5EED])
+        return rng.uniform(-scale, scale, (length, width)).astype(np.float32)
+
+    return initialize
+
+
+def sampled_vocabulary(backbone: Backbone, length: int, *, frequent: int = FREQUENT_PIECES) -> Initializer:
+    """Embeddings of random pieces among the most frequent ones (pieces are ordered by frequency)."""
+    candidates = backbone.tokenizer.ordinary_ids()[:frequent]
+
+    def initialize(seed: int) -> np.ndarray:
+        rng = np.random.default_rng([seed, 0x5EED])
+        chosen = rng.choice(candidates, size=length, replace=len(candidates) < length)
+        return _embed(backbone, chosen)
+
+    return initialize
+
+
+def class_labels(backbone: Backbone, length: int, labels: Sequence[str]) -> Initializer:
+    """Label i at position i as the mean of its pieces' embeddings; the rest is sampled vocabulary."""
+    if len(labels) > length:
+        warnings.warn(
+            f"{len(labels)} labels do not fit {length} prompt tokens; the last {len(labels) - length} are left out",
+            stacklevel=2,
+        )
+    pieces = backbone.tokenizer.encode(list(labels[:length]))
+    means = np.stack([_embed(backbone, np.array(ids)).mean(axis=0) for ids in pieces])
+    rest = sampled_vocabulary(backbone, length)
+
+    def initialize(seed: int) -> np.ndarray:
+        prompt = rest(seed)
+        prompt[: len(means)] = means
+        return prompt
+
+    return initialize
+
+
+def from_text(backbone: Backbone, length: int, text: str) -> Initializer:
+    """The pieces of a sentence, cut or filled up with sampled vocabulary."""
+    ids = np.array(backbone.tokenizer.encode([text])[0][:length], dtype=np.int32)
+    if not len(ids):
+        raise PromptError("the text to start from has no tokens")
+    rest = sampled_vocabulary(backbone, length)
+
+    def initialize(seed: int) -> np.ndarray:
+        prompt = rest(seed)
+        prompt[: len(ids)] = _embed(backbone, ids)
+        return prompt
+
+    return initialize
+
+
+def check_fits(prompt: np.ndarray, backbone: Backbone, length: int, *, where: str) -> np.ndarray:
+    """A prompt of ``[length, H]``, or an error that says what does not fit.
+
+    Raises:
+        PromptError: another width (made for another backbone) or another length.
+    """
+    if prompt.shape[1] != backbone.width:
+        raise PromptError(
+            f"{where}: prompt has width {prompt.shape[1]}, but backbone {backbone.name} has width "
+            f"{backbone.width}; it was made for another model"
+        )
+    if prompt.shape[0] != length:
+        raise PromptError(
+            f"{where}: prompt has {prompt.shape[0]} tokens, expected {length}; set --prompt-length to match"
+        )
+    return prompt
+
+
+def _embed(backbone: Backbone, ids: np.ndarray) -> np.ndarray:
+    return np.array(backbone.embedding[ids], dtype=np.float32)

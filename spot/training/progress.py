@@ -1,0 +1,141 @@
+"""Progress of a run: a live bar on a terminal, plain lines elsewhere, TensorBoard event files on request."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from spot.training.loop import Reporter
+
+
+class Rates:
+    """Steps and tokens per second since the last evaluation."""
+
+    def __init__(self, step: int) -> None:
+        self._step, self._tokens, self._since = step, 0, time.monotonic()
+
+    def add(self, step: int, tokens: int) -> tuple[float, float]:
+        self._tokens += tokens
+        seconds = max(time.monotonic() - self._since, 1e-9)
+        return (step - self._step) / seconds, self._tokens / seconds
+
+
+class Bar:
+    """A live line: steps, rates, loss, last score, time left."""
+
+    def __init__(self, title: str, console: Console) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rates]}"),
+            TextColumn("{task.fields[loss]}"),
+            TextColumn("{task.fields[score]}"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+        )
+        self._row = self._progress.add_task(title, total=None, rates="", loss="", score="")
+
+    def start(self, step: int, steps: int) -> None:
+        self._rates = Rates(step)
+        self._progress.update(self._row, completed=step, total=steps)
+        self._progress.start()
+
+    def advance(self, step: int, loss: float, tokens: int) -> None:
+        per_second, token_rate = self._rates.add(step, tokens)
+        rates = f"{per_second:.1f} steps/s {token_rate:,.0f} tokens/s"
+        self._progress.update(self._row, completed=step, rates=rates, loss=f"loss {loss:.3f}")
+
+    def evaluated(self, step: int, metrics: Mapping[str, float]) -> None:
+        self._progress.update(self._row, score=f"dev {metrics['score']:.2f}")
+
+    def finish(self) -> None:
+        self._progress.stop()
+
+
+class Lines:
+    """One line an evaluation, for logs and pipes."""
+
+    def __init__(self, title: str, console: Console) -> None:
+        self._title, self._console = title, console
+
+    def start(self, step: int, steps: int) -> None:
+        self._rates, self._steps, self._last = Rates(step), steps, ""
+        if step:
+            self._console.print(f"{self._title}: goes on at step {step}", highlight=False)
+
+    def advance(self, step: int, loss: float, tokens: int) -> None:
+        per_second, token_rate = self._rates.add(step, tokens)
+        left = (self._steps - step) / per_second if per_second else math.inf
+        self._last = f"{per_second:.1f} steps/s {token_rate:.0f} tokens/s, {left:.0f} s left"
+
+    def evaluated(self, step: int, metrics: Mapping[str, float]) -> None:
+        shown = " ".join(f"{name} {value:.3f}" for name, value in metrics.items() if name != "step")
+        self._console.print(
+            f"{self._title}: step {step}/{self._steps} {shown} ({self._last})", highlight=False, soft_wrap=True
+        )
+
+    def finish(self) -> None: ...
+
+
+class TensorBoard:
+    """Event files with loss, rate and development metrics."""
+
+    def __init__(self, folder: Path) -> None:
+        from tensorboardX import SummaryWriter
+
+        self._writer = SummaryWriter(str(folder))
+
+    def start(self, step: int, steps: int) -> None:
+        self._rates = Rates(step)
+
+    def advance(self, step: int, loss: float, tokens: int) -> None:
+        per_second, token_rate = self._rates.add(step, tokens)
+        self._writer.add_scalar("train/loss", loss, step)
+        self._writer.add_scalar("train/steps_per_second", per_second, step)
+        self._writer.add_scalar("train/tokens_per_second", token_rate, step)
+
+    def evaluated(self, step: int, metrics: Mapping[str, float]) -> None:
+        for name, value in metrics.items():
+            if name not in ("step", "loss"):
+                self._writer.add_scalar(f"dev/{name}", value, step)
+
+    def finish(self) -> None:
+        self._writer.close()
+
+
+class Several:
+    """Passes everything on to several reporters."""
+
+    def __init__(self, reporters: Sequence[Reporter]) -> None:
+        self._reporters = reporters
+
+    def start(self, step: int, steps: int) -> None:
+        for reporter in self._reporters:
+            reporter.start(step, steps)
+
+    def advance(self, step: int, loss: float, tokens: int) -> None:
+        for reporter in self._reporters:
+            reporter.advance(step, loss, tokens)
+
+    def evaluated(self, step: int, metrics: Mapping[str, float]) -> None:
+        for reporter in self._reporters:
+            reporter.evaluated(step, metrics)
+
+    def finish(self) -> None:
+        for reporter in self._reporters:
+            reporter.finish()
+
+
+def make_reporter(title: str, console: Console, *, log_dir: Path | None = None) -> Reporter:
+    """A bar where ``console`` is a terminal, lines elsewhere, and event files under ``log_dir/title``."""
+    shown: Reporter = Bar(title, console) if console.is_terminal else Lines(title, console)
+    if log_dir is None:
+        return shown
+    return Several([shown, TensorBoard(log_dir / title.replace(" ", "_"))])

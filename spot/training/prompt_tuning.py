@@ -1,0 +1,171 @@
+"""Train one prompt on one task: prompt tuning, with the loop of :mod:`spot.training.loop`."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from bank.vectors import prompt_sha256
+from spot.backbone.batch import Inputs, Targets
+from spot.backbone.load import Backbone
+from spot.inference.predict import predict
+from spot.prompts.initializers import check_fits, make_initializer
+from spot.training.loop import Reporter, fit
+from spot.training.recipe import Recipe
+from spot.training.step import Batch, Variables, make_step
+from spot.training.task_data import TaskData
+from tasks.pipeline import Batches
+from tasks.task import Split
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainedPrompt:
+    """What training left.
+
+    Attributes:
+        value: ``[P, H]`` of the best development score.
+        value_step: its step.
+        key: ``[P, H]`` at the recipe's key step.
+        metrics: development metrics of the value.
+        history: one row an evaluation: step, mean training loss, development metrics.
+        started_from: sha256 of the given initial prompt, or ``None`` for an initialiser's.
+        seconds: time this process spent, loading left out.
+    """
+
+    value: np.ndarray
+    value_step: int
+    key: np.ndarray
+    metrics: Mapping[str, float]
+    history: list[dict[str, float]]
+    started_from: str | None
+    steps: int
+    seconds: float
+
+
+class TaskStream:
+    """Batches of one task for row 0 of a stack; its state is the index of the next batch."""
+
+    def __init__(self, batches: Batches) -> None:
+        self._batches, self._index = batches, 0
+
+    def next(self) -> Batch:
+        batch = self._batches[self._index]
+        self._index += 1
+        return Batch(
+            np.zeros(len(batch.input_ids), np.int32),
+            Inputs(batch.input_ids, batch.input_mask),
+            Targets(batch.target_ids, batch.target_mask),
+        )
+
+    def state(self) -> dict[str, int]:
+        return {"index": self._index}
+
+    def restore(self, state: Mapping[str, int]) -> None:
+        self._index = state["index"]
+
+
+def train_prompt(
+    backbone: Backbone,
+    data: TaskData,
+    recipe: Recipe,
+    *,
+    seed: int,
+    initial: np.ndarray | None = None,
+    stop_at_key: bool = False,
+    folder: Path | None = None,
+    reporter: Reporter | None = None,
+    on_snapshot: Callable[[str, int, np.ndarray], None] | None = None,
+) -> TrainedPrompt:
+    """Train a prompt and keep its key and its value.
+
+    Args:
+        backbone: the frozen model.
+        data: the task's splits; train trains, dev selects.
+        recipe: everything else.
+        seed: of the initialiser and of the order of batches.
+        initial: a prompt ``[P, H]`` to start from, in place of the recipe's initialiser.
+        stop_at_key: train a query: end at the key step.
+        folder: where the checkpoint lies; with one, a killed run goes on where it was and ends bit-identical.
+        reporter: progress sink.
+        on_snapshot: called with ``("key" | "value", step, [P, H])`` when the run is done.
+
+    Raises:
+        PromptError: an initial prompt that does not fit.
+        DivergenceError: the loss is not finite.
+        Interrupted: a signal stopped the run; its state is saved.
+        TaskError: data that cannot be read.
+    """
+    began = time.monotonic()
+    if initial is None:
+        labels = data.task.labels
+        prompt = make_initializer(
+            recipe.init, backbone, recipe.prompt_length, labels=labels, task=data.task.name
+        )(seed)
+    else:
+        prompt = check_fits(initial, backbone, recipe.prompt_length, where="initial prompt")
+    dev = data[Split.DEV]
+
+    def evaluate(variables: Variables) -> Mapping[str, float]:
+        answers = predict(
+            backbone, variables["prompts"][0], dev.examples, dev.tokens, method=recipe.evaluate_by
+        )
+        return data.score(Split.DEV, answers)
+
+    result = fit(
+        variables={"prompts": _stack(prompt), "weights": backbone.weights},
+        trainable="prompts",
+        step=make_step(backbone.graph, recipe.optimizer, steps=recipe.steps, trainable="prompts"),
+        stream=TaskStream(
+            Batches(data=data[Split.TRAIN].tokens, batch_size=recipe.batch_size, seed=seed)
+        ),
+        plan=recipe.plan(stop_at_key=stop_at_key),
+        seed=seed,
+        identity=run_identity(backbone, data, recipe, seed, initial, stop_at_key=stop_at_key),
+        evaluate=evaluate,
+        select="score",
+        folder=folder,
+        reporter=reporter,
+    )
+    progress = result.progress
+    best = next(row for row in progress.history if row["step"] == progress.best_step)
+    trained = TrainedPrompt(
+        value=result.best[0],
+        value_step=progress.best_step,
+        key=result.key[0],
+        metrics={name: value for name, value in best.items() if name not in ("step", "loss")},
+        history=progress.history,
+        started_from=None if initial is None else prompt_sha256(prompt),
+        steps=progress.step,
+        seconds=time.monotonic() - began,
+    )
+    if on_snapshot:
+        on_snapshot("key", recipe.key_step, trained.key)
+        on_snapshot("value", trained.value_step, trained.value)
+    return trained
+
+
+def run_identity(
+    backbone: Backbone,
+    data: TaskData,
+    recipe: Recipe,
+    seed: int,
+    initial: np.ndarray | None,
+    *,
+    stop_at_key: bool,
+) -> str:
+    """Digest of everything a run depends on: equal runs end with equal bits on one machine."""
+    start = None if initial is None else prompt_sha256(initial)
+    content = [recipe.record(backbone).digest, data.task.name, data.digest, seed, start, stop_at_key]
+    return hashlib.sha256(repr(content).encode()).hexdigest()
+
+
+def _stack(prompt: np.ndarray) -> Array:
+    return jnp.asarray(prompt[None])

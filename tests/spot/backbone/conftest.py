@@ -1,0 +1,94 @@
+"""Tiny random T5s, their folders, and ragged batches."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from spot.backbone.batch import Inputs, Targets
+from spot.backbone.config import T5Config
+from spot.backbone.export import save_backbone
+from spot.backbone.random import random_t5
+from spot.backbone.t5 import T5
+from spot.backbone.tokenizer import train_sentencepiece
+
+SIZES = {"d_model": 16, "d_kv": 4, "d_ff": 24, "num_heads": 3, "vocab_size": 140}
+CONFIGS = {
+    "v1.0": T5Config(
+        **SIZES, num_layers=1, num_decoder_layers=1, gated=False, activation="relu", tied=True
+    ),
+    "v1.1": T5Config(**SIZES, num_layers=1, num_decoder_layers=2),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A model with its compiled computations and what to feed them."""
+
+    model: T5
+    prompts: jax.Array
+    prompt_ids: jax.Array
+    inputs: Inputs
+    targets: Targets
+    choices: Targets
+
+    def __post_init__(self) -> None:
+        for name, static in (("token_losses", ()), ("choice_scores", ()), ("greedy", (3,))):
+            object.__setattr__(self, name, jax.jit(getattr(self.model, name), static_argnums=static))
+
+
+def ragged(rng: np.random.Generator, lengths: np.ndarray) -> tuple[jax.Array, jax.Array]:
+    """Random ids, noise at padding too, and the mask."""
+    shape = (*lengths.shape, lengths.max())
+    ids = rng.integers(2, SIZES["vocab_size"], shape, dtype=np.int32)
+    return jnp.asarray(ids), jnp.asarray(np.arange(shape[-1]) < lengths[..., None])
+
+
+def make_case(config: T5Config) -> Case:
+    rng = np.random.default_rng(1)
+    model = random_t5(config, seed=2)
+    return Case(
+        model,
+        prompts=jnp.asarray(rng.normal(size=(3, 4, config.d_model)), jnp.float32),
+        prompt_ids=jnp.array([0, 2, 0, 2]),
+        inputs=Inputs(*ragged(rng, np.array([6, 1, 3, 5]))),
+        targets=Targets(*ragged(rng, np.array([4, 2, 5, 1]))),
+        choices=Targets(*ragged(rng, rng.integers(1, 5, (4, 3)))),
+    )
+
+
+@pytest.fixture(scope="session", params=list(CONFIGS))
+def case(request: pytest.FixtureRequest) -> Case:
+    return make_case(CONFIGS[request.param])
+
+
+@pytest.fixture(scope="session")
+def config() -> T5Config:
+    return CONFIGS["v1.1"]
+
+
+@pytest.fixture(scope="session")
+def lines() -> list[str]:
+    rng = random.Random(0)
+    syllables = [consonant + vowel for consonant in "bdfgkl" for vowel in "aei"]
+    words = ["".join(rng.choices(syllables, k=rng.randint(1, 3))) for _ in range(60)]
+    return [" ".join(rng.choices(words, k=8)) + "." for _ in range(300)]
+
+
+@pytest.fixture(scope="session")
+def tokenizer_model(lines: list[str]) -> bytes:
+    return train_sentencepiece(lines, size=SIZES["vocab_size"], sample=300)
+
+
+@pytest.fixture(scope="session")
+def saved(tmp_path_factory: pytest.TempPathFactory, config: T5Config, tokenizer_model: bytes) -> Path:
+    """A folder to copy, not to change."""
+    folder = tmp_path_factory.mktemp("backbone")
+    save_backbone(random_t5(config, seed=4), folder, tokenizer_model=tokenizer_model)
+    return folder
