@@ -26,7 +26,7 @@ import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -1049,9 +1049,25 @@ def write_lines(path: Path, lines: Iterable[str]) -> None:
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
 
 
-def build(database: Path, out: Path, corpus: Path | None) -> None:
-    """Writes the task files, their licence and, if asked, the corpus."""
+def supervised_rows(wordnet: WordNet, size: int) -> Iterator[dict[str, str]]:
+    """Up to ``size`` training examples of every task but the few-example ones, for multi-task pre-training."""
+    for task in TASKS:
+        if task.sizes == Sizes():
+            larger = replace(task, sizes=replace(task.sizes, train=size))
+            for example in build_task(wordnet, larger)["train"]:
+                source = " ".join(f"{key}: {text}" for key, text in example.fields)
+                yield {"task": task.name.removeprefix("wn_").replace("_", " "), "input": source,
+                       "target": example.label}  # fmt: skip
+
+
+def build(
+    database: Path, out: Path, corpus: Path | None, supervised: Path | None = None, rows: int = 20_000
+) -> None:
+    """Writes the task files, their licence and, if asked, the corpus and the supervised examples."""
     wordnet = read_wordnet(database)
+    if supervised is not None:
+        examples = supervised_rows(wordnet, rows)
+        write_lines(supervised, (json.dumps(row, ensure_ascii=False) for row in examples))
     for task in TASKS:
         for split, examples in build_task(wordnet, task).items():
             rows = (json.dumps(example.row, ensure_ascii=False) for example in examples)
@@ -1069,12 +1085,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--wordnet", type=Path, help="folder of the WordNet 3.0 database files to build from")
     parser.add_argument("--out", type=Path, required=True, help="folder of the task files")
     parser.add_argument("--corpus", type=Path, help="also write the training synsets' glosses to this file")
+    parser.add_argument("--supervised", type=Path, help="also write larger training sets to this file")
+    parser.add_argument("--rows", type=int, default=20_000, help="examples of a task in that file")
     parser.add_argument("--baselines", action="store_true", help="recompute baselines.json")
     options = parser.parse_args(arguments)
     if options.wordnet is None and (options.corpus is not None or not options.baselines):
         parser.error("--wordnet is needed unless only --baselines are recomputed")
     if options.wordnet is not None:
-        build(options.wordnet, options.out, options.corpus)
+        build(options.wordnet, options.out, options.corpus, options.supervised, options.rows)
     if options.baselines:
         report = json.dumps(baselines(options.out), indent=2)
         write_lines(options.out / "baselines.json", report.splitlines())

@@ -197,8 +197,12 @@ def pretrain(
     span_steps: Annotated[int, typer.Option(help="Steps of span corruption.", min=0)] = 10_000,
     adaptation_steps: Annotated[int, typer.Option(help="Steps of prefix-LM adaptation.", min=0)] = 1_000,
     supervised_steps: Annotated[int, typer.Option(help="Steps of supervised tasks.", min=0)] = 0,
-    task: Annotated[list[str], typer.Option(help="A supervised task; give it several times.")] = [],  # noqa: B006
-    data: Annotated[Path | None, typer.Option("--data-dir", help="Folder of official data sets.")] = None,
+    supervised: Annotated[
+        list[Path], typer.Option(help="JSON lines of task, input and target; give it several times.")
+    ] = [],  # noqa: B006
+    corpus_pairs: Annotated[
+        int, typer.Option(help="Also draw so many examples of each self-supervised task from the corpora.", min=0)
+    ] = 0,
     vocab_size: Annotated[int, typer.Option(help="Vocabulary, 100 sentinels included.")] = 4096,
     width: Annotated[int, typer.Option(help="Model width H.")] = 256,
     heads: Annotated[int, typer.Option(help="Attention heads.")] = 4,
@@ -217,8 +221,10 @@ def pretrain(
     from spot.backbone.config import T5Config
     from spot.backbone.load import keep_compiled_programs
     from spot.cli.output import errors
-    from spot.training.pretrain import Pretraining, pretrain, supervised_pairs
+    from spot.training.pretrain import Pretraining, pretrain, read_supervised
     from spot.training.progress import make_reporter
+    from tasks.objectives import read_lines
+    from tasks.sentences import sentence_tasks
 
     keep_compiled_programs()
     plan = Pretraining(
@@ -244,7 +250,7 @@ def pretrain(
         plan,
         corpora,
         folder,
-        supervised=supervised_pairs(find_tasks(task), data_dir=data),
+        supervised=read_supervised(supervised) | sentence_tasks(read_lines(corpora), corpus_pairs, seed=seed),
         reporter=lambda phase: make_reporter(phase, errors()),
     )
     if out.json:

@@ -45,7 +45,7 @@ from tasks.objectives import (
     read_lines,
     tokenize_corpus,
 )
-from tasks.task import Split, Task
+from tasks.sources import read_jsonl
 
 HELD_OUT_BLOCK, HELD_OUT_EVERY = 8192, 150
 """One block of this many tokens in so many is never trained on."""
@@ -229,14 +229,20 @@ def prepare(
     return tokenizer, open_corpus(tokens)
 
 
-def supervised_pairs(tasks: Sequence[Task], *, data_dir: Path | None = None) -> dict[str, list[Pair]]:
-    """Input and target of every training example, by the task's name in words (``wn_isa`` becomes ``isa``)."""
-    return {
-        task.name.removeprefix("wn_").replace("_", " "): [
-            (example.inputs, example.target) for example in task.examples(Split.TRAIN, data_dir=data_dir)
-        ]
-        for task in tasks
-    }
+def read_supervised(paths: Sequence[Path]) -> dict[str, list[Pair]]:
+    """Supervised examples by task from JSON lines of ``task``, ``input`` and ``target``.
+
+    Raises:
+        TrainingError: a row without one of them.
+        TaskError: a file that cannot be read.
+    """
+    pairs: dict[str, list[Pair]] = {}
+    for path in paths:
+        for number, row in read_jsonl(path):
+            if not all(isinstance(row.get(key), str) for key in ("task", "input", "target")):
+                raise TrainingError(f"{path}, row {number}: expected texts for task, input and target")
+            pairs.setdefault(row["task"], []).append((row["input"], row["target"]))
+    return pairs
 
 
 def pretrain(
@@ -264,7 +270,7 @@ def pretrain(
         )
         if phase.name == "supervised":
             if not supervised:
-                raise TrainingError("the supervised phase needs tasks; give --task, or --supervised-steps 0")
+                raise TrainingError("the supervised phase needs examples; give --supervised, or --supervised-steps 0")
             stream = SupervisedStream(
                 supervised,
                 tokenizer,

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import random
+from collections.abc import Callable
 from pathlib import Path
 
+import flax.nnx as nnx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -38,9 +41,17 @@ class Case:
     targets: Targets
     choices: Targets
 
-    def __post_init__(self) -> None:
-        for name, static in (("token_losses", ()), ("choice_scores", ()), ("greedy", (3,))):
-            object.__setattr__(self, name, jax.jit(getattr(self.model, name), static_argnums=static))
+    @functools.cached_property
+    def token_losses(self) -> Callable[..., jax.Array]:
+        return jax.jit(self.model.token_losses)
+
+    @functools.cached_property
+    def choice_scores(self) -> Callable[..., jax.Array]:
+        return jax.jit(self.model.choice_scores)
+
+    @functools.cached_property
+    def greedy(self) -> Callable[..., jax.Array]:
+        return jax.jit(self.model.greedy, static_argnums=3)
 
 
 def ragged(rng: np.random.Generator, lengths: np.ndarray) -> tuple[jax.Array, jax.Array]:
@@ -53,6 +64,10 @@ def ragged(rng: np.random.Generator, lengths: np.ndarray) -> tuple[jax.Array, ja
 def make_case(config: T5Config) -> Case:
     rng = np.random.default_rng(1)
     model = random_t5(config, seed=2)
+    for _, weight in nnx.to_flat_state(nnx.state(model, nnx.Param)):
+        name = weight.get_metadata("tensor")
+        if name.startswith("decoder") and name.endswith((".o.weight", ".wo.weight")):
+            weight[...] = 4.0 * weight[...]  # else a tied decoder repeats its input
     return Case(
         model,
         prompts=jnp.asarray(rng.normal(size=(3, 4, config.d_model)), jnp.float32),

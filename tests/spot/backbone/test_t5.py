@@ -1,0 +1,147 @@
+"""Properties of the prompted forward that hold for any weights."""
+
+import dataclasses
+
+import flax.nnx as nnx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from spot.backbone.batch import Inputs, Targets
+from spot.backbone.t5 import Dropout, drop
+
+CLOSE = {"rtol": 0, "atol": 1e-5}
+NEW_TOKENS = 6
+
+
+def padded(tokens, extra):
+    """The same tokens with ``extra`` columns of hidden noise behind them."""
+    ids = jnp.pad(tokens.ids, ((0, 0), (0, extra)), constant_values=7)
+    return tokens._replace(ids=ids, mask=jnp.pad(tokens.mask, ((0, 0), (0, extra))))
+
+
+def losses_of(case, prompts=None, prompt_ids=None, inputs=None, targets=None):
+    return case.token_losses(
+        case.prompts if prompts is None else prompts,
+        case.prompt_ids if prompt_ids is None else prompt_ids,
+        inputs or case.inputs,
+        targets or case.targets,
+    )
+
+
+def test_a_decoder_state_depends_on_its_own_and_earlier_inputs_only(case):
+    encoded = case.model.encode(case.prompts, case.prompt_ids, case.inputs)
+    encoded = jax.tree.map(lambda x: x[:1], encoded)
+    ids = jnp.arange(3, 8)
+    graph, weights = nnx.split(case.model)
+
+    def states(weights):
+        hidden = nnx.merge(graph, weights).decode(encoded, ids[None, None])[0, 0]
+        return jnp.square(hidden + 1.0).sum(axis=-1)
+
+    by_weights = jax.jit(jax.jacrev(states))(weights)
+    influence = np.abs(by_weights.embedding[...][:, ids]).max(axis=-1)
+    assert (influence[np.triu_indices(5, 1)] == 0).all()
+    assert (influence[np.tril_indices(5)] > 0).all()
+
+
+def test_later_targets_leave_earlier_losses_alone(case):
+    before = losses_of(case)
+    changed = case.targets._replace(ids=case.targets.ids.at[:, 2:].set(9))
+    after = losses_of(case, targets=changed)
+    assert np.array_equal(before[:, :2], after[:, :2])
+    assert not np.array_equal(before[:, 2:], after[:, 2:])
+
+
+@pytest.mark.parametrize("extra", [1, 5])
+def test_padding_changes_no_loss(case, extra):
+    before = losses_of(case)
+    wider = losses_of(case, inputs=padded(case.inputs, extra), targets=padded(case.targets, extra))
+    np.testing.assert_allclose(wider[:, : before.shape[1]], before, **CLOSE)
+    assert not wider[:, before.shape[1] :].any()
+
+
+def test_losses_are_zero_at_padding_and_positive_elsewhere(case):
+    losses = losses_of(case)
+    assert losses.dtype == jnp.float32
+    assert np.array_equal(losses > 0, case.targets.mask)
+
+
+def test_losses_follow_a_permutation_of_the_batch(case):
+    order = jnp.array([2, 0, 3, 1])
+    inputs, targets = jax.tree.map(lambda x: x[order], (case.inputs, case.targets))
+    permuted = losses_of(case, prompt_ids=case.prompt_ids[order], inputs=inputs, targets=targets)
+    np.testing.assert_allclose(permuted, losses_of(case)[order], **CLOSE)
+
+
+def test_a_prompt_of_the_stack_reaches_only_the_rows_that_use_it(case):
+    def row_losses(prompts):
+        return case.model.token_losses(prompts, case.prompt_ids, case.inputs, case.targets).sum(axis=-1)
+
+    influence = np.abs(jax.jit(jax.jacrev(row_losses))(case.prompts)).max(axis=(2, 3))
+    assert np.array_equal(influence > 0, np.arange(3) == np.asarray(case.prompt_ids)[:, None])
+
+
+def test_a_prompt_of_embedded_tokens_is_those_tokens(case):
+    rng = np.random.default_rng(6)
+    ids = jnp.asarray(rng.integers(2, 100, (4, 6)), jnp.int32)
+    bare = losses_of(case, prompts=jnp.zeros((3, 0, 16)), inputs=Inputs(ids, jnp.ones((4, 6), bool)))
+    prompts = case.model.embedding[...][ids[:, :2]]
+    rest = Inputs(ids[:, 2:], jnp.ones((4, 4), bool))
+    prompted = losses_of(case, prompts=prompts, prompt_ids=jnp.arange(4), inputs=rest)
+    np.testing.assert_allclose(prompted, bare, **CLOSE)
+
+
+def test_a_choice_scores_minus_the_sum_of_its_own_losses(case):
+    scores = case.choice_scores(case.prompts, case.prompt_ids, case.inputs, case.choices)
+    for c in range(scores.shape[1]):
+        apart = Targets(case.choices.ids[:, c], case.choices.mask[:, c])
+        np.testing.assert_allclose(scores[:, c], -losses_of(case, targets=apart).sum(axis=-1), **CLOSE)
+
+
+def test_a_choice_without_tokens_scores_minus_infinity(case):
+    mask = case.choices.mask.at[1, 2].set(False)
+    scores = case.choice_scores(
+        case.prompts, case.prompt_ids, case.inputs, case.choices._replace(mask=mask)
+    )
+    assert np.array_equal(np.argwhere(~np.isfinite(scores)), [[1, 2]])
+    assert scores[1, 2] == -jnp.inf
+
+
+def test_greedy_tokens_are_the_best_of_a_teacher_forced_replay(case):
+    output = case.greedy(case.prompts, case.prompt_ids, case.inputs, NEW_TOKENS)
+    encoded = case.model.encode(case.prompts, case.prompt_ids, case.inputs)
+    started = jnp.pad(output[:, :-1], ((0, 0), (1, 0)))
+    replayed = case.model.logits(case.model.decode(encoded, started[:, None]))[:, 0].argmax(axis=-1)
+    live = np.cumsum(np.asarray(output) == case.model.config.eos_token_id, axis=1) == 0
+    assert np.array_equal(np.where(live, replayed, 0), np.where(live, output, 0))
+    assert len(np.unique(output)) > 2
+
+
+def test_greedy_pads_after_the_end_token_and_leaves_other_rows_alone(case):
+    free = np.asarray(case.greedy(case.prompts, case.prompt_ids, case.inputs, NEW_TOKENS))
+    end = int(free[0, 2])
+    graph, weights = nnx.split(case.model)
+    ending = nnx.merge(graph, weights)
+    ending.config = dataclasses.replace(ending.config, eos_token_id=end, pad_token_id=139)
+    output = jax.jit(ending.greedy, static_argnums=3)(case.prompts, case.prompt_ids, case.inputs, NEW_TOKENS)
+    ended_before = np.cumsum(free == end, axis=1) - (free == end) > 0
+    assert ended_before.any()
+    assert np.array_equal(output, np.where(ended_before, 139, free))
+
+
+def test_dropping_nothing_changes_nothing(case):
+    none = Dropout(0.0, jax.random.key(0))
+    dropped = case.model.token_losses(case.prompts, case.prompt_ids, case.inputs, case.targets, none)
+    np.testing.assert_allclose(dropped, losses_of(case), **CLOSE)
+
+
+def test_dropout_keeps_the_mean_and_differs_between_sites():
+    dropout = Dropout(0.25, jax.random.key(3))
+    ones = jnp.ones((200, 200))
+    first, second = drop(ones, dropout, 0), drop(ones, dropout, 1)
+    assert first.mean() == pytest.approx(1.0, abs=0.02)
+    assert (first == 0).mean() == pytest.approx(0.25, abs=0.02)
+    assert not np.array_equal(first, second)
+    assert np.array_equal(first, drop(ones, dropout, 0))
