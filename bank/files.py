@@ -10,7 +10,15 @@ from pathlib import Path
 import numpy as np
 
 from bank.errors import BankError
-from bank.records import BackboneRecord, RecipeRecord, RunIdentity, RunRecord, SnapshotRecord, TaskRecord, digest
+from bank.records import (
+    BackboneRecord,
+    RecipeRecord,
+    RunIdentity,
+    RunRecord,
+    SnapshotRecord,
+    TaskRecord,
+    digest,
+)
 from bank.store import Bank
 from bank.vectors import checked_prompt, prompt_sha256
 
@@ -101,9 +109,7 @@ def import_prompt(
     )
     return bank.record_run(
         RunRecord(
-            identity=RunIdentity(
-                recipe=recipe, task=task, seed=seed, role="source", data=prompt_sha256(value)
-            ),
+            identity=RunIdentity(recipe=recipe, task=task, seed=seed, role="source", data=prompt_sha256(value)),
             steps=0,
             metric="unknown",
             score=0.0 if np.isnan(score) else score,

@@ -64,9 +64,7 @@ def show_run(bank: Bank, digest: str) -> dict[str, Any]:
     """
     with reading(bank.engine) as session:
         run = _run(session, digest)
-        used = session.scalars(
-            select(schema.Candidate).where(schema.Candidate.source_run_id == run.id)
-        ).all()
+        used = session.scalars(select(schema.Candidate).where(schema.Candidate.source_run_id == run.id)).all()
         return {
             "run": run.digest,
             "task": run.task.name,
@@ -96,8 +94,7 @@ def show_run(bank: Bank, digest: str) -> dict[str, Any]:
             ],
             "started from": run.started_from,
             "source of transfers": [
-                {"transfer": c.transfer.digest[:12], "target": c.transfer.task.name, "rank": c.rank}
-                for c in used
+                {"transfer": c.transfer.digest[:12], "target": c.transfer.task.name, "rank": c.rank} for c in used
             ],
             "environment": run.environment,
             "seconds": run.seconds,

@@ -51,9 +51,7 @@ class RecipeRecord:
 
     @property
     def digest(self) -> str:
-        return digest(
-            self.backbone.fingerprint, self.prompt_length, self.key_step, self.family, dict(self.options)
-        )
+        return digest(self.backbone.fingerprint, self.prompt_length, self.key_step, self.family, dict(self.options))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -97,9 +95,7 @@ class RunIdentity:
 
     @property
     def digest(self) -> str:
-        return digest(
-            self.recipe.digest, self.task.name, self.data, self.seed, self.role, self.started_from
-        )
+        return digest(self.recipe.digest, self.task.name, self.data, self.seed, self.role, self.started_from)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

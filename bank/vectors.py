@@ -35,7 +35,8 @@ def prompt_sha256(values: np.ndarray) -> str:
 
 def average(prompt: np.ndarray) -> np.ndarray:
     """Mean token ``[H]`` of ``[P, H]``: the cosine of two of these is the similarity of average tokens."""
-    return np.asarray(prompt, np.float64).mean(axis=0).astype(np.float32)
+    mean: np.ndarray = np.asarray(prompt, np.float64).mean(axis=0).astype(np.float32)
+    return mean
 
 
 def average_normalized(prompt: np.ndarray) -> np.ndarray:
@@ -46,4 +47,5 @@ def average_normalized(prompt: np.ndarray) -> np.ndarray:
     """
     tokens = np.asarray(prompt, np.float64)
     norms = np.linalg.norm(tokens, axis=1, keepdims=True)
-    return (tokens / np.where(norms > 0, norms, 1.0)).mean(axis=0).astype(np.float32)
+    mean: np.ndarray = (tokens / np.where(norms > 0, norms, 1.0)).mean(axis=0).astype(np.float32)
+    return mean

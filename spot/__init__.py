@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from spot.training.recipe import Recipe
     from spot.training.task_data import TaskData
     from spot.transfer.runs import Trainer
-    from spot.transfer.transfer import Transferred, TransferOptions, run_transfer
+    from spot.transfer.transfer import TransferOptions, Transferred, run_transfer
 
 __version__ = "0.1.0"
 

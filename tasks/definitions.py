@@ -32,7 +32,12 @@ NO_YES_ENTAILMENT = {"0": "not_entailment", "1": "entailment"} | ENTAILMENT
 SENTIMENT = {"0": "negative", "1": "positive", "negative": "negative", "positive": "positive", "neg": "negative",
              "pos": "positive"}  # fmt: skip
 TRUTH = {"False": "False", "True": "True"}
-DUPLICATE = {"0": "not_duplicate", "1": "duplicate", "not_duplicate": "not_duplicate", "duplicate": "duplicate"}
+DUPLICATE = {
+    "0": "not_duplicate",
+    "1": "duplicate",
+    "not_duplicate": "not_duplicate",
+    "duplicate": "duplicate",
+}
 INFERENCE = {"0": "entailment", "1": "neutral", "2": "contradiction"} | {
     word: word for word in ("entailment", "neutral", "contradiction")
 }
@@ -146,13 +151,14 @@ def super_glue() -> Iterator[Task]:
             splits=one_part("dev") if only_dev else TRAIN_AND_DEV,
             notes="only the published validation set, cut 80/10/10 by hash" if only_dev else "",
         )
-        few = {"train": Path("few_glue", folder, "train.jsonl"), "dev": Path("few_glue", folder, "dev32.jsonl")}
+        few = {
+            "train": Path("few_glue", folder, "train.jsonl"),
+            "dev": Path("few_glue", folder, "dev32.jsonl"),
+        }
         yield Task(
             name=f"few_{name}",
             family=family,
-            source=Source(
-                files=few | {"test": Path("super_glue", folder, "val.jsonl")}, reader=read_jsonl
-            ),
+            source=Source(files=few | {"test": Path("super_glue", folder, "val.jsonl")}, reader=read_jsonl),
             formatter=classify(keys, labels),
             metrics=metrics,
             labels=tuple(labels.values()),
@@ -244,7 +250,7 @@ def others() -> Iterator[Task]:
         "offensive": {"0": "polite", "1": "offensive", "non-offensive": "polite", "offensive": "offensive"},
     }
     for name, labels in words.items():
-        files = {p: Path("tweet_eval", name, f"{'val' if p == 'dev' else p}_text.txt") for p in PUBLISHED}
+        files = {p.value: Path("tweet_eval", name, f"{'val' if p == 'dev' else p}_text.txt") for p in PUBLISHED}
         yield _classification(
             f"tweet_{name}", "tweets", files, text_and_labels, fields("text"), labels,
             hub=Hub(path="cardiffnlp/tweet_eval", config=name), splits=PUBLISHED,

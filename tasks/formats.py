@@ -116,6 +116,4 @@ def question_answer(row: Row) -> Sequence[Example]:
     if isinstance(answers, Mapping):  # the hub's rows
         answers = answers["text"]
     accepted = (answers,) if isinstance(answers, str) else tuple(answers)
-    return [
-        Example(inputs=joined(fields("question", "context"), row), target=accepted[0], answers=accepted)
-    ]
+    return [Example(inputs=joined(fields("question", "context"), row), target=accepted[0], answers=accepted)]

@@ -158,9 +158,7 @@ def _overlap_f1(prediction: str, answer: str) -> float:
     return 2 * common / (len(guess) + len(gold))
 
 
-def _best_over_answers(
-    measure: Callable[[str, str], float], predictions: Predictions, examples: Examples
-) -> float:
+def _best_over_answers(measure: Callable[[str, str], float], predictions: Predictions, examples: Examples) -> float:
     best = [
         max(measure(p, answer) for answer in (e.answers or (e.target,)))
         for p, e in zip(predictions, examples, strict=True)

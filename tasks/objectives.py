@@ -143,9 +143,7 @@ class PrefixLM:
 Objective = SpanCorruption | PrefixLM
 
 
-def objective_batch(
-    corpus: np.ndarray, objective: Objective, *, index: int, batch_size: int, seed: int
-) -> TextBatch:
+def objective_batch(corpus: np.ndarray, objective: Objective, *, index: int, batch_size: int, seed: int) -> TextBatch:
     """The ``index``-th batch of an endless pass over ``corpus``.
 
     Every epoch cuts the corpus into windows from another offset and visits them in another order.

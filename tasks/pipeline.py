@@ -95,7 +95,7 @@ def tokenize(
     row_of = {word: i for i, word in enumerate(words)}
     encoded = encode([example.inputs for example in examples])
     tokenized = Tokenized(
-        inputs=Ragged.of([ids[: lengths.inputs - 1] + [end] for ids in encoded]),
+        inputs=_ended(encoded, lengths.inputs, end),
         targets=_ended(encode([example.target for example in examples]), lengths.targets, end),
         choices=_ended(encode(words), lengths.targets, end),
         choice_rows=Ragged.of([[row_of[choice] for choice in example.choices] for example in examples]),
@@ -139,8 +139,8 @@ def _write_cache(path: Path, tokenized: Tokenized) -> None:
 def _read_cache(path: Path, digest: str) -> Tokenized | None:
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            ragged = [Ragged(arrays[f"{name}_ids"], arrays[f"{name}_starts"]) for name in RAGGED]
-            return Tokenized(*ragged, int(arrays["cut"]), digest)
+            ragged = {name: Ragged(arrays[f"{name}_ids"], arrays[f"{name}_starts"]) for name in RAGGED}
+            return Tokenized(**ragged, cut=int(arrays["cut"]), digest=digest)
     except (OSError, ValueError, KeyError, EOFError):
         return None
     except Exception as error:  # zipfile.BadZipFile of a damaged cache
@@ -183,9 +183,7 @@ class Batches:
         targets = [self.data.targets[row] for row in rows]
         input_ids, input_mask = pad(inputs, bucket(max(map(len, inputs))))
         target_ids, target_mask = pad(targets, bucket(int(self.data.targets.lengths.max()), TARGET_BUCKETS))
-        return TextBatch(
-            input_ids=input_ids, input_mask=input_mask, target_ids=target_ids, target_mask=target_mask
-        )
+        return TextBatch(input_ids=input_ids, input_mask=input_mask, target_ids=target_ids, target_mask=target_mask)
 
     @property
     def per_epoch(self) -> int:

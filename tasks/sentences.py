@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator
 
@@ -18,11 +19,15 @@ WORDS = range(6, 31)
 """Lengths of the sentences used, in words."""
 
 SMALL_WORDS = frozenset(
-    "the a an of to in on at by for with and or but that which who his her its their this these very also then".split()
-)
+    (
+        "the", "a", "an", "of", "to", "in", "on", "at", "by", "for", "with", "and", "or", "but", "that", "which",
+        "who", "his", "her", "its", "their", "this", "these", "very", "also", "then",
+    )
+)  # fmt: skip
+
 
 RESERVOIR = 200_000
-"""Sentences pairs kept to draw from."""
+"""Pairs of sentences kept to draw from."""
 
 
 def sentence_tasks(lines: Iterable[str], count: int, *, seed: int) -> dict[str, list[Pair]]:
@@ -53,7 +58,7 @@ def _neighbours(lines: Iterable[str]) -> Iterator[Pair]:
     """Consecutive sentences of a paragraph, both of a usable length."""
     for line in lines:
         sentences = re.split(r"(?<=[.!?])\s+(?=[A-Z])", line)
-        for left, right in zip(sentences, sentences[1:], strict=False):
+        for left, right in itertools.pairwise(sentences):
             if len(left.split()) in WORDS and len(right.split()) in WORDS:
                 yield left, right
 
@@ -108,8 +113,5 @@ def _paraphrase(neighbours: list[Pair], i: int, keep: bool, rng: np.random.Gener
         small = [k for k, word in enumerate(changed) if word in SMALL_WORDS]
         if small:  # shorten these too, so that length tells nothing
             del changed[int(rng.choice(small))]
-    order = [" ".join(words), " ".join(changed)]
-    return (
-        f"sentence1: {order[0]} sentence2: {order[1]}",
-        "equivalent" if keep else "not_equivalent",
-    )
+    source = f"sentence1: {' '.join(words)} sentence2: {' '.join(changed)}"
+    return source, "equivalent" if keep else "not_equivalent"

@@ -171,8 +171,6 @@ class Task:
             return self.formatter(row)
         except KeyError as error:
             columns = ", ".join(map(str, row)) or "none"
-            raise TaskError(
-                f"{rows.where}, row {number}: no column {error.args[0]!r} (columns: {columns})"
-            ) from error
+            raise TaskError(f"{rows.where}, row {number}: no column {error.args[0]!r} (columns: {columns})") from error
         except (ValueError, TypeError, IndexError) as error:
             raise TaskError(f"{rows.where}, row {number}: {error}") from error

@@ -12,9 +12,20 @@ from tasks.errors import TaskError
 from tasks.formats import classify, free_text
 from tasks.metrics import METRICS, NEED_LABELS
 from tasks.sources import BY_SUFFIX, Hub, Row, Source
-from tasks.task import DEV_AND_TEST, PUBLISHED, TRAIN_AND_DEV, TRAIN_AND_TEST, Example, Formatter, Part, Split, Task, one_part
+from tasks.task import (
+    DEV_AND_TEST,
+    PUBLISHED,
+    TRAIN_AND_DEV,
+    TRAIN_AND_TEST,
+    Example,
+    Formatter,
+    Part,
+    Split,
+    Task,
+    one_part,
+)
 
-EXAMPLE = '''\
+EXAMPLE = """\
 # A task of your own. Use it wherever a task's name is asked for:
 #     spot train-source {name}.toml
 #     spot transfer {name}.toml
@@ -43,7 +54,7 @@ label = "label"
 # Raw value in the data = word that the model writes. Leave the table out for free text.
 "0" = "bad"
 "1" = "good"
-'''
+"""
 
 SPLITS_BY_PARTS: Mapping[frozenset[str], Mapping[Split, Part]] = {
     frozenset({"train", "dev", "test"}): PUBLISHED,

@@ -81,12 +81,9 @@ VERB_LABELS = {
     "verb.possession": "possession",
     "verb.social": "social",
 }
-LIVING_LABELS = {
-    name: NOUN_LABELS[name] for name in ("noun.animal", "noun.plant", "noun.person", "noun.food")
-}
+LIVING_LABELS = {name: NOUN_LABELS[name] for name in ("noun.animal", "noun.plant", "noun.person", "noun.food")}
 VERB_MOTION_LABELS = {
-    name: VERB_LABELS[name]
-    for name in ("verb.motion", "verb.communication", "verb.contact", "verb.possession")
+    name: VERB_LABELS[name] for name in ("verb.motion", "verb.communication", "verb.contact", "verb.possession")
 }
 
 HYPERNYM = "@"
@@ -371,9 +368,7 @@ def read_senses(folder: Path) -> dict[tuple[str, str], tuple[str, ...]]:
     return senses
 
 
-def read_sense_counts(
-    folder: Path, senses: Mapping[tuple[str, str], tuple[str, ...]]
-) -> dict[tuple[str, str], int]:
+def read_sense_counts(folder: Path, senses: Mapping[tuple[str, str], tuple[str, ...]]) -> dict[tuple[str, str], int]:
     """Reads ``cntlist.rev``: how often each word was tagged with each synset."""
     counts = {}
     for line in read_lines(folder / "cntlist.rev"):
@@ -561,9 +556,7 @@ def depth(wordnet: WordNet, synset: Synset) -> int:
     return steps
 
 
-def next_accepted(
-    items: Sequence[Item], position: int, accepts: Callable[[Item], bool], count: int
-) -> list[Item]:
+def next_accepted(items: Sequence[Item], position: int, accepts: Callable[[Item], bool], count: int) -> list[Item]:
     """The first items after the position, going round, that are accepted; fewer where there are no more."""
     following = itertools.chain(items[position + 1 :], items[:position])
     return list(itertools.islice(filter(accepts, following), count))
@@ -1060,18 +1053,16 @@ def supervised_rows(wordnet: WordNet, size: int) -> Iterator[dict[str, str]]:
                        "target": example.label}  # fmt: skip
 
 
-def build(
-    database: Path, out: Path, corpus: Path | None, supervised: Path | None = None, rows: int = 20_000
-) -> None:
+def build(database: Path, out: Path, corpus: Path | None, supervised: Path | None = None, rows: int = 20_000) -> None:
     """Writes the task files, their licence and, if asked, the corpus and the supervised examples."""
     wordnet = read_wordnet(database)
     if supervised is not None:
-        examples = supervised_rows(wordnet, rows)
-        write_lines(supervised, (json.dumps(row, ensure_ascii=False) for row in examples))
+        larger = supervised_rows(wordnet, rows)
+        write_lines(supervised, (json.dumps(row, ensure_ascii=False) for row in larger))
     for task in TASKS:
         for split, examples in build_task(wordnet, task).items():
-            rows = (json.dumps(example.row, ensure_ascii=False) for example in examples)
-            write_lines(out / f"{task.name}.{split}.jsonl", rows)
+            lines = (json.dumps(example.row, ensure_ascii=False) for example in examples)
+            write_lines(out / f"{task.name}.{split}.jsonl", lines)
     write_lines(out / "LICENSE", licence_text(database).splitlines())
     if corpus is not None:
         write_lines(corpus, corpus_lines(wordnet))

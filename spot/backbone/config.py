@@ -9,7 +9,6 @@ from typing import Any
 from spot.errors import BackboneError
 
 
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class T5Config:
     """What the maths of a T5 depends on (Raffel et al. 2020; v1.1 after Shazeer 2020).
@@ -42,9 +41,7 @@ class T5Config:
             if field.type == "int" and not field.name.endswith("_id") and value < 1:
                 raise BackboneError(f"config: {field.name} must be at least 1, found {value}")
         if self.activation not in ("relu", "gelu_new"):
-            raise BackboneError(
-                f"config: activation {self.activation!r} is not known; expected 'relu' or 'gelu_new'"
-            )
+            raise BackboneError(f"config: activation {self.activation!r} is not known; expected 'relu' or 'gelu_new'")
 
     @property
     def inner(self) -> int:
@@ -68,7 +65,11 @@ class T5Config:
         if missing:
             raise BackboneError(f"config.json: missing {', '.join(missing)}")
         projection = config.get("feed_forward_proj", "relu")
-        projections = {"relu": (False, "relu"), "gated-gelu": (True, "gelu_new"), "gated-relu": (True, "relu")}
+        projections = {
+            "relu": (False, "relu"),
+            "gated-gelu": (True, "gelu_new"),
+            "gated-relu": (True, "relu"),
+        }
         if projection not in projections:
             raise BackboneError(
                 f"config.json: feed_forward_proj is {projection!r}; expected one of {', '.join(projections)}"

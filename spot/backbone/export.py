@@ -16,10 +16,7 @@ from spot.backbone.t5 import T5
 def named_tensors(model: T5) -> dict[str, np.ndarray]:
     """Weights by Hugging Face name, in their stored orientation and dtype."""
     _, parameters = nnx.split(model, nnx.Param)[:2]
-    return {
-        variable.get_metadata("tensor"): np.asarray(variable[...])
-        for _, variable in nnx.to_flat_state(parameters)
-    }
+    return {variable.get_metadata("tensor"): np.asarray(variable[...]) for _, variable in nnx.to_flat_state(parameters)}
 
 
 def save_backbone(

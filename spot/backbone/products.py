@@ -57,14 +57,14 @@ def _project_backward(saved: tuple[Array, Array], cotangent: Array) -> tuple[Arr
 _project_bfloat16.defvjp(_project_forward, _project_backward)
 
 
-def attention(query: Array, key: Array, value: Array, bias: Array, mask: Array) -> Array:
+def attention(query: Array, key: Array, value: Array, bias: Array | float, mask: Array) -> Array:
     """Unscaled dot-product attention with a float32 softmax.
 
     Args:
         query: ``[B, K, Q, D]`` (heads before tokens: several times faster on a CPU than the reverse).
         key: ``[B, K, S, D]``.
         value: ``[B, K, S, D]``.
-        bias: ``[1, K, Q, S]`` relative position bias, or ``[1, 1, 1, 1]`` zeros.
+        bias: ``[1, K, Q, S]`` relative position bias, or 0.
         mask: ``[B, 1, 1 or Q, S]`` float32, 0 where a key may be seen and a large negative number elsewhere.
 
     Returns:

@@ -31,7 +31,7 @@ def random_t5(config: T5Config, *, seed: int, dtype: DTypeLike = jnp.float32) ->
 
 def _deviation(config: T5Config, name: str) -> float:
     width = config.d_model
-    by_part = {
+    by_part: dict[str, float] = {
         "shared": 1.0,
         "lm_head": width**-0.5,
         "relative_attention_bias": width**-0.5,

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
 
-from spot.backbone.batch import Inputs, Targets
+from spot.backbone.batch import Inputs, Targets, Tokens
 from spot.backbone.config import T5Config
 from spot.backbone.products import attention, project, relative_position_buckets
 
@@ -90,9 +90,7 @@ class Attention(nnx.Module):
             self._split(project(x, self.v[...], self.dtype)),
         )
 
-    def __call__(
-        self, queries: Array, keys_values: tuple[Array, Array], bias: Array | float, mask: Array
-    ) -> Array:
+    def __call__(self, queries: Array, keys_values: tuple[Array, Array], bias: Array | float, mask: Array) -> Array:
         """Attend and project back: ``[B, K, Q, D] -> [B, Q, H]``."""
         out = attention(queries, *keys_values, bias, mask)
         rows, _, length, _ = out.shape
@@ -119,10 +117,9 @@ class FeedForward(nnx.Module):
 
     def __call__(self, x: Array) -> Array:
         up = project(x, self.up[...], self.dtype)
+        hidden = up if self.gated else self.activation(up)
         if self.gated:
-            hidden = self.activation(project(x, self.gate[...], self.dtype)) * up
-        else:
-            hidden = self.activation(up)
+            hidden = hidden * self.activation(project(x, self.gate[...], self.dtype))
         return project(hidden, self.down[...], self.dtype)
 
 
@@ -135,9 +132,7 @@ class EncoderBlock(nnx.Module):
 
     def __call__(self, x: Array, bias: Array, mask: Array, dropout: Dropout | None, site: int) -> Array:
         normed = self.attention_norm(x)
-        attended = self.attention(
-            self.attention.queries(normed), self.attention.keys_values(normed), bias, mask
-        )
+        attended = self.attention(self.attention.queries(normed), self.attention.keys_values(normed), bias, mask)
         x = x + drop(attended, dropout, site)
         return x + drop(self.feed_forward(self.feed_forward_norm(x)), dropout, site + 1)
 
@@ -186,8 +181,7 @@ class T5(nnx.Module):
         self.encoder_norm = RMSNorm(config, weights, "encoder.final_layer_norm")
         self.decoder_bias = _parameter(weights, f"decoder.{bias_name}", *buckets)
         self.decoder = nnx.List(
-            DecoderBlock(config, weights, f"decoder.block.{i}", dtype)
-            for i in range(config.num_decoder_layers)
+            DecoderBlock(config, weights, f"decoder.block.{i}", dtype) for i in range(config.num_decoder_layers)
         )
         self.decoder_norm = RMSNorm(config, weights, "decoder.final_layer_norm")
         if not config.tied:
@@ -196,13 +190,18 @@ class T5(nnx.Module):
     # -- the three public computations -------------------------------------------------------------------
 
     def token_losses(
-        self, prompts: Array, prompt_ids: Array, inputs: Inputs, targets: Targets, dropout: Dropout | None = None
+        self,
+        prompts: Array,
+        prompt_ids: Tokens,
+        inputs: Inputs,
+        targets: Targets,
+        dropout: Dropout | None = None,
     ) -> Array:
         """Negative log-likelihood of every target token, ``[B, L]`` float32, zero at padding."""
         encoded = self.encode(prompts, prompt_ids, inputs, dropout)
         return self._losses(encoded, targets.ids[:, None], targets.mask[:, None], dropout)[:, 0]
 
-    def choice_scores(self, prompts: Array, prompt_ids: Array, inputs: Inputs, choices: Targets) -> Array:
+    def choice_scores(self, prompts: Array, prompt_ids: Tokens, inputs: Inputs, choices: Targets) -> Array:
         """Log-likelihood of every choice, ``[B, C]`` float32; each input is encoded once for all its choices.
 
         ``choices`` holds ``ids[B, C, L]`` and ``mask[B, C, L]``; a choice without a token scores minus infinity.
@@ -211,7 +210,7 @@ class T5(nnx.Module):
         scores = -self._losses(encoded, choices.ids, choices.mask).sum(axis=-1)
         return jnp.where(choices.mask.any(axis=-1), scores, -jnp.inf)
 
-    def greedy(self, prompts: Array, prompt_ids: Array, inputs: Inputs, max_length: int) -> Array:
+    def greedy(self, prompts: Array, prompt_ids: Tokens, inputs: Inputs, max_length: int) -> Array:
         """Greedy decoding with cached keys and values, ``[B, max_length]`` int32, padded after the end token.
 
         One compiled loop that stops when every row has ended.
@@ -262,9 +261,7 @@ class T5(nnx.Module):
 
     # -- parts -------------------------------------------------------------------------------------------
 
-    def encode(
-        self, prompts: Array, prompt_ids: Array, inputs: Inputs, dropout: Dropout | None = None
-    ) -> Encoded:
+    def encode(self, prompts: Array, prompt_ids: Tokens, inputs: Inputs, dropout: Dropout | None = None) -> Encoded:
         """Prompt and input through the encoder."""
         prompt = prompts[prompt_ids].astype(jnp.float32)
         x = jnp.concatenate([prompt, self._embed(inputs.ids)], axis=1)
@@ -277,7 +274,7 @@ class T5(nnx.Module):
             x = block(x, bias, mask, dropout, 1 + 2 * i)
         return Encoded(drop(self.encoder_norm(x), dropout, 1000), mask)
 
-    def decode(self, encoded: Encoded, ids: Array, dropout: Dropout | None = None) -> Array:
+    def decode(self, encoded: Encoded, ids: Tokens, dropout: Dropout | None = None) -> Array:
         """Teacher-forced decoder states ``[B, C, L, H]`` for decoder inputs ``ids[B, C, L]``.
 
         The C targets of one input attend to themselves apart and to the same encoded input together.
@@ -302,16 +299,14 @@ class T5(nnx.Module):
             return project(hidden * self.config.d_model**-0.5, self.embedding[...], self.dtype)
         return project(hidden, self.head[...], self.dtype)
 
-    def _losses(
-        self, encoded: Encoded, ids: Array, mask: Array, dropout: Dropout | None = None
-    ) -> Array:
+    def _losses(self, encoded: Encoded, ids: Tokens, mask: Tokens, dropout: Dropout | None = None) -> Array:
         start = jnp.full_like(ids[..., :1], self.config.decoder_start_token_id)
         shifted = jnp.concatenate([start, ids[..., :-1]], axis=-1)
         logits = self.logits(self.decode(encoded, shifted, dropout))
         picked = jnp.take_along_axis(logits, ids[..., None], axis=-1)[..., 0]
         return jnp.where(mask, jax.nn.logsumexp(logits, axis=-1) - picked, 0.0)
 
-    def _embed(self, ids: Array) -> Array:
+    def _embed(self, ids: Tokens) -> Array:
         return self.embedding[...][ids].astype(jnp.float32)
 
     def _position_bias(self, table: Array, queries: int, keys: int, *, bidirectional: bool) -> Array:

@@ -84,9 +84,7 @@ class SentencePieceTokenizer:
 
     def ordinary_ids(self) -> np.ndarray:
         special = (self._model.is_control, self._model.is_unknown, self._model.is_unused, self._model.is_byte)
-        return np.array(
-            [i for i in range(self._pieces) if not any(test(i) for test in special)], dtype=np.int32
-        )
+        return np.array([i for i in range(self._pieces) if not any(test(i) for test in special)], dtype=np.int32)
 
 
 class TransformersTokenizer:

@@ -82,7 +82,15 @@ class TorchFile:
             content = self._open_zip() if zipfile.is_zipfile(path) else self._open_legacy()
         except BackboneError:
             raise
-        except (ValueError, KeyError, IndexError, TypeError, OSError, struct.error, zipfile.BadZipFile) as error:
+        except (
+            ValueError,
+            KeyError,
+            IndexError,
+            TypeError,
+            OSError,
+            struct.error,
+            zipfile.BadZipFile,
+        ) as error:
             raise BackboneError(f"{path}: not a PyTorch checkpoint, or damaged ({error})") from error
         if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
             content = content["state_dict"]
@@ -97,9 +105,7 @@ class TorchFile:
         """One tensor, from the file's storage record."""
         tensor = self._tensors[name]
         dtype, start = tensor.storage.dtype, self._offsets[tensor.storage.key]
-        extent = tensor.offset + 1 + sum(
-            (n - 1) * s for n, s in zip(tensor.shape, tensor.stride, strict=True)
-        )
+        extent = tensor.offset + 1 + sum((n - 1) * s for n, s in zip(tensor.shape, tensor.stride, strict=True))
         if 0 in tensor.shape:
             return np.zeros(tensor.shape, dtype)
         if min((tensor.offset, *tensor.stride), default=0) < 0 or extent > tensor.storage.size:
@@ -155,6 +161,7 @@ class TorchFile:
             del stack[index:]
             return items
 
+        argument: Any
         for opcode, argument, _position in pickletools.genops(program):
             match opcode.name:
                 case "PROTO" | "FRAME":
@@ -209,6 +216,8 @@ class TorchFile:
                     stack.append(self._describe(function, arguments))
                 case "BUILD":  # attributes of a dictionary (its _metadata): of no use here
                     stack.pop()
+                    if not isinstance(stack[-1], dict):
+                        raise BackboneError(f"{self._path}: refused, it sets attributes of something else")
                 case _:
                     raise BackboneError(
                         f"{self._path}: refused, its pickle holds more than tensors (opcode {opcode.name})"
@@ -247,5 +256,3 @@ def _storages(content: Any) -> Iterator[_Storage]:
     elif isinstance(content, dict):
         for value in content.values():
             yield from _storages(value)
-
-

@@ -129,10 +129,13 @@ def import_file(
     family: Annotated[str, typer.Option(help="Family of the task.")] = "imported",
     backbone: Annotated[str, typer.Option(help="Name of the model it was trained for.")],
     fingerprint: Annotated[
-        str, typer.Option(help="Fingerprint of that model, as `spot doctor` prints it; else its name stands in.")
+        str,
+        typer.Option(help="Fingerprint of that model, as `spot doctor` prints it; else its name stands in."),
     ] = "",
     seed: Annotated[int, typer.Option(help="Seed it was trained with.")] = 0,
-    key: Annotated[Path | None, typer.Option(help="Its early prompt; else the prompt stands in for its own key.")] = None,
+    key: Annotated[
+        Path | None, typer.Option(help="Its early prompt; else the prompt stands in for its own key.")
+    ] = None,
     bank: BankOption,
 ) -> None:
     """Store a prompt that others trained. It is never ranked against keys trained here."""
@@ -143,9 +146,7 @@ def import_file(
     width = read_prompt(path).prompt.shape[1]
     model = BackboneRecord(fingerprint=fingerprint or digest("by name", backbone), name=backbone, width=width)
     with bank.open(create=True) as opened:
-        run = import_prompt(
-            opened, path, task=TaskRecord(name=task, family=family), backbone=model, seed=seed, key=key
-        )
+        run = import_prompt(opened, path, task=TaskRecord(name=task, family=family), backbone=model, seed=seed, key=key)
     say(f"stored as run {run[:12]} in {opened}")
 
 

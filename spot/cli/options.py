@@ -98,8 +98,8 @@ class JsonOption:
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")] = False
 
 
-def _recipe(kind: Any, help: str) -> Any:
-    return Annotated[kind, typer.Option(help=help, rich_help_panel="Recipe", show_default=False)]
+def _about(text: str) -> Any:
+    return typer.Option(help=text, rich_help_panel="Recipe", show_default=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,23 +114,23 @@ class RecipeOptions:
             rich_help_panel="Recipe",
         ),
     ] = "auto"
-    prompt_length: _recipe(int | None, "Virtual tokens P.") = None
-    steps: _recipe(int | None, "Training steps.") = None
-    key_step: _recipe(int | None, "Step of the key snapshot.") = None
-    batch_size: _recipe(int | None, "Examples a step.") = None
-    learning_rate: _recipe(float | None, "Learning rate (0.3).") = None
-    optimizer: _recipe(str | None, "adafactor or adamw.") = None
-    schedule: _recipe(str | None, "constant, linear, cosine or inverse_sqrt.") = None
-    warmup_steps: _recipe(int | None, "Steps of linear warm-up.") = None
-    weight_decay: _recipe(float | None, "Weight decay (1e-5).") = None
-    init: _recipe(str | None, "vocabulary, labels, uniform, text:SENTENCE or file:PATH.") = None
-    evaluate_every: _recipe(int | None, "Steps between development evaluations.") = None
-    evaluate_by: _recipe(str | None, "auto, rank (label likelihood) or generate.") = None
-    patience: _recipe(int | None, "Stop after so many evaluations without gain; 0 never.") = None
-    max_input: _recipe(int | None, "Longest input in tokens.") = None
-    max_target: _recipe(int | None, "Longest target in tokens.") = None
-    train_limit: _recipe(int | None, "Training examples used; 0 uses all.") = None
-    dev_limit: _recipe(int | None, "Development examples used; 0 uses all.") = None
+    prompt_length: Annotated[int | None, _about("Virtual tokens P.")] = None
+    steps: Annotated[int | None, _about("Training steps.")] = None
+    key_step: Annotated[int | None, _about("Step of the key snapshot.")] = None
+    batch_size: Annotated[int | None, _about("Examples a step.")] = None
+    learning_rate: Annotated[float | None, _about("Learning rate (0.3).")] = None
+    optimizer: Annotated[str | None, _about("adafactor or adamw.")] = None
+    schedule: Annotated[str | None, _about("constant, linear, cosine or inverse_sqrt.")] = None
+    warmup_steps: Annotated[int | None, _about("Steps of linear warm-up.")] = None
+    weight_decay: Annotated[float | None, _about("Weight decay (1e-5).")] = None
+    init: Annotated[str | None, _about("vocabulary, labels, uniform, text:SENTENCE or file:PATH.")] = None
+    evaluate_every: Annotated[int | None, _about("Steps between development evaluations.")] = None
+    evaluate_by: Annotated[str | None, _about("auto, rank (label likelihood) or generate.")] = None
+    patience: Annotated[int | None, _about("Stop after so many evaluations without gain; 0 never.")] = None
+    max_input: Annotated[int | None, _about("Longest input in tokens.")] = None
+    max_target: Annotated[int | None, _about("Longest target in tokens.")] = None
+    train_limit: Annotated[int | None, _about("Training examples used; 0 uses all.")] = None
+    dev_limit: Annotated[int | None, _about("Development examples used; 0 uses all.")] = None
 
     def recipe(self, backbone: str) -> Recipe:
         """The preset with the given changes."""
@@ -169,7 +169,8 @@ class RunOptions:
     runs: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of checkpoints of unfinished runs (default: below the cache folder).", rich_help_panel="Where"
+            help="Folder of checkpoints of unfinished runs (default: below the cache folder).",
+            rich_help_panel="Where",
         ),
     ] = None
     log_dir: Annotated[

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from spot.backbone.load import Backbone
 
 PromptOption = Annotated[
-    str, typer.Option("--prompt", help="A prompt: file (.npy, .safetensors), or its address or run in the bank.")
+    str,
+    typer.Option("--prompt", help="A prompt: file (.npy, .safetensors), or its address or run in the bank."),
 ]
 EvaluateBy = Annotated[str, typer.Option(help="auto, rank (label likelihood) or generate.")]
 
@@ -157,7 +158,9 @@ def doctor(*, bank: BankOption, where: BackboneOption, out: JsonOption) -> None:
     try:
         with bank.open() as opened:
             counts = queries.statistics(opened)
-            facts["bank"] = f"{opened}: {counts['run']} runs, {counts['prompt']} prompts, {counts['transfer']} transfers"
+            facts["bank"] = (
+                f"{opened}: {counts['run']} runs, {counts['prompt']} prompts, {counts['transfer']} transfers"
+            )
             problems += queries.verify(opened)
     except BankError as error:
         if "no such file" in str(error):

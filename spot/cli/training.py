@@ -32,7 +32,12 @@ Aggregate = Annotated[str, typer.Option(help="Over a source's seeds: mean, max, 
 
 
 @takes(
-    bank=BankOption, where=BackboneOption, data=DataOption, recipe=RecipeOptions, runs=RunOptions, out=JsonOption
+    bank=BankOption,
+    where=BackboneOption,
+    data=DataOption,
+    recipe=RecipeOptions,
+    runs=RunOptions,
+    out=JsonOption,
 )
 def train_source(
     tasks: Annotated[list[str], typer.Argument(help="Task names or paths of task files.")],
@@ -76,7 +81,12 @@ def train_source(
 
 
 @takes(
-    bank=BankOption, where=BackboneOption, data=DataOption, recipe=RecipeOptions, runs=RunOptions, out=JsonOption
+    bank=BankOption,
+    where=BackboneOption,
+    data=DataOption,
+    recipe=RecipeOptions,
+    runs=RunOptions,
+    out=JsonOption,
 )
 def transfer(
     target: Annotated[str, typer.Argument(help="Target task: a name or the path of a task file.")],
@@ -99,14 +109,11 @@ def transfer(
     from spot.transfer.transfer import TransferOptions, run_transfer
 
     (task,) = find_tasks([target])
-    options = TransferOptions(
-        method=method, similarity=similarity, top_k=top_k, aggregate=aggregate, baseline=baseline
-    )
+    options = TransferOptions(method=method, similarity=similarity, top_k=top_k, aggregate=aggregate, baseline=baseline)
     with bank.open() as opened:
         trainer = make_trainer(opened, where, data, recipe, runs)
         results = [
-            run_transfer(trainer, task, seed=seed, options=options)
-            for seed in range(first_seed, first_seed + seeds)
+            run_transfer(trainer, task, seed=seed, options=options) for seed in range(first_seed, first_seed + seeds)
         ]
         if out.json:
             print_json({"bank": str(opened), "transfers": [_transfer_document(r) for r in results]})
@@ -139,7 +146,12 @@ def gain_line(results: list[Transferred]) -> str:
 
 
 @takes(
-    bank=BankOption, where=BackboneOption, data=DataOption, recipe=RecipeOptions, runs=RunOptions, out=JsonOption
+    bank=BankOption,
+    where=BackboneOption,
+    data=DataOption,
+    recipe=RecipeOptions,
+    runs=RunOptions,
+    out=JsonOption,
 )
 def retrieve(
     target: Annotated[str, typer.Argument(help="Task whose query is trained (or taken from the bank).")] = "",
@@ -191,7 +203,9 @@ def retrieve(
 
 @takes(out=JsonOption)
 def pretrain(
-    corpora: Annotated[list[Path], typer.Argument(help="Text files (.gz too): a paragraph a line, blank between documents.")],
+    corpora: Annotated[
+        list[Path], typer.Argument(help="Text files (.gz too): a paragraph a line, blank between documents.")
+    ],
     *,
     folder: Annotated[Path, typer.Option(help="Where everything goes; a second call resumes.")],
     span_steps: Annotated[int, typer.Option(help="Steps of span corruption.", min=0)] = 10_000,
@@ -201,7 +215,8 @@ def pretrain(
         list[Path], typer.Option(help="JSON lines of task, input and target; give it several times.")
     ] = [],  # noqa: B006
     corpus_pairs: Annotated[
-        int, typer.Option(help="Also draw so many examples of each self-supervised task from the corpora.", min=0)
+        int,
+        typer.Option(help="Also draw so many examples of each self-supervised task from the corpora.", min=0),
     ] = 0,
     vocab_size: Annotated[int, typer.Option(help="Vocabulary, 100 sentinels included.")] = 4096,
     width: Annotated[int, typer.Option(help="Model width H.")] = 256,
@@ -306,13 +321,13 @@ def _transfer_document(result: Transferred) -> dict[str, Any]:
 def add_to(app: typer.Typer) -> None:
     """Register the commands."""
     add = app.command
-    add("train-source", epilog="Example: spot train-source sst2 mrpc --seeds 3 --data-dir data --bank bank.sqlite")(
-        train_source
-    )
-    add("transfer", epilog="Example: spot transfer rte --top-k 3 --similarity per_token --seeds 3 --data-dir data")(
-        transfer
-    )
+    add(
+        "train-source",
+        epilog="Example: spot train-source sst2 mrpc --seeds 3 --data-dir data --bank bank.sqlite",
+    )(train_source)
+    add(
+        "transfer",
+        epilog="Example: spot transfer rte --top-k 3 --similarity per_token --seeds 3 --data-dir data",
+    )(transfer)
     add("retrieve", epilog="Example: spot retrieve wn_living --similarity per_token --json")(retrieve)
-    add("pretrain", epilog="Example: spot pretrain wikipedia.txt.gz --folder pretraining --span-steps 10000")(
-        pretrain
-    )
+    add("pretrain", epilog="Example: spot pretrain wikipedia.txt.gz --folder pretraining --span-steps 10000")(pretrain)

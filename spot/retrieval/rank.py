@@ -58,12 +58,16 @@ class Retriever:
         if not self.keys:
             raise RetrievalError(_no_keys(bank, partition, exclude))
         self._vectors = {
-            measure: np.stack([getattr(key, KEY_VECTORS[measure]) for key in self.keys])
-            for measure in MEASURES
+            measure: np.stack([getattr(key, KEY_VECTORS[measure]) for key in self.keys]) for measure in MEASURES
         }
 
     def rank(
-        self, query: np.ndarray, *, measure: str = "average", top_k: int | None = None, aggregate: str = "mean"
+        self,
+        query: np.ndarray,
+        *,
+        measure: str = "average",
+        top_k: int | None = None,
+        aggregate: str = "mean",
     ) -> list[Ranked]:
         """Sources by falling similarity to ``query[P, H]``; ties by task name and seed.
 

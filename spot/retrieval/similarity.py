@@ -26,9 +26,7 @@ def similarity(left: np.ndarray, right: np.ndarray, measure: str = "average") ->
         RetrievalError: unknown measure, or prompts of different width.
     """
     if left.shape[1] != right.shape[1]:
-        raise RetrievalError(
-            f"prompts of width {left.shape[1]} and {right.shape[1]} belong to different backbones"
-        )
+        raise RetrievalError(f"prompts of width {left.shape[1]} and {right.shape[1]} belong to different backbones")
     vector = QUERY_VECTORS[checked_measure(measure)]
     return float(compare(vector(left), vector(right)[None], measure)[0])
 

@@ -57,7 +57,5 @@ def load(path: Path, template: Any, *, identity: str) -> tuple[Any, dict[str, An
         raise TrainingError(f"{path}: not a checkpoint, or damaged; remove it to start afresh") from error
     expected, structure = jax.tree.flatten(template)
     if found != identity or len(arrays) != len(expected):
-        raise TrainingError(
-            f"{path}: belongs to a run with other arguments; remove it, or choose another run folder"
-        )
+        raise TrainingError(f"{path}: belongs to a run with other arguments; remove it, or choose another run folder")
     return jax.tree.unflatten(structure, [arrays[str(i)] for i in range(len(arrays))]), notes

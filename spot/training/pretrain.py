@@ -28,7 +28,7 @@ from spot.backbone.config import T5Config
 from spot.backbone.export import save_backbone
 from spot.backbone.random import random_t5
 from spot.backbone.t5 import T5
-from spot.backbone.tokenizer import SENTINELS, Tokenizer, load_tokenizer, train_sentencepiece
+from spot.backbone.tokenizer import Tokenizer, load_tokenizer, train_sentencepiece
 from spot.errors import TrainingError
 from spot.training.checkpoint import write_atomically
 from spot.training.loop import Plan, Reporter, Result, fit
@@ -113,9 +113,7 @@ class ObjectiveStream:
     """Batches of a corpus objective; its state is the index of the next batch."""
 
     def __init__(self, corpus: np.ndarray, objective: Objective, *, batch_size: int, seed: int) -> None:
-        self._draw = lambda index: objective_batch(
-            corpus, objective, index=index, batch_size=batch_size, seed=seed
-        )
+        self._draw = lambda index: objective_batch(corpus, objective, index=index, batch_size=batch_size, seed=seed)
         self._index = 0
 
     def next(self) -> Batch:
@@ -173,9 +171,7 @@ class SupervisedStream:
         inputs = pad([source for source, _ in rows], length)
         targets = pad([target for _, target in rows], self._lengths[1])
         return as_batch(
-            TextBatch(
-                input_ids=inputs[0], input_mask=inputs[1], target_ids=targets[0], target_mask=targets[1]
-            )
+            TextBatch(input_ids=inputs[0], input_mask=inputs[1], target_ids=targets[0], target_mask=targets[1])
         )
 
     def state(self) -> dict[str, int]:
@@ -189,9 +185,7 @@ class SupervisedStream:
 def as_batch(batch: TextBatch) -> Batch:
     """A batch without prompts: every row belongs to row 0 of an empty stack."""
     rows = np.zeros(len(batch.input_ids), np.int32)
-    return Batch(
-        rows, Inputs(batch.input_ids, batch.input_mask), Targets(batch.target_ids, batch.target_mask)
-    )
+    return Batch(rows, Inputs(batch.input_ids, batch.input_mask), Targets(batch.target_ids, batch.target_mask))
 
 
 def hold_out(corpus: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -204,8 +198,7 @@ def hold_out(corpus: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     held = blocks[HELD_OUT_EVERY // 2 :: HELD_OUT_EVERY]
     if not held:
         raise TrainingError(
-            f"corpus of {len(corpus)} tokens is too short; "
-            f"expected at least {HELD_OUT_BLOCK * HELD_OUT_EVERY // 2}"
+            f"corpus of {len(corpus)} tokens is too short; expected at least {HELD_OUT_BLOCK * HELD_OUT_EVERY // 2}"
         )
     kept = [block for i, block in enumerate(blocks) if i % HELD_OUT_EVERY != HELD_OUT_EVERY // 2]
     return np.concatenate(kept), np.concatenate(held)
@@ -265,9 +258,7 @@ def pretrain(
     model = random_t5(plan.config, seed=plan.seed, dtype=dtype)
     curves: dict[str, Any] = {}
     for phase in plan.phases():
-        stream: Any = ObjectiveStream(
-            train, plan.objective(phase.name), batch_size=phase.batch_size, seed=phase.seed
-        )
+        stream: Any = ObjectiveStream(train, plan.objective(phase.name), batch_size=phase.batch_size, seed=phase.seed)
         if phase.name == "supervised":
             if not supervised:
                 raise TrainingError("the supervised phase needs examples; give --supervised, or --supervised-steps 0")
@@ -308,8 +299,7 @@ def _run_phase(
     step = make_step(graph, phase.optimizer(), steps=phase.steps, trainable="weights")
     objective = plan.objective(phase.name)
     checks = [
-        as_batch(objective_batch(held_out, objective, index=i, batch_size=phase.batch_size, seed=0))
-        for i in range(8)
+        as_batch(objective_batch(held_out, objective, index=i, batch_size=phase.batch_size, seed=0)) for i in range(8)
     ]
 
     @jax.jit

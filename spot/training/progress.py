@@ -78,7 +78,9 @@ class Lines:
     def evaluated(self, step: int, metrics: Mapping[str, float]) -> None:
         shown = " ".join(f"{name} {value:.3f}" for name, value in metrics.items() if name != "step")
         self._console.print(
-            f"{self._title}: step {step}/{self._steps} {shown} ({self._last})", highlight=False, soft_wrap=True
+            f"{self._title}: step {step}/{self._steps} {shown} ({self._last})",
+            highlight=False,
+            soft_wrap=True,
         )
 
     def finish(self) -> None: ...

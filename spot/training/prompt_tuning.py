@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -106,26 +105,20 @@ def train_prompt(
     began = time.monotonic()
     if initial is None:
         labels = data.task.labels
-        prompt = make_initializer(
-            recipe.init, backbone, recipe.prompt_length, labels=labels, task=data.task.name
-        )(seed)
+        prompt = make_initializer(recipe.init, backbone, recipe.prompt_length, labels=labels, task=data.task.name)(seed)
     else:
         prompt = check_fits(initial, backbone, recipe.prompt_length, where="initial prompt")
     dev = data[Split.DEV]
 
     def evaluate(variables: Variables) -> Mapping[str, float]:
-        answers = predict(
-            backbone, variables["prompts"][0], dev.examples, dev.tokens, method=recipe.evaluate_by
-        )
+        answers = predict(backbone, variables["prompts"][0], dev.examples, dev.tokens, method=recipe.evaluate_by)
         return data.score(Split.DEV, answers)
 
     result = fit(
         variables={"prompts": _stack(prompt), "weights": backbone.weights},
         trainable="prompts",
         step=make_step(backbone.graph, recipe.optimizer, steps=recipe.steps, trainable="prompts"),
-        stream=TaskStream(
-            Batches(data=data[Split.TRAIN].tokens, batch_size=recipe.batch_size, seed=seed)
-        ),
+        stream=TaskStream(Batches(data=data[Split.TRAIN].tokens, batch_size=recipe.batch_size, seed=seed)),
         plan=recipe.plan(stop_at_key=stop_at_key),
         seed=seed,
         identity=run_identity(backbone, data, recipe, seed, initial, stop_at_key=stop_at_key),
@@ -135,6 +128,7 @@ def train_prompt(
         reporter=reporter,
     )
     progress = result.progress
+    assert result.key is not None
     best = next(row for row in progress.history if row["step"] == progress.best_step)
     trained = TrainedPrompt(
         value=result.best[0],

@@ -38,7 +38,7 @@ class Recipe:
 
     prompt_length: int = 100
     init: str = "vocabulary"
-    optimizer: Optimizer = Optimizer()
+    optimizer: Optimizer = dataclasses.field(default_factory=Optimizer)
     batch_size: int = 32
     steps: int = 30_000
     key_step: int = 10_000

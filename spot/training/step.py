@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from spot.backbone.batch import Inputs, Targets
+from spot.backbone.batch import Inputs, Targets, Tokens
 from spot.backbone.t5 import Dropout
 from spot.errors import TrainingError
 from spot.training.optimizers import Optimizer, per_prompt
@@ -32,7 +32,7 @@ Variables = dict[str, Any]
 class Batch(NamedTuple):
     """One step's examples; ``prompt_ids[B]`` int32 says which prompt each belongs to."""
 
-    prompt_ids: Array
+    prompt_ids: Tokens
     inputs: Inputs
     targets: Targets
 
@@ -78,9 +78,7 @@ def make_step(
         means = sums / jnp.maximum(tokens, 1)
         return means.sum(), means
 
-    def run(
-        trained: Any, state: Any, frozen: Variables, batch: Batch, key: Array
-    ) -> tuple[Any, Any, Array]:
+    def run(trained: Any, state: Any, frozen: Variables, batch: Batch, key: Array) -> tuple[Any, Any, Array]:
         gradient, losses = jax.grad(objective, has_aux=True)(trained, frozen, batch, key)
         updates, state = transformation.update(gradient, state, trained)
         return optax.apply_updates(trained, updates), state, losses

@@ -79,9 +79,7 @@ def run_transfer(trainer: Trainer, target: Task, *, seed: int, options: Transfer
     retriever = Retriever(bank, trainer.partition, exclude=[target.name])  # fails before anything trains
     query = trainer.run(target, seed=seed, role="baseline" if options.baseline else "query")
     assert query.key is not None
-    ranked = retriever.rank(
-        bank.prompt(query.key), measure=options.similarity, aggregate=options.aggregate
-    )
+    ranked = retriever.rank(bank.prompt(query.key), measure=options.similarity, aggregate=options.aggregate)
     used = ranked[: options.top_k]
     candidates = [trainer.run(target, seed=seed, role="transfer", start=source.value) for source in used]
     chosen = max(range(len(candidates)), key=lambda i: candidates[i].score)

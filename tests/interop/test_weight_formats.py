@@ -79,9 +79,7 @@ def test_flax_msgpack(pair, folder):
 
 @pytest.mark.parametrize("as_zip", [True, False], ids=["zip", "legacy"])
 def test_torch_file(pair, folder, as_zip):
-    torch.save(
-        pair.theirs.state_dict(), folder / "pytorch_model.bin", _use_new_zipfile_serialization=as_zip
-    )
+    torch.save(pair.theirs.state_dict(), folder / "pytorch_model.bin", _use_new_zipfile_serialization=as_zip)
     assert fingerprint(folder) == pair.backbone.fingerprint
 
 

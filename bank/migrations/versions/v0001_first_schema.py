@@ -60,9 +60,7 @@ def upgrade() -> None:
         sa.Column("prompt_length", sa.Integer(), nullable=False),
         sa.Column("key_step", sa.Integer(), nullable=False),
         sa.Column("options", sa.JSON(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["backbone_id"], ["backbone.id"], name=op.f("fk_recipe_backbone_id_backbone")
-        ),
+        sa.ForeignKeyConstraint(["backbone_id"], ["backbone.id"], name=op.f("fk_recipe_backbone_id_backbone")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_recipe")),
         sa.UniqueConstraint("digest", name=op.f("uq_recipe_digest")),
     )
@@ -124,9 +122,7 @@ def upgrade() -> None:
         sa.Column("baseline_metrics", sa.JSON(), nullable=True),
         sa.Column("outcome_metrics", sa.JSON(), nullable=False),
         sa.Column("created", UtcTime(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["baseline_run_id"], ["run.id"], name=op.f("fk_transfer_baseline_run_id_run")
-        ),
+        sa.ForeignKeyConstraint(["baseline_run_id"], ["run.id"], name=op.f("fk_transfer_baseline_run_id_run")),
         sa.ForeignKeyConstraint(["chosen_run_id"], ["run.id"], name=op.f("fk_transfer_chosen_run_id_run")),
         sa.ForeignKeyConstraint(["query_run_id"], ["run.id"], name=op.f("fk_transfer_query_run_id_run")),
         sa.ForeignKeyConstraint(["task_id"], ["task.id"], name=op.f("fk_transfer_task_id_task")),
@@ -146,9 +142,7 @@ def upgrade() -> None:
         sa.Column("score", sa.Double(), nullable=True),
         sa.ForeignKeyConstraint(["run_id"], ["run.id"], name=op.f("fk_candidate_run_id_run")),
         sa.ForeignKeyConstraint(["source_run_id"], ["run.id"], name=op.f("fk_candidate_source_run_id_run")),
-        sa.ForeignKeyConstraint(
-            ["transfer_id"], ["transfer.id"], name=op.f("fk_candidate_transfer_id_transfer")
-        ),
+        sa.ForeignKeyConstraint(["transfer_id"], ["transfer.id"], name=op.f("fk_candidate_transfer_id_transfer")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_candidate")),
         sa.UniqueConstraint("transfer_id", "rank", name=op.f("uq_candidate_transfer_id")),
     )

@@ -23,9 +23,7 @@ from spot.backbone.tokenizer import train_sentencepiece
 
 SIZES = {"d_model": 16, "d_kv": 4, "d_ff": 24, "num_heads": 3, "vocab_size": 140}
 CONFIGS = {
-    "v1.0": T5Config(
-        **SIZES, num_layers=1, num_decoder_layers=1, gated=False, activation="relu", tied=True
-    ),
+    "v1.0": T5Config(**SIZES, num_layers=1, num_decoder_layers=1, gated=False, activation="relu", tied=True),
     "v1.1": T5Config(**SIZES, num_layers=1, num_decoder_layers=2),
 }
 

@@ -15,7 +15,7 @@ PLAIN = {"model_type": "t5", **SIZES}
 sizes = st.integers(1, 4096)
 configs = st.builds(
     T5Config,
-    **{name: sizes for name in (*SIZES, "num_decoder_layers")},
+    **dict.fromkeys((*SIZES, "num_decoder_layers"), sizes),
     relative_attention_num_buckets=st.sampled_from([8, 32]),
     relative_attention_max_distance=st.sampled_from([64, 128]),
     layer_norm_epsilon=st.floats(1e-9, 1e-3),
@@ -25,7 +25,7 @@ configs = st.builds(
     pad_token_id=st.integers(0, 9),
     eos_token_id=st.integers(0, 9),
     decoder_start_token_id=st.integers(0, 9),
-) | st.builds(T5Config, **{name: sizes for name in (*SIZES, "num_decoder_layers")}, tied=st.booleans())
+) | st.builds(T5Config, **dict.fromkeys((*SIZES, "num_decoder_layers"), sizes), tied=st.booleans())
 
 
 @given(configs)

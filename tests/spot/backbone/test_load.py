@@ -280,7 +280,9 @@ def test_an_untied_config_for_a_tied_file_asks_for_the_output_layer(folder):
 
 def test_a_tied_model_may_carry_its_embedding_twice(folder, config):
     change_json(folder / "config.json", tie_word_embeddings=True)
-    change_weights(folder, lambda tensors: tensors.update({"lm_head.weight": tensors["shared.weight"].copy()}))
+    change_weights(
+        folder, lambda tensors: tensors.update({"lm_head.weight": tensors["shared.weight"].copy()})
+    )
     assert load_backbone(str(folder)).config == dataclasses.replace(config, tied=True)
 
 

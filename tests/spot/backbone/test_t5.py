@@ -102,9 +102,7 @@ def test_a_choice_scores_minus_the_sum_of_its_own_losses(case):
 
 def test_a_choice_without_tokens_scores_minus_infinity(case):
     mask = case.choices.mask.at[1, 2].set(False)
-    scores = case.choice_scores(
-        case.prompts, case.prompt_ids, case.inputs, case.choices._replace(mask=mask)
-    )
+    scores = case.choice_scores(case.prompts, case.prompt_ids, case.inputs, case.choices._replace(mask=mask))
     assert np.array_equal(np.argwhere(~np.isfinite(scores)), [[1, 2]])
     assert scores[1, 2] == -jnp.inf
 

@@ -1,0 +1,50 @@
+# Two commands do everything from a bare clone: `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SPOT := $(BIN)/spot
+DEMO := demo
+export SPOT_BANK := $(DEMO)/bank.sqlite
+DEMO_RECIPE := --preset quick --steps 200 --key-step 50 --evaluate-every 50
+
+.PHONY: demo test interop lint install clean
+
+install: $(VENV)/installed
+
+$(VENV)/installed: pyproject.toml .ci/constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt --editable .
+	touch $@
+
+$(VENV)/installed-test: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt \
+		hypothesis pytest pyarrow datasets mypy ruff
+	touch $@
+
+# The main job on the embedded backbone: a bank of four sources, retrieval, and transfer to a small target.
+demo: install
+	@echo "== four source tasks, two seeds each, into $(SPOT_BANK)"
+	$(SPOT) train-source wn_noun_topic wn_pos wn_verb_topic wn_isa --seeds 2 $(DEMO_RECIPE)
+	@echo "== transfer to wn_living (128 training examples) from the best of the three nearest sources"
+	$(SPOT) transfer wn_living --seeds 3 --top-k 3 $(DEMO_RECIPE)
+	@echo "== the bank lies in $(SPOT_BANK); next, try:"
+	@echo "   $(SPOT) bank tasks --bank $(SPOT_BANK)"
+	@echo "   $(SPOT) bank transfers --bank $(SPOT_BANK)"
+	@echo "   $(SPOT) retrieve wn_verb_motion --similarity per_token $(DEMO_RECIPE) --bank $(SPOT_BANK)"
+	@echo "   $(SPOT) transfer wn_opposite --seeds 3 $(DEMO_RECIPE) --bank $(SPOT_BANK)"
+	@echo "   $(SPOT) init-task mine.toml"
+
+test: $(VENV)/installed-test
+	$(BIN)/python -m pytest tests -m "not interop"
+
+interop: $(VENV)/installed-test
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt torch peft
+	$(BIN)/python -m pytest tests/interop -m interop
+
+lint: $(VENV)/installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(DEMO) build dist *.egg-info

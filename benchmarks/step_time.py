@@ -1,0 +1,163 @@
+"""Time of one prompt-tuning step against Hugging Face PEFT on the same random weights, runs alternating.
+
+    python benchmarks/step_time.py --rounds 5
+
+Needs the ``interop`` group (torch, peft). Both sides get the same float32 weights of T5 1.1 Small's shape, the same
+tokens, one prompt of 100 tokens, one gradient and one optimiser update. Ratios of medians and of minima are
+printed: on a busy machine only ratios taken in one run mean anything. Peak memory is that of a process that runs
+one side alone (``--only``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from spot.backbone.config import T5Config
+
+SMALL = T5Config(vocab_size=32_128, d_model=512, d_kv=64, d_ff=1024, num_layers=8, num_decoder_layers=8, num_heads=6)
+
+
+def batch(rows: int, inputs: int, targets: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return (
+        rng.integers(3, 32_000, (rows, inputs)).astype(np.int32),
+        rng.integers(3, 32_000, (rows, targets)).astype(np.int32),
+    )
+
+
+def flax_step(options: argparse.Namespace) -> Callable[[], float]:
+    import flax.nnx as nnx
+    import jax
+    import jax.numpy as jnp
+
+    from spot.backbone.batch import Inputs, Targets
+    from spot.backbone.random import random_t5
+    from spot.training.optimizers import Optimizer
+    from spot.training.step import Batch, make_step
+
+    dtype = jnp.bfloat16 if options.dtype == "bfloat16" else jnp.float32
+    model = random_t5(SMALL, seed=0, dtype=dtype)
+    graph, weights = nnx.split(model)
+    weights = jax.tree.map(lambda w: w.astype(dtype), weights)
+    step = make_step(graph, Optimizer(), steps=1000, trainable="prompts")
+    inputs, targets = batch(options.batch, options.inputs, options.targets)
+    whole = Batch(
+        np.zeros(options.batch, np.int32),
+        Inputs(inputs, np.ones(inputs.shape, bool)),
+        Targets(targets, np.ones(targets.shape, bool)),
+    )
+    state = {"trained": jnp.asarray(np.random.default_rng(1).normal(size=(1, options.prompt, 512)), jnp.float32)}
+    state["optimizer"] = step.init(state["trained"])
+    frozen = {"weights": weights}
+
+    def run() -> float:
+        state["trained"], state["optimizer"], losses = step.run(
+            state["trained"], state["optimizer"], frozen, whole, jax.random.key(0)
+        )
+        return float(losses[0])
+
+    return run
+
+
+def peft_step(options: argparse.Namespace) -> Callable[[], float]:
+    import torch
+    from peft import PromptTuningConfig, get_peft_model
+    from transformers import Adafactor, T5ForConditionalGeneration
+    from transformers import T5Config as TorchConfig
+
+    torch.set_num_threads(options.threads)
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "config.json").write_text(json.dumps(SMALL.to_huggingface()))
+        config = TorchConfig.from_pretrained(folder)
+    model = T5ForConditionalGeneration(config)
+    if options.dtype == "bfloat16":
+        model = model.to(torch.bfloat16)
+    settings = PromptTuningConfig(
+        task_type="SEQ_2_SEQ_LM", num_virtual_tokens=options.prompt, num_transformer_submodules=1
+    )
+    tuned = get_peft_model(model, settings)
+    trained = [p for p in tuned.parameters() if p.requires_grad]
+    optimizer = Adafactor(trained, lr=0.3, relative_step=False, scale_parameter=False, warmup_init=False)
+    inputs, targets = (torch.tensor(x, dtype=torch.long) for x in batch(options.batch, options.inputs, options.targets))
+    mask = torch.ones_like(inputs)
+
+    def run() -> float:
+        optimizer.zero_grad()
+        loss = tuned(input_ids=inputs, attention_mask=mask, labels=targets).loss
+        loss.backward()
+        optimizer.step()
+        return float(loss)
+
+    return run
+
+
+SIDES = {"spot": flax_step, "peft": peft_step}
+
+
+def measure(options: argparse.Namespace) -> dict[str, object]:
+    runs = {name: make(options) for name, make in SIDES.items()}
+    for run in runs.values():
+        run(), run()
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(options.rounds):
+        for name, run in runs.items():
+            began = time.perf_counter()
+            run()
+            seconds[name].append(time.perf_counter() - began)
+    medians = {name: statistics.median(times) for name, times in seconds.items()}
+    minima = {name: min(times) for name, times in seconds.items()}
+    return {
+        "dtype": options.dtype,
+        "batch": options.batch,
+        "inputs": options.inputs,
+        "targets": options.targets,
+        "prompt": options.prompt,
+        "median_ms": {name: round(1000 * value) for name, value in medians.items()},
+        "speed_against_peft_of_medians": round(medians["peft"] / medians["spot"], 3),
+        "speed_against_peft_of_minima": round(minima["peft"] / minima["spot"], 3),
+    }
+
+
+def peak(side: str, options: argparse.Namespace) -> float:
+    """Peak resident memory in GB of a fresh process that takes three steps of one side."""
+    given = [
+        f"--{name}={getattr(options, name)}" for name in ("dtype", "batch", "inputs", "targets", "prompt", "threads")
+    ]
+    command = [sys.executable, __file__, f"--only={side}", *given]
+    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--inputs", type=int, default=128)
+    parser.add_argument("--targets", type=int, default=8)
+    parser.add_argument("--prompt", type=int, default=100)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--only", choices=tuple(SIDES), help="take three steps of one side, print peak memory in GB")
+    options = parser.parse_args()
+    if options.only:
+        run = SIDES[options.only](options)
+        run(), run(), run()
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)
+        return
+    result = measure(options)
+    result["peak_gb"] = {side: round(peak(side, options), 2) for side in SIDES}
+    print(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    main()
