@@ -173,6 +173,9 @@ class RunOptions:
             rich_help_panel="Where",
         ),
     ] = None
+    checkpoint_seconds: Annotated[
+        float, typer.Option(help="Longest time between checkpoints.", min=0, rich_help_panel="Where")
+    ] = 60.0
     log_dir: Annotated[
         Path | None, typer.Option(help="Write TensorBoard event files here.", rich_help_panel="Where")
     ] = None
@@ -197,6 +200,7 @@ def make_trainer(
         recipe.recipe(where.backbone),
         data_dir=data.folder,
         folder=runs.folder,
+        checkpoint_seconds=runs.checkpoint_seconds,
         reporters=lambda title: make_reporter(title, errors(), log_dir=runs.log_dir),
     )
 

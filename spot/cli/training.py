@@ -68,6 +68,7 @@ def train_source(
                         "seed": seed,
                         "dev score": run.score,
                         "steps": run.steps,
+                        "padding": trainer.data_summary(trainer.data(task))["padding share"],
                         "seconds": round(run.seconds, 1),
                         "run": run.digest[:12],
                         "value": run.value[:12],

@@ -26,6 +26,7 @@ from spot.training import checkpoint
 from spot.training.step import Batch, Step, Variables
 
 CHECKPOINT_FILE = "checkpoint.msgpack"
+CHECKPOINT_SECONDS = 60.0
 
 
 class Interrupted(Exception):
@@ -90,7 +91,7 @@ class Plan:
     key_step: int = 0
     patience: int = 0
     report_every: int = 10
-    checkpoint_seconds: float = 60.0
+    checkpoint_seconds: float = CHECKPOINT_SECONDS
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.evaluate_every < 1 or self.report_every < 1:
@@ -216,7 +217,7 @@ def fit(
                     pending = []
                 store()
                 saved_at = time.monotonic()
-            if caught and not progress.done:
+            if caught:
                 reporter.finish()
                 raise Interrupted(caught[0], progress.step, path)
     reporter.finish()

@@ -17,7 +17,7 @@ from spot.backbone.batch import Inputs, Targets
 from spot.backbone.load import Backbone
 from spot.inference.predict import predict
 from spot.prompts.initializers import check_fits, make_initializer
-from spot.training.loop import Reporter, fit
+from spot.training.loop import CHECKPOINT_SECONDS, Reporter, fit
 from spot.training.recipe import Recipe
 from spot.training.step import Batch, Variables, make_step
 from spot.training.task_data import TaskData
@@ -80,6 +80,7 @@ def train_prompt(
     initial: np.ndarray | None = None,
     stop_at_key: bool = False,
     folder: Path | None = None,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
     reporter: Reporter | None = None,
     on_snapshot: Callable[[str, int, np.ndarray], None] | None = None,
 ) -> TrainedPrompt:
@@ -93,6 +94,7 @@ def train_prompt(
         initial: a prompt ``[P, H]`` to start from, in place of the recipe's initialiser.
         stop_at_key: train a query: end at the key step.
         folder: where the checkpoint lies; with one, a killed run goes on where it was and ends bit-identical.
+        checkpoint_seconds: longest time between checkpoints.
         reporter: progress sink.
         on_snapshot: called with ``("key" | "value", step, [P, H])`` when the run is done.
 
@@ -119,7 +121,7 @@ def train_prompt(
         trainable="prompts",
         step=make_step(backbone.graph, recipe.optimizer, steps=recipe.steps, trainable="prompts"),
         stream=TaskStream(Batches(data=data[Split.TRAIN].tokens, batch_size=recipe.batch_size, seed=seed)),
-        plan=recipe.plan(stop_at_key=stop_at_key),
+        plan=dataclasses.replace(recipe.plan(stop_at_key=stop_at_key), checkpoint_seconds=checkpoint_seconds),
         seed=seed,
         identity=run_identity(backbone, data, recipe, seed, initial, stop_at_key=stop_at_key),
         evaluate=evaluate,

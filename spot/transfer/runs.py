@@ -14,10 +14,11 @@ import jax
 from bank import Bank, Partition, RunIdentity, RunRecord, SnapshotRecord, StoredRun, TaskRecord
 from spot.backbone.load import Backbone
 from spot.inference.predict import predict
-from spot.training.loop import Reporter
+from spot.training.loop import CHECKPOINT_SECONDS, Reporter
 from spot.training.prompt_tuning import train_prompt
 from spot.training.recipe import Recipe
 from spot.training.task_data import TaskData
+from tasks.pipeline import Batches, summary
 from tasks.task import Split, Task
 
 Reporters = Callable[[str], Reporter | None]
@@ -33,6 +34,7 @@ class Trainer:
         recipe: how to train.
         data_dir: folder of official data sets.
         folder: where checkpoints of unfinished runs lie; a finished run's checkpoint is removed.
+        checkpoint_seconds: longest time between checkpoints.
         reporters: gives every run its progress sink.
     """
 
@@ -44,10 +46,12 @@ class Trainer:
         *,
         data_dir: Path | None = None,
         folder: Path | None = None,
+        checkpoint_seconds: float = CHECKPOINT_SECONDS,
         reporters: Reporters = lambda _title: None,
     ) -> None:
         self.bank, self.backbone, self.recipe = bank, backbone, recipe
         self._data_dir, self._folder, self._reporters = data_dir, folder, reporters
+        self._checkpoint_seconds = checkpoint_seconds
         self._data: dict[str, TaskData] = {}
 
     @property
@@ -92,6 +96,7 @@ class Trainer:
             initial=self.bank.prompt(start) if start else None,
             stop_at_key=identity.role == "query",
             folder=folder,
+            checkpoint_seconds=self._checkpoint_seconds,
             reporter=self._reporters(f"{identity.role} {identity.task.name} seed {identity.seed}"),
         )
         score = trained.metrics["score"]
@@ -105,7 +110,7 @@ class Trainer:
                 key=SnapshotRecord(prompt=trained.key, step=self.recipe.key_step),
                 metrics=trained.metrics,
                 history=trained.history,
-                environment=environment(),
+                environment=environment() | {"data": self.data_summary(data)},
                 seconds=trained.seconds,
             )
         )
@@ -114,6 +119,11 @@ class Trainer:
         stored = self.bank.run(identity.digest)
         assert stored is not None
         return stored
+
+    def data_summary(self, data: TaskData) -> Mapping[str, float | int]:
+        """Size, lengths and padding share of the training split."""
+        tokens = data[Split.TRAIN].tokens
+        return summary(tokens, Batches(data=tokens, batch_size=self.recipe.batch_size, seed=0))
 
     def test(self, task: Task, run: StoredRun) -> Mapping[str, float]:
         """Metrics of a run's value on the test split, which selection never sees."""

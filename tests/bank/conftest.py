@@ -1,0 +1,81 @@
+"""A bank of its own for every test, and runs to put into it."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bank import (
+    BackboneRecord,
+    Bank,
+    RecipeRecord,
+    RunIdentity,
+    RunRecord,
+    SnapshotRecord,
+    TaskRecord,
+)
+
+LENGTH, WIDTH = 3, 4
+
+RunMaker = Callable[..., RunRecord]
+
+
+def prompt_of(name: str, length: int = LENGTH, width: int = WIDTH) -> np.ndarray:
+    """A prompt that depends on nothing but its name."""
+    return np.random.default_rng(zlib.crc32(name.encode())).normal(size=(length, width)).astype(np.float32)
+
+
+def run_of(
+    task: str = "sst2",
+    seed: int = 0,
+    *,
+    role: str = "source",
+    length: int = LENGTH,
+    width: int = WIDTH,
+    fingerprint: str = "f" * 64,
+    family: str = "a" * 64,
+    key_step: int = 10,
+    key: np.ndarray | None = None,
+    value: np.ndarray | None = None,
+    with_key: bool = True,
+    **changes: Any,
+) -> RunRecord:
+    """A run of a small recipe; prompts follow from task, seed and role unless they are given."""
+    model = BackboneRecord(fingerprint=fingerprint, name="toy", width=width, config={"d_model": width})
+    recipe = RecipeRecord(
+        backbone=model, prompt_length=length, key_step=key_step, family=family, options={"steps": 30}
+    )
+    name = f"{task}/{seed}/{role}"
+    key = prompt_of(f"{name}/key", length, width) if key is None else key
+    value = prompt_of(f"{name}/value", length, width) if value is None else value
+    return RunRecord(
+        identity=RunIdentity(
+            recipe=recipe, task=TaskRecord(name=task, family="sentiment"), seed=seed, role=role
+        ),
+        value=SnapshotRecord(prompt=value, step=30, score=90.0),
+        key=SnapshotRecord(prompt=key, step=key_step) if with_key else None,
+        **{"steps": 30, "metric": "accuracy", "score": 90.0, "metrics": {"accuracy": 90.0}} | changes,
+    )
+
+
+@pytest.fixture(scope="session")
+def make_run() -> RunMaker:
+    return run_of
+
+
+@pytest.fixture
+def bank(tmp_path: Path) -> Iterator[Bank]:
+    with Bank.open(tmp_path / "bank.sqlite") as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def shared_bank(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bank]:
+    """One bank for all examples of a property."""
+    with Bank.open(tmp_path_factory.mktemp("bank") / "bank.sqlite") as opened:
+        yield opened

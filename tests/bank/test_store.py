@@ -1,0 +1,440 @@
+"""What is written is written once, whole, and comes back bit by bit, whoever else is writing."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from sqlalchemy import event
+
+from bank import Bank, BankError, CandidateRecord, Partition, RunRecord, TransferRecord, queries
+from bank.vectors import average, average_normalized, prompt_sha256
+
+RunMaker = Callable[..., RunRecord]
+
+WRITER = Path(__file__).with_name("writer.py")
+
+
+@contextlib.contextmanager
+def writers(*ranges: tuple[int, int]) -> Iterator[list[subprocess.Popen[str]]]:
+    """Processes that write runs FIRST to LAST and have finished their imports."""
+    with contextlib.ExitStack() as stack:
+        started = [
+            stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, str(WRITER), str(first), str(last)],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                )
+            )
+            for first, last in ranges
+        ]
+        for process in started:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+        yield started
+        for process in started:
+            process.kill()
+
+
+def tell(process: subprocess.Popen[str], address: Path) -> None:
+    assert process.stdin is not None
+    process.stdin.write(f"{address}\n")
+    process.stdin.flush()
+
+
+def written(process: subprocess.Popen[str]) -> list[str]:
+    """Digests of the runs that a process wrote into one bank."""
+    assert process.stdout is not None
+    lines = []
+    for line in process.stdout:
+        if line == "done\n":
+            return lines
+        lines.append(line.strip())
+    raise AssertionError(f"a writer ended with {process.wait()} after {len(lines)} runs")
+
+
+@contextlib.contextmanager
+def statements(bank: Bank) -> Iterator[list[str]]:
+    """Every SQL statement sent meanwhile."""
+    sent: list[str] = []
+
+    def listen(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
+        sent.append(statement)
+
+    event.listen(bank.engine, "before_cursor_execute", listen)
+    yield sent
+    event.remove(bank.engine, "before_cursor_execute", listen)
+
+
+def transfer_of(source: str, query: str, outcome: str, **changes: object) -> TransferRecord:
+    fields: dict[str, object] = {
+        "task": "rte",
+        "method": "best",
+        "similarity": "average",
+        "seed": 0,
+        "metric": "accuracy",
+        "query_run": query,
+        "chosen_run": outcome,
+        "outcome_metrics": {"accuracy": 70.0},
+        "candidates": [
+            CandidateRecord(source_run=source, similarity=0.5, weight=1.0, run=outcome, score=71.0)
+        ],
+    }
+    return TransferRecord(**fields | changes)  # type: ignore[arg-type]
+
+
+# -- once, and whole -----------------------------------------------------------------------------------------
+
+
+def test_the_same_run_twice_is_one_run(bank: Bank, make_run: RunMaker) -> None:
+    first = bank.record_run(make_run())
+    before = queries.statistics(bank)
+    assert bank.record_run(make_run()) == first
+    assert queries.statistics(bank) == before
+    assert before["run"] == 1
+    assert before["snapshot"] == before["prompt"] == before["key_vectors"] == 2
+
+
+def test_another_seed_role_or_data_is_another_run(bank: Bank, make_run: RunMaker) -> None:
+    digests = {
+        bank.record_run(make_run()),
+        bank.record_run(make_run(seed=1)),
+        bank.record_run(make_run(role="query")),
+        bank.record_run(make_run(task="mrpc")),
+        bank.record_run(make_run(key_step=20)),
+    }
+    assert len(digests) == 5
+    assert {row["run"] for row in queries.list_runs(bank)} == {digest[:12] for digest in digests}
+
+
+def test_a_stored_run_comes_back_as_it_was(bank: Bank, make_run: RunMaker) -> None:
+    record = make_run(seconds=12.5, history=[{"step": 10.0, "loss": 0.5}], environment={"device": "cpu"})
+    stored = bank.run(bank.record_run(record))
+    assert stored is not None and record.key is not None
+    assert (stored.task, stored.seed, stored.score, stored.steps) == ("sst2", 0, 90.0, 30)
+    assert (stored.metrics, stored.seconds) == ({"accuracy": 90.0}, 12.5)
+    np.testing.assert_array_equal(bank.prompt(stored.value), record.value.prompt)
+    assert stored.key is not None
+    np.testing.assert_array_equal(bank.prompt(stored.key), record.key.prompt)
+
+
+def test_a_run_may_have_no_key(bank: Bank, make_run: RunMaker) -> None:
+    stored = bank.run(bank.record_run(make_run(role="baseline", with_key=False)))
+    assert stored is not None
+    assert stored.key is None
+    assert bank.run("0" * 64) is None
+
+
+@pytest.mark.parametrize("place", ["bank.store.put_prompt", "bank.store.average_normalized"])
+@pytest.mark.parametrize("failure", [RuntimeError, KeyboardInterrupt])
+def test_a_failure_at_the_second_snapshot_leaves_nothing(
+    bank: Bank,
+    make_run: RunMaker,
+    monkeypatch: pytest.MonkeyPatch,
+    place: str,
+    failure: type[BaseException],
+) -> None:
+    from bank import store
+
+    right = getattr(store, place.rpartition(".")[2])
+    calls = []
+
+    def fail_second(*arguments: object) -> object:
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise failure("in the middle")
+        return right(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(place, fail_second)
+        with pytest.raises(failure, match="in the middle"):
+            bank.record_run(make_run())
+    assert set(queries.statistics(bank).values()) == {0}
+    bank.record_run(make_run())
+    assert queries.statistics(bank)["snapshot"] == 2
+    assert queries.verify(bank) == []
+
+
+def test_a_killed_writer_leaves_a_sound_bank_that_another_finishes(tmp_path: Path) -> None:
+    path = tmp_path / "bank.sqlite"
+    with writers((0, 150)) as (process,):
+        tell(process, path)
+        assert process.stdout is not None
+        said = [process.stdout.readline().strip() for _ in range(20)]
+        process.kill()
+        process.wait()
+    with Bank.open(path, create=False) as bank:
+        assert queries.verify(bank) == []
+        assert all(bank.run(digest) for digest in said)
+    with writers((0, 150)) as (process,):
+        tell(process, path)
+        digests = written(process)
+    with Bank.open(path, create=False) as bank:
+        assert set(said) < set(digests)
+        assert queries.verify(bank) == []
+        counts = queries.statistics(bank)
+        assert (counts["run"], counts["snapshot"], counts["prompt"]) == (150, 300, 151)
+
+
+def test_processes_that_create_and_fill_a_bank_at_once_lose_and_double_nothing(tmp_path: Path) -> None:
+    with writers((0, 12), (4, 16), (8, 20), (0, 20)) as processes:
+        for attempt in range(4):
+            path = tmp_path / f"new folder {attempt}" / "bank.sqlite"
+            for process in processes:
+                tell(process, path)
+            digests = {digest for process in processes for digest in written(process)}
+            with Bank.open(path, create=False) as bank:
+                assert {row["run"] for row in queries.list_runs(bank)} == {d[:12] for d in digests}
+                counts = queries.statistics(bank)
+                assert (counts["run"], counts["prompt"], counts["task"]) == (20, 21, 7)
+                assert (counts["backbone"], counts["recipe"]) == (1, 1)
+                assert queries.verify(bank) == []
+
+
+def test_a_reader_does_not_wait_for_a_writer(bank: Bank, make_run: RunMaker) -> None:
+    from bank.engine import transaction
+    from bank.store import put_prompt
+
+    digest = bank.record_run(make_run())
+    with transaction(bank.engine) as session:
+        put_prompt(session, np.ones((3, 4)))
+        with Bank.open(str(bank.engine.url.database), create=False) as other:
+            assert other.run(digest) is not None
+            assert queries.statistics(other)["prompt"] == 2
+    assert queries.statistics(bank)["prompt"] == 3
+
+
+# -- prompts -------------------------------------------------------------------------------------------------
+
+
+def test_the_same_bytes_are_stored_once(bank: Bank, make_run: RunMaker) -> None:
+    one = np.full((3, 4), 0.5, np.float32)
+    bank.record_run(make_run(key=one, value=one))
+    bank.record_run(make_run(seed=1, key=one, value=-one))
+    counts = queries.statistics(bank)
+    assert (counts["run"], counts["snapshot"], counts["prompt"], counts["key_vectors"]) == (2, 4, 2, 2)
+
+
+def test_an_address_depends_on_the_shape_and_every_bit() -> None:
+    prompt = np.zeros((2, 6), np.float32)
+    addresses = {prompt_sha256(p) for p in (prompt, prompt.reshape(3, 4), -prompt, prompt + 1e-45)}
+    assert len(addresses) == 4
+    assert prompt_sha256(prompt.astype(">f4")) == prompt_sha256(np.asfortranarray(prompt)) in addresses
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    prompt=hnp.arrays(
+        np.float32,
+        hnp.array_shapes(min_dims=2, max_dims=2, max_side=6),
+        elements=st.floats(width=32, allow_nan=False, allow_infinity=False),
+    )
+)
+def test_every_float32_comes_back_with_the_same_bits(
+    shared_bank: Bank, make_run: RunMaker, prompt: np.ndarray
+) -> None:
+    length, width = prompt.shape
+    address = prompt_sha256(prompt)
+    shared_bank.record_run(
+        make_run(address, length=length, width=width, fingerprint=f"{width:064d}", key=prompt, value=prompt)
+    )
+    back = shared_bank.prompt(address)
+    assert (back.dtype, back.shape) == (np.float32, prompt.shape)
+    assert back.tobytes() == prompt.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("prompt", "complaint"),
+    [
+        (np.full((3, 4), np.nan), "12 of 12 entries are NaN or infinite"),
+        (np.where(np.eye(3, 4) > 0, np.inf, 0.0), "3 of 12 entries are NaN or infinite"),
+        (np.full((3, 4), 1e300), "12 of 12 entries are NaN or infinite"),
+        (np.zeros(12), r"expected an array \[P, H\], found shape \[12\]"),
+        (np.zeros((0, 4)), r"found shape \[0, 4\]"),
+        (np.zeros((1, 3, 4)), r"found shape \[1, 3, 4\]"),
+        (np.full((3, 4), "x"), "expected numbers"),
+        (np.zeros((2, 4)), r"expected shape \[3, 4\], found \[2, 4\]"),
+        (np.zeros((3, 5)), r"expected shape \[3, 4\], found \[3, 5\]"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["key", "value"])
+def test_a_prompt_that_cannot_be_is_refused_and_nothing_is_written(
+    bank: Bank, make_run: RunMaker, kind: str, prompt: np.ndarray, complaint: str
+) -> None:
+    with pytest.raises(BankError, match=complaint):
+        bank.record_run(make_run(**{kind: prompt}))
+    assert set(queries.statistics(bank).values()) == {0}
+
+
+def test_an_unknown_role_is_refused(make_run: RunMaker) -> None:
+    with pytest.raises(BankError, match="role 'teacher' is not known; choose from source, query"):
+        make_run(role="teacher")
+
+
+def test_a_score_that_is_no_number_does_not_break_the_bank(bank: Bank, make_run: RunMaker) -> None:
+    with contextlib.suppress(BankError):
+        bank.record_run(make_run(score=float("nan")))
+    assert queries.verify(bank) == []
+
+
+# -- keys ----------------------------------------------------------------------------------------------------
+
+
+def test_keys_are_those_of_the_sources_of_one_partition(bank: Bank, make_run: RunMaker) -> None:
+    wanted = [make_run("mrpc", 1), make_run("mrpc", 0), make_run("boolq", 5)]
+    others = [
+        make_run(role="query"),
+        make_run(role="transfer"),
+        make_run(family="b" * 64),
+        make_run(fingerprint="e" * 64),
+        make_run(key_step=11),
+        make_run(length=2),
+        make_run("keyless", with_key=False),
+    ]
+    for record in wanted + others:
+        bank.record_run(record)
+    partition = Partition.of(wanted[0].identity.recipe)
+    keys = bank.keys(partition)
+    assert [(key.task, key.seed) for key in keys] == [("boolq", 5), ("mrpc", 0), ("mrpc", 1)]
+    for key in keys:
+        early = bank.prompt(key.prompt)
+        np.testing.assert_array_equal(key.average, average(early))
+        np.testing.assert_array_equal(key.average_normalized, average_normalized(early))
+        stored = bank.run(key.run)
+        assert stored is not None and (stored.key, stored.value) == (key.prompt, key.value)
+    assert [key.task for key in bank.keys(partition, exclude=["mrpc", "unheard of"])] == ["boolq"]
+    assert partition in bank.partitions()
+    assert len(bank.partitions()) == 5
+
+
+def test_listing_and_ranking_read_no_prompt(bank: Bank, make_run: RunMaker) -> None:
+    record = make_run()
+    digest = bank.record_run(record)
+    with statements(bank) as sent:
+        (key,) = bank.keys(Partition.of(record.identity.recipe))
+        bank.run(digest)
+        bank.partitions()
+        bank.backbones_of(digest)
+        queries.list_prompts(bank)
+        queries.list_runs(bank)
+        queries.show_run(bank, digest)
+    assert len(sent) > 5
+    assert not [statement for statement in sent if 'prompt."values"' in statement]
+    with statements(bank) as sent:
+        bank.prompt(key.prompt)
+    assert [statement for statement in sent if 'prompt."values"' in statement]
+
+
+# -- addresses -----------------------------------------------------------------------------------------------
+
+
+def test_prompts_are_found_by_address_by_its_start_and_by_their_run(bank: Bank, make_run: RunMaker) -> None:
+    record = make_run()
+    assert record.key is not None
+    digest = bank.record_run(record)
+    key, value = prompt_sha256(record.key.prompt), prompt_sha256(record.value.prompt)
+    for name in (digest, digest[:8], value, value[:8]):
+        np.testing.assert_array_equal(bank.find_prompt(name), record.value.prompt)
+    for name, kind in ((digest, "key"), (key, "value"), (key, "key")):
+        np.testing.assert_array_equal(bank.find_prompt(name, kind=kind), record.key.prompt)
+    assert bank.backbones_of(digest[:12]) == bank.backbones_of(key) == {"f" * 64}
+    assert bank.backbones_of("0" * 64) == set()
+
+
+def test_a_prompt_of_two_backbones_belongs_to_both(bank: Bank, make_run: RunMaker) -> None:
+    one = np.ones((3, 4), np.float32)
+    bank.record_run(make_run(value=one))
+    bank.record_run(make_run(value=one, fingerprint="e" * 64))
+    assert bank.backbones_of(prompt_sha256(one)) == {"e" * 64, "f" * 64}
+
+
+def test_unknown_short_and_ambiguous_addresses_are_refused(
+    bank: Bank, make_run: RunMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    addresses = iter(["12345678a", "12345678b"])
+    with monkeypatch.context() as patch:
+        patch.setattr("bank.store.prompt_sha256", lambda _values: next(addresses).ljust(64, "0"))
+        bank.record_run(make_run())
+    for name in ("12345678", "1234567"):
+        with pytest.raises(BankError, match=f"prompt '{name}' is ambiguous; give more of its address"):
+            bank.prompt(name)
+    for name in ("feed" * 16, "%%%%%%%%", "________"):
+        with pytest.raises(BankError, match="is not in the bank; `spot bank prompts` lists addresses"):
+            bank.find_prompt(name)
+
+
+def test_a_run_without_that_snapshot_says_which_it_has(bank: Bank, make_run: RunMaker) -> None:
+    digest = bank.record_run(make_run(with_key=False))
+    with pytest.raises(BankError, match="has no key; it has value"):
+        bank.find_prompt(digest, kind="key")
+
+
+def test_damaged_bytes_are_not_handed_out(bank: Bank, make_run: RunMaker) -> None:
+    from bank.engine import transaction
+    from bank.schema import Prompt
+
+    record = make_run()
+    bank.record_run(record)
+    address = prompt_sha256(record.value.prompt)
+    for damaged, complaint in (
+        (np.zeros(12, np.float32), "checksum differs"),
+        (np.zeros(11, np.float32), "wrong number of bytes"),
+    ):
+        with transaction(bank.engine) as session:
+            session.query(Prompt).filter_by(sha256=address).update({"values": damaged})
+        with pytest.raises(BankError, match=f"damaged \\({complaint}\\); see `spot bank verify`"):
+            bank.prompt(address)
+
+
+# -- transfers -----------------------------------------------------------------------------------------------
+
+
+def test_a_transfer_is_stored_once_with_its_sources(bank: Bank, make_run: RunMaker) -> None:
+    source, query, outcome, baseline = (
+        bank.record_run(make_run(task, role=role))
+        for task, role in (("mnli", "source"), ("rte", "query"), ("rte", "transfer"), ("rte", "baseline"))
+    )
+    record = transfer_of(
+        source, query, outcome, baseline_run=baseline, baseline_metrics={"accuracy": 60.0}
+    )
+    assert bank.record_transfer(record) == bank.record_transfer(record) == record.digest
+    (row,) = queries.list_transfers(bank)
+    assert (row["target"], row["baseline"], row["outcome"]) == ("rte", 60.0, 70.0)
+    assert [source["task"] for source in row["sources"]] == ["mnli"]
+    assert queries.list_transfers(bank, task="mnli") == []
+    assert queries.statistics(bank)["candidate"] == 1
+
+
+@pytest.mark.parametrize("missing", ["source", "query", "outcome", "baseline", "candidate"])
+def test_a_transfer_needs_its_runs(bank: Bank, make_run: RunMaker, missing: str) -> None:
+    source, query, outcome = (
+        bank.record_run(make_run(task, role=role))
+        for task, role in (("mnli", "source"), ("rte", "query"), ("rte", "transfer"))
+    )
+    unknown = "0" * 64
+    record = {
+        "source": transfer_of(unknown, query, outcome),
+        "query": transfer_of(source, unknown, outcome),
+        "outcome": transfer_of(source, query, unknown),
+        "baseline": transfer_of(source, query, outcome, baseline_run=unknown),
+        "candidate": transfer_of(
+            source,
+            query,
+            outcome,
+            candidates=[CandidateRecord(source_run=source, similarity=1.0, weight=1.0, run=unknown)],
+        ),
+    }[missing]
+    with pytest.raises(BankError, match=f"run '{unknown}' is not in the bank; `spot bank runs` lists them"):
+        bank.record_transfer(record)
+    counts = queries.statistics(bank)
+    assert (counts["transfer"], counts["candidate"]) == (0, 0)
