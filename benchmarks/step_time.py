@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from memory import peak_bytes
 
 from spot.backbone.config import T5Config
 
@@ -152,7 +152,7 @@ def main() -> None:
     if options.only:
         run = SIDES[options.only](options)
         run(), run(), run()
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)
+        print(peak_bytes() / 1e9)
         return
     result = measure(options)
     result["peak_gb"] = {side: round(peak(side, options), 2) for side in SIDES}

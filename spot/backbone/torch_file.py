@@ -113,9 +113,11 @@ class TorchFile:
         end = start + tensor.storage.size * dtype.itemsize
         if end > self._path.stat().st_size:
             raise BackboneError(f"{self._path}: cut short; tensor {name} is not whole")
-        storage = np.memmap(self._path, dtype, "r", start, (tensor.storage.size,))
+        used = np.fromfile(
+            self._path, dtype, count=extent - tensor.offset, offset=start + tensor.offset * dtype.itemsize
+        )
         strides = tuple(s * dtype.itemsize for s in tensor.stride)
-        return np.lib.stride_tricks.as_strided(storage[tensor.offset :], tensor.shape, strides)
+        return np.lib.stride_tricks.as_strided(used, tensor.shape, strides)
 
     def _open_zip(self) -> Any:
         with zipfile.ZipFile(self._path) as archive, self._path.open("rb") as raw:

@@ -67,14 +67,20 @@ def _open_safetensors(path: Path) -> Tensors:
     from safetensors import SafetensorError, safe_open
 
     try:
-        opened = safe_open(str(path), framework="flax")
+        with safe_open(str(path), framework="flax") as opened:
+            names = list(opened.keys())
     except (SafetensorError, OSError) as error:
         raise BackboneError(f"{path}: not a safetensors file, or damaged ({error})") from error
 
     def reader(name: str) -> Callable[[], np.ndarray]:
-        return lambda: np.asarray(opened.get_tensor(name))
+        def read() -> np.ndarray:
+            # opened anew for each tensor: the pages of a mapped file count as memory until it is closed
+            with safe_open(str(path), framework="flax") as opened:
+                return np.asarray(opened.get_tensor(name))
 
-    return {name: reader(name) for name in opened.keys()}  # noqa: SIM118 - not a mapping
+        return read
+
+    return {name: reader(name) for name in names}
 
 
 def _open_torch(path: Path) -> Tensors:

@@ -63,9 +63,7 @@ def _ragged(rng: np.random.Generator, lengths: np.ndarray, vocabulary: int) -> t
 def batch() -> Batch:
     rng = np.random.default_rng(5)
     lengths = [np.array([170, 3, 77, 1, 160, 20]), np.array([9, 1, 5, 7, 2, 9]), rng.integers(1, 6, (6, 4))]
-    (inputs, input_mask), (targets, target_mask), (choices, choice_mask) = (
-        _ragged(rng, each, 300) for each in lengths
-    )
+    (inputs, input_mask), (targets, target_mask), (choices, choice_mask) = (_ragged(rng, each, 300) for each in lengths)
     prompt_ids = np.array([0, 1, 1, 0, 1, 0], np.int32)
     return Batch(prompt_ids, inputs, input_mask, targets, target_mask, choices, choice_mask)
 
@@ -112,9 +110,7 @@ def write_folder(name: str, folder: Path, tokenizer_model: bytes, dtype: Any = j
 
 
 @pytest.fixture(scope="session", params=list(CONFIGS))
-def pair(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, tokenizer_model: bytes
-) -> Pair:
+def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, tokenizer_model: bytes) -> Pair:
     from transformers import T5ForConditionalGeneration
 
     folder = write_folder(request.param, tmp_path_factory.mktemp(request.param), tokenizer_model)

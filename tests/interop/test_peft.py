@@ -31,7 +31,5 @@ def test_the_same_prompt_gives_the_same_loss(pair, batch):
 
     inputs = Inputs(jnp.asarray(batch.input_ids), jnp.asarray(batch.input_mask))
     targets = Targets(jnp.asarray(batch.target_ids), jnp.asarray(batch.target_mask))
-    losses = pair.ours.token_losses(
-        jnp.asarray(prompt)[None], jnp.zeros_like(batch.prompt_ids), inputs, targets
-    )
+    losses = pair.ours.token_losses(jnp.asarray(prompt)[None], jnp.zeros_like(batch.prompt_ids), inputs, targets)
     assert float(losses.sum() / batch.target_mask.sum()) == pytest.approx(float(theirs), rel=1e-4)

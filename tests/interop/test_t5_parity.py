@@ -126,7 +126,5 @@ def test_position_buckets_agree_far_beyond_the_largest_distance(bidirectional, b
 
     distance = torch.arange(700)[None, :] - torch.arange(600)[:, None]
     theirs = T5Attention._relative_position_bucket(distance, bidirectional, buckets, max_distance)
-    ours = relative_position_buckets(
-        600, 700, bidirectional=bidirectional, buckets=buckets, max_distance=max_distance
-    )
+    ours = relative_position_buckets(600, 700, bidirectional=bidirectional, buckets=buckets, max_distance=max_distance)
     assert np.array_equal(ours, theirs)

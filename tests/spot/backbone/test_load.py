@@ -79,9 +79,7 @@ def test_a_copy_has_the_same_fingerprint(folder, tmp_path):
 
 def test_the_dtype_of_the_file_does_not_count_where_the_values_are_equal(config, tmp_path, tokenizer_model):
     for name in ("first", "second"):
-        save_backbone(
-            random_t5(config, seed=4), tmp_path / name, tokenizer_model=tokenizer_model, dtype=jnp.bfloat16
-        )
+        save_backbone(random_t5(config, seed=4), tmp_path / name, tokenizer_model=tokenizer_model, dtype=jnp.bfloat16)
     change_weights(tmp_path / "second", lambda t: t.update({k: v.astype("<f4") for k, v in t.items()}))
     assert fingerprint(tmp_path / "first") == fingerprint(tmp_path / "second")
 
@@ -280,9 +278,7 @@ def test_an_untied_config_for_a_tied_file_asks_for_the_output_layer(folder):
 
 def test_a_tied_model_may_carry_its_embedding_twice(folder, config):
     change_json(folder / "config.json", tie_word_embeddings=True)
-    change_weights(
-        folder, lambda tensors: tensors.update({"lm_head.weight": tensors["shared.weight"].copy()})
-    )
+    change_weights(folder, lambda tensors: tensors.update({"lm_head.weight": tensors["shared.weight"].copy()}))
     assert load_backbone(str(folder)).config == dataclasses.replace(config, tied=True)
 
 

@@ -28,9 +28,7 @@ def attention_arguments():
 
 
 def test_attention_is_a_softmax_over_the_keys_that_may_be_seen(attention_arguments):
-    np.testing.assert_allclose(
-        attention(*attention_arguments), plain_attention(*attention_arguments), atol=1e-6
-    )
+    np.testing.assert_allclose(attention(*attention_arguments), plain_attention(*attention_arguments), atol=1e-6)
 
 
 def test_backward_of_attention_is_that_of_the_plain_softmax(attention_arguments):
@@ -94,9 +92,7 @@ def test_buckets_lie_within_the_table(queries, keys, table, bidirectional):
 @given(st.integers(2, 300), tables)
 def test_buckets_grow_with_the_distance_alike_in_both_directions(length, table):
     buckets, max_distance = table
-    found = relative_position_buckets(
-        length, length, bidirectional=True, buckets=buckets, max_distance=max_distance
-    )
+    found = relative_position_buckets(length, length, bidirectional=True, buckets=buckets, max_distance=max_distance)
     later, earlier = found[0], found[:, 0]
     assert (np.diff(earlier) >= 0).all()
     assert (np.diff(later[1:]) >= 0).all()
@@ -108,9 +104,7 @@ def test_buckets_grow_with_the_distance_alike_in_both_directions(length, table):
 @given(st.integers(2, 300), tables)
 def test_causal_buckets_grow_backwards_and_put_the_future_with_the_present(length, table):
     buckets, max_distance = table
-    found = relative_position_buckets(
-        length, length, bidirectional=False, buckets=buckets, max_distance=max_distance
-    )
+    found = relative_position_buckets(length, length, bidirectional=False, buckets=buckets, max_distance=max_distance)
     assert not found[np.triu_indices(length)].any()
     assert (np.diff(found[:, 0]) >= 0).all()
     exact = min(length, buckets // 2)

@@ -1,0 +1,185 @@
+"""The schema follows its migrations, and what is no bank is refused in one line that shows no password."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import inspect
+
+from bank import Bank, BankError, RunRecord, engine
+from bank.schema import Base
+
+RunMaker = Callable[..., RunRecord]
+
+MIGRATIONS = Path(engine.__file__).parent / "migrations"
+
+
+def refusal(location: str | Path, *, create: bool = True) -> str:
+    """The line with which a bank is refused."""
+    with pytest.raises(BankError) as caught:
+        Bank.open(location, create=create).close()
+    line = str(caught.value)
+    assert "\n" not in line
+    assert "secret" not in line
+    return line
+
+
+# -- the schema ----------------------------------------------------------------------------------------------
+
+
+def test_the_newest_migration_is_the_one_that_the_engine_knows() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    assert ScriptDirectory.from_config(config).get_heads() == [engine.HEAD]
+
+
+def test_migrations_lead_to_the_schema_of_the_models(bank: Bank) -> None:
+    with bank.engine.connect() as connection:
+        context = MigrationContext.configure(
+            connection, opts={"compare_type": True, "compare_server_default": True}
+        )
+        assert compare_metadata(context, Base.metadata) == []
+
+
+def test_migrations_lead_back_to_nothing(bank: Bank) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with bank.engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "base")
+        assert inspect(connection).get_table_names() == ["alembic_version"]
+
+
+def test_a_bank_of_a_newer_program_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "bank.sqlite"
+    Bank.open(path).close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.close()
+    assert f"its schema is 9999, newer than {engine.HEAD} that this version knows" in refusal(path)
+    connection = sqlite3.connect(path)
+    assert connection.execute("SELECT version_num FROM alembic_version").fetchone() == ("9999",)
+    connection.close()
+
+
+def test_opening_again_keeps_what_is_there(tmp_path: Path, make_run: RunMaker) -> None:
+    path = tmp_path / "deep" / "folder" / "bank.sqlite"
+    with Bank.open(path) as first:
+        digest = first.record_run(make_run())
+    with Bank.open(f"sqlite:///{path}", create=False) as again:
+        assert again.run(digest) is not None
+
+
+def test_sqlite_keeps_a_write_ahead_log_and_checks_references(bank: Bank) -> None:
+    with bank.engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+        assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar() == 1
+
+
+def test_a_bank_in_memory_works(make_run: RunMaker) -> None:
+    with Bank.open("sqlite:///:memory:") as bank:
+        assert bank.run(bank.record_run(make_run())) is not None
+
+
+def test_a_folder_with_odd_characters_works(tmp_path: Path, make_run: RunMaker) -> None:
+    path = tmp_path / "50% of it? #1 &c @home" / "bänk.sqlite"
+    with Bank.open(path) as bank:
+        bank.record_run(make_run())
+    assert path.is_file()
+
+
+# -- what is no bank -----------------------------------------------------------------------------------------
+
+
+def test_a_missing_file_is_not_created_for_a_reader(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "bank.sqlite"
+    assert "no such file; train a source into it" in refusal(path, create=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_empty_file_is_no_bank_for_a_reader(tmp_path: Path) -> None:
+    path = tmp_path / "bank.sqlite"
+    path.touch()
+    assert "holds no bank yet" in refusal(path, create=False)
+    Bank.open(path).close()
+
+
+@pytest.mark.parametrize("content", [b"a letter to a friend\n" * 100, b"\x93NUMPY" + bytes(4096), b"a word"])
+def test_a_file_that_is_something_else_is_refused_and_kept(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "letter.txt"
+    path.write_bytes(content)
+    assert "file is not a database" in refusal(path)
+    assert path.read_bytes() == content
+
+
+def test_a_folder_in_place_of_the_file_is_refused(tmp_path: Path) -> None:
+    assert "unable to open database file (check the folder and its permissions)" in refusal(tmp_path)
+
+
+def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert "file" in refusal(tmp_path / "file" / "bank.sqlite")
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc, where nobody can make a file")
+@pytest.mark.parametrize("path", ["/proc/bank.sqlite", "/proc/folder/bank.sqlite"])
+def test_a_folder_that_takes_no_files_is_refused(path: str) -> None:
+    assert path in refusal(path)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX permissions")
+def test_a_read_only_folder_is_refused(tmp_path: Path) -> None:
+    tmp_path.chmod(0o555)
+    if os.access(tmp_path, os.W_OK):
+        pytest.skip("this user may write everywhere")
+    assert "unable to open database file (check the folder and its permissions)" in refusal(
+        tmp_path / "bank.sqlite"
+    )
+
+
+@pytest.mark.parametrize(
+    ("location", "complaint"),
+    [
+        ("nosuch://me:secret@host/db", "no driver for it is installed"),
+        ("sqlite+nosuch:///bank.sqlite", "no driver for it is installed"),
+        ("not a scheme://me:secret@host/db", "not a database URL or path"),
+        ("postgresql://me:secret@host:port/db", "not a database URL or path"),
+        ("sqlite://bank.sqlite", "not a database URL or path"),
+        ("nosuch://host/db?user=me&password=secret", "no driver for it is installed"),
+    ],
+)
+def test_a_url_that_leads_nowhere_is_refused(location: str, complaint: str) -> None:
+    assert complaint in refusal(location)
+
+
+@pytest.mark.parametrize("backend", ["mysql", "postgresql"])
+def test_a_missing_driver_is_named(backend: str) -> None:
+    script = f"""
+import sys
+for driver in ("MySQLdb", "psycopg", "psycopg2"):
+    sys.modules[driver] = None
+from bank import Bank, BankError
+try:
+    Bank.open("{backend}://me:secret@localhost/db")
+except BankError as error:
+    print(error)
+"""
+    answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert answer.stderr == ""
+    (line,) = answer.stdout.splitlines()
+    assert line.startswith(f"bank {backend}://me:***@localhost/db: no driver for it is installed")
+
+
+def test_a_url_is_shown_without_its_password() -> None:
+    assert engine.shown(engine.bank_url("postgresql://me:secret@host/db")) == "postgresql://me:***@host/db"

@@ -1,0 +1,119 @@
+"""A bank in PostgreSQL behaves as one in a file; skipped without a server's programs or a driver."""
+
+from __future__ import annotations
+
+import getpass
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import create_engine, text
+
+from bank import Bank, BankError, Partition, RunRecord, queries
+from bank.schema import Base
+
+RunMaker = Callable[..., RunRecord]
+
+WRITER = Path(__file__).with_name("writer.py")
+
+
+def program(name: str) -> str:
+    """A server's program, on the path or where Debian puts it."""
+    for folder in (None, *sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin")), reverse=True)):
+        if found := shutil.which(name, path=folder):
+            return found
+    pytest.skip(f"{name} is not installed")
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """A server of its own, reached through a socket in its folder: the start of a URL."""
+    pytest.importorskip("psycopg")
+    initdb, control = program("initdb"), program("pg_ctl")
+    owner = "postgres" if getpass.getuser() == "root" else None  # PostgreSQL refuses to run as root
+    with tempfile.TemporaryDirectory(prefix="spot-pg-", dir="/tmp") as folder:
+        if owner:
+            shutil.chown(folder, owner)
+
+        def call(*command: str) -> None:
+            subprocess.run(command, check=True, user=owner, cwd=folder, stdout=subprocess.DEVNULL)
+
+        call(initdb, "-D", f"{folder}/data", "-U", "postgres", "-A", "trust", "-N")
+        options = f"-k {folder} -c listen_addresses= -c fsync=off"
+        call(control, "-D", f"{folder}/data", "-o", options, "-l", f"{folder}/log", "-w", "start")
+        try:
+            yield f"postgresql+psycopg://postgres:secret@/{{name}}?host={folder}"
+        finally:
+            call(control, "-D", f"{folder}/data", "-m", "immediate", "-w", "stop")
+
+
+@pytest.fixture
+def url(server: str, request: pytest.FixtureRequest) -> str:
+    """An empty database."""
+    name = f"db{abs(hash(request.node.name))}"
+    postgres = create_engine(server.format(name="postgres"), isolation_level="AUTOCOMMIT")
+    with postgres.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    postgres.dispose()
+    return server.format(name=name)
+
+
+def test_migrations_lead_to_the_schema_of_the_models(url: str) -> None:
+    with Bank.open(url) as bank, bank.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, Base.metadata) == []
+
+
+def test_what_is_written_comes_back(url: str, make_run: RunMaker) -> None:
+    record = make_run()
+    with Bank.open(url) as bank:
+        digest = bank.record_run(record)
+        assert bank.record_run(record) == digest
+        stored = bank.run(digest)
+        assert stored is not None
+        assert bank.prompt(stored.value).tobytes() == record.value.prompt.tobytes()
+        assert [key.run for key in bank.keys(Partition.of(record.identity.recipe))] == [digest]
+        assert queries.verify(bank) == []
+
+
+def test_processes_that_create_and_fill_a_bank_at_once_lose_and_double_nothing(url: str) -> None:
+    ranges = [(0, 12), (4, 16), (8, 20), (0, 20)]
+    started = [
+        subprocess.Popen(
+            [sys.executable, str(WRITER), str(first), str(last)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for first, last in ranges
+    ]
+    for process in started:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process, (first, last) in zip(started, ranges, strict=True):
+        said, _ = process.communicate(f"{url}\n", timeout=60)
+        assert process.returncode == 0
+        assert said.count("\n") == last - first + 1
+    with Bank.open(url, create=False) as bank:
+        counts = queries.statistics(bank)
+        assert (counts["run"], counts["prompt"], counts["task"]) == (20, 21, 7)
+        assert queries.verify(bank) == []
+
+
+def test_a_server_that_does_not_answer_is_one_line_without_the_password(server: str) -> None:
+    for address in (server.format(name="missing"), "postgresql+psycopg://me:secret@127.0.0.1:1/db"):
+        with pytest.raises(BankError, match="check that the database is up and can be reached") as caught:
+            Bank.open(address)
+        assert "secret" not in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_an_empty_database_holds_no_bank_for_a_reader(url: str) -> None:
+    with pytest.raises(BankError, match="holds no bank yet"):
+        Bank.open(url, create=False)

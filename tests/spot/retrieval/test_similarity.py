@@ -1,0 +1,139 @@
+"""One vector a prompt gives the same similarities as all pairs of tokens."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from bank.vectors import average, average_normalized
+from spot.errors import RetrievalError
+from spot.retrieval.similarity import MEASURES, compare, similarity
+
+# magnitudes whose sums are exact in float64, so that a mean that cancels does so in every formula
+ENTRIES = st.one_of(
+    st.just(0.0),
+    st.floats(2.0**-10, 2.0**10, width=32),
+    st.floats(-(2.0**10), -(2.0**-10), width=32),
+)
+
+
+def prompts(width: int) -> st.SearchStrategy[np.ndarray]:
+    return st.integers(1, 6).flatmap(
+        lambda length: hnp.arrays(np.float32, (length, width), elements=ENTRIES)
+    )
+
+
+PAIRS = st.integers(1, 6).flatmap(lambda width: st.tuples(prompts(width), prompts(width)))
+
+
+def cosine(left: np.ndarray, right: np.ndarray) -> float:
+    """Cosine of two vectors; a zero vector has none, and counts as zero."""
+    norms = np.linalg.norm(left) * np.linalg.norm(right)
+    return float(left @ right / norms) if norms > 0 else 0.0
+
+
+def all_pairs(left: np.ndarray, right: np.ndarray, measure: str) -> float:
+    """SPoT's formulae as they are written."""
+    left, right = left.astype(np.float64), right.astype(np.float64)
+    if measure == "average":
+        return cosine(left.mean(axis=0), right.mean(axis=0))
+    return float(np.mean([[cosine(l_token, r_token) for r_token in right] for l_token in left]))
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+@settings(max_examples=150, deadline=None)
+@given(pair=PAIRS)
+def test_one_vector_equals_all_pairs_of_tokens(measure: str, pair: tuple[np.ndarray, np.ndarray]) -> None:
+    left, right = pair
+    assert similarity(left, right, measure) == pytest.approx(all_pairs(left, right, measure), abs=1e-6)
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+@settings(max_examples=60, deadline=None)
+@given(pair=PAIRS)
+def test_similarity_is_symmetric_and_bounded(measure: str, pair: tuple[np.ndarray, np.ndarray]) -> None:
+    left, right = pair
+    there, back = similarity(left, right, measure), similarity(right, left, measure)
+    assert there == pytest.approx(back, abs=1e-12)
+    assert abs(there) <= 1 + 1e-6
+    assert similarity(-left, right, measure) == pytest.approx(-there, abs=1e-12)
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+@settings(max_examples=60, deadline=None)
+@given(pair=PAIRS, data=st.data())
+def test_the_order_of_tokens_does_not_matter(
+    measure: str, pair: tuple[np.ndarray, np.ndarray], data: st.DataObject
+) -> None:
+    left, right = pair
+    shuffled = left[data.draw(st.permutations(range(len(left))))]
+    assert similarity(shuffled, right, measure) == pytest.approx(similarity(left, right, measure), abs=1e-6)
+
+
+@settings(max_examples=60, deadline=None)
+@given(pair=PAIRS, power=st.integers(-8, 8))
+def test_the_scale_of_a_prompt_does_not_matter_to_average(
+    pair: tuple[np.ndarray, np.ndarray], power: int
+) -> None:
+    left, right = pair
+    scaled = left * np.float32(2.0**power)
+    assert similarity(scaled, right) == pytest.approx(similarity(left, right), abs=1e-6)
+
+
+@settings(max_examples=60, deadline=None)
+@given(pair=PAIRS, data=st.data())
+def test_the_scale_of_each_token_does_not_matter_to_per_token(
+    pair: tuple[np.ndarray, np.ndarray], data: st.DataObject
+) -> None:
+    left, right = pair
+    powers = data.draw(st.lists(st.integers(-8, 8), min_size=len(left), max_size=len(left)))
+    scaled = left * np.exp2(np.array(powers, np.float32))[:, None]
+    assert similarity(scaled, right, "per_token") == pytest.approx(
+        similarity(left, right, "per_token"), abs=1e-6
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(prompt=st.integers(1, 6).flatmap(prompts))
+def test_the_vector_of_per_token_has_a_norm_of_at_most_one(prompt: np.ndarray) -> None:
+    assert np.linalg.norm(average_normalized(prompt).astype(np.float64)) <= 1 + 1e-6
+
+
+def test_the_vector_of_per_token_is_not_normalised_again() -> None:
+    axes = np.eye(2, dtype=np.float32)
+    assert np.linalg.norm(average_normalized(axes)) == pytest.approx(np.sqrt(0.5))
+    assert similarity(axes, axes, "per_token") == pytest.approx(0.5)
+    assert similarity(axes, axes, "average") == pytest.approx(1.0)
+
+
+def test_the_measures_differ_where_one_token_is_long() -> None:
+    left = np.array([[100, 0], [0, 1]], np.float32)
+    right = np.array([[1, 0]], np.float32)
+    assert similarity(left, right, "average") == pytest.approx(100 / np.hypot(100, 1))
+    assert similarity(left, right, "per_token") == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_a_prompt_of_zeros_is_similar_to_nothing(measure: str) -> None:
+    assert similarity(np.zeros((2, 3)), np.ones((2, 3)), measure) == 0.0
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_many_keys_are_compared_as_one_by_one(measure: str) -> None:
+    rng = np.random.default_rng(0)
+    vector = {"average": average, "per_token": average_normalized}[measure]
+    query, keys = rng.normal(size=(5, 8)), rng.normal(size=(7, 5, 8))
+    together = compare(vector(query), np.stack([vector(key) for key in keys]), measure)
+    assert together.dtype == np.float64
+    np.testing.assert_allclose(together, [similarity(query, key, measure) for key in keys], rtol=0, atol=1e-12)
+
+
+def test_unknown_measures_and_other_widths_are_refused() -> None:
+    prompt = np.ones((2, 3))
+    with pytest.raises(RetrievalError, match="similarity 'euclidean' is not known; choose from average, per_token"):
+        similarity(prompt, prompt, "euclidean")
+    with pytest.raises(RetrievalError, match="width 3 and 4 belong to different backbones"):
+        similarity(prompt, np.ones((2, 4)))
