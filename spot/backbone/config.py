@@ -8,6 +8,9 @@ from typing import Any
 
 from spot.errors import BackboneError
 
+PROJECTIONS = {"relu": (False, "relu"), "gated-gelu": (True, "gelu_new"), "gated-relu": (True, "relu")}
+"""``feed_forward_proj`` to (gated, activation)."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class T5Config:
@@ -40,8 +43,17 @@ class T5Config:
             value = getattr(self, field.name)
             if field.type == "int" and not field.name.endswith("_id") and value < 1:
                 raise BackboneError(f"config: {field.name} must be at least 1, found {value}")
-        if self.activation not in ("relu", "gelu_new"):
-            raise BackboneError(f"config: activation {self.activation!r} is not known; expected 'relu' or 'gelu_new'")
+        if (self.gated, self.activation) not in PROJECTIONS.values():
+            raise BackboneError(
+                f"config: a {'gated' if self.gated else 'plain'} {self.activation} feed-forward layer is not known; "
+                f"expected {', '.join(PROJECTIONS)}"
+            )
+        exact = self.relative_attention_num_buckets // 4
+        if exact < 1 or self.relative_attention_max_distance <= 2 * exact:
+            raise BackboneError(
+                f"config: {self.relative_attention_num_buckets} position buckets up to a distance of "
+                f"{self.relative_attention_max_distance} cannot be laid out"
+            )
 
     @property
     def inner(self) -> int:
@@ -55,6 +67,8 @@ class T5Config:
         Raises:
             BackboneError: another model type, a missing size, or an unknown feed-forward projection.
         """
+        if not isinstance(config, Mapping):
+            raise BackboneError(f"config.json: expected an object, found {type(config).__name__}")
         family = config.get("model_type")
         if family not in ("t5", "mt5"):
             raise BackboneError(
@@ -65,23 +79,23 @@ class T5Config:
         if missing:
             raise BackboneError(f"config.json: missing {', '.join(missing)}")
         projection = config.get("feed_forward_proj", "relu")
-        projections = {
-            "relu": (False, "relu"),
-            "gated-gelu": (True, "gelu_new"),
-            "gated-relu": (True, "relu"),
-        }
-        if projection not in projections:
+        if projection not in PROJECTIONS:
             raise BackboneError(
-                f"config.json: feed_forward_proj is {projection!r}; expected one of {', '.join(projections)}"
+                f"config.json: feed_forward_proj is {projection!r}; expected one of {', '.join(PROJECTIONS)}"
             )
-        gated, activation = projections[projection]
+        gated, activation = PROJECTIONS[projection]
         given = {f.name: config[f.name] for f in dataclasses.fields(cls) if config.get(f.name) is not None}
         given |= {
             "num_decoder_layers": config.get("num_decoder_layers") or config["num_layers"],
             "gated": gated,
             "activation": activation,
-            "tied": config.get("tie_word_embeddings", True),
+            # transformers 5 calls every T5 tied, and says by this field whether it is of the tied generation
+            "tied": config.get("scale_decoder_outputs", config.get("tie_word_embeddings", True)),
         }
+        for name, value in given.items():
+            kind = type(getattr(cls, name, 0))
+            if not isinstance(value, kind):
+                raise BackboneError(f"config.json: {name} is {value!r}; expected {kind.__name__}")
         return cls(**given)
 
     def to_huggingface(self) -> dict[str, Any]:

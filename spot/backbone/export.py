@@ -11,6 +11,7 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from spot.backbone.t5 import T5
+from spot.backbone.tokenizer import SENTINELS
 
 
 def named_tensors(model: T5) -> dict[str, np.ndarray]:
@@ -20,7 +21,12 @@ def named_tensors(model: T5) -> dict[str, np.ndarray]:
 
 
 def save_backbone(
-    model: T5, folder: Path, *, tokenizer_model: bytes | None = None, dtype: DTypeLike = jnp.float32
+    model: T5,
+    folder: Path,
+    *,
+    tokenizer_model: bytes | None = None,
+    sentinels: int = SENTINELS,
+    dtype: DTypeLike = jnp.float32,
 ) -> None:
     """Write ``config.json``, ``model.safetensors`` and, where given, ``spiece.model`` with its settings."""
     import safetensors.numpy
@@ -35,7 +41,7 @@ def save_backbone(
     (folder / "spiece.model").write_bytes(tokenizer_model)
     settings = {
         "tokenizer_class": "T5Tokenizer",
-        "extra_ids": 100,
+        "extra_ids": sentinels,
         "eos_token": "</s>",
         "unk_token": "<unk>",
         "pad_token": "<pad>",

@@ -95,12 +95,15 @@ def load_backbone(name_or_folder: str = EMBEDDED, *, dtype: str = "float32") -> 
             f"{folder}: the tokenizer has {tokenizer.size} pieces, "
             f"but the embedding only {config.vocab_size} rows; they belong to different models"
         )
-    cached = _cached_fingerprint(folder)
-    digests: dict[str, str] | None = None if cached else {}
+    digest_file = _digest_file(folder)
+    known = _cached_digest(digest_file)
+    digests: dict[str, str] | None = None if known else {}
     model = _build(folder, config, DTYPES[dtype], digests)
-    fingerprint = cached or _fingerprint(config, tokenizer, digests or {})
-    if not cached:
-        _store_fingerprint(folder, fingerprint)
+    if digests:
+        known = hashlib.sha256(json.dumps(sorted(digests.items())).encode()).hexdigest()
+        _store_digest(digest_file, known)
+    content = [dataclasses.asdict(config), tokenizer.fingerprint, known]
+    fingerprint = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     graph, weights = nnx.split(model)
     return Backbone(name_or_folder, fingerprint, config, graph, weights, tokenizer, dtype)
 
@@ -180,12 +183,14 @@ def _build(folder: Path, config: T5Config, dtype: DTypeLike, digests: dict[str, 
         if tensor.shape != shape:
             problems.append(f"{name} has shape {list(tensor.shape)}, expected {list(shape)}")
             return jnp.zeros(shape, dtype)
-        if digests is not None:
+        if digests is not None:  # by value, so that the same model in another file format is the same backbone
             digests[name] = hashlib.sha256(np.ascontiguousarray(tensor, dtype="<f4").data).hexdigest()
-        return jnp.asarray(tensor, dtype=dtype)
+        return jnp.asarray(tensor, dtype=dtype).block_until_ready()  # lets go of the tensor before the next
 
     model = T5(config, weights, dtype=dtype)
-    head = {"lm_head.weight"} if config.tied else set()
+    head = {"lm_head.weight"} if config.tied and "lm_head.weight" in tensors else set()
+    if head and not np.array_equal(tensors["lm_head.weight"](), np.asarray(model.embedding[...])):
+        problems.append("lm_head.weight differs from the embedding, but config.json calls the model tied")
     problems += [f"unexpected {name}" for name in sorted(set(tensors) - asked - set(ALIASES) - head)]
     if problems:
         shown = "; ".join(problems[:8]) + (f"; and {len(problems) - 8} more" if len(problems) > 8 else "")
@@ -202,37 +207,27 @@ def _name_in(tensors: Tensors, name: str) -> str | None:
     return None
 
 
-# -- fingerprint -----------------------------------------------------------------------------------------
+# -- the digest of the weights, cached beside their path, size and time ------------------------------------
 
 
-def _fingerprint(config: T5Config, tokenizer: Tokenizer, digests: dict[str, str]) -> str:
-    """Weights count by value (as float32), so that the same model in another file format is the same backbone."""
-    content = [dataclasses.asdict(config), tokenizer.fingerprint, sorted(digests.items())]
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+def _digest_file(folder: Path) -> Path:
+    files = [(str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns) for p in weight_files(folder)]
+    name = hashlib.sha256(json.dumps(files).encode()).hexdigest()[:32]
+    return paths.cache_folder() / "weights" / name
 
 
-def _fingerprint_file(folder: Path) -> Path:
-    stamp = [
-        (str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns)
-        for path in sorted([*weight_files(folder), folder / "config.json", *folder.glob("*.model")])
-    ]
-    name = hashlib.sha256(json.dumps([2, stamp]).encode()).hexdigest()[:32]
-    return paths.cache_folder() / "fingerprints" / name
-
-
-def _cached_fingerprint(folder: Path) -> str | None:
+def _cached_digest(path: Path) -> str | None:
     try:
-        text = _fingerprint_file(folder).read_text(encoding="ascii").strip()
-    except OSError:
+        text = path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
         return None
     return text if len(text) == 64 else None
 
 
-def _store_fingerprint(folder: Path, fingerprint: str) -> None:
-    path = _fingerprint_file(folder)
+def _store_digest(path: Path, digest: str) -> None:
     with contextlib.suppress(OSError):  # a cache that cannot be written is no reason to stop
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(fingerprint, encoding="ascii")
+        path.write_text(digest, encoding="ascii")
 
 
 def keep_compiled_programs() -> None:

@@ -15,6 +15,7 @@ import numpy as np
 from spot.errors import BackboneError
 
 SENTENCEPIECE_FILES = ("spiece.model", "sentencepiece.model")
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json")
 SENTINELS = 100
 """Sentinel tokens ``<extra_id_0>`` ... at the top of a T5 vocabulary, counted downwards."""
 
@@ -48,6 +49,8 @@ class SentencePieceTokenizer:
 
         self._model = sentencepiece.SentencePieceProcessor(model_proto=model)
         self._pieces = self._model.vocab_size()
+        if not self._pieces:
+            raise BackboneError("the SentencePiece model is empty")
         self.size = self._pieces + sentinels
         self.fingerprint = hashlib.sha256(model + str(sentinels).encode()).hexdigest()
 
@@ -59,8 +62,9 @@ class SentencePieceTokenizer:
 
     def _encode_with_sentinels(self, text: str) -> Iterator[int]:
         for part in re.split(r"(<extra_id_\d+>)", text):
-            if part.startswith("<extra_id_"):
-                yield self.size - 1 - int(part[10:-1])
+            found = re.fullmatch(r"<extra_id_(\d+)>", part)
+            if found and int(found[1]) < self.size - self._pieces:
+                yield self.size - 1 - int(found[1])
             elif part.strip():
                 yield from self._model.encode(part)
 
@@ -95,7 +99,7 @@ class TransformersTokenizer:
 
         try:
             self._tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             reason = str(error).strip().splitlines()[0]
             raise BackboneError(f"{folder}: no tokenizer can be built from its files ({reason})") from error
         self.size = len(self._tokenizer)
@@ -141,8 +145,12 @@ def load_tokenizer(folder: Path) -> Tokenizer:
         if path.exists():
             try:
                 return SentencePieceTokenizer(path.read_bytes(), sentinels=_sentinels(folder))
-            except RuntimeError as error:
+            except (RuntimeError, BackboneError) as error:
                 raise BackboneError(f"{path}: not a SentencePiece model") from error
+    if not any((folder / name).exists() for name in TOKENIZER_FILES):
+        raise BackboneError(
+            f"{folder}: no tokenizer; expected one of {', '.join(SENTENCEPIECE_FILES + TOKENIZER_FILES)}"
+        )
     return TransformersTokenizer(folder)
 
 
@@ -150,7 +158,13 @@ def _sentinels(folder: Path) -> int:
     path = folder / "tokenizer_config.json"
     if not path.exists():
         return SENTINELS
-    return int(json.loads(path.read_text(encoding="utf-8")).get("extra_ids", SENTINELS))
+    try:
+        count = json.loads(path.read_text(encoding="utf-8")).get("extra_ids", SENTINELS)
+    except (ValueError, AttributeError) as error:
+        raise BackboneError(f"{path}: not a JSON object") from error
+    if not isinstance(count, int) or count < 0:
+        raise BackboneError(f"{path}: extra_ids is {count!r}; expected a number of sentinels")
+    return count
 
 
 def train_sentencepiece(lines: Iterable[str], *, size: int, sentinels: int = SENTINELS, sample: int) -> bytes:

@@ -67,6 +67,20 @@ ADMITTED = {
 
 _MARK = object()
 
+DAMAGE = (
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    OSError,
+    EOFError,
+    MemoryError,
+    RuntimeError,
+    struct.error,
+    zipfile.BadZipFile,
+)
+"""What reading a damaged file can raise."""
+
 
 class TorchFile:
     """An open checkpoint: names, and tensors read on demand straight from the file.
@@ -78,25 +92,20 @@ class TorchFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._offsets: dict[str, int] = {}
+        self._sizes: dict[str, int] = {}
         try:
             content = self._open_zip() if zipfile.is_zipfile(path) else self._open_legacy()
         except BackboneError:
             raise
-        except (
-            ValueError,
-            KeyError,
-            IndexError,
-            TypeError,
-            OSError,
-            struct.error,
-            zipfile.BadZipFile,
-        ) as error:
+        except DAMAGE as error:
             raise BackboneError(f"{path}: not a PyTorch checkpoint, or damaged ({error})") from error
         if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
             content = content["state_dict"]
         if not isinstance(content, dict):
             raise BackboneError(f"{path}: expected a dictionary of tensors")
-        self._tensors = {name: value for name, value in content.items() if isinstance(value, _Tensor)}
+        self._tensors = {str(name): value for name, value in content.items() if isinstance(value, _Tensor)}
+        for name, tensor in self._tensors.items():
+            self._check(name, tensor)
 
     def names(self) -> list[str]:
         return list(self._tensors)
@@ -105,19 +114,26 @@ class TorchFile:
         """One tensor, from the file's storage record."""
         tensor = self._tensors[name]
         dtype, start = tensor.storage.dtype, self._offsets[tensor.storage.key]
-        extent = tensor.offset + 1 + sum((n - 1) * s for n, s in zip(tensor.shape, tensor.stride, strict=True))
         if 0 in tensor.shape:
             return np.zeros(tensor.shape, dtype)
-        if min((tensor.offset, *tensor.stride), default=0) < 0 or extent > tensor.storage.size:
-            raise BackboneError(f"{self._path}: tensor {name} reaches beyond its storage")
-        end = start + tensor.storage.size * dtype.itemsize
-        if end > self._path.stat().st_size:
-            raise BackboneError(f"{self._path}: cut short; tensor {name} is not whole")
-        used = np.fromfile(
-            self._path, dtype, count=extent - tensor.offset, offset=start + tensor.offset * dtype.itemsize
-        )
+        count = _extent(tensor) - tensor.offset
+        used = np.fromfile(self._path, dtype, count, offset=start + tensor.offset * dtype.itemsize)
         strides = tuple(s * dtype.itemsize for s in tensor.stride)
         return np.lib.stride_tricks.as_strided(used, tensor.shape, strides)
+
+    def _check(self, name: str, tensor: _Tensor) -> None:
+        """Refuse a tensor that is not wholly inside a storage record of this file."""
+        numbers = (tensor.offset, *tensor.shape, *tensor.stride)
+        if len(tensor.shape) != len(tensor.stride) or not all(isinstance(n, int) and n >= 0 for n in numbers):
+            raise BackboneError(f"{self._path}: tensor {name} has no sensible shape")
+        key, dtype = tensor.storage.key, tensor.storage.dtype
+        if key not in self._offsets:
+            raise BackboneError(f"{self._path}: cut short; the storage of tensor {name} is missing")
+        size = tensor.storage.size * dtype.itemsize
+        if _extent(tensor) > tensor.storage.size or size > self._sizes[key]:
+            raise BackboneError(f"{self._path}: tensor {name} reaches beyond its storage")
+        if self._offsets[key] + size > self._path.stat().st_size:
+            raise BackboneError(f"{self._path}: cut short; tensor {name} is not whole")
 
     def _open_zip(self) -> Any:
         with zipfile.ZipFile(self._path) as archive, self._path.open("rb") as raw:
@@ -133,6 +149,7 @@ class TorchFile:
                     lengths = struct.unpack("<HH", raw.read(4))
                     key = info.filename.removeprefix(f"{root}data/")
                     self._offsets[key] = info.header_offset + 30 + sum(lengths)
+                    self._sizes[key] = info.file_size
             with archive.open(programs[0]) as program:
                 return self._walk(program)
 
@@ -149,6 +166,7 @@ class TorchFile:
                 (size,) = struct.unpack("<q", file.read(8))
                 self._offsets[key] = file.tell()
                 dtype = sizes[key].dtype if key in sizes else np.dtype("<f4")
+                self._sizes[key] = size * dtype.itemsize
                 file.seek(size * dtype.itemsize, 1)
             return content
 
@@ -250,6 +268,13 @@ class TorchFile:
             case _Name(name="_rebuild_parameter"):
                 return arguments[0]
         raise BackboneError(f"{self._path}: refused, its pickle calls {function!r}")
+
+
+def _extent(tensor: _Tensor) -> int:
+    """One past the last element of the storage that the tensor reads."""
+    if 0 in tensor.shape:
+        return tensor.offset
+    return tensor.offset + 1 + sum((n - 1) * s for n, s in zip(tensor.shape, tensor.stride, strict=True))
 
 
 def _storages(content: Any) -> Iterator[_Storage]:

@@ -7,6 +7,7 @@ is held beside the loaded model.
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,13 @@ from spot.errors import BackboneError
 
 Tensors = Mapping[str, Callable[[], np.ndarray]]
 """Name to a function that reads the tensor."""
+
+SAFETENSORS_DTYPES: dict[str, np.dtype[Any]] = {
+    "F64": np.dtype("<f8"),
+    "F32": np.dtype("<f4"),
+    "F16": np.dtype("<f2"),
+    "BF16": np.dtype(ml_dtypes.bfloat16),
+}
 
 FORMATS = (
     ("model.safetensors", "model.safetensors.index.json"),
@@ -40,8 +48,11 @@ def weight_files(folder: Path) -> list[Path]:
         if (folder / index).exists():
             try:
                 shards = sorted(set(json.loads((folder / index).read_text())["weight_map"].values()))
-            except (ValueError, KeyError, AttributeError) as error:
+                suffixes = {Path(shard).suffix for shard in shards}
+            except (ValueError, KeyError, AttributeError, TypeError) as error:
                 raise BackboneError(f"{folder / index}: not a shard index") from error
+            if suffixes != {Path(name).suffix}:
+                raise BackboneError(f"{folder / index}: names shards that are no {Path(name).suffix} files")
             missing = [shard for shard in shards if not (folder / shard).exists()]
             if missing:
                 raise BackboneError(f"{folder}: shards named in {index} are missing: {', '.join(missing)}")
@@ -64,21 +75,26 @@ def open_tensors(folder: Path) -> Tensors:
 
 
 def _open_safetensors(path: Path) -> Tensors:
+    """The library checks the header; tensors are then read from the file, since mapped pages count as memory."""
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(str(path), framework="flax") as opened:
+        with safe_open(str(path), framework="numpy") as opened:
             names = list(opened.keys())
-    except (SafetensorError, OSError) as error:
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            header = json.loads(file.read(length))
+    except (SafetensorError, OSError, ValueError, struct.error) as error:
         raise BackboneError(f"{path}: not a safetensors file, or damaged ({error})") from error
 
     def reader(name: str) -> Callable[[], np.ndarray]:
-        def read() -> np.ndarray:
-            # opened anew for each tensor: the pages of a mapped file count as memory until it is closed
-            with safe_open(str(path), framework="flax") as opened:
-                return np.asarray(opened.get_tensor(name))
-
-        return read
+        facts = header[name]
+        dtype = SAFETENSORS_DTYPES.get(facts["dtype"])
+        if dtype is None:
+            raise BackboneError(f"{path}: tensor {name} has dtype {facts['dtype']}, which no T5 uses")
+        start, end = facts["data_offsets"]
+        count = (end - start) // dtype.itemsize
+        return lambda: np.fromfile(path, dtype, count, offset=8 + length + start).reshape(facts["shape"])
 
     return {name: reader(name) for name in names}
 
@@ -97,20 +113,28 @@ def _open_msgpack(path: Path) -> Tensors:
     import msgpack
 
     def array(code: int, data: bytes) -> Any:
+        """An array over the bytes it came in: shape and dtype lead, and are read without copying what follows."""
         if code != 1:
             raise BackboneError(f"{path}: holds something other than arrays (extension type {code})")
-        shape, dtype, buffer = msgpack.unpackb(data, raw=True)
-        return np.frombuffer(buffer, dtype=_dtype(dtype.decode())).reshape(shape)
+        start = msgpack.Unpacker(raw=True)
+        start.feed(data[:512])
+        if start.read_array_header() != 3:
+            raise BackboneError(f"{path}: holds an array that is not (shape, dtype, bytes)")
+        shape, dtype = start.unpack(), start.unpack()
+        marker = data[start.tell()]
+        offset = start.tell() + {0xC4: 2, 0xC5: 3, 0xC6: 5}[marker]
+        return np.frombuffer(data, dtype=_dtype(dtype.decode()), offset=offset).reshape(shape)
 
     try:
         with path.open("rb") as file:
             size = path.stat().st_size
             tree = msgpack.Unpacker(file, ext_hook=array, max_buffer_size=max(size, 1), raw=False).unpack()
-    except (ValueError, msgpack.exceptions.UnpackException, TypeError) as error:
+    except (ValueError, TypeError, AttributeError, LookupError, msgpack.exceptions.UnpackException) as error:
         raise BackboneError(f"{path}: not a Flax msgpack file, or damaged ({error})") from error
     if not isinstance(tree, dict):
         raise BackboneError(f"{path}: expected nested dictionaries of arrays")
-    flat = dict(_flatten(tree))
+    flat = dict(_flatten(tree, path))
+    tree.clear()
 
     def reader(name: str) -> Callable[[], np.ndarray]:
         return lambda: flat.pop(name)  # the loader takes each tensor once; let go of it
@@ -118,10 +142,14 @@ def _open_msgpack(path: Path) -> Tensors:
     return {name: reader(name) for name in flat}
 
 
-def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, np.ndarray]]:
+def _flatten(tree: Mapping[str, Any], path: Path, prefix: str = "") -> Iterator[tuple[str, np.ndarray]]:
     for key, value in tree.items():
+        if isinstance(value, dict) and "__msgpack_chunked_array__" in value:
+            raise BackboneError(f"{path}: {prefix}{key} is stored in chunks; convert the model to safetensors")
         if isinstance(value, dict):
-            yield from _flatten(value, f"{prefix}{key}.")
+            yield from _flatten(value, path, f"{prefix}{key}.")
+        elif not isinstance(value, np.ndarray):
+            raise BackboneError(f"{path}: {prefix}{key} is no array")
         elif key == "kernel":
             yield f"{prefix}weight", value.T
         elif key in ("embedding", "weight"):
