@@ -8,6 +8,9 @@ from collections.abc import Mapping, Sequence
 from tasks.sources import Row
 from tasks.task import Example, Formatter
 
+UNLABELLED = "-1"
+"""Label of rows without one: SNLI's annotators could not agree, and test sets of the hub hide theirs."""
+
 
 def fields(*names: str, **columns: str) -> dict[str, str]:
     """Ordered ``key -> column``; ``fields("a", b="text")`` is ``{"a": "a", "b": "text"}``."""
@@ -25,6 +28,8 @@ def classify(keys: Mapping[str, str], labels: Mapping[str, str], *, label: str =
 
     def formatter(row: Row) -> Sequence[Example]:
         raw = str(row[label]).strip()
+        if raw == UNLABELLED:
+            return []
         if raw not in labels:
             raise ValueError(f"unknown label {raw!r}; expected one of {', '.join(labels)}")
         return [Example(inputs=joined(keys, row), target=labels[raw], choices=choices)]
@@ -56,7 +61,8 @@ def multiple_choice(keys: Mapping[str, str], choices: Sequence[str], *, label: s
 
 def similarity_score(row: Row) -> Sequence[Example]:
     """STS-B: the score rounded to the nearest 0.2, as text."""
-    score = f"{round(float(row.get('score', row.get('label'))) * 5) / 5:.1f}"
+    raw = row["label"] if "label" in row else row["score"]
+    score = f"{round(float(raw) * 5) / 5:.1f}"
     choices = tuple(f"{i / 5:.1f}" for i in range(26))
     return [Example(inputs=joined(fields("sentence1", "sentence2"), row), target=score, choices=choices)]
 

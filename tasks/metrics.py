@@ -68,7 +68,10 @@ def matthews_correlation(predictions: Predictions, examples: Examples, labels: L
     """Matthews correlation of two labels (CoLA); a prediction outside them counts as the wrong one."""
     from sklearn.metrics import matthews_corrcoef
 
-    return 100 * float(matthews_corrcoef(*_binary(predictions, examples, labels)))
+    gold, guess = _binary(predictions, examples, labels)
+    if len(set(gold)) < 2 or len(set(guess)) < 2:
+        return 0.0
+    return 100 * float(matthews_corrcoef(gold, guess))
 
 
 def macro_f1(predictions: Predictions, examples: Examples, labels: Labels) -> float:
@@ -178,7 +181,7 @@ def _correlation(name: str, predictions: Predictions, examples: Examples) -> flo
 
     guess = np.array([_number(p) for p in predictions])
     gold = np.array([_number(e.target) for e in examples])
-    if len(guess) < 2 or guess.std() == 0 or gold.std() == 0:
+    if len(guess) < 2 or np.ptp(guess) == 0 or np.ptp(gold) == 0:
         return 0.0
     return 100 * float(getattr(stats, name)(guess, gold).statistic)
 

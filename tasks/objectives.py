@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import gzip
 import os
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def read_lines(paths: Iterable[Path]) -> Iterator[str]:
             with opener(path, "rt", encoding="utf-8") as lines:
                 for line in lines:
                     yield line.strip()
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
             raise TaskError(f"{path}: cannot be read as UTF-8 text ({error})") from error
         yield ""
 
@@ -40,6 +41,7 @@ def tokenize_corpus(lines: Iterable[str], encode: Encode, path: Path, *, end: in
     temporary = path.with_suffix(".part")
     with temporary.open("wb") as out:
         pending: list[str] = []
+        open_document = False
 
         def flush() -> None:
             encoded = iter(encode([line for line in pending if line]))
@@ -49,6 +51,9 @@ def tokenize_corpus(lines: Iterable[str], encode: Encode, path: Path, *, end: in
             pending.clear()
 
         for line in lines:
+            if not line and not open_document:
+                continue
+            open_document = bool(line)
             pending.append(line)
             if len(pending) == chunk:
                 flush()
@@ -58,6 +63,8 @@ def tokenize_corpus(lines: Iterable[str], encode: Encode, path: Path, *, end: in
 
 def open_corpus(path: Path) -> np.ndarray:
     """The tokens written by :func:`tokenize_corpus`, memory-mapped, uint16."""
+    if not path.stat().st_size:
+        return np.zeros(0, "<u2")
     return np.memmap(path, dtype="<u2", mode="r")
 
 
@@ -92,7 +99,7 @@ class SpanCorruption:
     @property
     def window(self) -> int:
         """Corpus tokens in one example: the most whose corrupted form fits ``input_length``."""
-        window = self.input_length
+        window = 2
         while True:
             noise, spans = self._counts(window + 1)
             if window + 1 - noise + spans + 1 > self.input_length:
@@ -158,8 +165,9 @@ def objective_batch(corpus: np.ndarray, objective: Objective, *, index: int, bat
         )
     epoch, position = divmod(index, per_epoch)
     order = np.random.default_rng([seed, epoch])
-    offset = int(order.integers(objective.window))
-    starts = order.permutation(per_epoch * batch_size)[position * batch_size : (position + 1) * batch_size]
+    windows = len(corpus) // objective.window - 1
+    offset = int(order.integers(len(corpus) - windows * objective.window + 1))
+    starts = order.permutation(windows)[position * batch_size : (position + 1) * batch_size]
     noise = np.random.default_rng([seed, index, 1])
     pairs = []
     for start in offset + starts * objective.window:

@@ -8,6 +8,7 @@ few, since every new shape is compiled once.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -87,7 +88,7 @@ def tokenize(
 
     Every sequence ends with ``end``; an input that is too long loses its tail, not its end token.
     """
-    digest = _digest(examples, tokenizer_fingerprint, lengths)
+    digest = _digest(examples, tokenizer_fingerprint, lengths, end)
     path = cache / f"{digest}.npz" if cache else None
     if path and (found := _read_cache(path, digest)):
         return found
@@ -111,8 +112,8 @@ def _ended(rows: Sequence[Sequence[int]], longest: int, end: int) -> Ragged:
     return Ragged.of([[*row[: longest - 1], end] for row in rows])
 
 
-def _digest(examples: Sequence[Example], tokenizer_fingerprint: str, lengths: Lengths) -> str:
-    sha = hashlib.sha256(json.dumps([tokenizer_fingerprint, dataclasses.asdict(lengths)]).encode())
+def _digest(examples: Sequence[Example], tokenizer_fingerprint: str, lengths: Lengths, end: int) -> str:
+    sha = hashlib.sha256(json.dumps([tokenizer_fingerprint, dataclasses.asdict(lengths), end]).encode())
     for example in examples:
         sha.update(json.dumps([example.inputs, example.target, example.choices]).encode())
     return sha.hexdigest()
@@ -133,20 +134,20 @@ def _write_cache(path: Path, tokenized: Tokenized) -> None:
             np.savez(out, **arrays)  # type: ignore[arg-type]
         os.replace(temporary, path)
     except OSError:  # a cache that cannot be written is no reason to stop
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 def _read_cache(path: Path, digest: str) -> Tokenized | None:
+    """The tokens under that digest, or ``None`` where there are none or the file is damaged in whatever way."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             ragged = {name: Ragged(arrays[f"{name}_ids"], arrays[f"{name}_starts"]) for name in RAGGED}
+            if any(len(rows.ids) != rows.starts[-1] for rows in ragged.values()):
+                return None
             return Tokenized(**ragged, cut=int(arrays["cut"]), digest=digest)
-    except (OSError, ValueError, KeyError, EOFError):
+    except Exception:  # zipfile and numpy raise errors of many kinds; all of them mean: tokenise anew
         return None
-    except Exception as error:  # zipfile.BadZipFile of a damaged cache
-        if type(error).__name__ == "BadZipFile":
-            return None
-        raise
 
 
 def bucket(length: int, buckets: Sequence[int] = BUCKETS) -> int:

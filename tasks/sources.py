@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -56,8 +57,7 @@ def tsv(*columns: str, quoted: bool = False, encoding: str = "utf-8-sig") -> Rea
     def read(path: Path) -> Iterator[Numbered]:
         text = _text(path, encoding)
         if quoted:
-            lines = csv.reader(text.splitlines(keepends=True), delimiter="\t")
-            yield from _table(path, ((lines.line_num, row) for row in lines), columns)
+            yield from _table(path, _quoted(path, text, "\t"), columns)
         else:
             split = text.replace("\r\n", "\n").split("\n")
             yield from _table(path, ((i, s.split("\t")) for i, s in enumerate(split, 1) if s.strip()), columns)
@@ -67,8 +67,16 @@ def tsv(*columns: str, quoted: bool = False, encoding: str = "utf-8-sig") -> Rea
 
 def read_csv(path: Path) -> Iterator[Numbered]:
     """Comma-separated values with a header."""
-    lines = csv.reader(_text(path).splitlines(keepends=True))
-    yield from _table(path, ((lines.line_num, row) for row in lines), ())
+    yield from _table(path, _quoted(path, _text(path), ","), ())
+
+
+def _quoted(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Rows of fields that quotation marks may hold together, without blank lines."""
+    lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    try:
+        yield from ((lines.line_num, row) for row in lines if row)
+    except csv.Error as error:
+        raise TaskError(f"{path}, row {lines.line_num}: not a table ({error})") from error
 
 
 def _table(path: Path, rows: Iterator[tuple[int, list[str]]], columns: tuple[str, ...]) -> Iterator[Numbered]:
@@ -101,10 +109,16 @@ def read_json(path: Path) -> Iterator[Numbered]:
         content = json.loads(_text(path))
     except json.JSONDecodeError as error:
         raise TaskError(f"{path}, row {error.lineno}: not JSON ({error.msg})") from error
-    rows = list(_squad_questions(content["data"])) if isinstance(content, dict) and "data" in content else content
+    try:
+        nested = isinstance(content, dict) and "data" in content
+        rows = list(_squad_questions(content["data"])) if nested else content
+    except (KeyError, TypeError) as error:
+        raise TaskError(f"{path}: not in SQuAD's format ({error!r})") from error
     if not isinstance(rows, list):
         raise TaskError(f"{path}: expected a list of objects, or SQuAD's format")
     for number, row in enumerate(rows, 1):
+        if not isinstance(row, dict):
+            raise TaskError(f"{path}, row {number}: expected a JSON object, found {type(row).__name__}")
         yield Numbered(number, row)
 
 
@@ -204,7 +218,7 @@ class Hub:
         try:
             data = datasets.load_dataset(self.path, self.config or None, split=self.parts[part])
         except Exception as error:  # the hub's client raises errors of several libraries
-            reason = str(error).strip().splitlines()[0]
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise TaskError(
                 f"hub data set {name}: cannot be loaded ({reason}); give --data-dir with the official files"
             ) from error

@@ -12,7 +12,7 @@ from typing import Any
 
 from tasks import metrics as scoring
 from tasks.errors import TaskError
-from tasks.sources import Row, Rows, Source
+from tasks.sources import Row, Source
 
 
 class Split(StrEnum):
@@ -131,10 +131,16 @@ class Task:
         found: list[Example] = []
         rows = self.source.rows(part.name, data_dir)
         for row in rows.rows:
-            if keep and not keep(row.values):
-                continue
-            if part.low <= self._hash(row.values) < part.high:
-                found += self._format(row.values, rows, row.number)
+            try:
+                used = (not keep or keep(row.values)) and part.low <= self._hash(row.values) < part.high
+                found += self.formatter(row.values) if used else ()
+            except KeyError as error:
+                columns = ", ".join(map(str, row.values)) or "none"
+                raise TaskError(
+                    f"{rows.where}, row {row.number}: no column {error.args[0]!r} (columns: {columns})"
+                ) from error
+            except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError) as error:
+                raise TaskError(f"{rows.where}, row {row.number}: {error}") from error
         if not found:
             raise TaskError(f"task {self.name}: split {split.value} is empty ({rows.where})")
         return found
@@ -165,12 +171,3 @@ class Task:
         key = row[self.split_key] if self.split_key else row
         text = json.dumps(key, sort_keys=True, ensure_ascii=False, default=str)
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
-
-    def _format(self, row: Row, rows: Rows, number: int) -> Sequence[Example]:
-        try:
-            return self.formatter(row)
-        except KeyError as error:
-            columns = ", ".join(map(str, row)) or "none"
-            raise TaskError(f"{rows.where}, row {number}: no column {error.args[0]!r} (columns: {columns})") from error
-        except (ValueError, TypeError, IndexError) as error:
-            raise TaskError(f"{rows.where}, row {number}: {error}") from error

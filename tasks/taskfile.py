@@ -79,19 +79,21 @@ def load_task_file(path: Path) -> Task:
         TaskError: a missing or malformed file, key, metric or template, naming what is wrong.
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise TaskError(f"{path}: no such file; `spot init-task` writes one to start from") from error
     except UnicodeDecodeError as error:
         raise TaskError(f"{path}: not UTF-8 text") from error
-    except tomllib.TOMLDecodeError as error:
+    except OSError as error:
+        raise TaskError(f"{path}: cannot be read ({error.strerror})") from error
+    except (tomllib.TOMLDecodeError, ValueError, RecursionError) as error:
         raise TaskError(f"{path}: not TOML ({error})") from error
     _refuse_unknown(path, "", content, {"name", "family", "metrics", "data", "format", "labels", "notes"})
     name = _string(path, content, "name")
     layout = _table(path, content, "format")
     _refuse_unknown(path, "format.", layout, {"template", "label"})
     template, label = _string(path, layout, "template"), _string(path, layout, "label")
-    labels = {str(raw): str(word) for raw, word in _table(path, content, "labels", required=False).items()}
+    labels = _labels(path, content)
     source = _source(path, _table(path, content, "data"))
     parts = frozenset(source.hub.parts if source.hub else source.files)
     return Task(
@@ -109,11 +111,18 @@ def load_task_file(path: Path) -> Task:
 def _source(path: Path, data: Mapping[str, Any]) -> Source:
     _refuse_unknown(path, "data.", data, {"train", "dev", "test", "hub", "config", "parts"})
     if "hub" in data:
+        if {"train", "dev", "test"} & set(data):
+            raise TaskError(f"{path}: [data] names both data.hub and files; give one of them")
         parts = data.get("parts", {"train": "train", "dev": "validation", "test": "test"})
-        if not isinstance(parts, dict) or frozenset(parts) not in SPLITS_BY_PARTS:
+        named = isinstance(parts, dict) and all(isinstance(part, str) for part in parts.values())
+        if not named or frozenset(parts) not in SPLITS_BY_PARTS:
             raise TaskError(f"{path}: data.parts must name some of train, dev and test")
         return Source(hub=Hub(path=str(data["hub"]), config=str(data.get("config", "")), parts=parts))
-    files = {part: (path.parent / str(data[part])).resolve() for part in ("train", "dev", "test") if part in data}
+    parts = [part for part in ("train", "dev", "test") if part in data]
+    try:
+        files = {part: (path.parent / str(data[part])).resolve() for part in parts}
+    except (OSError, ValueError) as error:
+        raise TaskError(f"{path}: [data] names a file that cannot exist ({error})") from error
     if not files:
         raise TaskError(f"{path}: [data] names neither a file for train, dev or test, nor a hub data set")
     for part, file in files.items():
@@ -147,11 +156,19 @@ def _metrics(path: Path, content: Mapping[str, Any], labels: Mapping[str, str]) 
     if not isinstance(metrics, list) or not metrics:
         raise TaskError(f'{path}: metrics must be a list of names, such as ["accuracy"]')
     for metric in metrics:
-        if metric not in METRICS:
+        if not isinstance(metric, str) or metric not in METRICS:
             raise TaskError(f"{path}: metric {metric!r} is not known; choose from {', '.join(METRICS)}")
         if metric in NEED_LABELS and len(labels) < 2:
             raise TaskError(f"{path}: metric {metric!r} needs at least two [labels]")
     return tuple(metrics)
+
+
+def _labels(path: Path, content: Mapping[str, Any]) -> dict[str, str]:
+    labels = _table(path, content, "labels", required=False)
+    for raw, word in labels.items():
+        if not isinstance(word, str) or not word:
+            raise TaskError(f"{path}: labels.{raw} is no text")
+    return dict(labels)
 
 
 def _refuse_unknown(path: Path, prefix: str, table: Mapping[str, Any], known: set[str]) -> None:

@@ -143,7 +143,7 @@ def _download(repository: str) -> Path:
         try:
             return Path(snapshot_download(repository, local_files_only=True))
         except Exception:
-            reason = str(error).strip().splitlines()[0]
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise BackboneError(
                 f"backbone {repository!r}: cannot be had from the hub ({reason}); give a local folder instead"
             ) from error

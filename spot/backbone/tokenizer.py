@@ -100,7 +100,7 @@ class TransformersTokenizer:
         try:
             self._tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            reason = str(error).strip().splitlines()[0]
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise BackboneError(f"{folder}: no tokenizer can be built from its files ({reason})") from error
         self.size = len(self._tokenizer)
         backend = getattr(self._tokenizer, "backend_tokenizer", None)

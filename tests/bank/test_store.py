@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -200,9 +202,21 @@ def test_processes_that_write_at_once_lose_and_double_nothing(tmp_path: Path) ->
         assert queries.verify(bank) == []
 
 
+def test_opening_waits_for_another_that_creates_the_bank(tmp_path: Path) -> None:
+    path = tmp_path / "bank.sqlite"
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("CREATE TABLE t (x)")
+        other.execute("DROP TABLE t")
+        other.execute("BEGIN IMMEDIATE")
+        end = threading.Timer(0.3, other.rollback)
+        end.start()
+        Bank.open(path).close()
+        end.join()
+
+
 def test_processes_that_create_a_bank_at_once_all_write_into_it(tmp_path: Path) -> None:
     with writers((0, 1), (0, 2), (1, 2), (0, 1)) as processes:
-        for attempt in range(25):
+        for attempt in range(10):
             path = tmp_path / f"new folder {attempt}" / "bank.sqlite"
             for process in processes:
                 tell(process, path)

@@ -267,6 +267,12 @@ def test_a_row_of_the_hub_has_the_same_text(case: Case, monkeypatch: pytest.Monk
         assert [*task.formatter(row.values)] == [*task.formatter(case.official)]
 
 
+@pytest.mark.xfail(strict=True, reason="a label of -1 is no label, as in 334 rows of SNLI on the hub")
+def test_rows_of_the_hub_without_a_gold_label_are_left_out() -> None:
+    row = {"premise": "two women", "hypothesis": "people", "label": -1}
+    assert [*get_task("snli").formatter(row)] == []
+
+
 def test_every_task_of_the_hub_has_a_case() -> None:
     of_the_hub = {name for name, task in registry().items() if task.source.hub}
     assert of_the_hub == {case.task for case in CASES} | {"multirc"}

@@ -114,7 +114,7 @@ def test_a_wrong_number_of_columns_without_header_is_held_against_the_given_ones
 cell = st.text(st.characters(codec="utf-8", exclude_characters="\t\n\r"), min_size=1).filter(str.strip)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(cell, cell), max_size=8))
 def test_every_tsv_comes_back_as_it_was_written(
     tmp_path_factory: pytest.TempPathFactory, table: list[tuple[str, str]]
@@ -139,7 +139,7 @@ def test_a_wrong_number_of_columns_of_a_csv_names_the_file_and_the_row(write: Wr
     assert fails(read_csv, path) == f"{path}, row 3: 1 columns, expected 2"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.text(st.characters(codec="utf-8")), st.text(st.characters(codec="utf-8"))), max_size=8))
 def test_every_fully_quoted_csv_comes_back_as_it_was_written(
     tmp_path_factory: pytest.TempPathFactory, table: list[tuple[str, str]]
@@ -181,7 +181,7 @@ def test_json_lines_keep_types_and_skip_blank_lines(write: Write) -> None:
     assert numbered(read_jsonl, path) == [(1, {"x": 1, "y": True}), (3, {"x": None, "y": {"z": ["é"]}})]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.dictionaries(st.text(), st.text() | st.integers() | st.booleans() | st.none()), max_size=6))
 def test_every_json_lines_file_comes_back_as_it_was_written(
     tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, object]]

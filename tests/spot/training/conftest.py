@@ -60,12 +60,13 @@ def backbone_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random T5 whose end token comes up at times and whose answers differ from input to input."""
     folder = tmp_path_factory.mktemp("backbone")
     model = random_t5(CONFIG, seed=3)
+    larger = {"EncDecAttention.q.weight": 6.0, "EncDecAttention.o.weight": 12.0, "wo.weight": 4.0}
     for _, weight in nnx.to_flat_state(nnx.state(model, nnx.Param)):
         name = weight.get_metadata("tensor")
-        if name.startswith("decoder") and name.endswith((".o.weight", ".wo.weight")):
-            weight[...] = 4.0 * weight[...]
+        if name.startswith("decoder"):
+            weight[...] = next((by for part, by in larger.items() if name.endswith(part)), 1.0) * weight[...]
         elif name == "lm_head.weight":
-            weight[...] = weight[...].at[CONFIG.eos_token_id].multiply(3.0)
+            weight[...] = weight[...].at[CONFIG.eos_token_id].multiply(1.5)
     pieces = train_sentencepiece(sentences(600, seed=1), size=VOCABULARY, sample=600)
     save_backbone(model, folder, tokenizer_model=pieces)
     return folder

@@ -1,0 +1,186 @@
+"""``spot bank`` shows, checks, exports and imports what a bank holds."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bank import Bank
+from bank.files import read_prompt
+
+Spot = Callable[..., Any]
+
+
+def execute(path: Path, statement: str) -> None:
+    """Change a bank behind its back."""
+    connection = sqlite3.connect(path)
+    connection.execute(statement)
+    connection.commit()
+    connection.close()
+
+
+@pytest.mark.parametrize("command", ["tasks", "runs", "prompts", "transfers", "verify"])
+def test_json_is_one_document(spot: Spot, bank_path: Path, command: str) -> None:
+    answer = spot("bank", command, "--json")
+    assert (answer.code, answer.err) == (0, "")
+    assert answer.document
+
+
+@pytest.mark.parametrize("command", ["tasks", "runs", "prompts", "transfers"])
+def test_an_empty_bank_is_an_empty_list(spot: Spot, tmp_path: Path, command: str) -> None:
+    Bank.open(tmp_path / "bank.sqlite").close()
+    assert spot("bank", command, "--json").document == []
+    plain = spot("bank", command)
+    assert plain.code == 0
+    assert plain.out.strip()
+
+
+def test_tables_show_what_json_holds(spot: Spot, bank_path: Path) -> None:
+    for command in ("tasks", "runs", "prompts"):
+        rows = spot("bank", command, "--json").document
+        table = spot("bank", command).out
+        assert len(table.splitlines()) == len(rows) + 1
+        for row in rows:
+            assert all(value in table for value in row.values() if isinstance(value, str))
+
+
+def test_runs_are_filtered(spot: Spot, bank_path: Path) -> None:
+    assert len(spot("bank", "runs", "--json").document) == 5
+    rows = spot("bank", "runs", "--task", "mnli", "--role", "source", "--json").document
+    assert [(row["task"], row["seed"]) for row in rows] == [("mnli", 0), ("mnli", 1)]
+    assert spot("bank", "runs", "--task", "unheard", "--json").document == []
+
+
+def test_one_run_is_shown_by_the_start_of_its_digest(spot: Spot, bank_path: Path) -> None:
+    (first, *_) = spot("bank", "runs", "--json").document
+    shown = spot("bank", "show", first["run"]).document
+    assert shown["run"].startswith(first["run"])
+    assert [snapshot["kind"] for snapshot in shown["snapshots"]] == ["key", "value"]
+
+
+def test_transfers_show_their_sources(spot: Spot, bank_path: Path) -> None:
+    (row,) = spot("bank", "transfers", "--json").document
+    assert [source["task"] for source in row["sources"]] == ["mnli", "mnli", "boolq"]
+    table = spot("bank", "transfers").out
+    assert "rte" in table and "boolq" in table
+    assert spot("bank", "transfers", "--task", "mnli", "--json").document == []
+
+
+def test_the_bank_may_be_named_by_the_environment(
+    spot: Spot, bank_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved = bank_path.rename(tmp_path / "other.sqlite")
+    for address in (moved, f"sqlite:///{moved}"):
+        monkeypatch.setenv("SPOT_BANK", str(address))
+        assert len(spot("bank", "runs", "--json").document) == 5
+
+
+def test_brackets_in_names_are_shown_as_they_are(spot: Spot, bank_path: Path) -> None:
+    execute(bank_path, "UPDATE task SET name = '[bold]odd[/nonsense]' WHERE name = 'boolq'")
+    assert "[bold]odd[/nonsense]" in spot("bank", "tasks").out
+
+
+# -- verify --------------------------------------------------------------------------------------------------
+
+
+def test_a_sound_bank_is_verified(spot: Spot, bank_path: Path) -> None:
+    answer = spot("bank", "verify")
+    assert (answer.code, answer.out) == (0, "10 prompts, 5 runs, 1 transfers: no problems\n")
+
+
+def test_a_broken_bank_ends_with_one_and_names_the_problem(spot: Spot, bank_path: Path) -> None:
+    execute(bank_path, "DELETE FROM key_vectors WHERE prompt_id = 1")
+    answer = spot("bank", "verify", "--json")
+    assert answer.code == 1
+    (problem,) = answer.document["problems"]
+    assert "has no key vectors" in problem
+    plain = spot("bank", "verify")
+    assert (plain.code, plain.err) == (1, "")
+    assert f"problem: {problem}\n" in plain.out
+
+
+def test_doctor_reports_a_broken_bank(spot: Spot, bank_path: Path) -> None:
+    execute(bank_path, "DELETE FROM key_vectors WHERE prompt_id = 1")
+    answer = spot("doctor", "--json")
+    assert (answer.code, answer.err) == (1, "")
+    assert any("has no key vectors" in problem for problem in answer.document["problems"])
+    assert "5 runs, 10 prompts" in answer.document["facts"]["bank"]
+
+
+def test_doctor_reports_a_bank_that_is_something_else_and_a_missing_backbone(spot: Spot, tmp_path: Path) -> None:
+    (tmp_path / "letter.txt").write_text("a letter to a friend\n" * 100)
+    answer = spot("doctor", "--json", "--bank", "letter.txt", "--backbone", "./missing")
+    assert answer.code == 1
+    backbone, bank = answer.document["problems"]
+    assert "missing" in backbone
+    assert "file is not a database" in bank
+
+
+# -- export and import ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["value", "key"])
+@pytest.mark.parametrize("suffix", [".npy", ".safetensors"])
+def test_an_exported_prompt_is_the_stored_one(spot: Spot, bank_path: Path, kind: str, suffix: str) -> None:
+    (run, *_) = spot("bank", "runs", "--json").document
+    answer = spot("bank", "export", run["run"], f"out{suffix}", "--kind", kind)
+    assert (answer.code, answer.out) == (0, f"wrote out{suffix} [3, 4]\n")
+    read = read_prompt(bank_path.parent / f"out{suffix}")
+    with Bank.open(bank_path) as bank:
+        np.testing.assert_array_equal(read.prompt, bank.find_prompt(run["run"], kind=kind))
+    if suffix == ".safetensors":
+        assert (read.metadata["task"], read.metadata["kind"]) == ("mnli", kind)
+
+
+def test_export_refuses_other_formats_and_kinds(spot: Spot, bank_path: Path) -> None:
+    (run, *_) = spot("bank", "runs", "--json").document
+    assert "unknown format '.pt'" in spot("bank", "export", run["run"], "out.pt").error
+    assert "has no middle; it has key, value" in spot(
+        "bank", "export", run["run"], "out.npy", "--kind", "middle"
+    ).error
+    assert "cannot be written" in spot("bank", "export", run["run"], "missing/out.npy").error
+
+
+def test_an_imported_prompt_is_listed_and_comes_back(spot: Spot, tmp_path: Path) -> None:
+    np.save(tmp_path / "mrpc.npy", np.arange(12, dtype=np.float32).reshape(3, 4))
+    answer = spot("bank", "import", "mrpc.npy", "--task", "mrpc", "--backbone", "google/t5-base-lm-adapt")
+    assert answer.code == 0
+    assert answer.out.startswith("stored as run ")
+    (row,) = spot("bank", "runs", "--json").document
+    assert (row["task"], row["backbone"], row["length"]) == ("mrpc", "google/t5-base-lm-adapt", 3)
+    spot("bank", "export", row["run"], "back.npy")
+    assert (tmp_path / "back.npy").read_bytes() == (tmp_path / "mrpc.npy").read_bytes()
+
+
+def test_a_key_of_another_length_is_refused(spot: Spot, tmp_path: Path) -> None:
+    np.save(tmp_path / "value.npy", np.ones((3, 4), np.float32))
+    np.save(tmp_path / "key.npy", np.ones((2, 4), np.float32))
+    answer = spot("bank", "import", "value.npy", "--task", "t", "--backbone", "b", "--key", "key.npy")
+    assert "key of t: expected shape [3, 4], found [2, 4]" in answer.error
+
+
+# -- retrieve from a file ------------------------------------------------------------------------------------
+
+
+def test_a_query_from_a_file_is_ranked(spot: Spot, bank_path: Path) -> None:
+    (run, *_) = spot("bank", "runs", "--task", "boolq", "--json").document
+    spot("bank", "export", run["run"], "query.npy", "--kind", "key")
+    document = spot("retrieve", "--query", "query.npy", "--json").document
+    assert [entry["task"] for entry in document["ranked"]] == ["boolq", "mnli"]
+    assert document["ranked"][0]["similarity"] == pytest.approx(1.0, abs=1e-6)
+    single = spot("retrieve", "--query", "query.npy", "--aggregate", "none", "--top-k", "2", "--json").document
+    assert len(single["ranked"]) == 2
+    assert "boolq" in spot("retrieve", "--query", "query.npy").out
+
+
+def test_json_has_no_number_that_is_none(spot: Spot, bank_path: Path) -> None:
+    execute(bank_path, "UPDATE run SET metrics = '{\"accuracy\": NaN}'")
+    (run, *_) = spot("bank", "runs", "--json").document
+    assert spot("bank", "show", run["run"]).document["metrics"] == {"accuracy": None}
+    assert json.loads(json.dumps(run)) == run

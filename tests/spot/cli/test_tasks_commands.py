@@ -1,0 +1,110 @@
+"""``spot tasks`` and ``spot init-task``: what can be learned, and a task of one's own."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks import registry
+
+Spot = Callable[..., Any]
+
+
+@pytest.fixture
+def reviews(tmp_path: Path) -> Path:
+    """Data for the task file that ``init-task`` writes."""
+    rows = [f'"film number {i} was {("bad", "good")[i % 2]}",{i % 2}' for i in range(80)]
+    path = tmp_path / "reviews_train.csv"
+    path.write_text("\n".join(["text,label", *rows]), encoding="utf-8")
+    return path
+
+
+def test_tasks_are_listed(spot: Spot) -> None:
+    rows = spot("tasks", "--json").document
+    assert {row["task"] for row in rows} == set(registry())
+    table = spot("tasks")
+    assert (table.code, table.err) == (0, "")
+    assert all(row["task"] in table.out for row in rows)
+
+
+def test_tasks_of_one_family_are_listed(spot: Spot) -> None:
+    family = next(iter(registry().values())).family
+    rows = spot("tasks", "--family", family, "--json").document
+    assert rows and {row["family"] for row in rows} == {family}
+    assert spot("tasks", "--family", "unheard", "--json").document == []
+    assert spot("tasks", "--family", "unheard").out == "no task of family 'unheard'\n"
+
+
+def test_brackets_in_a_family_are_shown_as_they_are(spot: Spot) -> None:
+    answer = spot("tasks", "--family", "[/odd]")
+    assert (answer.code, answer.out) == (0, "no task of family '[/odd]'\n")
+
+
+def test_a_task_that_comes_with_the_package_is_shown(spot: Spot) -> None:
+    name = next(name for name in registry() if name.startswith("wn_"))
+    shown = spot("tasks", name, "--json").document
+    assert shown["task"] == name
+    assert all(size > 0 for size in shown["sizes"].values())
+    assert len(shown["examples"]) == 3
+    plain = spot("tasks", name)
+    assert plain.code == 0
+    assert shown["examples"][0]["inputs"] in plain.out
+
+
+def test_a_new_task_file_is_read_once_its_data_exists(spot: Spot, tmp_path: Path, reviews: Path) -> None:
+    answer = spot("init-task", "reviews.toml")
+    assert (answer.code, answer.err) == (0, "")
+    assert answer.out == "wrote reviews.toml; edit it, then: spot tasks reviews.toml\n"
+    shown = spot("tasks", "reviews.toml", "--json").document
+    assert shown["task"] == "reviews"
+    assert sum(shown["sizes"].values()) == 80
+    assert {example["target"] for example in shown["examples"]} <= {"bad", "good"}
+    assert all(example["inputs"].startswith("review: film number") for example in shown["examples"])
+
+
+def test_a_task_file_without_its_data_says_which_file_is_missing(spot: Spot) -> None:
+    spot("init-task", "reviews.toml")
+    assert "reviews_train.csv: no such file" in spot("tasks", "reviews.toml").error
+
+
+def test_init_task_does_not_overwrite(spot: Spot, tmp_path: Path) -> None:
+    path = tmp_path / "reviews.toml"
+    path.write_text("mine")
+    assert "reviews.toml: exists already; choose another name, or give --force" in spot(
+        "init-task", "reviews.toml"
+    ).error
+    assert path.read_text() == "mine"
+    assert spot("init-task", "reviews.toml", "--force").code == 0
+    assert path.read_text() != "mine"
+
+
+@pytest.mark.parametrize("name", ["film {reviews}", 'film "reviews"', "käse"])
+def test_odd_names_give_task_files_that_can_be_read(spot: Spot, tmp_path: Path, name: str) -> None:
+    assert spot("init-task", f"{name}.toml").code == 0
+    content = tomllib.loads((tmp_path / f"{name}.toml").read_text(encoding="utf-8"))
+    assert content["name"] == name
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "complaint"),
+    [
+        ('label = "label"', 'label = "stars"', "stars"),
+        ('metrics = ["accuracy"]', 'metrics = ["beauty"]', "metric 'beauty' is not known; choose from accuracy"),
+        ("[format]", "[fromat]", "unknown key fromat"),
+        ('"1" = "good"', '"2" = "good"', "1"),
+        ("[data]", "[data", "not TOML"),
+    ],
+)
+def test_a_wrong_task_file_is_one_line(
+    spot: Spot, tmp_path: Path, reviews: Path, before: str, after: str, complaint: str
+) -> None:
+    spot("init-task", "reviews.toml")
+    path = tmp_path / "reviews.toml"
+    text = path.read_text(encoding="utf-8")
+    assert before in text
+    path.write_text(text.replace(before, after), encoding="utf-8")
+    assert complaint in spot("tasks", "reviews.toml").error

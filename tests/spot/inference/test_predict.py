@@ -1,0 +1,199 @@
+"""Predictions against likelihoods and decoding worked out one example and one token at a time."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import random
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import flax.nnx as nnx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from spot.backbone.batch import Inputs, Targets
+from spot.backbone.load import Backbone
+from spot.errors import SpotError
+from spot.inference.predict import predict
+from tasks.objectives import pad
+from tasks.pipeline import Lengths, Tokenized, tokenize
+from tasks.task import Example
+from tests.spot.training.conftest import SYLLABLES
+
+INPUT, TARGET = 40, 12
+"""Lengths that the references pad to, unlike any that predictions use."""
+
+
+def tokens_of(backbone: Backbone, examples: Sequence[Example]) -> Tokenized:
+    return tokenize(
+        examples,
+        backbone.tokenizer.encode,
+        tokenizer_fingerprint=backbone.tokenizer.fingerprint,
+        end=1,
+        lengths=Lengths(inputs=30, targets=10),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Reference:
+    """One example at a time, without caches and without batches."""
+
+    backbone: Backbone
+    prompt: np.ndarray
+
+    @functools.cached_property
+    def model(self) -> Any:
+        return nnx.merge(self.backbone.graph, self.backbone.weights)
+
+    @functools.cached_property
+    def losses(self) -> Callable[..., jax.Array]:
+        return jax.jit(self.model.token_losses)
+
+    @functools.cached_property
+    def next_logits(self) -> Callable[..., jax.Array]:
+        def logits(prompts: Any, inputs: Inputs, decoded: Any) -> jax.Array:
+            encoded = self.model.encode(prompts, jnp.zeros(1, jnp.int32), inputs)
+            return self.model.logits(self.model.decode(encoded, decoded[None, None]))[0, 0]
+
+        return jax.jit(logits)
+
+    def inputs(self, ids: Sequence[int]) -> Inputs:
+        return Inputs(*pad([ids], INPUT))
+
+    def likelihood(self, text: str, choice: str) -> float:
+        ids, target = (self.backbone.tokenizer.encode([part])[0] + [1] for part in (text, choice))
+        targets = Targets(*pad([target], TARGET))
+        by_token = self.losses(self.prompt[None], np.zeros(1, np.int32), self.inputs(ids), targets)
+        return -float(np.asarray(by_token).sum())
+
+    def decode(self, text: str, longest: int) -> str:
+        inputs = self.inputs(self.backbone.tokenizer.encode([text])[0] + [1])
+        decoded = np.zeros(TARGET, np.int32)
+        out: list[int] = []
+        while len(out) < longest:
+            logits = np.asarray(self.next_logits(self.prompt[None], inputs, decoded))[len(out)]
+            out.append(int(logits.argmax()))
+            if out[-1] == 1:
+                break
+            decoded[len(out)] = out[-1]
+        return self.backbone.tokenizer.decode(out)
+
+
+@pytest.fixture(scope="module")
+def examples() -> list[Example]:
+    """Inputs of two buckets, with one to four choices of one to several pieces each."""
+    rng = random.Random(4)
+    texts = [" ".join(rng.choices(SYLLABLES, k=rng.randint(1, 12))) for _ in range(21)]
+    options = ["kamo", "rilu", "tepo", "nusa", "ta", "good bad ki"]
+    choices = [tuple(rng.sample(options, k=rng.randint(1, 4))) for _ in texts]
+    return [Example(inputs=t, target=c[0], choices=c) for t, c in zip(texts, choices, strict=True)]
+
+
+@pytest.fixture(scope="module")
+def prompt() -> np.ndarray:
+    return np.random.default_rng(2).normal(size=(5, 16)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def reference(backbone: Backbone, prompt: np.ndarray) -> Reference:
+    return Reference(backbone, prompt)
+
+
+@pytest.fixture(scope="module")
+def data(backbone: Backbone, examples: list[Example]) -> Tokenized:
+    return tokens_of(backbone, examples)
+
+
+def test_ranking_takes_the_choice_of_highest_likelihood(
+    backbone: Backbone, examples: list[Example], data: Tokenized, prompt: np.ndarray, reference: Reference
+) -> None:
+    expected = [max(e.choices, key=lambda c: reference.likelihood(e.inputs, c)) for e in examples]
+    assert len(set(expected)) > 2
+    assert any(answer != example.choices[0] for answer, example in zip(expected, examples, strict=True))
+    for method in ("rank", "auto"):
+        assert predict(backbone, prompt, examples, data, method=method) == expected
+
+
+@pytest.mark.parametrize("longest", [1, 8])
+def test_generating_takes_the_likeliest_token_at_every_step(
+    longest: int,
+    backbone: Backbone,
+    examples: list[Example],
+    data: Tokenized,
+    prompt: np.ndarray,
+    reference: Reference,
+) -> None:
+    expected = [reference.decode(example.inputs, longest) for example in examples]
+    assert len(set(expected)) > 1
+    assert predict(backbone, prompt, examples, data, method="generate", max_new_tokens=longest) == expected
+
+
+def test_generating_stops_at_the_longest_target_of_the_data(
+    backbone: Backbone, examples: list[Example], data: Tokenized, prompt: np.ndarray
+) -> None:
+    assert 4 < data.targets.lengths.max() <= 8
+    limited = predict(backbone, prompt, examples, data, method="generate", max_new_tokens=8)
+    assert predict(backbone, prompt, examples, data, method="generate") == limited
+
+
+@pytest.mark.parametrize("method", ["rank", "generate"])
+def test_neither_batch_size_nor_order_changes_an_answer(
+    method: str, backbone: Backbone, examples: list[Example], prompt: np.ndarray
+) -> None:
+    examples = [dataclasses.replace(example, choices=("kamo", "rilu", "nusa")) for example in examples]
+
+    def answers(order: Sequence[int], batch_size: int) -> list[str]:
+        chosen = [examples[i] for i in order]
+        tokens = tokens_of(backbone, chosen)
+        found = predict(backbone, prompt, chosen, tokens, method=method, batch_size=batch_size, max_new_tokens=8)
+        return [answer for _, answer in sorted(zip(order, found, strict=True))]
+
+    together = answers(range(21), 64)
+    assert len(set(together)) > 1
+    order = np.random.default_rng(0).permutation(21).tolist()
+    assert answers(order, 5) == answers(order, 64) == together
+
+
+def test_the_prompt_decides_answers(
+    backbone: Backbone, examples: list[Example], data: Tokenized, prompt: np.ndarray
+) -> None:
+    first, second = (predict(backbone, p, examples, data, method="generate") for p in (prompt, 5 * prompt))
+    assert first != second
+
+
+def test_other_weights_stand_in_for_the_backbones(
+    backbone: Backbone, examples: list[Example], data: Tokenized, prompt: np.ndarray
+) -> None:
+    other = jax.tree.map(lambda leaf: leaf + 0.3, backbone.weights)
+    changed = dataclasses.replace(backbone, weights=other)
+    found = predict(backbone, prompt, examples, data, weights=other, method="generate")
+    assert found == predict(changed, prompt, examples, data, method="generate")
+    assert found != predict(backbone, prompt, examples, data, method="generate")
+
+
+def test_examples_without_choices_are_generated_and_cannot_be_ranked(
+    backbone: Backbone, examples: list[Example], data: Tokenized, prompt: np.ndarray
+) -> None:
+    mixed = [*examples[:-1], dataclasses.replace(examples[-1], choices=())]
+    tokens = tokens_of(backbone, mixed)
+    generated = predict(backbone, prompt, examples, data, method="generate")
+    assert predict(backbone, prompt, mixed, tokens) == generated
+    with pytest.raises(SpotError, match="rank classification needs label words; evaluate this task with `generate`"):
+        predict(backbone, prompt, mixed, tokens, method="rank")
+
+
+def test_an_unknown_method_is_refused(
+    backbone: Backbone, examples: list[Example], data: Tokenized, prompt: np.ndarray
+) -> None:
+    with pytest.raises(SpotError, match="evaluation method 'beam' is not known; choose from auto, rank, generate"):
+        predict(backbone, prompt, examples, data, method="beam")
+
+
+def test_one_example_is_answered_too(backbone: Backbone, prompt: np.ndarray, reference: Reference) -> None:
+    text = "kamo rilu ta"
+    examples = [Example(inputs=text, target="bad", choices=("bad", "good"))]
+    expected = max(("bad", "good"), key=lambda choice: reference.likelihood(text, choice))
+    assert predict(backbone, prompt, examples, tokens_of(backbone, examples)) == [expected]

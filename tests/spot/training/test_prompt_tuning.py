@@ -1,0 +1,220 @@
+"""A prompt's training: reproducible, resumable and the same for a query as for a whole run."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bank.files import write_prompt
+from bank.vectors import prompt_sha256
+from spot.backbone.load import Backbone
+from spot.errors import PromptError
+from spot.prompts.initializers import make_initializer
+from spot.training.loop import CHECKPOINT_FILE, Interrupted
+from spot.training.prompt_tuning import TrainedPrompt, run_identity, train_prompt
+from spot.training.recipe import Recipe
+from spot.training.task_data import TaskData
+from tests.spot.training.toy import Recorder
+
+ALL = 0.0
+
+
+def equal(left: TrainedPrompt, right: TrainedPrompt) -> bool:
+    """The same bits and the same history."""
+    prompts = [(left.key, right.key), (left.value, right.value)]
+    same = all(a.tobytes() == b.tobytes() and a.dtype == b.dtype for a, b in prompts)
+    return same and left.history == right.history and left.value_step == right.value_step
+
+
+@pytest.fixture(scope="module")
+def whole(backbone: Backbone, data: TaskData, recipe: Recipe) -> TrainedPrompt:
+    """An uninterrupted run."""
+    return train_prompt(backbone, data, recipe, seed=1)
+
+
+def test_the_loss_falls(whole: TrainedPrompt) -> None:
+    losses = [row["loss"] for row in whole.history]
+    assert losses[-1] < 0.97 * losses[0]
+
+
+def test_key_and_value_are_prompts_and_the_value_has_the_best_score(whole: TrainedPrompt, recipe: Recipe) -> None:
+    assert whole.key.shape == whole.value.shape == (4, 16)
+    assert whole.key.dtype == whole.value.dtype == np.float32
+    scores = [row["score"] for row in whole.history]
+    assert whole.value_step == whole.history[int(np.argmax(scores))]["step"]
+    assert whole.metrics == {"accuracy": max(scores), "score": max(scores)}
+    assert (whole.steps, whole.started_from) == (recipe.steps, None)
+
+
+def test_the_same_seed_gives_the_same_bits(
+    backbone: Backbone, data: TaskData, recipe: Recipe, whole: TrainedPrompt
+) -> None:
+    assert equal(train_prompt(backbone, data, recipe, seed=1), whole)
+
+
+def test_another_seed_gives_another_prompt(
+    backbone: Backbone, data: TaskData, recipe: Recipe, whole: TrainedPrompt
+) -> None:
+    other = train_prompt(backbone, data, recipe, seed=2)
+    assert not np.array_equal(other.key, whole.key)
+
+
+def test_the_seed_decides_the_order_of_batches_and_not_the_initialiser_alone(
+    backbone: Backbone, data: TaskData, recipe: Recipe
+) -> None:
+    start = np.ones((4, 16), np.float32)
+    first, second = (train_prompt(backbone, data, recipe, seed=seed, initial=start) for seed in (1, 2))
+    assert not np.array_equal(first.key, second.key)
+
+
+def test_a_query_ends_at_the_key_step_with_the_key_of_the_whole_run(
+    backbone: Backbone, data: TaskData, recipe: Recipe, whole: TrainedPrompt
+) -> None:
+    query = train_prompt(backbone, data, recipe, seed=1, stop_at_key=True)
+    assert query.steps == recipe.key_step
+    assert query.key.tobytes() == whole.key.tobytes()
+    assert query.history == whole.history[:2]
+
+
+def test_the_key_is_what_a_shorter_run_ends_with(
+    backbone: Backbone, data: TaskData, recipe: Recipe, whole: TrainedPrompt
+) -> None:
+    shorter = dataclasses.replace(recipe, steps=recipe.key_step + 10)
+    assert train_prompt(backbone, data, shorter, seed=1).key.tobytes() == whole.key.tobytes()
+
+
+@pytest.mark.parametrize("stops", [(3,), (10, 20), (7, 19, 21, 39)])
+def test_a_run_that_was_interrupted_ends_with_the_bits_of_one_left_alone(
+    stops: tuple[int, ...],
+    backbone: Backbone,
+    data: TaskData,
+    recipe: Recipe,
+    whole: TrainedPrompt,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    left = list(stops)
+    stop_at_steps(left, monkeypatch)
+    for stop in stops:
+        with pytest.raises(Interrupted, match=f"at step {stop}"):
+            train_prompt(backbone, data, recipe, seed=1, folder=tmp_path)
+    assert equal(train_prompt(backbone, data, recipe, seed=1, folder=tmp_path), whole)
+
+
+def stop_at_steps(left: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Send this process a SIGTERM while it draws the batch of each step in turn."""
+    from spot.training import prompt_tuning
+
+    draw = prompt_tuning.TaskStream.next
+
+    def next_batch(stream: Any) -> Any:
+        if left and stream.state()["index"] + 1 == left[0]:
+            left.pop(0)
+            os.kill(os.getpid(), signal.SIGTERM)
+        return draw(stream)
+
+    monkeypatch.setattr(prompt_tuning.TaskStream, "next", next_batch)
+
+
+@pytest.mark.parametrize("dies_at", [5, 10, 20, 30])
+def test_a_run_that_died_goes_on_from_its_last_checkpoint(
+    dies_at: int, backbone: Backbone, data: TaskData, recipe: Recipe, whole: TrainedPrompt, tmp_path: Path
+) -> None:
+    class Dead(BaseException):
+        """Nothing of the process runs after this."""
+
+    def die(step: int) -> None:
+        if step >= dies_at:
+            raise Dead
+
+    with pytest.raises(Dead):
+        train_prompt(
+            backbone,
+            data,
+            recipe,
+            seed=1,
+            folder=tmp_path,
+            checkpoint_seconds=ALL,
+            reporter=Recorder(on_advance=die),
+        )
+    heard = Recorder()
+    resumed = train_prompt(backbone, data, recipe, seed=1, folder=tmp_path, reporter=heard)
+    assert heard.named("start") == [(max(0, dies_at - 10 if dies_at % 10 == 0 else 0), recipe.steps)]
+    assert equal(resumed, whole)
+
+
+def test_a_finished_run_is_read_back_from_its_checkpoint(
+    backbone: Backbone, data: TaskData, recipe: Recipe, whole: TrainedPrompt, tmp_path: Path
+) -> None:
+    train_prompt(backbone, data, recipe, seed=1, folder=tmp_path)
+    assert (tmp_path / CHECKPOINT_FILE).exists()
+    heard = Recorder()
+    assert equal(train_prompt(backbone, data, recipe, seed=1, folder=tmp_path, reporter=heard), whole)
+    assert heard.named("advance") == []
+
+
+def test_snapshots_are_handed_out_when_the_run_is_done(
+    backbone: Backbone, data: TaskData, recipe: Recipe, whole: TrainedPrompt
+) -> None:
+    seen: list[tuple[str, int, str]] = []
+    train_prompt(
+        backbone,
+        data,
+        recipe,
+        seed=1,
+        on_snapshot=lambda kind, step, prompt: seen.append((kind, step, prompt_sha256(prompt))),
+    )
+    assert seen == [
+        ("key", recipe.key_step, prompt_sha256(whole.key)),
+        ("value", whole.value_step, prompt_sha256(whole.value)),
+    ]
+
+
+def test_a_given_prompt_is_where_training_starts(backbone: Backbone, data: TaskData, recipe: Recipe) -> None:
+    start = make_initializer(recipe.init, backbone, recipe.prompt_length)(1)
+    given = train_prompt(backbone, data, recipe, seed=1, initial=start)
+    assert given.key.tobytes() == train_prompt(backbone, data, recipe, seed=1).key.tobytes()
+    assert given.started_from == prompt_sha256(start)
+
+
+@pytest.mark.parametrize("shape", [(4, 17), (5, 16)])
+def test_a_given_prompt_that_does_not_fit_is_refused(
+    shape: tuple[int, int], backbone: Backbone, data: TaskData, recipe: Recipe
+) -> None:
+    with pytest.raises(PromptError, match="initial prompt: prompt has"):
+        train_prompt(backbone, data, recipe, seed=1, initial=np.zeros(shape, np.float32))
+
+
+def test_identity_names_everything_that_a_run_depends_on(backbone: Backbone, data: TaskData, recipe: Recipe) -> None:
+    start = np.ones((4, 16), np.float32)
+    other = dataclasses.replace(recipe, batch_size=4)
+    identities = [
+        run_identity(backbone, data, recipe, 1, None, stop_at_key=False),
+        run_identity(backbone, data, recipe, 2, None, stop_at_key=False),
+        run_identity(backbone, data, recipe, 1, start, stop_at_key=False),
+        run_identity(backbone, data, recipe, 1, 2 * start, stop_at_key=False),
+        run_identity(backbone, data, recipe, 1, None, stop_at_key=True),
+        run_identity(backbone, data, other, 1, None, stop_at_key=False),
+        run_identity(dataclasses.replace(backbone, fingerprint="0"), data, recipe, 1, None, stop_at_key=False),
+        run_identity(dataclasses.replace(backbone, dtype="bfloat16"), data, recipe, 1, None, stop_at_key=False),
+    ]
+    assert len(set(identities)) == len(identities)
+    assert run_identity(backbone, data, recipe, 1, None, stop_at_key=False) == identities[0]
+
+
+def test_identity_changes_with_the_file_that_a_prompt_starts_from(
+    backbone: Backbone, data: TaskData, recipe: Recipe, tmp_path: Path
+) -> None:
+    path = tmp_path / "start.npy"
+    from_file = dataclasses.replace(recipe, init=f"file:{path}")
+    identities = []
+    for value in (0.0, 1.0):
+        write_prompt(path, np.full((4, 16), value, np.float32))
+        identities.append(run_identity(backbone, data, from_file, 1, None, stop_at_key=False))
+    assert identities[0] != identities[1]

@@ -1,0 +1,83 @@
+"""A task's splits: read when asked for, limited by a hash, and digested."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spot.backbone.load import Backbone
+from spot.training.recipe import Recipe
+from spot.training.task_data import TaskData, take
+from tasks import get_task
+from tasks.task import Example, Split, Task
+from tests.spot.training.conftest import write_task
+
+EXAMPLES = [Example(inputs=f"text {i}", target=str(i % 3)) for i in range(60)]
+
+
+@given(limits=st.tuples(st.integers(1, 70), st.integers(1, 70)))
+def test_a_smaller_sample_is_part_of_a_larger_one(limits: tuple[int, int]) -> None:
+    smaller, larger = (take(EXAMPLES, limit) for limit in sorted(limits))
+    assert set(smaller) <= set(larger)
+    assert (len(smaller), len(larger)) == tuple(min(limit, 60) for limit in sorted(limits))
+
+
+@given(order=st.permutations(EXAMPLES), limit=st.integers(1, 60))
+def test_a_sample_keeps_the_files_order_and_does_not_depend_on_it(order: list[Example], limit: int) -> None:
+    sample = take(order, limit)
+    assert set(sample) == set(take(EXAMPLES, limit))
+    assert [order.index(example) for example in sample] == sorted(order.index(example) for example in sample)
+
+
+@pytest.mark.parametrize("limit", [0, 60, 61])
+def test_no_limit_or_a_large_one_takes_all(limit: int) -> None:
+    assert list(take(EXAMPLES, limit)) == EXAMPLES
+
+
+def test_limits_hold_for_train_and_dev_and_never_for_test(task: Task, backbone: Backbone, recipe: Recipe) -> None:
+    data = TaskData(task, backbone, dataclasses.replace(recipe, train_limit=10, dev_limit=5))
+    assert [len(data[split].examples) for split in Split] == [10, 5, 32]
+    assert [len(data[split].tokens) for split in Split] == [10, 5, 32]
+
+
+def test_a_split_is_read_once_and_only_when_asked_for(
+    task: Task, backbone: Backbone, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Split] = []
+    examples = Task.examples
+
+    def watched(self: Task, split: Split, *, data_dir: Path | None = None) -> list[Example]:
+        read.append(split)
+        return examples(self, split, data_dir=data_dir)
+
+    monkeypatch.setattr(Task, "examples", watched)
+    data = TaskData(task, backbone, recipe)
+    assert read == []
+    assert data.digest == data.digest
+    assert data[Split.TRAIN] is data[Split.TRAIN]
+    assert read == [Split.TRAIN, Split.DEV]
+
+
+def test_the_digest_is_of_train_and_dev_as_they_are_used(tmp_path: Path, backbone: Backbone, recipe: Recipe) -> None:
+    def digest(folder: str, recipe: Recipe = recipe, **changes: int) -> str:
+        path = write_task(tmp_path / folder, "cues", sizes=(30, 10, 10), **changes)
+        return TaskData(get_task(str(path)), backbone, recipe).digest
+
+    first = digest("first")
+    assert digest("same") == first
+    assert digest("other", seed=1) != first
+    for field, value in (("train_limit", 5), ("dev_limit", 5), ("max_input", 12)):
+        assert digest("first", dataclasses.replace(recipe, **{field: value})) != first
+    (tmp_path / "same" / "cues_test.csv").write_text("text,label\nkamo,good\n", encoding="utf-8")
+    assert TaskData(get_task(str(tmp_path / "same" / "cues.toml")), backbone, recipe).digest == first
+
+
+def test_scores_are_of_the_examples_of_a_split(data: TaskData) -> None:
+    targets = [example.target for example in data[Split.DEV].examples]
+    assert data.score(Split.DEV, targets)["score"] == 100
+    wrong = ["bad" if target == "good" else "good" for target in targets]
+    assert data.score(Split.DEV, [*wrong[:8], *targets[8:]])["accuracy"] == 75

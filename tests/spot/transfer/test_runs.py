@@ -1,0 +1,139 @@
+"""A trainer: every run once, and the bank tells everything about it."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bank import Bank, queries
+from spot.backbone.load import Backbone
+from spot.errors import DivergenceError
+from spot.training.prompt_tuning import train_prompt
+from spot.training.recipe import Recipe
+from spot.transfer import runs
+from spot.transfer.runs import Trainer
+from tasks import get_task
+from tasks.task import Split, Task
+from tests.spot.training.conftest import write_task
+from tests.spot.transfer.conftest import World
+
+
+def refuse(*_: Any, **__: Any) -> Any:
+    raise AssertionError("trained again")
+
+
+def test_a_run_goes_into_the_bank_as_it_was_trained(world: World, backbone: Backbone, recipe: Recipe) -> None:
+    run = world.trainer.run(world.target, seed=4, role="source")
+    alone = train_prompt(backbone, world.trainer.data(world.target), recipe, seed=4)
+    assert run.key is not None
+    assert world.bank.prompt(run.key).tobytes() == alone.key.tobytes()
+    assert world.bank.prompt(run.value).tobytes() == alone.value.tobytes()
+    assert (run.score, run.steps, run.metrics) == (alone.metrics["score"], recipe.steps, alone.metrics)
+    shown = queries.show_run(world.bank, run.digest)
+    assert shown["history"] == alone.history
+    assert [snapshot["kind"] for snapshot in shown["snapshots"]].count("key") == 1
+    assert {snapshot["kind"]: snapshot["step"] for snapshot in shown["snapshots"]}["key"] == recipe.key_step
+    assert shown["environment"]["data"]["examples"] == 32
+    assert shown["environment"]["device"].startswith("cpu")
+    assert queries.verify(world.bank) == []
+
+
+def test_a_run_that_the_bank_holds_is_not_trained_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = world.trainer.run(world.target, seed=4, role="source")
+    monkeypatch.setattr(runs, "train_prompt", refuse)
+    assert world.trainer.run(world.target, seed=4, role="source") == first
+
+
+def test_seed_role_start_and_recipe_make_runs_of_their_own(world: World, backbone: Backbone, recipe: Recipe) -> None:
+    first = world.trainer.run(world.target, seed=0, role="source")
+    baseline = world.trainer.run(world.target, seed=0, role="baseline")
+    started = world.trainer.run(world.target, seed=0, role="transfer", start=first.value)
+    other = Trainer(world.bank, backbone, dataclasses.replace(recipe, dev_limit=4))
+    again = other.run(world.target, seed=0, role="source")
+    assert len({run.digest for run in (first, baseline, started, again)}) == 4
+    assert baseline.key == first.key
+    assert queries.show_run(world.bank, started.digest)["started from"] == first.value
+    assert queries.show_run(world.bank, baseline.digest)["started from"] is None
+
+
+def test_a_query_ends_at_the_key_step_with_the_key_of_a_whole_run(world: World, recipe: Recipe) -> None:
+    query = world.trainer.run(world.target, seed=0, role="query")
+    source = world.trainer.run(world.target, seed=0, role="source")
+    assert query.steps == recipe.key_step
+    assert query.key == source.key
+
+
+def test_a_finished_run_leaves_no_checkpoint_behind(world: World) -> None:
+    world.trainer.run(world.target, seed=7, role="source")
+    assert list(world.runs.iterdir()) == []
+
+
+def test_a_run_that_finished_before_the_bank_took_it_is_not_trained_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def locked(*_: Any) -> Any:
+        raise OSError("database is locked")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="locked"):
+        patch.setattr(Bank, "record_run", locked)
+        world.trainer.run(world.target, seed=8, role="source")
+    assert len(list(world.runs.glob("*/checkpoint.msgpack"))) == 1
+    from spot.training import loop
+
+    monkeypatch.setattr(loop, "_check_finite", refuse)
+    assert world.trainer.run(world.target, seed=8, role="source").steps == 40
+
+
+def test_a_run_that_diverges_leaves_the_bank_alone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def diverge(*_: Any, **__: Any) -> Any:
+        raise DivergenceError("loss is nan")
+
+    before = queries.statistics(world.bank)
+    monkeypatch.setattr(runs, "train_prompt", diverge)
+    with pytest.raises(DivergenceError):
+        world.trainer.run(world.target, seed=9, role="source")
+    assert queries.statistics(world.bank) == before
+
+
+def test_every_run_has_its_own_progress_under_its_title(world: World, backbone: Backbone, recipe: Recipe) -> None:
+    titles: list[str] = []
+    trainer = Trainer(world.bank, backbone, recipe, reporters=lambda title: titles.append(title))
+    trainer.run(world.target, seed=5, role="source")
+    trainer.run(world.target, seed=5, role="source")
+    assert titles == ["source target seed 5"]
+
+
+def test_test_metrics_are_of_the_value_on_the_test_split(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = world.trainer.run(world.target, seed=0, role="source")
+    test = world.trainer.data(world.target)[Split.TEST]
+    seen: list[np.ndarray] = []
+
+    def answer(_backbone: Backbone, prompt: np.ndarray, examples: Any, _tokens: Any, **_: Any) -> list[str]:
+        assert examples is test.examples
+        seen.append(prompt)
+        return [example.target for example in examples]
+
+    monkeypatch.setattr(runs, "predict", answer)
+    assert world.trainer.test(world.target, run) == {"accuracy": 100.0, "score": 100.0}
+    assert seen[0].tobytes() == world.bank.prompt(run.value).tobytes()
+
+
+def test_another_metric_makes_another_run(world: World, tmp_path: Path) -> None:
+    path = write_task(tmp_path, "edited", sizes=(16, 8, 8))
+    first = world.trainer.run(get_task(str(path)), seed=0, role="source")
+    path.write_text(path.read_text(encoding="utf-8").replace("accuracy", "macro_f1"), encoding="utf-8")
+    second = Trainer(world.bank, world.trainer.backbone, world.trainer.recipe).run(
+        get_task(str(path)), seed=0, role="source"
+    )
+    assert "macro_f1" in second.metrics
+    assert first.digest != second.digest
+
+
+def test_the_partition_is_the_recipes(world: World, backbone: Backbone, recipe: Recipe, tasks: dict[str, Task]) -> None:
+    partition = world.trainer.partition
+    assert (partition.fingerprint, partition.prompt_length, partition.key_step) == (backbone.fingerprint, 4, 20)
+    assert {key.task for key in world.bank.keys(partition)} == set(tasks)

@@ -1,0 +1,220 @@
+"""Transfer: which sources are tried, which one is chosen, what is recorded, and what selection may see."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bank import Bank, StoredRun, queries
+from spot.backbone.load import Backbone
+from spot.errors import RetrievalError, SpotError
+from spot.retrieval.rank import rank, weights
+from spot.training.recipe import Recipe
+from spot.training.task_data import TaskData
+from spot.transfer import runs
+from spot.transfer.runs import Trainer
+from spot.transfer.transfer import TransferOptions, Transferred, run_transfer
+from tasks.task import Split, Task
+from tests.spot.transfer.conftest import SOURCES, World
+
+
+def refuse(*_: Any, **__: Any) -> Any:
+    raise AssertionError("trained")
+
+
+def transfer(world: World, **options: Any) -> Transferred:
+    return run_transfer(world.trainer, world.target, seed=0, options=TransferOptions(**options))
+
+
+def started_from(world: World, run: StoredRun) -> str | None:
+    address: str | None = queries.show_run(world.bank, run.digest)["started from"]
+    return address
+
+
+def test_candidates_start_from_the_values_of_the_best_ranked_sources(world: World) -> None:
+    outcome = transfer(world, top_k=3)
+    query = world.bank.prompt(outcome.query.key or "")
+    expected = rank(world.bank, query, world.trainer.partition, exclude=["target"])
+    assert list(outcome.ranked) == expected
+    assert [started_from(world, run) for run in outcome.candidates] == [source.value for source in expected[:3]]
+    assert {source.task for source in outcome.ranked} == set(SOURCES)
+
+
+def test_the_target_is_never_its_own_source_though_the_bank_holds_it(world: World) -> None:
+    assert "target" in {row["task"] for row in queries.list_runs(world.bank, role="source")}
+    outcome = transfer(world, top_k=10)
+    assert len(outcome.candidates) == len(SOURCES)
+    assert "target" not in {source.task for source in outcome.ranked}
+
+
+def test_ranking_every_prompt_by_itself_can_try_two_seeds_of_a_source(world: World) -> None:
+    outcome = transfer(world, top_k=10, aggregate="none")
+    assert sorted((source.task, source.seed) for source in outcome.ranked) == sorted(
+        [*((name, 0) for name in SOURCES), ("first", 1)]
+    )
+
+
+def test_the_chosen_candidate_is_the_best_on_dev(world: World) -> None:
+    outcome = transfer(world, top_k=4)
+    scores = [run.score for run in outcome.candidates]
+    assert outcome.chosen == scores.index(max(scores))
+
+
+@pytest.mark.parametrize(("scores", "chosen"), [([50, 70, 60], 1), ([70, 70, 60], 0), ([60, 70, 70], 1)])
+def test_among_equal_candidates_the_more_similar_source_is_chosen(
+    scores: list[float], chosen: int, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left, run = list(scores), Trainer.run
+
+    def scripted(self: Trainer, task: Task, *, seed: int, role: str, start: str | None = None) -> StoredRun:
+        stored = run(self, task, seed=seed, role=role, start=start)
+        return dataclasses.replace(stored, score=left.pop(0)) if role == "transfer" else stored
+
+    monkeypatch.setattr(Trainer, "run", scripted)
+    assert transfer(world).chosen == chosen
+
+
+def test_the_baseline_starts_like_a_source_and_its_key_is_the_query(world: World) -> None:
+    outcome = transfer(world)
+    assert outcome.baseline == outcome.query
+    assert started_from(world, outcome.query) is None
+    assert queries.show_run(world.bank, outcome.query.digest)["role"] == "baseline"
+    assert outcome.baseline_test is not None
+
+
+def test_without_a_baseline_a_query_run_ends_at_the_key_step(world: World, recipe: Recipe) -> None:
+    outcome = transfer(world, baseline=False)
+    assert (outcome.baseline, outcome.baseline_test) == (None, None)
+    assert outcome.query.steps == recipe.key_step
+    assert [row["role"] for row in queries.list_runs(world.bank, task="target")][1:] == ["query", *3 * ["transfer"]]
+    with_baseline = transfer(world)
+    assert with_baseline.query.key == outcome.query.key
+    assert with_baseline.ranked == outcome.ranked
+    assert with_baseline.candidates == outcome.candidates
+    assert len(queries.list_transfers(world.bank)) == 2
+
+
+def test_a_transfer_is_recorded_with_its_candidates(world: World) -> None:
+    outcome = transfer(world, similarity="per_token", top_k=2)
+    (row,) = queries.list_transfers(world.bank, task="target")
+    assert row["transfer"] == outcome.digest[:12]
+    assert (row["target"], row["method"], row["similarity"], row["seed"]) == ("target", "best", "per_token", 0)
+    assert outcome.baseline_test is not None
+    assert (row["outcome"], row["baseline"]) == (outcome.outcome_test["score"], outcome.baseline_test["score"])
+    used = outcome.ranked[:2]
+    assert row["sources"] == [
+        {
+            "rank": source.rank,
+            "task": source.task,
+            "seed": source.seed,
+            "similarity": pytest.approx(source.similarity),
+            "weight": pytest.approx(weight),
+            "dev score": run.score,
+        }
+        for source, weight, run in zip(used, weights(used), outcome.candidates, strict=True)
+    ]
+    shown = queries.show_run(world.bank, used[0].run)
+    assert shown["source of transfers"] == [{"transfer": outcome.digest[:12], "target": "target", "rank": 1}]
+    assert queries.verify(world.bank) == []
+
+
+def test_a_second_transfer_trains_nothing_and_is_the_same(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = transfer(world)
+    monkeypatch.setattr(runs, "train_prompt", refuse)
+    assert transfer(world) == first
+    assert len(queries.list_transfers(world.bank)) == 1
+
+
+def test_seeds_are_transfers_of_their_own(world: World) -> None:
+    first = transfer(world)
+    second = run_transfer(world.trainer, world.target, seed=1, options=TransferOptions())
+    assert first.digest != second.digest
+    assert first.query.key != second.query.key
+
+
+def test_selection_never_sees_the_test_split(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[str] = []
+    read, train = TaskData.__getitem__, runs.train_prompt
+
+    def watched_read(self: TaskData, split: Split) -> Any:
+        events.append(f"{self.task.name} {split.value}")
+        return read(self, split)
+
+    def watched_train(*arguments: Any, **options: Any) -> Any:
+        trained = train(*arguments, **options)
+        events.append("trained")
+        return trained
+
+    monkeypatch.setattr(TaskData, "__getitem__", watched_read)
+    monkeypatch.setattr(runs, "train_prompt", watched_train)
+    transfer(world)
+    assert events.count("trained") == 4
+    first_test = events.index("target test")
+    assert first_test > max(i for i, event in enumerate(events) if event == "trained")
+    assert {event for event in events if event.endswith(" test")} == {"target test"}
+
+
+def test_an_empty_bank_is_an_error_before_anything_trains(
+    tmp_path: Path, backbone: Backbone, recipe: Recipe, tasks: dict[str, Task], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "train_prompt", refuse)
+    with Bank.open(tmp_path / "empty.sqlite") as bank:
+        trainer = Trainer(bank, backbone, recipe)
+        with pytest.raises(RetrievalError, match="holds no source yet; train some with `spot train-source`"):
+            run_transfer(trainer, tasks["target"], seed=0, options=TransferOptions())
+
+
+def test_a_bank_with_nothing_but_the_target_is_an_error_before_anything_trains(
+    tmp_path: Path, backbone: Backbone, recipe: Recipe, tasks: dict[str, Task], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Bank.open(tmp_path / "own.sqlite") as bank:
+        trainer = Trainer(bank, backbone, recipe)
+        trainer.run(tasks["target"], seed=0, role="source")
+        monkeypatch.setattr(runs, "train_prompt", refuse)
+        with pytest.raises(RetrievalError, match=r"its only sources are the excluded ones \(target\)"):
+            run_transfer(trainer, tasks["target"], seed=0, options=TransferOptions())
+
+
+@pytest.mark.parametrize("change", ["fingerprint", "batch_size", "key_step"])
+def test_a_bank_of_another_backbone_or_recipe_is_refused_before_anything_trains(
+    change: str, world: World, backbone: Backbone, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other, changed = backbone, recipe
+    if change == "fingerprint":
+        other = dataclasses.replace(backbone, fingerprint="f" * 64)
+    else:
+        changed = dataclasses.replace(recipe, **{change: 10})
+    monkeypatch.setattr(runs, "train_prompt", refuse)
+    with pytest.raises(RetrievalError, match=r"no key can be compared with this query \(backbone .*The bank holds: "):
+        run_transfer(Trainer(world.bank, other, changed), world.target, seed=0, options=TransferOptions())
+
+
+def test_more_steps_under_a_constant_rate_still_use_the_banks_keys(world: World, backbone: Backbone) -> None:
+    longer = dataclasses.replace(world.trainer.recipe, steps=50)
+    trainer = Trainer(world.bank, backbone, longer)
+    outcome = run_transfer(trainer, world.target, seed=0, options=TransferOptions(top_k=1))
+    assert outcome.query.key == transfer(world, top_k=1).query.key
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"method": "oracle"}, "transfer method 'oracle' is not known; choose from best"),
+        ({"top_k": 0}, "top-k must be at least 1, found 0"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(SpotError, match=message):
+        TransferOptions(**options)
+
+
+@pytest.mark.parametrize("options", [{"similarity": "euclid"}, {"aggregate": "median"}])
+def test_an_unknown_measure_is_an_error_before_anything_trains(
+    options: dict[str, str], world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "train_prompt", refuse)
+    with pytest.raises(SpotError, match="is not known"):
+        transfer(world, **options)

@@ -1,0 +1,467 @@
+"""From examples to tokens to batches: what a cache, a seed and an index may and may not change."""
+
+import dataclasses
+import gc
+import warnings
+from collections import Counter
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from tasks import Example, TaskError
+from tasks.objectives import TextBatch
+from tasks.pipeline import (
+    BUCKETS,
+    TARGET_BUCKETS,
+    Batches,
+    Lengths,
+    Ragged,
+    Tokenized,
+    bucket,
+    evaluation_order,
+    summary,
+    tokenize,
+)
+
+END = 1
+
+EXAMPLES = [
+    Example(inputs="text: a", target="no", choices=("no", "yes")),
+    Example(inputs="text: " + "b" * 40, target="yes", choices=("no", "yes")),
+    Example(inputs="text: c", target="perhaps", choices=("yes", "perhaps")),
+    Example(inputs="text: d", target="free text"),
+]
+
+
+def letters(texts: Sequence[str]) -> list[list[int]]:
+    """A token for each letter, without an end."""
+    return [[ord(letter) for letter in text] for text in texts]
+
+
+def never(texts: Sequence[str]) -> list[list[int]]:
+    """An encoder that must not be asked."""
+    raise AssertionError("not read from the cache")
+
+
+def tokens(
+    examples: Sequence[Example] = EXAMPLES,
+    *,
+    encode: Callable[[Sequence[str]], list[list[int]]] = letters,
+    fingerprint: str = "letters",
+    end: int = END,
+    lengths: Lengths = Lengths(inputs=24, targets=6),  # noqa: B008
+    cache: Path | None = None,
+) -> Tokenized:
+    """Tokenised examples."""
+    return tokenize(examples, encode, tokenizer_fingerprint=fingerprint, end=end, lengths=lengths, cache=cache)
+
+
+def rows(ragged: Ragged) -> list[list[int]]:
+    """All rows as lists."""
+    return [ragged[i].tolist() for i in range(len(ragged))]
+
+
+def content(data: Tokenized) -> dict[str, Any]:
+    """Everything that a tokenised split holds, as plain lists."""
+    ragged = {name: rows(getattr(data, name)) for name in ("inputs", "targets", "choices", "choice_rows")}
+    return ragged | {"cut": data.cut, "digest": data.digest}
+
+
+# -- tokenising ---------------------------------------------------------------------------------------------
+
+
+def test_every_sequence_ends_with_the_end_token_and_loses_its_tail() -> None:
+    data = tokens()
+    whole = letters([example.inputs for example in EXAMPLES])
+    assert rows(data.inputs) == [[*ids[:23], END] for ids in whole]
+    assert rows(data.targets) == [[*ids[:5], END] for ids in letters([example.target for example in EXAMPLES])]
+    assert data.cut == 1
+    assert len(data) == len(EXAMPLES)
+
+
+@given(st.lists(st.integers(0, 30), min_size=1, max_size=10), st.integers(1, 20), st.integers(1, 20))
+def test_nothing_is_longer_than_allowed_and_the_cut_are_counted(sizes: list[int], inputs: int, targets: int) -> None:
+    examples = [Example(inputs="x" * size, target="y" * size, choices=("z" * size,)) for size in sizes]
+    data = tokens(examples, lengths=Lengths(inputs=inputs, targets=targets))
+    assert data.inputs.lengths.tolist() == [min(size + 1, inputs) for size in sizes]
+    assert data.targets.lengths.tolist() == [min(size + 1, targets) for size in sizes]
+    assert all(row[-1] == END for ragged in (data.inputs, data.targets, data.choices) for row in rows(ragged))
+    assert data.cut == sum(size + 1 > inputs for size in sizes)
+
+
+def test_choices_are_a_table_without_repetition_that_examples_point_to() -> None:
+    data = tokens()
+    assert rows(data.choices) == [[*letters([word])[0][:5], END] for word in ("no", "yes", "perhaps")]
+    assert rows(data.choice_rows) == [[0, 1], [0, 1], [1, 2], []]
+
+
+@given(st.lists(st.lists(st.integers(-(2**31), 2**31 - 1), max_size=6), max_size=12))
+def test_ragged_rows_come_back_as_they_were(drawn: list[list[int]]) -> None:
+    ragged = Ragged.of(drawn)
+    assert rows(ragged) == drawn
+    assert len(ragged) == len(drawn)
+    assert ragged.lengths.tolist() == [len(row) for row in drawn]
+    assert ragged.ids.dtype == np.int32
+    assert ragged.ids.size == sum(map(len, drawn))
+
+
+# -- the digest and the cache -------------------------------------------------------------------------------
+
+CHANGES: dict[str, dict[str, Any]] = {
+    "longer inputs": {"lengths": Lengths(inputs=25, targets=6)},
+    "longer targets": {"lengths": Lengths(inputs=24, targets=7)},
+    "lengths exchanged": {"lengths": Lengths(inputs=6, targets=24)},
+    "another tokenizer": {"fingerprint": "others"},
+    "another input": {"examples": [dataclasses.replace(EXAMPLES[0], inputs="text: e"), *EXAMPLES[1:]]},
+    "another target": {"examples": [dataclasses.replace(EXAMPLES[0], target="yes"), *EXAMPLES[1:]]},
+    "other choices": {"examples": [dataclasses.replace(EXAMPLES[0], choices=("no", "yep")), *EXAMPLES[1:]]},
+    "choices in another order": {"examples": [dataclasses.replace(EXAMPLES[0], choices=("yes", "no")), *EXAMPLES[1:]]},
+    "no choices": {"examples": [dataclasses.replace(EXAMPLES[0], choices=()), *EXAMPLES[1:]]},
+    "a letter moved to the target": {
+        "examples": [dataclasses.replace(EXAMPLES[0], inputs="text: ", target="ano"), *EXAMPLES[1:]]
+    },
+    "one example less": {"examples": EXAMPLES[:-1]},
+    "another order": {"examples": EXAMPLES[::-1]},
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_whatever_changes_the_tokens_changes_the_digest(change: dict[str, Any]) -> None:
+    assert tokens(**change).digest != tokens().digest
+
+
+def test_the_digests_of_all_changes_differ_and_are_stable() -> None:
+    digests = [tokens(**change).digest for change in CHANGES.values()]
+    assert len(set(digests)) == len(CHANGES)
+    assert digests == [tokens(**change).digest for change in CHANGES.values()]
+
+
+@pytest.mark.xfail(strict=True, reason="the end token is no part of the digest")
+def test_another_end_token_changes_the_digest() -> None:
+    assert tokens(end=2).digest != tokens().digest
+
+
+def test_a_cache_gives_back_what_was_written_without_tokenising(tmp_path: Path) -> None:
+    cache = tmp_path / "not" / "yet" / "there"
+    written = tokens(cache=cache)
+    assert [path.name for path in cache.iterdir()] == [f"{written.digest}.npz"]
+    again = tokens(encode=never, cache=cache)
+    assert content(again) == content(written) == content(tokens())
+    for name in ("inputs", "targets", "choices", "choice_rows"):
+        assert getattr(again, name).ids.dtype == np.int32
+
+
+def test_examples_without_choices_come_back_from_the_cache(tmp_path: Path) -> None:
+    free = [Example(inputs="a", target="b")]
+    assert content(tokens(free, cache=tmp_path)) == content(tokens(free, encode=never, cache=tmp_path))
+
+
+def test_another_change_is_not_read_from_the_cache(tmp_path: Path) -> None:
+    tokens(cache=tmp_path)
+    for change in CHANGES.values():
+        assert content(tokens(**change, cache=tmp_path)) == content(tokens(**change))
+
+
+def saved(**arrays: Any) -> Callable[[Path, bytes], None]:
+    """Replaces a cache file by other arrays."""
+
+    def replace(path: Path, whole: bytes) -> None:
+        with path.open("wb") as out:
+            np.savez(out, **arrays)
+
+    return replace
+
+
+DAMAGES: dict[str, Callable[[Path, bytes], Any]] = {
+    "empty": lambda path, whole: path.write_bytes(b""),
+    "text": lambda path, whole: path.write_bytes(b"no archive at all"),
+    "first half": lambda path, whole: path.write_bytes(whole[: len(whole) // 2]),
+    "last byte gone": lambda path, whole: path.write_bytes(whole[:-1]),
+    "zeros": lambda path, whole: path.write_bytes(bytes(len(whole))),
+    "flipped in the middle": lambda path, whole: path.write_bytes(
+        whole[:200] + bytes(255 - byte for byte in whole[200:220]) + whole[220:]
+    ),
+    "archive of something else": saved(other=np.arange(3)),
+    "archive without arrays": saved(),
+}
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_cache_file_is_ignored_and_written_anew(tmp_path: Path, damage: Callable[[Path, bytes], Any]) -> None:
+    written = tokens(cache=tmp_path)
+    (path,) = tmp_path.iterdir()
+    damage(path, path.read_bytes())
+    assert content(tokens(cache=tmp_path)) == content(written)
+    assert content(tokens(encode=never, cache=tmp_path)) == content(written)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.xfail(strict=True, reason="numpy leaves a file open that it cannot read as an archive")
+def test_a_damaged_cache_file_is_not_left_open(tmp_path: Path) -> None:
+    tokens(cache=tmp_path)
+    (path,) = tmp_path.iterdir()
+    path.write_bytes(path.read_bytes()[:-1])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        tokens(cache=tmp_path)
+        gc.collect()
+    assert not caught
+
+
+@pytest.mark.xfail(strict=True, reason="a single array is no context manager")
+def test_a_cache_file_that_holds_a_single_array_is_ignored(tmp_path: Path) -> None:
+    written = tokens(cache=tmp_path)
+    (path,) = tmp_path.iterdir()
+    with path.open("wb") as out:
+        np.save(out, np.arange(3))
+    assert content(tokens(cache=tmp_path)) == content(written)
+
+
+@pytest.mark.xfail(strict=True, reason="offsets of a cache file are not held against its tokens")
+def test_a_cache_file_with_rows_beyond_its_tokens_is_ignored(tmp_path: Path) -> None:
+    written = tokens(cache=tmp_path)
+    (path,) = tmp_path.iterdir()
+    with np.load(path) as arrays:
+        changed = dict(arrays)
+    saved(**changed | {"inputs_ids": changed["inputs_ids"][:-5]})(path, b"")
+    assert content(tokens(cache=tmp_path)) == content(written)
+
+
+def with_bytes_flipped(folder: Path, places: slice) -> None:
+    """Tokenise again with each of these bytes of the cache file flipped, one at a time."""
+    expected = content(tokens(cache=folder))
+    (path,) = folder.iterdir()
+    whole = path.read_bytes()
+    for place in range(len(whole))[places]:
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        assert content(tokens(cache=folder)) == expected
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_no_flipped_byte_of_the_cached_tokens_stops_or_changes_anything(tmp_path: Path) -> None:
+    with_bytes_flipped(tmp_path, slice(0, -700, 7))
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.xfail(strict=True, reason="zipfile raises NotImplementedError and RuntimeError too")
+def test_no_flipped_byte_of_the_list_of_cached_arrays_stops_or_changes_anything(tmp_path: Path) -> None:
+    with_bytes_flipped(tmp_path, slice(-620, None, 2))
+
+
+@pytest.mark.xfail(strict=True, reason="removing the temporary file fails where its folder is a file")
+def test_a_cache_that_cannot_be_written_is_no_reason_to_stop(tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_bytes(b"")
+    assert content(tokens(cache=blocked)) == content(tokens())
+
+
+# -- training batches ---------------------------------------------------------------------------------------
+
+
+def ragged_data(lengths: Sequence[int], targets: Sequence[int] | None = None) -> Tokenized:
+    """Row i consists of ``i + 2`` alone, so that a batch tells which rows it holds."""
+    return Tokenized(
+        inputs=Ragged.of([[i + 2] * length for i, length in enumerate(lengths)]),
+        targets=Ragged.of([[i + 2] * length for i, length in enumerate(targets or [2] * len(lengths))]),
+        choices=Ragged.of([]),
+        choice_rows=Ragged.of([[]] * len(lengths)),
+        cut=0,
+        digest="",
+    )
+
+
+def rows_of(batch: TextBatch) -> list[int]:
+    """Which rows a batch holds."""
+    return [int(first) - 2 for first in batch.input_ids[:, 0]]
+
+
+def same(left: TextBatch, right: TextBatch) -> bool:
+    """Whether two batches are equal in every array."""
+    fields = [field.name for field in dataclasses.fields(TextBatch)]
+    return all(np.array_equal(getattr(left, name), getattr(right, name)) for name in fields)
+
+
+row_lengths = st.lists(st.integers(1, 70), min_size=1, max_size=60)
+batch_sizes = st.integers(1, 9)
+windows = st.integers(1, 4)
+seeds = st.integers(0, 2**32 - 1)
+
+
+@given(row_lengths, batch_sizes, windows, seeds)
+def test_every_epoch_visits_every_row_and_fills_its_last_batch(
+    lengths: list[int], batch_size: int, window: int, seed: int
+) -> None:
+    batches = Batches(data=ragged_data(lengths), batch_size=batch_size, seed=seed, window=window)
+    total = batches.per_epoch * batch_size
+    assert total - batch_size < len(lengths) <= total
+    for epoch in range(3):
+        indices = range(epoch * batches.per_epoch, (epoch + 1) * batches.per_epoch)
+        found = [rows_of(batches[index]) for index in indices]
+        assert {len(batch) for batch in found} == {batch_size}
+        visits = Counter(row for batch in found for row in batch)
+        assert sorted(visits) == list(range(len(lengths)))
+        assert max(visits.values()) - min(visits.values()) <= 1
+
+
+@given(row_lengths, batch_sizes, windows, seeds, st.randoms(use_true_random=False))
+def test_a_batch_depends_on_nothing_but_data_seed_and_index(
+    lengths: list[int], batch_size: int, window: int, seed: int, random: Any
+) -> None:
+    data = ragged_data(lengths)
+    batches = Batches(data=data, batch_size=batch_size, seed=seed, window=window)
+    in_order = [batches[index] for index in range(2 * batches.per_epoch + 1)]
+    order = list(range(len(in_order)))
+    random.shuffle(order)
+    again = Batches(data=data, batch_size=batch_size, seed=seed, window=window)
+    assert all(same(again[index], in_order[index]) for index in order)
+    far = 1_000 * batches.per_epoch
+    assert same(batches[far], again[far])
+
+
+@given(row_lengths, batch_sizes, seeds)
+def test_a_batch_holds_its_rows_whole_with_padding_behind(lengths: list[int], batch_size: int, seed: int) -> None:
+    data = ragged_data(lengths, targets=[1 + length % 5 for length in lengths])
+    batches = Batches(data=data, batch_size=batch_size, seed=seed, window=2)
+    for index in range(batches.per_epoch):
+        batch = batches[index]
+        for place, row in enumerate(rows_of(batch)):
+            for ids, mask, ragged in (
+                (batch.input_ids, batch.input_mask, data.inputs),
+                (batch.target_ids, batch.target_mask, data.targets),
+            ):
+                assert ids[place][mask[place]].tolist() == ragged[row].tolist()
+                assert not ids[place][~mask[place]].any()
+                assert mask[place][: len(ragged[row])].all()
+
+
+@given(row_lengths, batch_sizes, windows, seeds)
+def test_inputs_are_padded_to_the_smallest_bucket_and_targets_always_to_one(
+    lengths: list[int], batch_size: int, window: int, seed: int
+) -> None:
+    targets = [1 + length % 30 for length in lengths]
+    batches = Batches(data=ragged_data(lengths, targets), batch_size=batch_size, seed=seed, window=window)
+    widths = set()
+    for index in range(batches.per_epoch):
+        batch = batches[index]
+        longest = int(batch.input_mask.sum(axis=1).max())
+        assert batch.input_ids.shape[1] == min(size for size in BUCKETS if size >= longest)
+        widths.add(batch.target_ids.shape[1])
+    assert widths == {min(size for size in TARGET_BUCKETS if size >= max(targets))}
+
+
+def epoch_of(batches: Batches, epoch: int) -> list[list[int]]:
+    """The rows of every batch of an epoch."""
+    return [rows_of(batches[epoch * batches.per_epoch + i]) for i in range(batches.per_epoch)]
+
+
+def test_other_epochs_and_other_seeds_make_other_batches() -> None:
+    data = ragged_data([5 + i % 20 for i in range(64)])
+    one, two = (Batches(data=data, batch_size=4, seed=seed, window=4) for seed in (1, 2))
+    made = [epoch_of(batches, epoch) for batches in (one, two) for epoch in range(4)]
+    for i, left in enumerate(made):
+        for right in made[:i]:
+            together = {frozenset(rows) for rows in left} & {frozenset(rows) for rows in right}
+            assert len(together) < len(left) / 2
+
+
+def test_the_batches_of_an_epoch_are_not_sorted_by_length() -> None:
+    data = ragged_data(list(range(1, 201)))
+    batches = Batches(data=data, batch_size=4, seed=0, window=50)
+    means = [np.mean(rows) for rows in epoch_of(batches, 0)]
+    ranks = np.argsort(np.argsort(means))
+    assert abs(np.corrcoef(ranks, np.arange(len(ranks)))[0, 1]) < 0.4
+
+
+def test_rows_that_fill_up_the_last_batch_change_from_epoch_to_epoch() -> None:
+    batches = Batches(data=ragged_data([3] * 9), batch_size=8, seed=0)
+    visits = [Counter(row for rows in epoch_of(batches, epoch) for row in rows) for epoch in range(12)]
+    twice = {frozenset(row for row, count in counts.items() if count == 2) for counts in visits}
+    assert len(twice) > 6
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_ragged_rows_need_far_less_padding_than_rows_drawn_at_random(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    lengths = np.clip(rng.lognormal(3.5, 0.9, 2_000), 2, 512).astype(int)
+    data = ragged_data(lengths.tolist())
+    drawn = rng.permutation(lengths)[: len(lengths) // 16 * 16].reshape(-1, 16)
+    at_random = 1 - drawn.sum() / sum(bucket(int(row.max())) * 16 for row in drawn)
+    share = Batches(data=data, batch_size=16, seed=seed).padding_share()
+    assert share < 0.35
+    assert share < at_random / 2
+
+
+@given(row_lengths, batch_sizes, seeds)
+@settings(max_examples=30)
+def test_the_share_of_padding_is_that_of_the_batches(lengths: list[int], batch_size: int, seed: int) -> None:
+    batches = Batches(data=ragged_data(lengths), batch_size=batch_size, seed=seed, window=2)
+    for epochs in (1, 2):
+        masks = [batches[index].input_mask for index in range(epochs * batches.per_epoch)]
+        expected = 1 - sum(mask.sum() for mask in masks) / sum(mask.size for mask in masks)
+        assert batches.padding_share(epochs) == pytest.approx(expected)
+
+
+def test_a_task_smaller_than_a_batch_repeats_its_rows() -> None:
+    batches = Batches(data=ragged_data([3, 4, 5]), batch_size=8, seed=0)
+    assert batches.per_epoch == 1
+    assert sorted(Counter(rows_of(batches[7])).values()) == [2, 3, 3]
+
+
+def test_no_examples_make_no_batches() -> None:
+    with pytest.raises(TaskError, match="no examples to draw batches from"):
+        Batches(data=ragged_data([]), batch_size=4, seed=0)
+
+
+# -- buckets, evaluation, summary ---------------------------------------------------------------------------
+
+
+@given(st.integers(1, 1024))
+def test_a_bucket_is_the_smallest_that_holds(length: int) -> None:
+    size = bucket(length)
+    assert size in BUCKETS
+    assert length <= size
+    assert all(other < length for other in BUCKETS if other < size)
+
+
+@given(st.integers(1025, 100_000))
+def test_beyond_the_buckets_lengths_are_whole_multiples_of_the_largest(length: int) -> None:
+    size = bucket(length)
+    assert size % BUCKETS[-1] == 0
+    assert length <= size < length + BUCKETS[-1]
+
+
+def test_buckets_grow_and_leave_less_than_half_of_a_row_to_padding() -> None:
+    for buckets, factor in ((BUCKETS, 2), (TARGET_BUCKETS, 2)):
+        assert list(buckets) == sorted(set(buckets))
+        assert all(b <= factor * a for a, b in pairwise(buckets))
+
+
+@given(st.lists(st.integers(1, 70), max_size=60), batch_sizes)
+def test_evaluation_covers_every_row_once_by_length(lengths: list[int], batch_size: int) -> None:
+    order = evaluation_order(ragged_data(lengths), batch_size)
+    flat = [int(row) for rows in order for row in rows]
+    assert sorted(flat) == list(range(len(lengths)))
+    assert [len(rows) for rows in order[:-1]] == [batch_size] * max(0, len(order) - 1)
+    assert all(1 <= len(rows) <= batch_size for rows in order)
+    in_order = [lengths[row] for row in flat]
+    assert in_order == sorted(in_order)
+
+
+@given(row_lengths, seeds)
+def test_a_summary_states_what_is_in_the_split(lengths: list[int], seed: int) -> None:
+    assume(max(lengths) <= 70)
+    data = dataclasses.replace(ragged_data(lengths), cut=3)
+    batches = Batches(data=data, batch_size=4, seed=seed)
+    facts = summary(data, batches)
+    assert facts["examples"] == len(lengths)
+    assert facts["longest input"] == max(lengths)
+    assert facts["mean input"] == pytest.approx(np.mean(lengths), abs=0.051)
+    assert facts["cut inputs"] == 3
+    assert facts["padding share"] == pytest.approx(batches.padding_share(), abs=0.0006)
