@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,8 +33,9 @@ def bank_url(location: str | Path) -> URL:
         return URL.create("sqlite", database=str(Path(given).expanduser()))
     try:
         return make_url(given)
-    except ArgumentError as error:
-        raise BankError(f"bank {given!r}: not a database URL or path") from error
+    except (ArgumentError, ValueError) as error:  # ValueError: a port that is no number
+        hidden = _hide_option(re.sub(r"://.*@", "://***@", given))
+        raise BankError(f"bank {hidden!r}: not a database URL or path") from error
 
 
 def open_engine(url: URL, *, create: bool) -> Engine:
@@ -47,23 +50,36 @@ def open_engine(url: URL, *, create: bool) -> Engine:
         if not create and not Path(database).exists():
             raise BankError(f"bank {database}: no such file; train a source into it with `spot train-source`")
         if create:
-            Path(database).parent.mkdir(parents=True, exist_ok=True)
+            try:
+                Path(database).parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise BankError(f"bank {database}: its folder cannot be made ({error.strerror})") from error
     try:
         engine = create_engine(url)
     except (NoSuchModuleError, ModuleNotFoundError, ImportError) as error:
         raise BankError(f"bank {shown(url)}: no driver for it is installed ({error})") from error
+    except ArgumentError as error:  # sqlite://file with two slashes
+        raise BankError(f"bank {shown(url)}: not a database URL or path (sqlite:/// has three slashes)") from error
     if engine.dialect.name == "sqlite":
         _prepare_sqlite(engine)
-    with database_errors(url), engine.connect() as connection:
-        current = _current(connection)
-    if current != HEAD:
-        _upgrade(engine, url, current, create=create)
+    try:
+        with database_errors(url), engine.connect() as connection:
+            current = _current(connection)
+        if current != HEAD:
+            _upgrade(engine, url, current, create=create)
+    except BaseException:
+        engine.dispose()
+        raise
     return engine
 
 
 def shown(url: URL) -> str:
-    """The URL without its password."""
-    return url.render_as_string(hide_password=True)
+    """The URL without its password, wherever it stands."""
+    return _hide_option(url.render_as_string(hide_password=True))
+
+
+def _hide_option(url: str) -> str:
+    return re.sub(r"(?<=password=)[^&]*", "***", url)
 
 
 @contextmanager
@@ -108,7 +124,7 @@ def _prepare_sqlite(engine: Engine) -> None:
         cursor.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
         cursor.execute("PRAGMA foreign_keys = ON")
         try:
-            cursor.execute("PRAGMA journal_mode = WAL")
+            _keep_log(cursor)
             cursor.execute("PRAGMA synchronous = NORMAL")
         except Exception as error:
             if "readonly" not in str(error):
@@ -120,6 +136,19 @@ def _prepare_sqlite(engine: Engine) -> None:
         # a writer takes its lock at once: a reader that turns writer half-way could not wait for it
         writes = connection.get_execution_options().get("writes", False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _keep_log(cursor: Any) -> None:
+    """Switch to WAL; SQLite does not wait for others here, so we do."""
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+            return
+        except Exception as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
 
 
 def _current(connection: Connection) -> str | None:
@@ -140,7 +169,7 @@ def _upgrade(engine: Engine, url: URL, current: str | None, *, create: bool) -> 
     from alembic.config import Config
 
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
     with (
         database_errors(url),
         engine.execution_options(writes=True).begin() as connection,

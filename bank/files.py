@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import io
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 
@@ -57,20 +60,25 @@ def write_prompt(path: Path, prompt: np.ndarray, metadata: Mapping[str, str] | N
         BankError: unknown format, or a folder or disk that cannot take it.
     """
     values = checked_prompt(prompt)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        if path.suffix == ".npy":
-            with temporary.open("wb") as out:
-                np.save(out, values, allow_pickle=False)
-        elif path.suffix == ".safetensors":
-            from safetensors.numpy import save
+    if path.suffix == ".npy":
+        stream = io.BytesIO()
+        np.save(stream, values, allow_pickle=False)
+        content = stream.getvalue()
+    elif path.suffix == ".safetensors":
+        from safetensors.numpy import save
 
-            temporary.write_bytes(save({TENSOR: values}, metadata=dict(metadata or {})))
-        else:
-            raise BankError(f"{path}: unknown format {path.suffix!r}; expected .npy or .safetensors")
-        os.replace(temporary, path)
+        content = save({TENSOR: values}, metadata=dict(metadata or {}))
+    else:
+        raise BankError(f"{path}: unknown format {path.suffix!r}; expected .npy or .safetensors")
+    temporary = path.with_name(f".{path.name[:100]}.{os.getpid()}.part")
+    try:
+        try:
+            temporary.write_bytes(content)
+            os.replace(temporary, path)
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise BankError(f"{path}: cannot be written ({error.strerror})") from error
 
 
@@ -122,12 +130,15 @@ def import_prompt(
 
 def _read_npy(path: Path) -> tuple[np.ndarray, Mapping[str, str]]:
     try:
-        loaded = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+        with path.open("rb") as file:
+            if file.read(2) == b"PK":
+                raise BankError(f"{path}: an archive of several arrays; expected one array [P, H]")
+            file.seek(0)
+            return np.lib.format.read_array(file, allow_pickle=False), {}
+    except (OSError, ValueError, SyntaxError, TokenError, MemoryError, OverflowError, TypeError) as error:
+        if isinstance(error, BankError):
+            raise
         raise BankError(f"{path}: not a plain .npy array (pickled objects are refused)") from error
-    if not isinstance(loaded, np.ndarray):
-        raise BankError(f"{path}: an archive of several arrays; expected one array [P, H]")
-    return loaded, {}
 
 
 def _read_safetensors(path: Path) -> tuple[np.ndarray, Mapping[str, str]]:
@@ -140,5 +151,5 @@ def _read_safetensors(path: Path) -> tuple[np.ndarray, Mapping[str, str]]:
             if name is None:
                 raise BankError(f"{path}: holds {len(names)} tensors; expected one, or one named {TENSOR!r}")
             return opened.get_tensor(name), opened.metadata() or {}
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, AttributeError, TypeError) as error:
         raise BankError(f"{path}: not a safetensors file, or damaged ({error})") from error

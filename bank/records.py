@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -118,6 +119,8 @@ class RunRecord:
     seconds: float = 0.0
 
     def __post_init__(self) -> None:
+        if not math.isfinite(self.score):
+            raise BankError(f"score of {self.identity.task.name} is {self.score}; expected a number")
         recipe = self.identity.recipe
         expected = (recipe.prompt_length, recipe.backbone.width)
         for kind, snapshot in (("key", self.key), ("value", self.value)):

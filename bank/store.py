@@ -198,6 +198,8 @@ class Bank:
             if row is None:
                 return None
             prompts = {snapshot.kind: snapshot.prompt.sha256 for snapshot in row.snapshots}
+            if "value" not in prompts:
+                raise BankError(f"run {digest}: damaged (has no value prompt); see `spot bank verify`")
             return StoredRun(
                 digest=row.digest,
                 task=row.task.name,
@@ -411,7 +413,7 @@ def _run(session: Session, digest: str) -> schema.Run:
     found = session.scalars(
         select(schema.Run).where(schema.Run.digest.startswith(digest, autoescape=True)).limit(2)
     ).all()
-    if len(found) != 1:
+    if len(found) != 1 or not digest:
         state = "is not in the bank" if not found else "is ambiguous; give more of its digest"
         raise BankError(f"run {digest!r} {state}; `spot bank runs` lists them")
     return found[0]

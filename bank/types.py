@@ -21,7 +21,8 @@ class Float32Array(TypeDecorator[np.ndarray]):
         return None if value is None else np.ascontiguousarray(value, dtype="<f4").tobytes()
 
     def process_result_value(self, value: Any, dialect: Dialect) -> np.ndarray | None:
-        return None if value is None else np.frombuffer(value, dtype="<f4")
+        # bytes that end within a number are damage: without their end the size is wrong, and that is noticed
+        return None if value is None else np.frombuffer(value, dtype="<f4", count=len(value) // 4)
 
 
 class UtcTime(TypeDecorator[dt.datetime]):

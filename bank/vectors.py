@@ -20,7 +20,8 @@ def checked_prompt(values: np.ndarray, *, where: str = "prompt") -> np.ndarray:
         raise BankError(f"{where}: expected an array [P, H], found shape {list(array.shape)}")
     if array.dtype.kind not in "fiu" and array.dtype.name != "bfloat16":
         raise BankError(f"{where}: expected numbers, found dtype {array.dtype}")
-    array = np.ascontiguousarray(array, dtype=np.float32)
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is counted below
+        array = np.ascontiguousarray(array, dtype=np.float32)
     bad = int((~np.isfinite(array)).sum())
     if bad:
         raise BankError(f"{where}: {bad} of {array.size} entries are NaN or infinite")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import string
 import tomllib
 from collections.abc import Mapping
@@ -56,6 +57,8 @@ label = "label"
 "1" = "good"
 """
 
+NAME = re.compile(r"[\w.-]+")
+
 SPLITS_BY_PARTS: Mapping[frozenset[str], Mapping[Split, Part]] = {
     frozenset({"train", "dev", "test"}): PUBLISHED,
     frozenset({"train", "dev"}): TRAIN_AND_DEV,
@@ -68,7 +71,13 @@ SPLITS_BY_PARTS: Mapping[frozenset[str], Mapping[Split, Part]] = {
 
 
 def example_task_file(name: str) -> str:
-    """A commented task file to start from."""
+    """A commented task file to start from.
+
+    Raises:
+        TaskError: a name with characters that have a meaning in TOML.
+    """
+    if not NAME.fullmatch(name):
+        raise TaskError(f"task name {name!r}: use letters, digits, '-', '_' and '.' only")
     return EXAMPLE.format(name=name, metrics=", ".join(METRICS))
 
 

@@ -35,8 +35,11 @@ def runs(
     out: JsonOption,
 ) -> None:
     """Runs in the bank, newest last."""
-    from bank import queries
+    from bank import BankError, queries
+    from bank.schema import ROLES
 
+    if role and role not in ROLES:
+        raise BankError(f"role {role!r} is not known; choose from {', '.join(ROLES)}")
     with bank.open() as opened:
         _show(queries.list_runs(opened, task=task or None, role=role or None), out)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Annotated
 
@@ -48,11 +47,6 @@ def main() -> None:
     """Run the command line; every error that is the input's fault ends in one line and a non-zero exit."""
     try:
         app()
-    except KeyboardInterrupt:
-        _fail("interrupted", 130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
     except OSError as error:
         _fail(f"{error.filename or 'system'}: {error.strerror or error}", 1)
     except ValueError as error:

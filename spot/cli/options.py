@@ -212,6 +212,11 @@ def find_tasks(names: Sequence[str]) -> list[Task]:
     return [get_task(name) for name in names]
 
 
+@functools.cache
+def _annotations(group: type) -> dict[str, Any]:
+    return get_type_hints(group, include_extras=True)
+
+
 def takes(**groups: type) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command the options of dataclasses; it receives one object per group, by keyword."""
 
@@ -224,12 +229,10 @@ def takes(**groups: type) -> Callable[[Callable[..., None]], Callable[..., None]
         ]
         shared = [
             inspect.Parameter(
-                field.name,
-                inspect.Parameter.KEYWORD_ONLY,
-                default=field.default,
-                annotation=get_type_hints(group, include_extras=True)[field.name],
+                field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=annotations[field.name]
             )
             for group in groups.values()
+            for annotations in [_annotations(group)]
             for field in dataclasses.fields(group)
         ]
 

@@ -31,17 +31,19 @@ def print_rows(rows: Sequence[Mapping[str, Any]], *, title: str = "", empty: str
     """A table with the columns of the first row."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     console = Console(width=None if sys.stdout.isatty() else 160)
     if not rows:
-        console.print(empty, highlight=False)
+        console.print(empty, highlight=False, markup=False)
         return
-    table = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    heading = Text(title) if title else None
+    table = Table(title=heading, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for column in rows[0]:
         numeric = all(isinstance(row.get(column), int | float | None) for row in rows)
         table.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(_cell(row.get(column)) for column in rows[0]))
+        table.add_row(*(Text(_cell(row.get(column))) for column in rows[0]))  # text: names may hold brackets
     console.print(table)
 
 

@@ -79,7 +79,8 @@ def init_task(
         raise TaskError(f"{path}: a task file's name ends in .toml")
     if path.exists() and not force:
         raise TaskError(f"{path}: exists already; choose another name, or give --force")
-    path.write_text(example_task_file(path.stem), encoding="utf-8")
+    content = example_task_file(path.stem)
+    path.write_text(content, encoding="utf-8")
     say(f"wrote {path}; edit it, then: spot tasks {path}")
 
 

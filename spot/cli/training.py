@@ -56,6 +56,7 @@ def train_source(
     A run that the bank holds already is not trained again; one that was interrupted goes on where it was.
     """
     found = find_tasks(tasks)
+    recipe.recipe(where.backbone)  # refused before anything is made
     with bank.open(create=True) as opened:
         trainer = make_trainer(opened, where, data, recipe, runs)
         rows = []
@@ -174,10 +175,13 @@ def retrieve(
     """Rank the bank's sources for a task or a query prompt."""
     from bank.files import read_prompt
     from spot.errors import RetrievalError
-    from spot.retrieval.rank import Retriever
+    from spot.retrieval.rank import Retriever, checked_aggregate
+    from spot.retrieval.similarity import checked_measure
 
     if bool(target) == bool(query):
         raise RetrievalError("give either a TARGET task or --query FILE")
+    checked_measure(similarity)
+    checked_aggregate(aggregate)
     with bank.open() as opened:
         if query:
             prompt = read_prompt(query).prompt

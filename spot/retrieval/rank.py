@@ -75,8 +75,7 @@ class Retriever:
             RetrievalError: unknown measure or aggregate, ``top_k`` below 1, or a query of another shape.
         """
         checked_measure(measure)
-        if aggregate not in AGGREGATES:
-            raise RetrievalError(f"aggregate {aggregate!r} is not known; choose from {', '.join(AGGREGATES)}")
+        checked_aggregate(aggregate)
         if top_k is not None and top_k < 1:
             raise RetrievalError(f"top-k must be at least 1, found {top_k}")
         width = self._vectors[measure].shape[1]
@@ -85,6 +84,8 @@ class Retriever:
                 f"query has shape {list(query.shape)}, keys have [{self.partition.prompt_length}, {width}]; "
                 "they were made for different backbones or lengths"
             )
+        if not np.isfinite(query).all():
+            raise RetrievalError("the query has entries that are NaN or infinite")
         scores = {m: compare(QUERY_VECTORS[m](query), self._vectors[m], m) for m in MEASURES}
         groups: dict[object, list[int]] = {}
         for i, key in enumerate(self.keys):
@@ -115,6 +116,17 @@ def rank(
     """One ranking; see :class:`Retriever`."""
     retriever = Retriever(bank, partition, exclude=exclude)
     return retriever.rank(query, measure=measure, top_k=top_k, aggregate=aggregate)
+
+
+def checked_aggregate(name: str) -> str:
+    """The name of a known aggregate.
+
+    Raises:
+        RetrievalError: any other name.
+    """
+    if name not in AGGREGATES:
+        raise RetrievalError(f"aggregate {name!r} is not known; choose from {', '.join(AGGREGATES)}")
+    return name
 
 
 def weights(ranked: Sequence[Ranked]) -> list[float]:

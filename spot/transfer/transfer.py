@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from bank import CandidateRecord, StoredRun, TransferRecord
 from spot.errors import SpotError
-from spot.retrieval.rank import Ranked, Retriever, weights
+from spot.retrieval.rank import Ranked, Retriever, checked_aggregate, weights
+from spot.retrieval.similarity import checked_measure
 from spot.transfer.runs import Trainer
 from tasks.task import Task
 
@@ -35,6 +36,8 @@ class TransferOptions:
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise SpotError(f"transfer method {self.method!r} is not known; choose from {', '.join(METHODS)}")
+        checked_measure(self.similarity)
+        checked_aggregate(self.aggregate)
         if self.top_k < 1:
             raise SpotError(f"top-k must be at least 1, found {self.top_k}")
 

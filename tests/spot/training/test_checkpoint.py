@@ -82,7 +82,9 @@ def test_a_checkpoint_with_a_flipped_bit_is_refused(
         checkpoint.load(path, ARRAYS, identity="run")
 
 
-@pytest.mark.parametrize("content", [{}, [1, 2], {"identity": "run", "notes": "{}", "arrays": {"a": 1, "b": 2, "c": 3}}])
+@pytest.mark.parametrize(
+    "content", [{}, [1, 2], {"identity": "run", "notes": "{}", "arrays": {"a": 1, "b": 2, "c": 3}}]
+)
 def test_a_file_of_another_kind_is_refused(content: Any, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(flax.serialization.msgpack_serialize(content))
     with pytest.raises(TrainingError, match="not a checkpoint, or damaged"):

@@ -279,7 +279,7 @@ def test_a_run_that_died_goes_on_from_its_last_checkpoint_to_the_same_bits(at: i
         toy.run(plan, folder=tmp_path, stream=toy.Stream(act))
     heard = toy.Recorder()
     assert equal(toy.run(plan, folder=tmp_path, reporter=heard), toy.run(plan))
-    saved_at = max((step for step in (0, 5, 8, 10, 13, 15, 16, 20, 24, 25) if step <= at))
+    saved_at = max(step for step in (0, 5, 8, 10, 13, 15, 16, 20, 24, 25) if step <= at)
     assert heard.named("start") == [(saved_at, 30)]
 
 

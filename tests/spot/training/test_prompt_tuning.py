@@ -16,6 +16,7 @@ from bank.vectors import prompt_sha256
 from spot.backbone.load import Backbone
 from spot.errors import PromptError
 from spot.prompts.initializers import make_initializer
+from spot.training import prompt_tuning
 from spot.training.loop import CHECKPOINT_FILE, Interrupted
 from spot.training.prompt_tuning import TrainedPrompt, run_identity, train_prompt
 from spot.training.recipe import Recipe
@@ -109,8 +110,6 @@ def test_a_run_that_was_interrupted_ends_with_the_bits_of_one_left_alone(
 
 def stop_at_steps(left: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     """Send this process a SIGTERM while it draws the batch of each step in turn."""
-    from spot.training import prompt_tuning
-
     draw = prompt_tuning.TaskStream.next
 
     def next_batch(stream: Any) -> Any:

@@ -12,6 +12,7 @@ import pytest
 from bank import Bank, queries
 from spot.backbone.load import Backbone
 from spot.errors import DivergenceError
+from spot.training import loop
 from spot.training.prompt_tuning import train_prompt
 from spot.training.recipe import Recipe
 from spot.transfer import runs
@@ -82,8 +83,6 @@ def test_a_run_that_finished_before_the_bank_took_it_is_not_trained_again(
         patch.setattr(Bank, "record_run", locked)
         world.trainer.run(world.target, seed=8, role="source")
     assert len(list(world.runs.glob("*/checkpoint.msgpack"))) == 1
-    from spot.training import loop
-
     monkeypatch.setattr(loop, "_check_finite", refuse)
     assert world.trainer.run(world.target, seed=8, role="source").steps == 40
 
