@@ -44,6 +44,9 @@ def train_source(
     *,
     seeds: Seeds = 1,
     first_seed: FirstSeed = 0,
+    start: Annotated[
+        str, typer.Option(help="Start from this prompt of the bank, an address or a run, not from --init.")
+    ] = "",
     bank: BankOption,
     where: BackboneOption,
     data: DataOption,
@@ -55,14 +58,17 @@ def train_source(
 
     A run that the bank holds already is not trained again; one that was interrupted goes on where it was.
     """
+    from bank.vectors import prompt_sha256
+
     found = find_tasks(tasks)
     recipe.recipe(where.backbone)  # refused before anything is made
     with bank.open(create=True) as opened:
+        address = prompt_sha256(opened.find_prompt(start)) if start else None
         trainer = make_trainer(opened, where, data, recipe, runs)
         rows = []
         for task in found:
             for seed in range(first_seed, first_seed + seeds):
-                run = trainer.run(task, seed=seed, role="source")
+                run = trainer.run(task, seed=seed, role="source", start=address)
                 rows.append(
                     {
                         "task": task.name,

@@ -47,16 +47,12 @@ def run_of(
 ) -> RunRecord:
     """A run of a small recipe; prompts follow from task, seed and role unless they are given."""
     model = BackboneRecord(fingerprint=fingerprint, name="toy", width=width, config={"d_model": width})
-    recipe = RecipeRecord(
-        backbone=model, prompt_length=length, key_step=key_step, family=family, options={"steps": 30}
-    )
+    recipe = RecipeRecord(backbone=model, prompt_length=length, key_step=key_step, family=family, options={"steps": 30})
     name = f"{task}/{seed}/{role}"
     key = prompt_of(f"{name}/key", length, width) if key is None else key
     value = prompt_of(f"{name}/value", length, width) if value is None else value
     return RunRecord(
-        identity=RunIdentity(
-            recipe=recipe, task=TaskRecord(name=task, family="sentiment"), seed=seed, role=role
-        ),
+        identity=RunIdentity(recipe=recipe, task=TaskRecord(name=task, family="sentiment"), seed=seed, role=role),
         value=SnapshotRecord(prompt=value, step=30, score=90.0),
         key=SnapshotRecord(prompt=key, step=key_step) if with_key else None,
         **{"steps": 30, "metric": "accuracy", "score": 90.0, "metrics": {"accuracy": 90.0}} | changes,

@@ -188,9 +188,7 @@ def test_an_archive_cut_anywhere_is_refused(tmp_path: Path) -> None:
     suffix=st.sampled_from(SUFFIXES),
     changes=st.lists(st.tuples(st.integers(0, 127), st.integers(0, 255)), min_size=1, max_size=4),
 )
-def test_a_damaged_header_is_refused_or_harmless(
-    folder: Path, suffix: str, changes: list[tuple[int, int]]
-) -> None:
+def test_a_damaged_header_is_refused_or_harmless(folder: Path, suffix: str, changes: list[tuple[int, int]]) -> None:
     damaged = bytearray(content(suffix, prompt=PROMPT))
     for position, byte in changes:
         damaged[position % len(damaged)] = byte
@@ -248,9 +246,7 @@ try:
 except BankError as error:
     print(error)
 """
-    answer = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=tmp_path
-    )
+    answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=tmp_path)
     (line,) = answer.stdout.splitlines()
     assert "cannot be written (" in line
     assert "None" not in line
@@ -317,9 +313,7 @@ def test_a_prompt_of_another_width_is_not_imported(bank: Bank, tmp_path: Path, w
     for name in ("value", "key"):
         write_prompt(tmp_path / f"{name}.npy", np.ones((3, 5 if name == wrong else 4)))
     with pytest.raises(BankError, match="has width 5, but backbone toy has width 4; it was made for another model"):
-        import_prompt(
-            bank, tmp_path / "value.npy", task=TASK, backbone=MODEL, key=tmp_path / "key.npy"
-        )
+        import_prompt(bank, tmp_path / "value.npy", task=TASK, backbone=MODEL, key=tmp_path / "key.npy")
     assert set(queries.statistics(bank).values()) == {0}
 
 
@@ -330,9 +324,7 @@ def test_a_key_of_another_length_is_not_imported(bank: Bank, tmp_path: Path) -> 
         import_prompt(bank, tmp_path / "value.npy", task=TASK, backbone=MODEL, key=tmp_path / "key.npy")
 
 
-def test_imported_prompts_stay_in_a_partition_of_their_own(
-    bank: Bank, tmp_path: Path, make_run: RunMaker
-) -> None:
+def test_imported_prompts_stay_in_a_partition_of_their_own(bank: Bank, tmp_path: Path, make_run: RunMaker) -> None:
     trained = make_run(fingerprint=MODEL.fingerprint, key_step=0)
     bank.record_run(trained)
     write_prompt(tmp_path / "mrpc.npy", PROMPT)

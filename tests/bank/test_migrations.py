@@ -46,9 +46,7 @@ def test_the_newest_migration_is_the_one_that_the_engine_knows() -> None:
 
 def test_migrations_lead_to_the_schema_of_the_models(bank: Bank) -> None:
     with bank.engine.connect() as connection:
-        context = MigrationContext.configure(
-            connection, opts={"compare_type": True, "compare_server_default": True}
-        )
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
         assert compare_metadata(context, Base.metadata) == []
 
 
@@ -143,9 +141,7 @@ def test_a_read_only_folder_is_refused(tmp_path: Path) -> None:
     tmp_path.chmod(0o555)
     if os.access(tmp_path, os.W_OK):
         pytest.skip("this user may write everywhere")
-    assert "unable to open database file (check the folder and its permissions)" in refusal(
-        tmp_path / "bank.sqlite"
-    )
+    assert "unable to open database file (check the folder and its permissions)" in refusal(tmp_path / "bank.sqlite")
 
 
 @pytest.mark.parametrize(

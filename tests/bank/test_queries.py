@@ -99,8 +99,7 @@ def test_a_run_without_its_value_is_found(bank: Bank, transfer: TransferRecord) 
     digest = transfer.query_run
     damage(
         bank,
-        "DELETE FROM snapshot WHERE kind = 'value' "
-        f"AND run_id = (SELECT id FROM run WHERE digest = '{digest}')",
+        f"DELETE FROM snapshot WHERE kind = 'value' AND run_id = (SELECT id FROM run WHERE digest = '{digest}')",
     )
     assert queries.verify(bank) == [f"run {digest[:12]}: has no value prompt"]
     with pytest.raises(BankError, match="value"):
@@ -118,9 +117,7 @@ def test_a_run_without_its_value_is_found(bank: Bank, transfer: TransferRecord) 
         ("DELETE FROM transfer", "of candidate refers to a missing transfer"),
     ],
 )
-def test_a_reference_to_nothing_is_found(
-    bank: Bank, transfer: TransferRecord, statement: str, complaint: str
-) -> None:
+def test_a_reference_to_nothing_is_found(bank: Bank, transfer: TransferRecord, statement: str, complaint: str) -> None:
     damage(bank, statement)
     assert any(complaint in problem for problem in queries.verify(bank))
 

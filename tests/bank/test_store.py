@@ -88,9 +88,7 @@ def transfer_of(source: str, query: str, outcome: str, **changes: object) -> Tra
         "query_run": query,
         "chosen_run": outcome,
         "outcome_metrics": {"accuracy": 70.0},
-        "candidates": [
-            CandidateRecord(source_run=source, similarity=0.5, weight=1.0, run=outcome, score=71.0)
-        ],
+        "candidates": [CandidateRecord(source_run=source, similarity=0.5, weight=1.0, run=outcome, score=71.0)],
     }
     return TransferRecord(**fields | changes)  # type: ignore[arg-type]
 
@@ -264,9 +262,7 @@ def test_an_address_depends_on_the_shape_and_every_bit() -> None:
         elements=st.floats(width=32, allow_nan=False, allow_infinity=False),
     )
 )
-def test_every_float32_comes_back_with_the_same_bits(
-    shared_bank: Bank, make_run: RunMaker, prompt: np.ndarray
-) -> None:
+def test_every_float32_comes_back_with_the_same_bits(shared_bank: Bank, make_run: RunMaker, prompt: np.ndarray) -> None:
     length, width = prompt.shape
     address = prompt_sha256(prompt)
     shared_bank.record_run(
@@ -428,9 +424,7 @@ def test_a_transfer_is_stored_once_with_its_sources(bank: Bank, make_run: RunMak
         bank.record_run(make_run(task, role=role))
         for task, role in (("mnli", "source"), ("rte", "query"), ("rte", "transfer"), ("rte", "baseline"))
     )
-    record = transfer_of(
-        source, query, outcome, baseline_run=baseline, baseline_metrics={"accuracy": 60.0}
-    )
+    record = transfer_of(source, query, outcome, baseline_run=baseline, baseline_metrics={"accuracy": 60.0})
     assert bank.record_transfer(record) == bank.record_transfer(record) == record.digest
     (row,) = queries.list_transfers(bank)
     assert (row["target"], row["baseline"], row["outcome"]) == ("rte", 60.0, 70.0)

@@ -54,9 +54,7 @@ def test_rows_have_the_same_text_fields(task: str) -> None:
     assert names.pop()[-2:] == ("label", "synsets")
     for split in SPLITS:
         for row in rows(task, split):
-            assert all(
-                isinstance(value, str) and value.strip() for key, value in row.items() if key != "synsets"
-            )
+            assert all(isinstance(value, str) and value.strip() for key, value in row.items() if key != "synsets")
             assert row["synsets"]
 
 

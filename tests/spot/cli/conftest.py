@@ -54,9 +54,7 @@ Spot = Callable[..., Answer]
 
 
 @pytest.fixture
-def spot(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Spot:
+def spot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Spot:
     """Runs ``spot`` with arguments, in an empty folder."""
     for name in ("SPOT_BANK", "SPOT_BACKBONE", "SPOT_DATA"):
         monkeypatch.delenv(name, raising=False)
@@ -88,9 +86,7 @@ def _run(bank: Bank, task: str, seed: int, role: str) -> str:
     key, value = np.random.default_rng([len(task), seed, len(role)]).normal(size=(2, LENGTH, WIDTH))
     return bank.record_run(
         RunRecord(
-            identity=RunIdentity(
-                recipe=recipe, task=TaskRecord(name=task, family="toy"), seed=seed, role=role
-            ),
+            identity=RunIdentity(recipe=recipe, task=TaskRecord(name=task, family="toy"), seed=seed, role=role),
             steps=30,
             metric="accuracy",
             score=90.0,
@@ -120,8 +116,7 @@ def bank_path(tmp_path: Path) -> Path:
                 chosen_run=outcome,
                 outcome_metrics={"accuracy": 70.0},
                 candidates=[
-                    CandidateRecord(source_run=source, similarity=0.5, weight=1 / 3, run=outcome)
-                    for source in sources
+                    CandidateRecord(source_run=source, similarity=0.5, weight=1 / 3, run=outcome) for source in sources
                 ],
             )
         )

@@ -141,9 +141,7 @@ def test_an_exported_prompt_is_the_stored_one(spot: Spot, bank_path: Path, kind:
 def test_export_refuses_other_formats_and_kinds(spot: Spot, bank_path: Path) -> None:
     (run, *_) = spot("bank", "runs", "--json").document
     assert "unknown format '.pt'" in spot("bank", "export", run["run"], "out.pt").error
-    assert "has no middle; it has key, value" in spot(
-        "bank", "export", run["run"], "out.npy", "--kind", "middle"
-    ).error
+    assert "has no middle; it has key, value" in spot("bank", "export", run["run"], "out.npy", "--kind", "middle").error
     assert "cannot be written" in spot("bank", "export", run["run"], "missing/out.npy").error
 
 

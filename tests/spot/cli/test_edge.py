@@ -93,9 +93,7 @@ def test_an_unknown_preset_is_refused_before_anything_is_made(spot: Spot, tmp_pa
 
 def test_a_bank_that_is_something_else_is_one_line(spot: Spot, tmp_path: Path) -> None:
     (tmp_path / "letter.txt").write_text("a letter to a friend\n" * 100)
-    assert "file is not a database (the file is something else)" in spot(
-        "bank", "runs", "--bank", "letter.txt"
-    ).error
+    assert "file is not a database (the file is something else)" in spot("bank", "runs", "--bank", "letter.txt").error
 
 
 # -- 2: a wrong command line ---------------------------------------------------------------------------------
@@ -167,9 +165,8 @@ def test_retrieve_refuses_a_query_that_cannot_be_compared(spot: Spot, bank_path:
     np.save(tmp_path / "right.npy", np.ones((3, 4), np.float32))
     assert "0 groups of comparable keys have 5 tokens" in spot("retrieve", "--query", "long.npy").error
     assert "query has shape [3, 5], keys have [3, 4]" in spot("retrieve", "--query", "wide.npy").error
-    assert "similarity 'euclidean' is not known" in spot(
-        "retrieve", "--query", "right.npy", "--similarity", "euclidean"
-    ).error
-    assert "aggregate 'median' is not known" in spot(
-        "retrieve", "--query", "right.npy", "--aggregate", "median"
-    ).error
+    assert (
+        "similarity 'euclidean' is not known"
+        in spot("retrieve", "--query", "right.npy", "--similarity", "euclidean").error
+    )
+    assert "aggregate 'median' is not known" in spot("retrieve", "--query", "right.npy", "--aggregate", "median").error

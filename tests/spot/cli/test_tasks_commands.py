@@ -74,9 +74,9 @@ def test_a_task_file_without_its_data_says_which_file_is_missing(spot: Spot) -> 
 def test_init_task_does_not_overwrite(spot: Spot, tmp_path: Path) -> None:
     path = tmp_path / "reviews.toml"
     path.write_text("mine")
-    assert "reviews.toml: exists already; choose another name, or give --force" in spot(
-        "init-task", "reviews.toml"
-    ).error
+    assert (
+        "reviews.toml: exists already; choose another name, or give --force" in spot("init-task", "reviews.toml").error
+    )
     assert path.read_text() == "mine"
     assert spot("init-task", "reviews.toml", "--force").code == 0
     assert path.read_text() != "mine"

@@ -31,9 +31,7 @@ SEEDS = (0, 1, 2)
 
 def source(task: str, seed: int, key: np.ndarray, recipe: RecipeRecord = RECIPE) -> RunRecord:
     return RunRecord(
-        identity=RunIdentity(
-            recipe=recipe, task=TaskRecord(name=task, family="toy"), seed=seed, role="source"
-        ),
+        identity=RunIdentity(recipe=recipe, task=TaskRecord(name=task, family="toy"), seed=seed, role="source"),
         steps=30,
         metric="accuracy",
         score=50.0,

@@ -21,9 +21,7 @@ ENTRIES = st.one_of(
 
 
 def prompts(width: int) -> st.SearchStrategy[np.ndarray]:
-    return st.integers(1, 6).flatmap(
-        lambda length: hnp.arrays(np.float32, (length, width), elements=ENTRIES)
-    )
+    return st.integers(1, 6).flatmap(lambda length: hnp.arrays(np.float32, (length, width), elements=ENTRIES))
 
 
 PAIRS = st.integers(1, 6).flatmap(lambda width: st.tuples(prompts(width), prompts(width)))
@@ -75,9 +73,7 @@ def test_the_order_of_tokens_does_not_matter(
 
 @settings(max_examples=60, deadline=None)
 @given(pair=PAIRS, power=st.integers(-8, 8))
-def test_the_scale_of_a_prompt_does_not_matter_to_average(
-    pair: tuple[np.ndarray, np.ndarray], power: int
-) -> None:
+def test_the_scale_of_a_prompt_does_not_matter_to_average(pair: tuple[np.ndarray, np.ndarray], power: int) -> None:
     left, right = pair
     scaled = left * np.float32(2.0**power)
     assert similarity(scaled, right) == pytest.approx(similarity(left, right), abs=1e-6)
@@ -91,9 +87,7 @@ def test_the_scale_of_each_token_does_not_matter_to_per_token(
     left, right = pair
     powers = data.draw(st.lists(st.integers(-8, 8), min_size=len(left), max_size=len(left)))
     scaled = left * np.exp2(np.array(powers, np.float32))[:, None]
-    assert similarity(scaled, right, "per_token") == pytest.approx(
-        similarity(left, right, "per_token"), abs=1e-6
-    )
+    assert similarity(scaled, right, "per_token") == pytest.approx(similarity(left, right, "per_token"), abs=1e-6)
 
 
 @settings(max_examples=60, deadline=None)
