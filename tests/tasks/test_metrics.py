@@ -58,6 +58,7 @@ def test_accuracy_is_that_of_scikit_learn(drawn: list[tuple[str, str]]) -> None:
     assert measured("accuracy", drawn, THREE) == pytest.approx(expected)
 
 
+@settings(max_examples=40)
 @given(pairs(TWO))
 def test_f1_is_that_of_the_second_label_with_outside_predictions_wrong(drawn: list[tuple[str, str]]) -> None:
     expected = by_scikit_learn(reference.f1_score, *as_wrong(drawn), pos_label="yes", zero_division=0)
@@ -65,6 +66,7 @@ def test_f1_is_that_of_the_second_label_with_outside_predictions_wrong(drawn: li
     assert measured("f1_over_answers", drawn, TWO) == pytest.approx(expected)
 
 
+@settings(max_examples=40)
 @given(pairs(TWO).filter(lambda drawn: len({*as_wrong(drawn)[0], *as_wrong(drawn)[1]}) == 2))
 def test_matthews_correlation_is_that_of_scikit_learn_with_outside_predictions_wrong(
     drawn: list[tuple[str, str]],
@@ -73,12 +75,12 @@ def test_matthews_correlation_is_that_of_scikit_learn_with_outside_predictions_w
     assert measured("matthews_correlation", drawn, TWO) == pytest.approx(expected, abs=1e-9)
 
 
-@pytest.mark.xfail(strict=True, reason="scikit-learn warns where one label is all there is")
 @pytest.mark.parametrize("label", TWO)
 def test_matthews_correlation_of_one_label_alone_is_zero_without_a_warning(label: str) -> None:
     assert measured("matthews_correlation", [(label, label)] * 3, TWO) == 0
 
 
+@settings(max_examples=40)
 @given(pairs(THREE))
 def test_macro_f1_is_the_mean_over_all_labels_and_no_other_class(drawn: list[tuple[str, str]]) -> None:
     each = []
@@ -89,6 +91,7 @@ def test_macro_f1_is_the_mean_over_all_labels_and_no_other_class(drawn: list[tup
     assert measured("macro_f1", drawn, THREE) == pytest.approx(100 * sum(each) / 3)
 
 
+@settings(max_examples=40)
 @given(pairs(THREE, outside=False).filter(lambda drawn: {t for _, t in drawn} == set(THREE)))
 def test_macro_f1_is_that_of_scikit_learn(drawn: list[tuple[str, str]]) -> None:
     targets, guesses = [t for _, t in drawn], [p for p, _ in drawn]
@@ -96,6 +99,7 @@ def test_macro_f1_is_that_of_scikit_learn(drawn: list[tuple[str, str]]) -> None:
     assert measured("macro_f1", drawn, THREE) == pytest.approx(expected)
 
 
+@settings(max_examples=40)
 @given(pairs(TWO), st.sampled_from(OUTSIDE))
 def test_no_outside_prediction_beats_any_label(drawn: list[tuple[str, str]], outside: str) -> None:
     assume(len(drawn) > 1)
@@ -106,6 +110,7 @@ def test_no_outside_prediction_beats_any_label(drawn: list[tuple[str, str]], out
     assert measured("matthews_correlation", [(outside, t) for t in targets], TWO) == pytest.approx(-100)
 
 
+@settings(max_examples=40)
 @given(pairs(TWO), st.sampled_from(OUTSIDE), st.randoms(use_true_random=False))
 def test_spoiling_a_right_prediction_never_helps(drawn: list[tuple[str, str]], outside: str, random: Any) -> None:
     drawn = [(t if t in TWO else p, t) for p, t in drawn]
@@ -186,7 +191,6 @@ def test_constant_predictions_score_zero(name: str, text: str) -> None:
     assert measured(name, [(text, "1.0"), (text, "2.0"), (text, "4.4")]) == 0
 
 
-@pytest.mark.xfail(strict=True, reason="the deviation of equal numbers is rarely exactly zero in floating point")
 @pytest.mark.parametrize("name", ["pearson", "spearman"])
 @pytest.mark.parametrize("text", ["0.1", "0.8", "3.8"])
 def test_constant_predictions_score_zero_though_their_mean_is_rounded(name: str, text: str) -> None:

@@ -110,7 +110,6 @@ def test_the_usual_lengths_are_those_of_the_paper() -> None:
     assert (objective.window, objective.target_length) == (568, 114)
 
 
-@pytest.mark.xfail(strict=True, reason="the search for the window starts at a window that may be too long")
 @pytest.mark.parametrize("input_length", [5, 7, 9])
 def test_short_inputs_have_their_length_too(input_length: int) -> None:
     _, _, inputs, _ = corrupted(input_length, 0)
@@ -182,6 +181,7 @@ def counting(size: int) -> np.ndarray:
     return np.arange(2, size + 2, dtype=np.uint16)
 
 
+@settings(max_examples=25)
 @given(objectives, seeds)
 def test_a_batch_depends_on_nothing_but_corpus_objective_seed_and_index(objective: Objective, seed: int) -> None:
     corpus = counting(2_000)
@@ -190,6 +190,7 @@ def test_a_batch_depends_on_nothing_but_corpus_objective_seed_and_index(objectiv
         assert same(batch(corpus, objective, index, seed), in_order[index])
 
 
+@settings(max_examples=25)
 @given(objectives, seeds)
 def test_other_seeds_and_other_indices_give_other_batches(objective: Objective, seed: int) -> None:
     corpus = counting(2_000)
@@ -235,7 +236,6 @@ def test_an_epoch_visits_every_window_at_most_once_and_cuts_none(
 ) -> None:
     corpus, window = counting(size), objective.window
     per_epoch = (size // window - 1) // batch_size
-    offsets = []
     for epoch in range(2):
         indices = range(epoch * per_epoch, (epoch + 1) * per_epoch)
         found = [start for index in indices for start in starts(batch(corpus, objective, index, seed, batch_size))]
@@ -244,8 +244,6 @@ def test_an_epoch_visits_every_window_at_most_once_and_cuts_none(
         assert min(found) >= 0
         assert max(found) + window <= size
         assert len(found) > size // window - 1 - batch_size
-        offsets.append(min(found) % window)
-    assert max(offsets) < window
 
 
 def test_epochs_have_other_offsets_and_another_order() -> None:
@@ -261,7 +259,6 @@ def test_epochs_have_other_offsets_and_another_order() -> None:
     assert all(sorted(order) != list(order) for order in orders)
 
 
-@pytest.mark.xfail(strict=True, reason="the windows that fill no batch are always the last ones of the corpus")
 def test_every_token_of_a_corpus_is_visited_in_some_epoch() -> None:
     objective, batch_size = PREFIXES, 8
     size = objective.window * 2 * batch_size
@@ -300,7 +297,7 @@ def letters(texts: Sequence[str]) -> list[list[int]]:
 @pytest.mark.parametrize("chunk", [1, 2, 3, 5, 4096])
 def test_a_corpus_comes_back_as_it_was_written_with_an_end_after_every_document(tmp_path: Path, chunk: int) -> None:
     path = tmp_path / "corpus.u16"
-    tokenize_corpus(iter(["ab", "c\uffff", "", "d", "", "e"]), letters, path, end=END, chunk=chunk)
+    tokenize_corpus(iter(["", "ab", "c\uffff", "", "d", "", "", "e"]), letters, path, end=END, chunk=chunk)
     corpus = open_corpus(path)
     assert corpus.tolist() == [97, 98, 99, 0xFFFF, END, 100, END, 101]
     assert corpus.dtype == np.dtype("<u2")
@@ -315,7 +312,13 @@ def test_the_size_of_the_chunks_leaves_no_trace(
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "any.u16"
     tokenize_corpus([*lines, "z"], letters, path, end=END, chunk=chunk)
-    assert open_corpus(path).tolist() == [ord(c) for line in [*lines, "z"] for c in line or chr(END)]
+    expected: list[int] = []
+    for line in [*lines, "z"]:
+        if line:
+            expected += map(ord, line)
+        elif expected and expected[-1] != END:
+            expected.append(END)
+    assert open_corpus(path).tolist() == expected
 
 
 def test_a_corpus_on_disk_gives_the_batches_of_one_in_memory(tmp_path: Path) -> None:
@@ -377,7 +380,6 @@ def test_a_missing_corpus_and_one_that_is_not_packed_are_named(tmp_path: Path) -
         path.write_bytes(b"not packed")
 
 
-@pytest.mark.xfail(strict=True, reason="EOFError and zlib.error of a damaged .gz file are not caught")
 def test_a_damaged_gzip_file_is_an_error_that_names_the_file(tmp_path: Path) -> None:
     path = tmp_path / "a.gz"
     whole = gzip.compress(" ".join(map(str, range(5_000))).encode())
@@ -387,7 +389,6 @@ def test_a_damaged_gzip_file_is_an_error_that_names_the_file(tmp_path: Path) -> 
             list(read_lines([path]))
 
 
-@pytest.mark.xfail(strict=True, reason="every blank line writes an end token, also the second and the last of a file")
 def test_several_blank_lines_end_one_document(tmp_path: Path) -> None:
     path = tmp_path / "corpus.u16"
     lines = read_lines([plain_file(tmp_path, b"a\n\n\nb\n\n")])
@@ -395,7 +396,6 @@ def test_several_blank_lines_end_one_document(tmp_path: Path) -> None:
     assert open_corpus(path).tolist() == [97, END, 98, END]
 
 
-@pytest.mark.xfail(strict=True, reason="numpy cannot map an empty file")
 def test_a_corpus_without_a_token_is_an_error_of_the_task(tmp_path: Path) -> None:
     path = tmp_path / "corpus.u16"
     tokenize_corpus([], letters, path, end=END)

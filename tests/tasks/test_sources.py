@@ -151,7 +151,6 @@ def test_every_fully_quoted_csv_comes_back_as_it_was_written(
     assert [row for _, row in numbered(read_csv, path)] == [{"x": a, "y": b} for a, b in table]
 
 
-@pytest.mark.xfail(strict=True, reason="str.splitlines cuts at more than line ends")
 @pytest.mark.parametrize("character", ["\u2028", "\u0085", "\x0b", "\x0c", "\x1c"])
 def test_only_line_ends_end_a_row(write: Write, character: str) -> None:
     for reader, comma in ((read_csv, ","), (tsv(quoted=True), "\t")):
@@ -159,14 +158,12 @@ def test_only_line_ends_end_a_row(write: Write, character: str) -> None:
         assert numbered(reader, path) == [(2, {"text": f"one{character}two", "label": "1"})]
 
 
-@pytest.mark.xfail(strict=True, reason="a blank line of a CSV counts as a row without columns")
 def test_blank_lines_of_a_csv_leave_no_trace(write: Write) -> None:
     for reader, comma in ((read_csv, ","), (tsv(quoted=True), "\t")):
         path = write("a", f"text{comma}label\n\none{comma}1\n\n")
         assert numbered(reader, path) == [(3, {"text": "one", "label": "1"})]
 
 
-@pytest.mark.xfail(strict=True, reason="csv.Error is not caught")
 def test_a_quotation_mark_that_never_closes_is_an_error_of_the_task(write: Write) -> None:
     for reader, comma in ((read_csv, ","), (tsv(quoted=True), "\t")):
         path = write("a", f'text{comma}label\n"one{comma}1\n' + f"two{comma}0\n" * 40_000)
@@ -231,7 +228,6 @@ def test_json_of_another_shape_names_the_file(write: Write, content: str) -> Non
     assert fails(read_json, path).startswith(f"{path}: expected a list of objects")
 
 
-@pytest.mark.xfail(strict=True, reason="KeyError or TypeError of a file that only looks like SQuAD")
 @pytest.mark.parametrize(
     "content",
     [
@@ -245,7 +241,6 @@ def test_json_that_only_looks_like_squad_names_the_file(write: Write, content: s
     assert str(path) in fails(read_json, path)
 
 
-@pytest.mark.xfail(strict=True, reason="read_json does not check that its rows are objects")
 def test_a_json_list_of_other_things_than_objects_names_the_file_and_the_row(write: Write) -> None:
     path = write("a.json", '[{"x": 1}, 5]')
     assert fails(read_json, path).startswith(f"{path}, row 2: expected a JSON object")
@@ -396,7 +391,6 @@ def test_a_hub_that_fails_is_one_line_with_the_first_line_of_its_reason(
     assert "--data-dir" in message
 
 
-@pytest.mark.xfail(strict=True, reason="an exception without a text has no first line")
 def test_a_hub_that_fails_without_a_reason_is_an_error_of_the_task(raising: Callable[[Exception], None]) -> None:
     raising(ConnectionError())
     assert hub_fails("train").startswith("hub data set owner/name/small: cannot be loaded (")

@@ -208,7 +208,6 @@ def test_what_a_formatter_cannot_read_is_an_error_at_its_row(error: Exception) -
         task_of({"train": content}, formatter=formatter).examples(Split.TRAIN)
 
 
-@pytest.mark.xfail(strict=True, reason="the hash and the filter of a row are outside of the handling of errors")
 @pytest.mark.parametrize(
     ("changes", "column"),
     [({"split_key": "passage"}, "passage"), ({"train_filter": lambda row: row["gold"] == "1"}, "gold")],
@@ -218,14 +217,12 @@ def test_a_missing_column_of_the_cut_or_the_filter_is_named_with_file_and_row(ch
         task_of({"train": rows(3)}, **changes).examples(Split.TRAIN)
 
 
-@pytest.mark.xfail(strict=True, reason="a missing score is reported as a type of Python")
 def test_a_missing_score_is_named_as_a_column() -> None:
     content = [{"sentence1": "a", "sentence2": "b"}]
     with pytest.raises(TaskError, match="row 1: no column 'score'"):
         task_of({"train": content}, formatter=get_task("stsb").formatter).examples(Split.TRAIN)
 
 
-@pytest.mark.xfail(strict=True, reason="OverflowError and AttributeError of a formatter are not caught")
 @pytest.mark.parametrize(
     ("name", "row"),
     [
