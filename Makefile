@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SPOT := $(BIN)/spot
 DEMO := demo
 export SPOT_BANK := $(DEMO)/bank.sqlite
-DEMO_RECIPE := --preset quick --steps 200 --key-step 50 --evaluate-every 50
+DEMO_RECIPE := --preset quick --steps 100 --key-step 50 --evaluate-every 50
 
 .PHONY: demo test interop lint install clean
 

@@ -48,7 +48,7 @@ def test_the_readmes_python_example_runs_on_the_demos_bank(tmp_path):
     recipe = Recipe(
         prompt_length=16,
         batch_size=16,
-        steps=200,
+        steps=100,
         key_step=50,
         evaluate_every=50,
         max_input=128,
@@ -65,7 +65,7 @@ def test_the_readmes_python_example_runs_on_the_demos_bank(tmp_path):
             bank.record_run(
                 RunRecord(
                     identity=identity,
-                    steps=200,
+                    steps=100,
                     metric="score",
                     score=50.0,
                     key=SnapshotRecord(prompt=prompt, step=50),

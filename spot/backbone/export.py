@@ -35,7 +35,7 @@ def save_backbone(
     tensors = {name: np.ascontiguousarray(t.astype(dtype)) for name, t in named_tensors(model).items()}
     config = model.config.to_huggingface() | {"torch_dtype": jnp.dtype(dtype).name}
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    safetensors.numpy.save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "model.safetensors").write_bytes(safetensors.numpy.save(tensors, metadata={"format": "pt"}))
     if tokenizer_model is None:
         return
     (folder / "spiece.model").write_bytes(tokenizer_model)
