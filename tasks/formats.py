@@ -28,7 +28,7 @@ def classify(keys: Mapping[str, str], labels: Mapping[str, str], *, label: str =
 
     def formatter(row: Row) -> Sequence[Example]:
         raw = str(row[label]).strip()
-        if raw == UNLABELLED:
+        if raw not in labels and raw == UNLABELLED:
             return []
         if raw not in labels:
             raise ValueError(f"unknown label {raw!r}; expected one of {', '.join(labels)}")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import re
+import dataclasses
+import json
 import string
 import tomllib
 from collections.abc import Mapping
@@ -57,8 +58,6 @@ label = "label"
 "1" = "good"
 """
 
-NAME = re.compile(r"[\w.-]+")
-
 SPLITS_BY_PARTS: Mapping[frozenset[str], Mapping[Split, Part]] = {
     frozenset({"train", "dev", "test"}): PUBLISHED,
     frozenset({"train", "dev"}): TRAIN_AND_DEV,
@@ -71,14 +70,9 @@ SPLITS_BY_PARTS: Mapping[frozenset[str], Mapping[Split, Part]] = {
 
 
 def example_task_file(name: str) -> str:
-    """A commented task file to start from.
-
-    Raises:
-        TaskError: a name with characters that have a meaning in TOML.
-    """
-    if not NAME.fullmatch(name):
-        raise TaskError(f"task name {name!r}: use letters, digits, '-', '_' and '.' only")
-    return EXAMPLE.format(name=name, metrics=", ".join(METRICS))
+    """A commented task file to start from; ``name`` may be any text, and is quoted as TOML wants it."""
+    quoted = json.dumps(name, ensure_ascii=False)[1:-1]
+    return EXAMPLE.format(name=quoted, metrics=", ".join(METRICS))
 
 
 def load_task_file(path: Path) -> Task:
@@ -154,8 +148,7 @@ def _formatter(path: Path, template: str, label: str, labels: Mapping[str, str])
             literal + (str(row[field]) if field is not None else "")
             for literal, field, _, _ in string.Formatter().parse(template)
         )
-        (answer,) = inner(row)
-        return [Example(inputs=" ".join(text.split()), target=answer.target, choices=answer.choices)]
+        return [dataclasses.replace(answer, inputs=" ".join(text.split())) for answer in inner(row)]
 
     return formatter
 

@@ -45,7 +45,7 @@ class T5Config:
                 raise BackboneError(f"config: {field.name} must be at least 1, found {value}")
         if (self.gated, self.activation) not in PROJECTIONS.values():
             raise BackboneError(
-                f"config: a {'gated' if self.gated else 'plain'} {self.activation} feed-forward layer is not known; "
+                f"config: activation {self.activation!r}{' with a gate' if self.gated else ''} is not known; "
                 f"expected {', '.join(PROJECTIONS)}"
             )
         exact = self.relative_attention_num_buckets // 4
@@ -74,6 +74,7 @@ class T5Config:
             raise BackboneError(
                 f"config.json: model_type is {family!r}; expected 't5' or 'mt5' (T5, T5 1.1, Flan-T5, mT5, ByT5)"
             )
+        config = {name: value for name, value in config.items() if value is not None}
         sizes = ("vocab_size", "d_model", "d_kv", "d_ff", "num_layers", "num_heads")
         missing = [name for name in sizes if name not in config]
         if missing:
@@ -84,7 +85,7 @@ class T5Config:
                 f"config.json: feed_forward_proj is {projection!r}; expected one of {', '.join(PROJECTIONS)}"
             )
         gated, activation = PROJECTIONS[projection]
-        given = {f.name: config[f.name] for f in dataclasses.fields(cls) if config.get(f.name) is not None}
+        given = {f.name: config[f.name] for f in dataclasses.fields(cls) if f.name in config}
         given |= {
             "num_decoder_layers": config.get("num_decoder_layers") or config["num_layers"],
             "gated": gated,

@@ -124,15 +124,15 @@ class TorchFile:
     def _check(self, name: str, tensor: _Tensor) -> None:
         """Refuse a tensor that is not wholly inside a storage record of this file."""
         numbers = (tensor.offset, *tensor.shape, *tensor.stride)
-        if len(tensor.shape) != len(tensor.stride) or not all(isinstance(n, int) and n >= 0 for n in numbers):
+        if len(tensor.shape) != len(tensor.stride) or not all(isinstance(n, int) for n in numbers):
             raise BackboneError(f"{self._path}: tensor {name} has no sensible shape")
         key, dtype = tensor.storage.key, tensor.storage.dtype
         if key not in self._offsets:
             raise BackboneError(f"{self._path}: cut short; the storage of tensor {name} is missing")
         size = tensor.storage.size * dtype.itemsize
-        if _extent(tensor) > tensor.storage.size or size > self._sizes[key]:
+        if min(numbers) < 0 or _extent(tensor) > tensor.storage.size:
             raise BackboneError(f"{self._path}: tensor {name} reaches beyond its storage")
-        if self._offsets[key] + size > self._path.stat().st_size:
+        if size > self._sizes[key] or self._offsets[key] + size > self._path.stat().st_size:
             raise BackboneError(f"{self._path}: cut short; tensor {name} is not whole")
 
     def _open_zip(self) -> Any:

@@ -272,7 +272,6 @@ def test_rows_without_a_gold_label_are_left_out() -> None:
     assert [*get_task("snli").formatter(row)] == []
 
 
-@pytest.mark.xfail(strict=True, reason="-1 is left out even where it is a label")
 def test_rows_whose_label_is_minus_one_are_kept_where_that_is_a_label() -> None:
     formatter = classify(fields("text"), {"-1": "bad", "0": "so", "1": "good"})
     assert [example.target for example in formatter({"text": "a", "label": -1})] == ["bad"]

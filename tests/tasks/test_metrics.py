@@ -193,10 +193,11 @@ def test_constant_predictions_score_zero(name: str, text: str) -> None:
 
 @pytest.mark.parametrize("name", ["pearson", "spearman"])
 @pytest.mark.parametrize("text", ["0.1", "0.8", "3.8"])
-def test_constant_predictions_score_zero_though_their_mean_is_rounded(name: str, text: str) -> None:
+def test_constant_numbers_score_zero_though_their_mean_is_rounded(name: str, text: str) -> None:
     drawn = [(text, target) for target in ("0.1", "0.3", "0.8", "1.0", "2.2", "2.4")]
     for count in range(2, len(drawn) + 1):
         assert measured(name, drawn[:count]) == 0
+        assert measured(name, [(target, prediction) for prediction, target in drawn[:count]]) == 0
 
 
 @pytest.mark.parametrize("name", ["pearson", "spearman"])

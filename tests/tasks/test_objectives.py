@@ -246,6 +246,12 @@ def test_an_epoch_visits_every_window_at_most_once_and_cuts_none(
         assert len(found) > size // window - 1 - batch_size
 
 
+def test_a_window_may_begin_wherever_a_whole_one_fits_and_nowhere_else() -> None:
+    size = 2 * PREFIXES.window + 3
+    found = {start for epoch in range(400) for start in starts(batch(counting(size), PREFIXES, epoch, batch_size=1))}
+    assert found == set(range(size - PREFIXES.window + 1))
+
+
 def test_epochs_have_other_offsets_and_another_order() -> None:
     corpus, objective = counting(2_000), PREFIXES
     per_epoch = (2_000 // objective.window - 1) // 4

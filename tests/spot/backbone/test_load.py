@@ -21,7 +21,7 @@ from spot.errors import BackboneError
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("SPOT_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache" / "fingerprints"
+    return tmp_path / "cache" / "weights"
 
 
 @pytest.fixture
@@ -114,7 +114,6 @@ def test_another_tokenizer_changes_the_fingerprint(folder, lines):
     assert fingerprint(folder) != before
 
 
-@pytest.mark.xfail(strict=True, reason="a cached fingerprint does not look at the tokenizer's settings")
 def test_another_number_of_sentinels_changes_the_fingerprint(folder):
     before = fingerprint(folder)
     change_json(folder / "tokenizer_config.json", extra_ids=90)
@@ -124,7 +123,7 @@ def test_another_number_of_sentinels_changes_the_fingerprint(folder):
 def test_the_fingerprint_is_computed_once_and_kept(folder, cache):
     first = fingerprint(folder)
     (kept,) = cache.iterdir()
-    assert kept.read_text() == first
+    assert len(kept.read_text()) == 64
     written = kept.stat().st_mtime_ns
     assert fingerprint(folder) == first
     assert kept.stat().st_mtime_ns == written
@@ -196,7 +195,6 @@ def test_a_config_that_is_not_json_is_refused(folder, content):
     assert "not JSON" in refused(folder)
 
 
-@pytest.mark.xfail(strict=True, reason="JSON other than an object is taken for a mapping")
 @pytest.mark.parametrize("content", ["[]", "3", "null"])
 def test_a_config_that_is_no_object_is_refused(folder, content):
     (folder / "config.json").write_text(content)
@@ -225,7 +223,6 @@ def test_a_damaged_shard_index_is_refused(folder, content):
     assert "not a shard index" in refused(folder)
 
 
-@pytest.mark.xfail(strict=True, reason="only some shapes of a wrong index are foreseen")
 @pytest.mark.parametrize(
     "content", ["[]", "null", '{"weight_map": {"a": 1, "b": "c"}}', '{"weight_map": {"a": "config.json"}}']
 )
@@ -234,7 +231,6 @@ def test_an_index_of_something_else_is_refused(folder, content):
     refused(folder)
 
 
-@pytest.mark.xfail(strict=True, reason="without a tokenizer transformers makes up an empty one")
 def test_a_folder_without_tokenizer_is_refused(folder):
     (folder / "spiece.model").unlink()
     (folder / "tokenizer_config.json").unlink()
@@ -247,13 +243,11 @@ def test_a_damaged_sentencepiece_model_is_refused(folder, content):
     assert "not a SentencePiece model" in refused(folder)
 
 
-@pytest.mark.xfail(strict=True, reason="SentencePiece takes an empty file for a model without pieces")
 def test_an_empty_sentencepiece_model_is_refused(folder):
     (folder / "spiece.model").write_bytes(b"")
     refused(folder)
 
 
-@pytest.mark.xfail(strict=True, reason="the tokenizer's settings are parsed without checks")
 @pytest.mark.parametrize("content", ["{", "[]", '{"extra_ids": null}', '{"extra_ids": "many"}'])
 def test_damaged_tokenizer_settings_are_refused(folder, content):
     (folder / "tokenizer_config.json").write_text(content)

@@ -87,7 +87,7 @@ def examples() -> list[Example]:
     """Inputs of two buckets, with one to four choices of one to several pieces each."""
     rng = random.Random(4)
     texts = [" ".join(rng.choices(SYLLABLES, k=rng.randint(1, 8))) for _ in range(21)]
-    options = ["kamo", "rilu", "tepo", "nusa", "ta", "kamo ta"]
+    options = ["kamo", "rilu", "tepo", "nusa", "ta", "ta ki"]
     choices = [tuple(rng.sample(options, k=rng.randint(1, 4))) for _ in texts]
     return [Example(inputs=t, target=c[0], choices=c) for t, c in zip(texts, choices, strict=True)]
 

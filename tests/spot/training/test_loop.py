@@ -162,6 +162,31 @@ def test_a_loss_that_is_not_finite_stops_the_run_with_a_hint(value: float, tmp_p
     assert equal(toy.run(plan, folder=tmp_path), toy.run(plan)), "the checkpoint is of step 20, before it went wrong"
 
 
+def ruined(at: int) -> Step:
+    """The toy's step, whose parameters are not numbers any more after step ``at``, though its loss still is one."""
+
+    def run(trained: Any, state: Any, frozen: Any, batch: Any, key: Any) -> tuple[Any, Any, Any]:
+        trained, state, losses = toy.STEP.run(trained, state, frozen, batch, key)
+        return trained if batch.inputs.ids[0, 0] + 1 < at else trained * math.nan, state, losses
+
+    return Step(toy.STEP.init, run)
+
+
+def test_parameters_ruined_by_the_last_step_are_an_error_and_not_a_result(tmp_path: Path) -> None:
+    with pytest.raises(DivergenceError, match="near step 30"):
+        toy.run(Plan(steps=30, evaluate_every=30, key_step=30), step=ruined(30), folder=tmp_path)
+    assert not (tmp_path / CHECKPOINT_FILE).exists()
+
+
+def test_parameters_ruined_at_a_checkpoint_are_not_saved(tmp_path: Path) -> None:
+    plan = Plan(steps=50, evaluate_every=50, checkpoint_seconds=ALL)
+    with pytest.raises(DivergenceError):
+        toy.run(plan, step=ruined(20), folder=tmp_path)
+    heard = toy.Recorder()
+    assert equal(toy.run(plan, folder=tmp_path, reporter=heard), toy.run(plan))
+    assert heard.named("start") == [(10, 50)]
+
+
 def test_a_run_that_diverged_ends_its_progress_display(tmp_path: Path) -> None:
     heard = toy.Recorder()
     with pytest.raises(DivergenceError):

@@ -45,8 +45,8 @@ PLAN = Pretraining(
     evaluate_every=10,
 )
 PAIRS = {
-    "colour": [("kamo tepo", "good"), ("rilu", "bad")],
-    "shape": [(" ".join(["nusa"] * n), "good") for n in range(1, 9)],
+    "rilu": [("kamo tepo", "good"), ("rilu", "bad")],
+    "nusa": [(" ".join(["nusa"] * n), "good") for n in range(1, 9)],
 }
 
 
@@ -201,7 +201,7 @@ def test_supervised_batches_put_the_tasks_name_in_front_and_mix_in_text(trained:
     from_text = [set(batch.inputs.ids[batch.inputs.mask].tolist()) == {50} for batch in batches]
     assert from_text == [index % 4 == 0 for index in range(12)]
     texts = {tokenizer.decode(row.tolist()) for batch in batches[1:4] for row in batch.inputs.ids}
-    assert {text.split(":")[0] for text in texts} == {"colour", "shape"}
+    assert {text.split()[0] for text in texts} == set(PAIRS)
     answers = {tokenizer.decode(row.tolist()) for batch in batches[1:4] for row in batch.targets.ids}
     assert answers == {"good", "bad"}
     again = stream()

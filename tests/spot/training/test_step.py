@@ -77,9 +77,9 @@ def weight_step(backbone: Backbone) -> Step:
     return make_step(backbone.graph, Optimizer(learning_rate=0.01), steps=STEPS, trainable="weights")
 
 
-def test_prompts_trained_together_end_where_each_ends_alone(
-    backbone: Backbone, step: Step, prompts: np.ndarray
-) -> None:
+def test_prompts_trained_together_end_where_each_ends_alone(backbone: Backbone, prompts: np.ndarray) -> None:
+    # a moderate rate: at 0.3 twenty steps blow rounding differences up to the tolerance itself
+    step = make_step(backbone.graph, Optimizer(learning_rate=0.05), steps=STEPS, trainable="prompts")
     batches = [random_batch([0, 1, 2, 2, 1, 0], seed=seed) for seed in range(STEPS)]
     together, losses = train(step, prompts, backbone, batches)
     for n in range(3):
