@@ -34,6 +34,8 @@ OWN_WORDS = {
     "sst2": {"negative": "no", "positive": "yes"},
     "mr": {"negative": "no", "positive": "yes"},
     "qnli": {"entailment": "yes", "not_entailment": "no"},
+    "scitail": {"entailment": "yes", "neutral": "no"},
+    "quora": {"duplicate": "equivalent", "not_duplicate": "not_equivalent"},
 }  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from bank.files import read_prompt
+from bank.vectors import prompt_sha256
 from spot.backbone.load import Backbone
 from spot.errors import PromptError
 
@@ -62,6 +63,12 @@ def make_initializer(
     raise PromptError(f"initialiser {name!r} is not known; choose from {', '.join(INITIALIZERS)}")
 
 
+def file_address(name: str) -> str | None:
+    """sha256 of the prompt that an initialiser ``file:PATH`` reads, or ``None`` for the others."""
+    kind, _, argument = name.partition(":")
+    return prompt_sha256(read_prompt(Path(argument)).prompt) if kind == "file" and argument else None
+
+
 def uniform(length: int, width: int, *, scale: float = 0.5) -> Initializer:
     """Uniform in ``[-scale, scale]``, as in the paper (the released code draws from ``[0, scale)``)."""
 
@@ -92,6 +99,9 @@ def class_labels(backbone: Backbone, length: int, labels: Sequence[str]) -> Init
             stacklevel=2,
         )
     pieces = backbone.tokenizer.encode(list(labels[:length]))
+    for label, ids in zip(labels, pieces, strict=False):
+        if not ids:
+            raise PromptError(f"label {label!r} has no piece to start from; use --init vocabulary")
     means = np.stack([_embed(backbone, np.array(ids)).mean(axis=0) for ids in pieces])
     rest = sampled_vocabulary(backbone, length)
 

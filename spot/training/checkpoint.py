@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -12,6 +14,9 @@ import jax
 import numpy as np
 
 from spot.errors import TrainingError
+
+DIGEST = hashlib.sha256().digest_size
+"""A checkpoint begins with the sha256 of what follows."""
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -29,7 +34,8 @@ def write_atomically(path: Path, content: bytes) -> None:
             os.fsync(out.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise TrainingError(
             f"{path}: cannot be written ({error.strerror}); free space or choose another folder"
         ) from error
@@ -39,7 +45,8 @@ def save(path: Path, arrays: Any, notes: dict[str, Any], *, identity: str) -> No
     """Save a pytree of arrays and JSON-able notes; ``identity`` names the run they belong to."""
     leaves = {str(i): np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(arrays))}
     content = {"identity": identity, "notes": json.dumps(notes), "arrays": leaves}
-    write_atomically(path, flax.serialization.msgpack_serialize(content))
+    packed = flax.serialization.msgpack_serialize(content)
+    write_atomically(path, hashlib.sha256(packed).digest() + packed)
 
 
 def load(path: Path, template: Any, *, identity: str) -> tuple[Any, dict[str, Any]] | None:
@@ -51,7 +58,11 @@ def load(path: Path, template: Any, *, identity: str) -> tuple[Any, dict[str, An
     if not path.exists():
         return None
     try:
-        content = flax.serialization.msgpack_restore(path.read_bytes())
+        whole = path.read_bytes()
+        digest, packed = whole[:DIGEST], whole[DIGEST:]
+        if hashlib.sha256(packed).digest() != digest:
+            raise ValueError("checksum differs")
+        content = flax.serialization.msgpack_restore(packed)
         found, notes, arrays = content["identity"], json.loads(content["notes"]), content["arrays"]
     except Exception as error:  # msgpack raises a family of its own for damaged data
         raise TrainingError(f"{path}: not a checkpoint, or damaged; remove it to start afresh") from error

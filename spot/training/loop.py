@@ -19,6 +19,7 @@ from types import FrameType
 from typing import Any, Protocol
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from spot.errors import DivergenceError, TrainingError
@@ -170,6 +171,7 @@ def fit(
         return {"trained": trained, "optimizer": optimizer_state, "best": best, "key": key}
 
     def store() -> None:
+        _check_parameters(trained, progress.step)
         if path:
             notes = {"stream": stream.state(), "progress": dataclasses.asdict(progress)}
             checkpoint.save(path, arrays(), notes, identity=identity)
@@ -181,8 +183,7 @@ def fit(
         stream.restore(notes["stream"])
 
     noise = jax.random.key(seed)
-    reporter.start(progress.step, plan.steps)
-    with _signals() as caught:
+    with _signals() as caught, _shown(reporter, progress.step, plan.steps):
         saved_at, pending, tokens = time.monotonic(), [], 0
         while not progress.done:
             batch = stream.next()
@@ -194,13 +195,16 @@ def fit(
             pending.append(losses)
             last = progress.step == plan.steps
             at_evaluation = last or progress.step % plan.evaluate_every == 0
-            if at_evaluation or progress.step == plan.key_step or progress.step % plan.report_every == 0:
+            at_key = progress.step == plan.key_step
+            if at_evaluation or at_key or caught or progress.step % plan.report_every == 0:
                 values = [float(np.mean(value)) for value in pending]
                 _check_finite(values, progress.step)
                 progress.losses += values
                 reporter.advance(progress.step, values[-1], tokens)
                 pending, tokens = [], 0
-            if progress.step == plan.key_step:
+            if at_evaluation or at_key:
+                _check_parameters(trained, progress.step)
+            if at_key:
                 key = _host(trained)
             if at_evaluation:
                 metrics = dict(evaluate({**frozen, trainable: trained}))
@@ -211,17 +215,22 @@ def fit(
                 tired = plan.patience and progress.stale >= plan.patience
                 progress.done = last or bool(tired and progress.step >= plan.key_step)
             due = not pending and time.monotonic() - saved_at >= plan.checkpoint_seconds
-            if caught or due or progress.done:
-                if pending:
-                    progress.losses += [float(np.mean(value)) for value in pending]
-                    pending = []
+            if (caught and not pending) or due or progress.done:
                 store()
                 saved_at = time.monotonic()
-            if caught:
-                reporter.finish()
+            if caught and not pending:
                 raise Interrupted(caught[0], progress.step, path)
-    reporter.finish()
     return Result(_host(trained), best, key if plan.key_step else None, progress)
+
+
+@contextmanager
+def _shown(reporter: Reporter, step: int, steps: int) -> Iterator[None]:
+    """A progress display that ends however the run does."""
+    reporter.start(step, steps)
+    try:
+        yield
+    finally:
+        reporter.finish()
 
 
 def _record(progress: Progress, metrics: Mapping[str, float], score: float) -> None:
@@ -236,6 +245,16 @@ def _record(progress: Progress, metrics: Mapping[str, float], score: float) -> N
 
 def _host(tree: Any) -> Any:
     return jax.tree.map(lambda leaf: np.array(leaf), tree)
+
+
+def _check_parameters(trained: Any, step: int) -> None:
+    """A loss tells of the parameters before its step; what is kept must be sound after it too."""
+    if all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(trained)):
+        return
+    raise DivergenceError(
+        f"parameters are not finite near step {step}: try a smaller --learning-rate, --warmup-steps, "
+        "or float32 instead of bfloat16"
+    )
 
 
 def _check_finite(losses: list[float], step: int) -> None:

@@ -212,7 +212,11 @@ def prepare(
     model = folder / "spiece.model"
     if not model.exists():
         lines = (line for line in read_lines(corpora) if line)
-        write_atomically(model, train_sentencepiece(lines, size=vocab_size, sample=sample))
+        try:
+            write_atomically(model, train_sentencepiece(lines, size=vocab_size, sample=sample))
+        except RuntimeError as error:
+            reason = str(error).rsplit(") ", 1)[-1]
+            raise TrainingError(f"no vocabulary of {vocab_size} can be trained on this corpus: {reason}") from error
     tokenizer = load_tokenizer(folder)
     if tokenizer.size != vocab_size:
         raise TrainingError(f"{model}: has {tokenizer.size} pieces with sentinels, expected {vocab_size}")
@@ -252,6 +256,8 @@ def pretrain(
         TrainingError: a vocabulary of another size in ``folder``, no supervised tasks for phase 3, or what
             :func:`spot.training.loop.fit` raises.
     """
+    if plan.supervised_steps and not supervised:
+        raise TrainingError("the supervised phase needs examples; give --supervised, or --supervised-steps 0")
     tokenizer, corpus = prepare(corpora, folder, vocab_size=plan.config.vocab_size)
     train, held_out = hold_out(corpus)
     dtype = jnp.bfloat16 if plan.bfloat16 else jnp.float32
@@ -260,10 +266,8 @@ def pretrain(
     for phase in plan.phases():
         stream: Any = ObjectiveStream(train, plan.objective(phase.name), batch_size=phase.batch_size, seed=phase.seed)
         if phase.name == "supervised":
-            if not supervised:
-                raise TrainingError("the supervised phase needs examples; give --supervised, or --supervised-steps 0")
             stream = SupervisedStream(
-                supervised,
+                supervised or {},
                 tokenizer,
                 stream,
                 config=plan.config,

@@ -30,7 +30,7 @@ class Bar:
 
     def __init__(self, title: str, console: Console) -> None:
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=20),
             MofNCompleteColumn(),
             TextColumn("{task.fields[rates]}"),
@@ -68,7 +68,7 @@ class Lines:
     def start(self, step: int, steps: int) -> None:
         self._rates, self._steps, self._last = Rates(step), steps, ""
         if step:
-            self._console.print(f"{self._title}: goes on at step {step}", highlight=False)
+            self._console.print(f"{self._title}: goes on at step {step}", highlight=False, markup=False)
 
     def advance(self, step: int, loss: float, tokens: int) -> None:
         per_second, token_rate = self._rates.add(step, tokens)
@@ -80,6 +80,7 @@ class Lines:
         self._console.print(
             f"{self._title}: step {step}/{self._steps} {shown} ({self._last})",
             highlight=False,
+            markup=False,
             soft_wrap=True,
         )
 

@@ -16,7 +16,7 @@ from bank.vectors import prompt_sha256
 from spot.backbone.batch import Inputs, Targets
 from spot.backbone.load import Backbone
 from spot.inference.predict import predict
-from spot.prompts.initializers import check_fits, make_initializer
+from spot.prompts.initializers import check_fits, file_address, make_initializer
 from spot.training.loop import CHECKPOINT_SECONDS, Reporter, fit
 from spot.training.recipe import Recipe
 from spot.training.step import Batch, Variables, make_step
@@ -158,7 +158,7 @@ def run_identity(
     stop_at_key: bool,
 ) -> str:
     """Digest of everything a run depends on: equal runs end with equal bits on one machine."""
-    start = None if initial is None else prompt_sha256(initial)
+    start = file_address(recipe.init) if initial is None else prompt_sha256(initial)
     content = [recipe.record(backbone).digest, data.task.name, data.digest, seed, start, stop_at_key]
     return hashlib.sha256(repr(content).encode()).hexdigest()
 

@@ -44,9 +44,9 @@ class TaskData:
 
     @property
     def digest(self) -> str:
-        """Digest of the training and development content that a run depends on."""
-        content = self[Split.TRAIN].tokens.digest + self[Split.DEV].tokens.digest
-        return hashlib.sha256(content.encode()).hexdigest()
+        """Digest of what a run depends on: training and development content, and the metrics that select."""
+        content = [self[Split.TRAIN].tokens.digest, self[Split.DEV].tokens.digest, *self.task.metrics]
+        return hashlib.sha256("\n".join(content).encode()).hexdigest()
 
     def score(self, split: Split, predictions: Sequence[str]) -> Mapping[str, float]:
         return self.task.score(predictions, self[split].examples)

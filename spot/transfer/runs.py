@@ -14,6 +14,7 @@ import jax
 from bank import Bank, Partition, RunIdentity, RunRecord, SnapshotRecord, StoredRun, TaskRecord
 from spot.backbone.load import Backbone
 from spot.inference.predict import predict
+from spot.prompts.initializers import file_address
 from spot.training.loop import CHECKPOINT_SECONDS, Reporter
 from spot.training.prompt_tuning import train_prompt
 from spot.training.recipe import Recipe
@@ -81,7 +82,7 @@ class Trainer:
             seed=seed,
             role=role,
             data=data.digest,
-            started_from=start,
+            started_from=start or file_address(self.recipe.init),
         )
         stored = self.bank.run(identity.digest)
         return stored or self._train(identity, data, start)
