@@ -1042,15 +1042,19 @@ def write_lines(path: Path, lines: Iterable[str]) -> None:
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
 
 
-def supervised_rows(wordnet: WordNet, size: int) -> Iterator[dict[str, str]]:
+def supervised_rows(wordnet: WordNet, size: int) -> Iterator[dict[str, object]]:
     """Up to ``size`` training examples of every task but the few-example ones, for multi-task pre-training."""
     for task in TASKS:
         if task.sizes == Sizes():
             larger = replace(task, sizes=replace(task.sizes, train=size))
             for example in build_task(wordnet, larger)["train"]:
                 source = " ".join(f"{key}: {text}" for key, text in example.fields)
-                yield {"task": task.name.removeprefix("wn_").replace("_", " "), "input": source,
-                       "target": example.label}  # fmt: skip
+                yield {
+                    "task": task.name.removeprefix("wn_").replace("_", " "),
+                    "input": source,
+                    "target": example.label,
+                    "choices": task.labels or (),
+                }
 
 
 def build(database: Path, out: Path, corpus: Path | None, supervised: Path | None = None, rows: int = 20_000) -> None:

@@ -5,8 +5,8 @@ Three phases through the same loop as prompts, with ``weights`` as the trainable
 1. span corruption (Raffel et al. 2020),
 2. prefix-LM adaptation (Lester et al. 2021, section 3.2), since a model that has only seen sentinels answers
    prompts badly,
-3. a mixture of supervised tasks with the task's name as text in front (Raffel et al. 2020; Flan, Chung et al.
-   2022), so that soft prompts find skills to call on. A share of phase 2 stays in the mixture.
+3. a mixture of supervised tasks, worded in several ways (Raffel et al. 2020; Flan, Chung et al. 2022), so that soft
+   prompts find skills to call on. A share of phase 2 stays in the mixture.
 """
 
 from __future__ import annotations
@@ -46,12 +46,13 @@ from tasks.objectives import (
     tokenize_corpus,
 )
 from tasks.sources import read_jsonl
+from tasks.wordings import Labelled, other_names, reword
 
 HELD_OUT_BLOCK, HELD_OUT_EVERY = 8192, 150
 """One block of this many tokens in so many is never trained on."""
 
-Pair = tuple[str, str]
-"""Input and target text of a supervised example."""
+ALIKE, INPUT_STEP = 4, 32
+"""A supervised batch is a quarter of four batches sorted by length, padded to a multiple of this many tokens."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -128,11 +129,15 @@ class ObjectiveStream:
 
 
 class SupervisedStream:
-    """Batches drawn uniformly over tasks, with every ``1 / lm_share``-th batch from the corpus."""
+    """Batches drawn uniformly over tasks and ways of asking, every ``1 / lm_share``-th one from the corpus.
+
+    A batch is a pure function of (examples, seed, index): of four batches' worth of examples it holds the shortest,
+    longest or middling ones, so that it carries little padding.
+    """
 
     def __init__(
         self,
-        tasks: Mapping[str, Sequence[Pair]],
+        tasks: Mapping[str, Sequence[Labelled]],
         tokenizer: Tokenizer,
         language: ObjectiveStream,
         *,
@@ -143,16 +148,8 @@ class SupervisedStream:
         lm_share: float,
         seed: int,
     ) -> None:
-        end = [config.eos_token_id]
-        self._tasks = []
-        for name, pairs in sorted(tasks.items()):
-            sources = tokenizer.encode([f"{name}: {source}" for source, _ in pairs])
-            targets = tokenizer.encode([target for _, target in pairs])
-            rows = [
-                (source[: input_length - 1] + end, target[: target_length - 1] + end)
-                for source, target in zip(sources, targets, strict=True)
-            ]
-            self._tasks.append(rows)
+        self._tasks, self._tokenizer, self._end = sorted(tasks.items()), tokenizer, [config.eos_token_id]
+        self._names = other_names(example for _, examples in self._tasks for example in examples)
         self._lengths, self._batch_size, self._language = (input_length, target_length), batch_size, language
         self._every = round(1 / lm_share) if lm_share else 0
         self._seed, self._index = seed, 0
@@ -163,16 +160,25 @@ class SupervisedStream:
         if self._every and index % self._every == 0:
             return self._language.next()
         rng = np.random.default_rng([self._seed, index])
-        chosen = rng.integers(len(self._tasks), size=self._batch_size)
-        rows = [self._tasks[task][rng.integers(len(self._tasks[task]))] for task in chosen]
-        # two lengths of input only, so that two programs are compiled
-        longest = max(len(source) for source, _ in rows)
-        length = self._lengths[0] // 2 if longest <= self._lengths[0] // 2 else self._lengths[0]
-        inputs = pad([source for source, _ in rows], length)
-        targets = pad([target for _, target in rows], self._lengths[1])
+        sources, targets = zip(*(self._draw(rng) for _ in range(ALIKE * self._batch_size)), strict=True)
+        encoded = self._encode(sources, self._lengths[0])
+        by_length = sorted(range(len(encoded)), key=lambda row: len(encoded[row]))
+        start = int(rng.integers(ALIKE)) * self._batch_size
+        rows = by_length[start : start + self._batch_size]
+        longest = max(len(encoded[row]) for row in rows)
+        length = min(self._lengths[0], -(-longest // INPUT_STEP) * INPUT_STEP)
+        inputs = pad([encoded[row] for row in rows], length)
+        answers = pad(self._encode([targets[row] for row in rows], self._lengths[1]), self._lengths[1])
         return as_batch(
-            TextBatch(input_ids=inputs[0], input_mask=inputs[1], target_ids=targets[0], target_mask=targets[1])
+            TextBatch(input_ids=inputs[0], input_mask=inputs[1], target_ids=answers[0], target_mask=answers[1])
         )
+
+    def _draw(self, rng: np.random.Generator) -> tuple[str, str]:
+        task, examples = self._tasks[int(rng.integers(len(self._tasks)))]
+        return reword(task, examples[int(rng.integers(len(examples)))], self._names, rng)
+
+    def _encode(self, texts: Sequence[str], length: int) -> list[list[int]]:
+        return [ids[: length - 1] + self._end for ids in self._tokenizer.encode(texts)]
 
     def state(self) -> dict[str, int]:
         return {"index": self._index, **{f"lm_{k}": v for k, v in self._language.state().items()}}
@@ -226,20 +232,23 @@ def prepare(
     return tokenizer, open_corpus(tokens)
 
 
-def read_supervised(paths: Sequence[Path]) -> dict[str, list[Pair]]:
-    """Supervised examples by task from JSON lines of ``task``, ``input`` and ``target``.
+def read_supervised(paths: Sequence[Path]) -> dict[str, list[Labelled]]:
+    """Supervised examples by task from JSON lines of ``task``, ``input``, ``target`` and, if few, ``choices``.
 
     Raises:
-        TrainingError: a row without one of them.
+        TrainingError: a row without one of the texts, or whose target is not among its choices.
         TaskError: a file that cannot be read.
     """
-    pairs: dict[str, list[Pair]] = {}
+    tasks: dict[str, list[Labelled]] = {}
     for path in paths:
         for number, row in read_jsonl(path):
             if not all(isinstance(row.get(key), str) for key in ("task", "input", "target")):
                 raise TrainingError(f"{path}, row {number}: expected texts for task, input and target")
-            pairs.setdefault(row["task"], []).append((row["input"], row["target"]))
-    return pairs
+            choices = row.get("choices") or ()
+            if choices and row["target"] not in choices:
+                raise TrainingError(f"{path}, row {number}: target {row['target']!r} is not among its choices")
+            tasks.setdefault(row["task"], []).append(Labelled(row["input"], row["target"], tuple(choices)))
+    return tasks
 
 
 def pretrain(
@@ -247,7 +256,7 @@ def pretrain(
     corpora: Sequence[Path],
     folder: Path,
     *,
-    supervised: Mapping[str, Sequence[Pair]] | None = None,
+    supervised: Mapping[str, Sequence[Labelled]] | None = None,
     reporter: Callable[[str], Reporter | None] = lambda _phase: None,
 ) -> Path:
     """Run the phases in ``folder`` and write the model to ``folder/model``; resumes where it was stopped.

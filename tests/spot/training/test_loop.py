@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import signal
 import threading
 from pathlib import Path
@@ -199,7 +198,7 @@ def test_a_signal_after_the_loss_went_wrong_saves_nothing_that_is_wrong(tmp_path
 
     def act(index: int) -> None:
         if index == 25:
-            os.kill(os.getpid(), signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
 
     with pytest.raises((DivergenceError, Interrupted)):
         toy.run(plan, step=diverging(23, math.nan), folder=tmp_path, stream=toy.Stream(act))
@@ -216,7 +215,7 @@ def test_a_signal_saves_and_the_next_start_goes_on_to_the_same_bits(number: int,
 
     def act(index: int) -> None:
         if index == at:
-            os.kill(os.getpid(), number)
+            signal.raise_signal(number)
 
     before = signal.getsignal(number)
     with pytest.raises(Interrupted, match=f"stopped by {signal.Signals(number).name} at step {at + 1}: saved") as info:
@@ -229,7 +228,7 @@ def test_a_signal_saves_and_the_next_start_goes_on_to_the_same_bits(number: int,
 
 
 def test_a_signal_from_a_reporter_ends_its_display_too(tmp_path: Path) -> None:
-    heard = toy.Recorder(on_advance=lambda _step: os.kill(os.getpid(), signal.SIGINT))
+    heard = toy.Recorder(on_advance=lambda _step: signal.raise_signal(signal.SIGINT))
     with pytest.raises(Interrupted):
         toy.run(Plan(steps=25, evaluate_every=25), folder=tmp_path, reporter=heard)
     assert heard.calls[-1] == ("finish",)
@@ -239,13 +238,13 @@ def test_without_a_folder_a_signal_says_that_nothing_was_saved() -> None:
     with pytest.raises(Interrupted, match="nothing was saved"):
         toy.run(
             Plan(steps=25, evaluate_every=25),
-            stream=toy.Stream(lambda _index: os.kill(os.getpid(), signal.SIGTERM)),
+            stream=toy.Stream(lambda _index: signal.raise_signal(signal.SIGTERM)),
         )
 
 
 def test_a_second_signal_kills_at_once() -> None:
     def act(_index: int) -> None:
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
         assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL
         assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
 
@@ -274,7 +273,7 @@ def test_a_run_stopped_anywhere_and_any_number_of_times_ends_with_the_same_bits(
     def act(index: int) -> None:
         if index in left:
             left.remove(index)
-            os.kill(os.getpid(), signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
 
     for _ in range(len(stops) + 1):
         try:

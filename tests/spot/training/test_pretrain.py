@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 import shutil
 import signal
 from collections.abc import Iterator
@@ -31,6 +30,7 @@ from spot.training.pretrain import (
 )
 from tasks.errors import TaskError
 from tasks.objectives import PrefixLM
+from tasks.wordings import Labelled
 from tests.spot.training.conftest import CONFIG, VOCABULARY, sentences
 from tests.spot.training.toy import Recorder
 
@@ -45,8 +45,8 @@ PLAN = Pretraining(
     evaluate_every=10,
 )
 PAIRS = {
-    "rilu": [("kamo tepo", "good"), ("rilu", "bad")],
-    "nusa": [(" ".join(["nusa"] * n), "good") for n in range(1, 9)],
+    "rilu": [Labelled("kamo tepo", "good"), Labelled("rilu", "bad")],
+    "nusa": [Labelled(" ".join(["nusa"] * n), "good") for n in range(1, 9)],
 }
 
 
@@ -103,7 +103,7 @@ def test_a_run_that_was_interrupted_ends_with_the_same_model(
 
     def interrupt(step: int) -> None:
         if step == at:
-            os.kill(os.getpid(), signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
 
     def first(name: str) -> Recorder:
         return Recorder(on_advance=interrupt) if name == phase else Recorder()
@@ -216,7 +216,7 @@ def test_supervised_batches_put_the_tasks_name_in_front_and_mix_in_text(trained:
 
 
 def test_supervised_examples_are_read_by_task(tmp_path: Path) -> None:
-    rows = [{"task": name, "input": source, "target": target} for name in PAIRS for source, target in PAIRS[name]]
+    rows = [{"task": name, **example._asdict()} for name in PAIRS for example in PAIRS[name]]
     for i, part in enumerate((rows[:3], rows[3:])):
         (tmp_path / f"{i}.jsonl").write_text("\n".join(map(json.dumps, part)), encoding="utf-8")
     assert read_supervised([tmp_path / "0.jsonl", tmp_path / "1.jsonl"]) == PAIRS
@@ -227,6 +227,13 @@ def test_a_supervised_row_without_its_texts_is_refused(row: dict[str, Any], tmp_
     good = {"task": "a", "input": "b", "target": "c"}
     (tmp_path / "rows.jsonl").write_text(f"{json.dumps(good)}\n{json.dumps(row)}\n", encoding="utf-8")
     with pytest.raises(TrainingError, match=r"rows.jsonl, row 2: expected texts for task, input and target"):
+        read_supervised([tmp_path / "rows.jsonl"])
+
+
+def test_a_supervised_target_outside_its_choices_is_refused(tmp_path: Path) -> None:
+    row = {"task": "a", "input": "b", "target": "c", "choices": ["d", "e"]}
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row), encoding="utf-8")
+    with pytest.raises(TrainingError, match=r"rows.jsonl, row 1: target 'c' is not among its choices"):
         read_supervised([tmp_path / "rows.jsonl"])
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import signal
 from pathlib import Path
 from typing import Any
@@ -115,7 +114,7 @@ def stop_at_steps(left: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     def next_batch(stream: Any) -> Any:
         if left and stream.state()["index"] + 1 == left[0]:
             left.pop(0)
-            os.kill(os.getpid(), signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
         return draw(stream)
 
     monkeypatch.setattr(prompt_tuning.TaskStream, "next", next_batch)
