@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from sqlalchemy import func, select, text
 
 from bank import schema
 from bank.engine import reading
 from bank.store import Bank, _run
-from bank.vectors import average, average_normalized, prompt_sha256
+from bank.vectors import belong, prompt_sha256
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Rows = list[dict[str, Any]]
 
@@ -214,9 +216,7 @@ def _prompt_problems(prompt: schema.Prompt) -> list[str]:
         return [f"{name}: checksum differs from its address"]
     if prompt.vectors is None:
         return [f"{name}: has no key vectors"]
-    stored = (prompt.vectors.average, prompt.vectors.average_normalized)
-    right = (average(values), average_normalized(values))
-    if any(s.shape != r.shape or not np.allclose(s, r, atol=1e-6) for s, r in zip(stored, right, strict=True)):
+    if not belong(values, (prompt.vectors.average, prompt.vectors.average_normalized)):
         return [f"{name}: key vectors do not belong to it"]
     return []
 

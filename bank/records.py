@@ -7,13 +7,14 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from bank.errors import BankError
 from bank.schema import ROLES
 from bank.vectors import checked_prompt
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 def digest(*parts: Any) -> str:

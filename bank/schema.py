@@ -5,11 +5,10 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
-import numpy as np
 from sqlalchemy import JSON, CheckConstraint, ForeignKey, MetaData, String, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
-from bank.types import Float32Array, UtcTime
+from bank.types import Float32Array, UtcTime, ndarray
 
 SNAPSHOT_KINDS = ("key", "value")
 ROLES = ("source", "query", "baseline", "transfer")
@@ -35,7 +34,6 @@ class Base(DeclarativeBase):
         dict[str, Any]: JSON,
         list[Any]: JSON,
         dt.datetime: UtcTime,
-        np.ndarray: Float32Array,
     }
 
 
@@ -91,7 +89,7 @@ class Prompt(Base):
     sha256: Mapped[str] = mapped_column(String(64), unique=True)
     length: Mapped[int]
     width: Mapped[int]
-    values: Mapped[np.ndarray] = mapped_column(deferred=True)
+    values: Mapped[ndarray] = mapped_column(Float32Array, deferred=True)
 
     vectors: Mapped[KeyVectors | None] = relationship(back_populates="prompt", cascade="all, delete-orphan")
 
@@ -102,8 +100,8 @@ class KeyVectors(Base):
     __tablename__ = "key_vectors"
 
     prompt_id: Mapped[int] = mapped_column(ForeignKey("prompt.id"), primary_key=True)
-    average: Mapped[np.ndarray]
-    average_normalized: Mapped[np.ndarray]
+    average: Mapped[ndarray] = mapped_column(Float32Array)
+    average_normalized: Mapped[ndarray] = mapped_column(Float32Array)
 
     prompt: Mapped[Prompt] = relationship(back_populates="vectors")
 

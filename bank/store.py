@@ -6,9 +6,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
 from sqlalchemy import Engine, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
@@ -18,6 +17,9 @@ from bank.engine import bank_url, open_engine, reading, shown, transaction
 from bank.errors import BankError
 from bank.records import RecipeRecord, RunRecord, SnapshotRecord, TransferRecord
 from bank.vectors import average, average_normalized, checked_prompt, prompt_sha256
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Row = TypeVar("Row", bound=schema.Base)
 

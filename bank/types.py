@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from sqlalchemy import DateTime, LargeBinary
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
+if TYPE_CHECKING:
+    from numpy import ndarray as ndarray
+else:  # what looks into a bank without reading its prompts starts without NumPy
+    ndarray = Any
 
-class Float32Array(TypeDecorator[np.ndarray]):
+
+class Float32Array(TypeDecorator[ndarray]):
     """A float32 array as little-endian bytes; the shape lives in columns of its own, or is flat."""
 
     impl = LargeBinary
     cache_ok = True
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> bytes | None:
+        import numpy as np
+
         return None if value is None else np.ascontiguousarray(value, dtype="<f4").tobytes()
 
-    def process_result_value(self, value: Any, dialect: Dialect) -> np.ndarray | None:
+    def process_result_value(self, value: Any, dialect: Dialect) -> ndarray | None:
+        import numpy as np
+
         # bytes that end within a number are damage: without their end the size is wrong, and that is noticed
         return None if value is None else np.frombuffer(value, dtype="<f4", count=len(value) // 4)
 

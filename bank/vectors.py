@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from bank.errors import BankError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 def checked_prompt(values: np.ndarray, *, where: str = "prompt") -> np.ndarray:
@@ -15,6 +17,8 @@ def checked_prompt(values: np.ndarray, *, where: str = "prompt") -> np.ndarray:
     Raises:
         BankError: not two-dimensional, empty, not a number type, or with NaN or infinite entries.
     """
+    import numpy as np
+
     array = np.asarray(values)
     if array.ndim != 2 or 0 in array.shape:
         raise BankError(f"{where}: expected an array [P, H], found shape {list(array.shape)}")
@@ -30,12 +34,16 @@ def checked_prompt(values: np.ndarray, *, where: str = "prompt") -> np.ndarray:
 
 def prompt_sha256(values: np.ndarray) -> str:
     """Address of a float32 prompt: sha256 of its shape and little-endian bytes."""
+    import numpy as np
+
     array = np.ascontiguousarray(values, dtype="<f4")
     return hashlib.sha256(f"{array.shape}".encode() + array.tobytes()).hexdigest()
 
 
 def average(prompt: np.ndarray) -> np.ndarray:
     """Mean token ``[H]`` of ``[P, H]``: the cosine of two of these is the similarity of average tokens."""
+    import numpy as np
+
     mean: np.ndarray = np.asarray(prompt, np.float64).mean(axis=0).astype(np.float32)
     return mean
 
@@ -46,7 +54,17 @@ def average_normalized(prompt: np.ndarray) -> np.ndarray:
     The inner product of two of these is the mean cosine over all token pairs, so the vector (of norm at most 1)
     must not be normalised again.
     """
+    import numpy as np
+
     tokens = np.asarray(prompt, np.float64)
     norms = np.linalg.norm(tokens, axis=1, keepdims=True)
     mean: np.ndarray = (tokens / np.where(norms > 0, norms, 1.0)).mean(axis=0).astype(np.float32)
     return mean
+
+
+def belong(prompt: np.ndarray, vectors: tuple[np.ndarray, np.ndarray]) -> bool:
+    """Whether these are the prompt's ``average`` and ``average_normalized``, to 1e-6."""
+    import numpy as np
+
+    right = (average(prompt), average_normalized(prompt))
+    return all(s.shape == r.shape and np.allclose(s, r, atol=1e-6) for s, r in zip(vectors, right, strict=True))

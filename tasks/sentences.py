@@ -155,7 +155,8 @@ def _acceptability(sentence: str, keep: bool, rng: np.random.Generator) -> Label
         if disturb == 0:
             words[start : start + 3] = [words[start + 2], words[start], words[start + 1]]
         elif disturb == 1:
-            words.insert(int(rng.integers(1, len(words) - 1)), words.pop(start))
+            moved = words.pop(start)
+            words.insert(start + 1 + int(rng.integers(len(words) - start - 1)), moved)
         else:
             del words[start]
     return Labelled(f"sentence: {' '.join(words)}", *_two("acceptable", "unacceptable", keep))
