@@ -59,6 +59,7 @@ def _classification(
     splits: Splits = TRAIN_AND_DEV,
     metrics: tuple[str, ...] = ("accuracy",),
     label: str = "label",
+    split_key: str = "",
     notes: str = "",
 ) -> Task:
     return Task(
@@ -69,6 +70,7 @@ def _classification(
         metrics=metrics,
         labels=tuple(dict.fromkeys(labels.values())),
         splits=splits,
+        split_key=split_key,
         notes=notes,
     )
 
@@ -117,8 +119,8 @@ def glue() -> Iterator[Task]:
     )  # fmt: skip
     yield _classification(
         "qnli", "inference", _files("glue/QNLI", "dev", "{}.tsv"), tsv(), fields("question", "sentence"), ENTAILMENT,
-        hub=_glue_hub("qnli"), splits=one_part("dev"),
-        notes="only the published dev set, cut 80/10/10 by hash",
+        hub=_glue_hub("qnli"), splits=one_part("dev"), split_key="question",
+        notes="only the published dev set, cut 80/10/10 by hash of the question",
     )  # fmt: skip
 
 
@@ -149,7 +151,8 @@ def super_glue() -> Iterator[Task]:
             metrics=metrics,
             labels=tuple(labels.values()),
             splits=one_part("dev") if only_dev else TRAIN_AND_DEV,
-            notes="only the published validation set, cut 80/10/10 by hash" if only_dev else "",
+            split_key="passage" if only_dev else "",
+            notes="only the published validation set, cut 80/10/10 by hash of the passage" if only_dev else "",
         )
         few = {
             "train": Path("few_glue", folder, "train.jsonl"),
@@ -192,6 +195,7 @@ def super_glue() -> Iterator[Task]:
         formatter=wsc,
         metrics=("word_subset",),
         splits=TRAIN_AND_DEV,
+        split_key="text",
         train_filter=wsc_is_true,
     )
 
@@ -225,13 +229,13 @@ def others() -> Iterator[Task]:
     columns = tsv("premise", "hypothesis", "label")
     yield _classification(
         "snli", "inference", _files("snli", "dev test", "{}.txt"), columns, hypothesis_premise, INFERENCE,
-        splits=DEV_AND_TEST, notes="only dev and test at hand",
+        splits=DEV_AND_TEST, split_key="premise", notes="only dev and test at hand; dev cut by premise",
         hub=Hub(path="stanfordnlp/snli", parts={"dev": "validation", "test": "test"}),
     )  # fmt: skip
     yield _classification(
         "scitail", "inference", _files("scitail", "dev test", "{}.txt"), columns, hypothesis_premise,
         {"0": "neutral", "1": "entailment"} | {"neutral": "neutral", "entails": "entailment"},
-        splits=DEV_AND_TEST, notes="only dev and test at hand",
+        splits=DEV_AND_TEST, split_key="hypothesis", notes="only dev and test at hand; dev cut by hypothesis",
         hub=Hub(path="allenai/scitail", config="tsv_format", parts={"dev": "validation", "test": "test"}),
     )  # fmt: skip
     yield _classification(

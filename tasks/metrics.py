@@ -120,12 +120,14 @@ def token_f1(predictions: Predictions, examples: Examples, labels: Labels) -> fl
 def word_subset(predictions: Predictions, examples: Examples, labels: Labels) -> float:
     """WSC as T5 scores it: the answer's words and the prediction's, one a subset of the other, equals ``True``.
 
+    Determiners do not count, so that "her" alone names no referent that has one.
+
     ``group`` holds the row's label, since rows with a false referent are scored too.
     """
     right = 0
     for prediction, example in zip(predictions, examples, strict=True):
         guess, answer = _words(prediction), _words(example.target)
-        same = bool(guess) and (guess <= answer or answer <= guess)
+        same = bool(guess) and bool(answer) and (guess <= answer or answer <= guess)
         right += same == (example.group == "True")
     return 100 * right / max(1, len(examples))
 
@@ -194,5 +196,13 @@ def _number(text: str) -> float:
     return value if np.isfinite(value) else 0.0
 
 
+DETERMINERS = frozenset(
+    (
+        "a", "an", "each", "every", "few", "her", "his", "many", "much", "my", "our", "some", "that", "the", "their",
+        "these", "this", "those", "which", "whose", "your",
+    )
+)  # fmt: skip
+
+
 def _words(text: str) -> set[str]:
-    return set(re.sub(r"[^\w ]", "", text.lower()).split())
+    return set(re.sub(r"[^\w ]", "", text.lower()).split()) - DETERMINERS

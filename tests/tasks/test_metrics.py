@@ -282,6 +282,9 @@ def test_exact_match_never_exceeds_token_f1_and_more_answers_never_harm(predicti
         ("Bob", "Bob's", False),
         ("black cat", "black dog", False),
         ("", "bunny", False),
+        ("her", "her dog", False),
+        ("the dog", "her dog", True),
+        ("the black cat", "the black dog", False),
         ("...", "bunny", False),
     ],
 )
