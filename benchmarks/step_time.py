@@ -42,12 +42,12 @@ def flax_step(options: argparse.Namespace) -> Callable[[], float]:
     import jax.numpy as jnp
 
     from spot.backbone.batch import Inputs, Targets
-    from spot.backbone.random import random_t5
+    from spot.backbone.random import random_model
     from spot.training.optimizers import Optimizer
     from spot.training.step import Batch, make_step
 
     dtype = jnp.bfloat16 if options.dtype == "bfloat16" else jnp.float32
-    model = random_t5(SMALL, seed=0, dtype=dtype)
+    model = random_model(SMALL, seed=0, dtype=dtype)
     graph, weights = nnx.split(model)
     weights = jax.tree.map(lambda w: w.astype(dtype), weights)
     step = make_step(graph, Optimizer(), steps=1000, trainable="prompts")

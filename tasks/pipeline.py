@@ -24,6 +24,9 @@ from tasks.task import Example
 
 Encode = Callable[[Sequence[str]], list[list[int]]]
 
+Ends = tuple[tuple[int, ...], tuple[int, ...]]
+"""Token ids behind every input, and behind every target."""
+
 BUCKETS = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 """Lengths that inputs are padded to; at most 1.5 times apart, so padding within a bucket stays below a third."""
 
@@ -80,15 +83,23 @@ def tokenize(
     encode: Encode,
     *,
     tokenizer_fingerprint: str,
-    end: int,
+    ends: Ends,
     lengths: Lengths,
     cache: Path | None = None,
 ) -> Tokenized:
     """Tokenise examples, or read them back from ``cache``, where they lie under a digest of their content.
 
-    Every sequence ends with ``end``; an input that is too long loses its tail, not its end token.
+    An input that is too long loses its tail, not what stands behind it.
+
+    Args:
+        examples: inputs, targets and choices.
+        encode: text to ids, without anything behind them.
+        tokenizer_fingerprint: part of the digest.
+        ends: ids put behind every input, and behind every target and choice.
+        lengths: the longest allowed, those ids included.
+        cache: folder.
     """
-    digest = _digest(examples, tokenizer_fingerprint, lengths, end)
+    digest = _digest(examples, tokenizer_fingerprint, lengths, ends)
     path = cache / f"{digest}.npz" if cache else None
     if path and (found := _read_cache(path, digest)):
         return found
@@ -96,11 +107,11 @@ def tokenize(
     row_of = {word: i for i, word in enumerate(words)}
     encoded = encode([example.inputs for example in examples])
     tokenized = Tokenized(
-        inputs=_ended(encoded, lengths.inputs, end),
-        targets=_ended(encode([example.target for example in examples]), lengths.targets, end),
-        choices=_ended(encode(words), lengths.targets, end),
+        inputs=_ended(encoded, lengths.inputs, ends[0]),
+        targets=_ended(encode([example.target for example in examples]), lengths.targets, ends[1]),
+        choices=_ended(encode(words), lengths.targets, ends[1]),
         choice_rows=Ragged.of([[row_of[choice] for choice in example.choices] for example in examples]),
-        cut=sum(len(ids) > lengths.inputs - 1 for ids in encoded),
+        cut=sum(len(ids) > lengths.inputs - len(ends[0]) for ids in encoded),
         digest=digest,
     )
     if path:
@@ -108,12 +119,12 @@ def tokenize(
     return tokenized
 
 
-def _ended(rows: Sequence[Sequence[int]], longest: int, end: int) -> Ragged:
-    return Ragged.of([[*row[: longest - 1], end] for row in rows])
+def _ended(rows: Sequence[Sequence[int]], longest: int, end: Sequence[int]) -> Ragged:
+    return Ragged.of([[*row[: longest - len(end)], *end] for row in rows])
 
 
-def _digest(examples: Sequence[Example], tokenizer_fingerprint: str, lengths: Lengths, end: int) -> str:
-    sha = hashlib.sha256(json.dumps([tokenizer_fingerprint, dataclasses.asdict(lengths), end]).encode())
+def _digest(examples: Sequence[Example], tokenizer_fingerprint: str, lengths: Lengths, ends: Ends) -> str:
+    sha = hashlib.sha256(json.dumps([tokenizer_fingerprint, dataclasses.asdict(lengths), ends]).encode())
     for example in examples:
         sha.update(json.dumps([example.inputs, example.target, example.choices]).encode())
     return sha.hexdigest()

@@ -52,6 +52,7 @@ HEAVY = JAX | {"scipy", "sklearn", "tensorboardX", "torch", "transformers"}
 LATE = {
     "alembic",
     "datasets",
+    "gguf",
     "huggingface_hub",
     "ml_dtypes",
     "msgpack",
@@ -61,6 +62,7 @@ LATE = {
     "sentencepiece",
     "sklearn",
     "tensorboardX",
+    "tokenizers",
     "transformers",
 }
 """Optional or heavy: these may be imported where they are used."""

@@ -3,45 +3,48 @@
 from __future__ import annotations
 
 import zlib
+from typing import overload
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
 
-from spot.backbone.config import T5Config
+from spot.backbone.config import Config, LlamaConfig, T5Config
+from spot.backbone.families import FAMILIES
+from spot.backbone.llama import Llama
+from spot.backbone.model import LanguageModel
 from spot.backbone.t5 import T5
 
 
-def random_t5(config: T5Config, *, seed: int, dtype: DTypeLike = jnp.float32) -> T5:
-    """A T5 with the initial weights of Raffel et al. (2020), as ``mesh_tensorflow`` draws them.
+@overload
+def random_model(config: T5Config, *, seed: int, dtype: DTypeLike = jnp.float32) -> T5: ...
+@overload
+def random_model(config: LlamaConfig, *, seed: int, dtype: DTypeLike = jnp.float32) -> Llama: ...
+def random_model(config: Config, *, seed: int, dtype: DTypeLike = jnp.float32) -> LanguageModel:
+    """A model with random weights; for a T5 the initial ones of Raffel et al. (2020), as ``mesh_tensorflow`` draws.
 
-    Since scores are not scaled, queries start a factor ``D ** -0.5`` smaller. Every tensor has its own stream
+    Since T5's scores are not scaled, its queries start a factor ``D ** -0.5`` smaller. Every tensor has its own stream
     derived from its name, so that the weights do not depend on the order of construction.
     """
 
     def draw(name: str, shape: tuple[int, ...]) -> Array:
         key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()))
-        if name.endswith("layer_norm.weight"):
+        if "norm" in name:
             return jnp.ones(shape, jnp.float32)
-        return jax.random.normal(key, shape, jnp.float32) * _deviation(config, name)
+        return jax.random.normal(key, shape, jnp.float32) * deviation(config, name, shape)
 
-    return T5(config, draw, dtype=dtype)
+    return FAMILIES[type(config)](config, draw, dtype=dtype)  # type: ignore[arg-type]
 
 
-def _deviation(config: T5Config, name: str) -> float:
-    width = config.d_model
-    by_part: dict[str, float] = {
-        "shared": 1.0,
-        "lm_head": width**-0.5,
-        "relative_attention_bias": width**-0.5,
-        "q": (width * config.d_kv) ** -0.5,
-        "k": width**-0.5,
-        "v": width**-0.5,
-        "o": config.inner**-0.5,
-        "wi": width**-0.5,
-        "wi_0": width**-0.5,
-        "wi_1": width**-0.5,
-        "wo": config.d_ff**-0.5,
-    }
-    return by_part[name.removesuffix(".weight").rsplit(".", 1)[-1]]
+def deviation(config: Config, name: str, shape: tuple[int, ...]) -> float:
+    """Standard deviation of a tensor's entries: the width of what it multiplies to the power of -1/2, but for these."""
+    part = name.rsplit(".", 2)[-2]
+    if part in ("shared", "embed_tokens"):
+        return 1.0
+    if isinstance(config, T5Config):
+        if part == "q":
+            return float((config.d_model * config.d_kv) ** -0.5)
+        if part == "relative_attention_bias":
+            return float(config.d_model**-0.5)
+    return float(shape[-1] ** -0.5)

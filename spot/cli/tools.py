@@ -84,7 +84,7 @@ def evaluate(
         examples,
         backbone.tokenizer.encode,
         tokenizer_fingerprint=backbone.tokenizer.fingerprint,
-        end=backbone.config.eos_token_id,
+        ends=backbone.config.ends,
         lengths=Lengths(inputs=max_input),
     )
     answers = predict(backbone, find_prompt(prompt, bank, backbone), examples, tokens, method=evaluate_by)
@@ -126,7 +126,7 @@ def predict_texts(
         examples,
         backbone.tokenizer.encode,
         tokenizer_fingerprint=backbone.tokenizer.fingerprint,
-        end=backbone.config.eos_token_id,
+        ends=backbone.config.ends,
         lengths=Lengths(),
     )
     answers = predict(backbone, find_prompt(prompt, bank, backbone), examples, tokens, max_new_tokens=32)

@@ -26,7 +26,7 @@ import numpy as np
 from spot.backbone.batch import Inputs, Targets
 from spot.backbone.config import T5Config
 from spot.backbone.export import save_backbone
-from spot.backbone.random import random_t5
+from spot.backbone.random import random_model
 from spot.backbone.t5 import T5
 from spot.backbone.tokenizer import Tokenizer, load_tokenizer, train_sentencepiece
 from spot.errors import TrainingError
@@ -270,7 +270,7 @@ def pretrain(
     tokenizer, corpus = prepare(corpora, folder, vocab_size=plan.config.vocab_size)
     train, held_out = hold_out(corpus)
     dtype = jnp.bfloat16 if plan.bfloat16 else jnp.float32
-    model = random_t5(plan.config, seed=plan.seed, dtype=dtype)
+    model = random_model(plan.config, seed=plan.seed, dtype=dtype)
     curves: dict[str, Any] = {}
     for phase in plan.phases():
         stream: Any = ObjectiveStream(train, plan.objective(phase.name), batch_size=phase.batch_size, seed=phase.seed)

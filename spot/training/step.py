@@ -19,7 +19,7 @@ import optax
 from jax import Array
 
 from spot.backbone.batch import Inputs, Targets, Tokens
-from spot.backbone.t5 import Dropout
+from spot.backbone.layers import Dropout
 from spot.errors import TrainingError
 from spot.training.optimizers import Optimizer, per_prompt
 

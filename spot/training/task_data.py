@@ -57,7 +57,7 @@ class TaskData:
             examples,
             tokenizer.encode,
             tokenizer_fingerprint=tokenizer.fingerprint,
-            end=self._backbone.config.eos_token_id,
+            ends=self._backbone.config.ends,
             lengths=self._recipe.lengths,
             cache=paths.cache_folder() / "tokens",
         )

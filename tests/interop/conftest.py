@@ -17,7 +17,7 @@ import pytest
 from spot.backbone.config import T5Config
 from spot.backbone.export import save_backbone
 from spot.backbone.load import Backbone, load_backbone
-from spot.backbone.random import random_t5
+from spot.backbone.random import random_model
 from spot.backbone.t5 import T5
 from spot.backbone.tokenizer import train_sentencepiece
 
@@ -85,7 +85,7 @@ def tokenizer_model(sentences: list[str]) -> bytes:
 
 def uneven_t5(config: T5Config) -> T5:
     """A random T5 whose norm scales differ, whose positions matter and whose end token comes up at times."""
-    model = random_t5(config, seed=3)
+    model = random_model(config, seed=3)
     ends = "shared.weight" if config.tied else "lm_head.weight"
     for _, weight in nnx.to_flat_state(nnx.state(model, nnx.Param)):
         name = weight.get_metadata("tensor")

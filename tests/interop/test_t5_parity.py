@@ -66,7 +66,7 @@ def test_logits_loss_and_prompt_gradient_agree(pair, prompts, batch):
     @jax.jit
     def run(stack, inputs, targets):
         def loss_and_logits(stack):
-            encoded = pair.ours.encode(stack, prompt_ids, inputs)
+            encoded = pair.ours.read(stack, prompt_ids, inputs)
             started = jnp.pad(targets.ids[:, :-1], ((0, 0), (1, 0)))
             logits = pair.ours.logits(pair.ours.decode(encoded, started[:, None]))[:, 0]
             losses = pair.ours.token_losses(stack, prompt_ids, inputs, targets)

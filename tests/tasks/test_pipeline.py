@@ -59,7 +59,9 @@ def tokens(
     cache: Path | None = None,
 ) -> Tokenized:
     """Tokenised examples."""
-    return tokenize(examples, encode, tokenizer_fingerprint=fingerprint, end=end, lengths=lengths, cache=cache)
+    return tokenize(
+        examples, encode, tokenizer_fingerprint=fingerprint, ends=((end,), (end,)), lengths=lengths, cache=cache
+    )
 
 
 def rows(ragged: Ragged) -> list[list[int]]:

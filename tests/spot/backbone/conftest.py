@@ -1,4 +1,4 @@
-"""Tiny random T5s, their folders, and ragged batches."""
+"""Tiny random models, their folders, and ragged batches."""
 
 from __future__ import annotations
 
@@ -15,16 +15,27 @@ import numpy as np
 import pytest
 
 from spot.backbone.batch import Inputs, Targets
-from spot.backbone.config import T5Config
+from spot.backbone.config import Config, LlamaConfig, T5Config
 from spot.backbone.export import save_backbone
-from spot.backbone.random import random_t5
-from spot.backbone.t5 import T5
+from spot.backbone.model import LanguageModel
+from spot.backbone.random import random_model
 from spot.backbone.tokenizer import train_sentencepiece
 
 SIZES = {"d_model": 16, "d_kv": 4, "d_ff": 24, "num_heads": 3, "vocab_size": 140}
+LLAMA = {
+    "vocab_size": 140,
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 6,
+    "eos_token_id": 1,
+}
 CONFIGS = {
     "v1.0": T5Config(**SIZES, num_layers=1, num_decoder_layers=1, gated=False, activation="relu", tied=True),
     "v1.1": T5Config(**SIZES, num_layers=1, num_decoder_layers=2),
+    "llama": LlamaConfig(**LLAMA, num_hidden_layers=2, tied=True),
+    "qwen2": LlamaConfig(**LLAMA, num_hidden_layers=1, input_bias=True),
 }
 
 
@@ -32,7 +43,7 @@ CONFIGS = {
 class Case:
     """A model with its compiled computations and what to feed them."""
 
-    model: T5
+    model: LanguageModel
     prompts: jax.Array
     prompt_ids: jax.Array
     inputs: Inputs
@@ -59,16 +70,16 @@ def ragged(rng: np.random.Generator, lengths: np.ndarray) -> tuple[jax.Array, ja
     return jnp.asarray(ids), jnp.asarray(np.arange(shape[-1]) < lengths[..., None])
 
 
-def make_case(config: T5Config) -> Case:
+def make_case(config: Config) -> Case:
     rng = np.random.default_rng(1)
-    model = random_t5(config, seed=2)
+    model = random_model(config, seed=2)
     for _, weight in nnx.to_flat_state(nnx.state(model, nnx.Param)):
         name = weight.get_metadata("tensor")
-        if name.startswith("decoder") and name.endswith((".o.weight", ".wo.weight")):
+        if name.startswith(("decoder", "model.")) and name.endswith((".o.weight", ".wo.weight", "proj.weight")):
             weight[...] = 4.0 * weight[...]  # else a tied decoder repeats its input
     return Case(
         model,
-        prompts=jnp.asarray(rng.normal(size=(3, 4, config.d_model)), jnp.float32),
+        prompts=jnp.asarray(rng.normal(size=(3, 4, config.width)), jnp.float32),
         prompt_ids=jnp.array([0, 2, 0, 2]),
         inputs=Inputs(*ragged(rng, np.array([6, 1, 3, 5]))),
         targets=Targets(*ragged(rng, np.array([4, 2, 5, 1]))),
@@ -103,5 +114,5 @@ def tokenizer_model(lines: list[str]) -> bytes:
 def saved(tmp_path_factory: pytest.TempPathFactory, config: T5Config, tokenizer_model: bytes) -> Path:
     """A folder to copy, not to change."""
     folder = tmp_path_factory.mktemp("backbone")
-    save_backbone(random_t5(config, seed=4), folder, tokenizer_model=tokenizer_model)
+    save_backbone(random_model(config, seed=4), folder, tokenizer_model=tokenizer_model)
     return folder

@@ -12,8 +12,8 @@ import pytest
 import safetensors.numpy
 
 from spot.backbone.export import named_tensors, save_backbone
-from spot.backbone.load import find_folder, load_backbone
-from spot.backbone.random import random_t5
+from spot.backbone.load import find_model, load_backbone
+from spot.backbone.random import random_model
 from spot.backbone.tokenizer import train_sentencepiece
 from spot.errors import BackboneError
 
@@ -57,7 +57,7 @@ def refused(folder):
 
 def test_a_saved_model_comes_back_with_its_weights_and_tokenizer(folder, config, lines):
     loaded = load_backbone(str(folder))
-    expected = named_tensors(random_t5(config, seed=4))
+    expected = named_tensors(random_model(config, seed=4))
     assert loaded.config == config
     assert loaded.width == config.d_model
     assert np.array_equal(loaded.embedding, expected["shared.weight"])
@@ -79,7 +79,9 @@ def test_a_copy_has_the_same_fingerprint(folder, tmp_path):
 
 def test_the_dtype_of_the_file_does_not_count_where_the_values_are_equal(config, tmp_path, tokenizer_model):
     for name in ("first", "second"):
-        save_backbone(random_t5(config, seed=4), tmp_path / name, tokenizer_model=tokenizer_model, dtype=jnp.bfloat16)
+        save_backbone(
+            random_model(config, seed=4), tmp_path / name, tokenizer_model=tokenizer_model, dtype=jnp.bfloat16
+        )
     change_weights(tmp_path / "second", lambda t: t.update({k: v.astype("<f4") for k, v in t.items()}))
     assert fingerprint(tmp_path / "first") == fingerprint(tmp_path / "second")
 
@@ -256,12 +258,12 @@ def test_damaged_tokenizer_settings_are_refused(folder, content):
 
 @pytest.mark.parametrize("name", ["./nowhere", "/nowhere", "nowhere", "a/b/c"])
 def test_a_name_that_is_no_folder_is_refused(name):
-    with pytest.raises(BackboneError, match="no such folder"):
-        find_folder(name)
+    with pytest.raises(BackboneError, match="no such model"):
+        find_model(name)
 
 
 def test_an_unknown_dtype_is_refused_with_the_choices(folder):
-    with pytest.raises(BackboneError, match="choose from float32, bfloat16"):
+    with pytest.raises(BackboneError, match="choose from auto, float32, bfloat16"):
         load_backbone(str(folder), dtype="float16")
 
 

@@ -32,7 +32,7 @@ def tokens_of(backbone: Backbone, examples: Sequence[Example]) -> Tokenized:
         examples,
         backbone.tokenizer.encode,
         tokenizer_fingerprint=backbone.tokenizer.fingerprint,
-        end=1,
+        ends=((1,), (1,)),
         lengths=Lengths(inputs=64, targets=16),
     )
 
@@ -55,7 +55,7 @@ class Reference:
     @functools.cached_property
     def next_logits(self) -> Callable[..., jax.Array]:
         def logits(prompts: Any, inputs: Inputs, decoded: Any) -> jax.Array:
-            encoded = self.model.encode(prompts, jnp.zeros(1, jnp.int32), inputs)
+            encoded = self.model.read(prompts, jnp.zeros(1, jnp.int32), inputs)
             return self.model.logits(self.model.decode(encoded, decoded[None, None]))[0, 0]
 
         return jax.jit(logits)

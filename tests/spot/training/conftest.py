@@ -12,7 +12,7 @@ import pytest
 from spot.backbone.config import T5Config
 from spot.backbone.export import save_backbone
 from spot.backbone.load import Backbone, load_backbone
-from spot.backbone.random import random_t5
+from spot.backbone.random import random_model
 from spot.backbone.tokenizer import train_sentencepiece
 from spot.training.recipe import Recipe
 from spot.training.task_data import TaskData
@@ -59,7 +59,7 @@ def write_task(folder: Path, name: str, *, seed: int = 0, sizes: tuple[int, int,
 def backbone_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random T5 whose end token comes up at times and whose answers differ from input to input."""
     folder = tmp_path_factory.mktemp("backbone")
-    model = random_t5(CONFIG, seed=3)
+    model = random_model(CONFIG, seed=3)
     larger = {"EncDecAttention.q.weight": 6.0, "EncDecAttention.o.weight": 12.0, "wo.weight": 4.0}
     for _, weight in nnx.to_flat_state(nnx.state(model, nnx.Param)):
         name = weight.get_metadata("tensor")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from spot.backbone.batch import Inputs, Targets
-from spot.backbone.t5 import Dropout, drop
+from spot.backbone.layers import Dropout, drop
 
 CLOSE = {"rtol": 0, "atol": 1e-5}
 NEW_TOKENS = 6
@@ -31,7 +31,7 @@ def losses_of(case, prompts=None, prompt_ids=None, inputs=None, targets=None):
 
 
 def test_a_decoder_state_depends_on_its_own_and_earlier_inputs_only(case):
-    encoded = case.model.encode(case.prompts, case.prompt_ids, case.inputs)
+    encoded = case.model.read(case.prompts, case.prompt_ids, case.inputs)
     encoded = jax.tree.map(lambda x: x[:1], encoded)
     ids = jnp.arange(3, 8)
     graph, weights = nnx.split(case.model)
@@ -109,7 +109,7 @@ def test_a_choice_without_tokens_scores_minus_infinity(case):
 
 def test_greedy_tokens_are_the_best_of_a_teacher_forced_replay(case):
     output = case.greedy(case.prompts, case.prompt_ids, case.inputs, NEW_TOKENS)
-    encoded = case.model.encode(case.prompts, case.prompt_ids, case.inputs)
+    encoded = case.model.read(case.prompts, case.prompt_ids, case.inputs)
     started = jnp.pad(output[:, :-1], ((0, 0), (1, 0)))
     replayed = case.model.logits(case.model.decode(encoded, started[:, None]))[:, 0].argmax(axis=-1)
     live = np.cumsum(np.asarray(output) == case.model.config.eos_token_id, axis=1) == 0

