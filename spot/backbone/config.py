@@ -197,6 +197,23 @@ class LlamaConfig:
         }
         return cls(**_typed(given, cls))
 
+    def to_huggingface(self) -> dict[str, Any]:
+        """A ``config.json`` that ``from_huggingface`` reads back, but for the separator."""
+        plain = dataclasses.asdict(self)
+        tied, theta = plain.pop("tied"), plain.pop("rope_theta")
+        biased = plain.pop("input_bias"), plain.pop("output_bias")
+        del plain["separator_token_id"]
+        family = "qwen2" if biased == (True, False) else "llama"
+        return {
+            "model_type": family,
+            "architectures": [f"{family.capitalize()}ForCausalLM"],
+            **plain,
+            "rope_parameters": {"rope_type": "default", "rope_theta": theta},
+            "attention_bias": all(biased),
+            "tie_word_embeddings": tied,
+            "hidden_act": "silu",
+        }
+
 
 Config = T5Config | LlamaConfig
 

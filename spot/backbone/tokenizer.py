@@ -104,13 +104,13 @@ class TransformersTokenizer:
             else json.dumps([type(self._tokenizer).__name__, self.size, self._tokenizer.all_special_tokens])
         )
         self.fingerprint = hashlib.sha256(rule.encode()).hexdigest()
-        if backend is not None:
-            backend.encode_special_tokens = True  # a text that spells one means its letters
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         if not texts:
             return []
-        encoded: list[list[int]] = self._tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+        # a text that spells a special token means its letters
+        asked = self._tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True)
+        encoded: list[list[int]] = asked["input_ids"]
         return encoded
 
     def decode(self, ids: Iterable[int]) -> str:
@@ -126,7 +126,8 @@ class TransformersTokenizer:
         return str(self._tokenizer.convert_ids_to_tokens(int(index)))
 
     def ordinary_ids(self) -> np.ndarray:
-        special = set(self._tokenizer.all_special_ids)
+        added = self._tokenizer.added_tokens_decoder
+        special = {*self._tokenizer.all_special_ids, *(index for index, token in added.items() if token.special)}
         return np.array([i for i in range(self.size) if i not in special], dtype=np.int32)
 
 

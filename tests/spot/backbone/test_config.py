@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spot.backbone.config import T5Config, config_from_huggingface
+from spot.backbone.config import LlamaConfig, T5Config, config_from_huggingface
 from spot.errors import BackboneError
 
 SIZES = {"vocab_size": 140, "d_model": 16, "d_kv": 4, "d_ff": 24, "num_layers": 2, "num_heads": 3}
@@ -79,6 +79,73 @@ def test_a_missing_size_is_named(name):
 def test_an_unknown_activation_is_refused():
     with pytest.raises(BackboneError, match="activation 'tanh'"):
         dataclasses.replace(T5Config.from_huggingface(PLAIN), activation="tanh")
+
+
+LLAMA = {
+    "model_type": "llama",
+    "vocab_size": 140,
+    "hidden_size": 24,
+    "intermediate_size": 40,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+}
+
+
+@given(
+    st.builds(
+        LlamaConfig,
+        **dict.fromkeys(("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers"), sizes),
+        num_attention_heads=st.sampled_from([4, 8]),
+        num_key_value_heads=st.sampled_from([1, 2, 4]),
+        head_dim=st.sampled_from([2, 64]),
+        rope_theta=st.floats(1, 1e6),
+        rms_norm_eps=st.floats(1e-9, 1e-3),
+        input_bias=st.booleans(),
+        tied=st.booleans(),
+        pad_token_id=st.integers(0, 9),
+        eos_token_id=st.integers(0, 9),
+    )
+)
+def test_a_llama_config_comes_back_from_its_json(config):
+    assert config_from_huggingface(config.to_huggingface()) == config
+
+
+def test_absent_fields_of_a_llama_follow_from_its_sizes():
+    config = config_from_huggingface(LLAMA)
+    assert (config.num_key_value_heads, config.head_dim, config.rope_theta) == (4, 6, 10_000.0)
+    assert not (config.tied or config.input_bias or config.output_bias)
+
+
+def test_biases_of_the_two_llama_families():
+    assert config_from_huggingface(LLAMA | {"model_type": "qwen2"}).input_bias
+    both = config_from_huggingface(LLAMA | {"attention_bias": True})
+    assert (both.input_bias, both.output_bias) == (True, True)
+
+
+def test_rotary_bases_are_read_from_either_place_and_ends_from_a_list():
+    old = config_from_huggingface(LLAMA | {"rope_theta": 5, "eos_token_id": [7, 8]})
+    new = config_from_huggingface(LLAMA | {"rope_parameters": {"rope_type": "default", "rope_theta": 5}})
+    assert (old.rope_theta, new.rope_theta, old.eos_token_id) == (5.0, 5.0, 7)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"hidden_act": "gelu"}, "hidden_act is not supported"),
+        ({"mlp_bias": True}, "mlp_bias is not supported"),
+        ({"rope_scaling": {"rope_type": "llama3"}}, "rope_type is not supported"),
+        ({"use_sliding_window": True}, "use_sliding_window is not supported"),
+        ({"num_key_value_heads": 3}, "4 query heads cannot share 3 key heads"),
+        ({"head_dim": 5}, "even head_dim, found 5"),
+        ({"num_attention_heads": 0}, "num_attention_heads must be at least 1"),
+        ({"num_attention_heads": "4"}, "num_attention_heads is '4'"),
+        ({"rope_theta": "large"}, "rope_theta is 'large'"),
+        ({"hidden_size": None}, "missing hidden_size"),
+    ],
+)
+def test_a_llama_that_is_not_supported_is_refused_by_name(change, message):
+    with pytest.raises(BackboneError, match=message):
+        config_from_huggingface(LLAMA | change)
 
 
 @pytest.mark.parametrize("value", ["16", 16.5, None, [16]])
