@@ -123,13 +123,14 @@ def load_backbone(name: str = EMBEDDED, *, dtype: str = "float32") -> Backbone:
 
 
 def fast_dtype() -> str:
-    """``bfloat16`` on accelerators and on CPUs with units for it (AMX), else ``float32``."""
+    """``bfloat16`` on accelerators and on CPUs with instructions for it, else ``float32``."""
     if jax.default_backend() != "cpu":
         return "bfloat16"
     try:
-        return "bfloat16" if "amx_bf16" in Path("/proc/cpuinfo").read_text(encoding="utf-8") else "float32"
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
         return "float32"
+    return "bfloat16" if re.search(r"\b(amx_bf16|avx512_bf16|bf16)\b", flags) else "float32"
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
