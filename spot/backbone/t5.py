@@ -37,7 +37,7 @@ class Cache(NamedTuple):
     """Keys and values of every decoder layer: of the target so far, and of the encoded input."""
 
     own: list[KeysValues]
-    crossed: list[KeysValues]
+    crossed: list[KeysValues | None]
 
 
 def _norm(config: T5Config, weights: Weights, name: str) -> RMSNorm:
@@ -58,16 +58,36 @@ class Attention(nnx.Module):
         """``[B, Q, H] -> [B, K, Q, D]``."""
         return self._split(project(x, self.q[...], self.dtype))
 
-    def keys_values(self, x: Array) -> tuple[Array, Array]:
+    def keys_values(self, x: Array) -> KeysValues:
         """``[B, S, H] ->`` two of ``[B, K, S, D]``."""
         return (
             self._split(project(x, self.k[...], self.dtype)),
             self._split(project(x, self.v[...], self.dtype)),
         )
 
-    def __call__(self, queries: Array, keys_values: tuple[Array, Array], bias: Array | float, mask: Array) -> Array:
+    def __call__(self, queries: Array, keys_values: KeysValues, bias: Array | float, mask: Array) -> Array:
         """Attend and project back: ``[B, K, Q, D] -> [B, Q, H]``."""
-        out = attention(queries, *keys_values, bias, mask)
+        return self._join(attention(queries, *keys_values, bias, mask))
+
+    def absorbed(self, queries: Array, hidden: Array, mask: Array) -> Array:
+        """The same for keys and values of ``hidden[B, S, H]``, none of whose tokens is projected.
+
+        The projection of keys is moved to the queries and that of values behind the sum, so the few queries carry
+        it in place of the many tokens: ``q . (W_k h) = (W_k' q) . h`` and ``sum p W_v h = W_v sum p h``.
+        """
+        rows, heads, length, depth = queries.shape
+        to_keys, to_values = (w[...].astype(jnp.float32).reshape(heads, depth, -1) for w in (self.k, self.v))
+        moved = jnp.einsum("bkqd,kdh->bkqh", queries, to_keys).reshape(rows, 1, heads * length, -1)
+        read = attention(moved, hidden[:, None], hidden[:, None], 0.0, mask).reshape(rows, heads, length, -1)
+        return self._join(jnp.einsum("bkqh,kdh->bkqd", read, to_values))
+
+    def absorbs(self, queries: int, hidden: Array) -> bool:
+        """Whether so many queries make ``absorbed`` the cheaper way, by the count of multiplications."""
+        tokens, width = hidden.shape[-2:]
+        depth = self.q.shape[0] // self.heads
+        return queries * ((depth + tokens) * width - tokens * depth) < tokens * width * depth
+
+    def _join(self, out: Array) -> Array:
         rows, _, length, _ = out.shape
         return project(out.transpose(0, 2, 1, 3).reshape(rows, length, -1), self.o[...], self.dtype)
 
@@ -127,10 +147,17 @@ class DecoderBlock(nnx.Module):
         keys_values = self.self_attention.keys_values(normed)
         return self.self_attention(self.self_attention.queries(normed), keys_values, bias, mask)
 
-    def attend_encoded(self, x: Array, keys_values: tuple[Array, Array], mask: Array) -> Array:
+    def crossed(self, seen: Encoded, queries: int) -> KeysValues | None:
+        """Keys and values of the encoded input for so many queries in all, or none where they are absorbed."""
+        few = self.cross_attention.absorbs(queries, seen.hidden)
+        return None if few else self.cross_attention.keys_values(seen.hidden)
+
+    def attend_encoded(self, x: Array, seen: Encoded, crossed: KeysValues | None) -> Array:
         """Cross-attention of ``[B, Q, H]`` to the encoded input."""
         queries = self.cross_attention.queries(self.cross_norm(x))
-        return self.cross_attention(queries, keys_values, 0.0, mask)
+        if crossed is None:
+            return self.cross_attention.absorbed(queries, seen.hidden, seen.mask)
+        return self.cross_attention(queries, crossed, 0.0, seen.mask)
 
     def feed(self, x: Array) -> Array:
         return self.feed_forward(self.feed_forward_norm(x))
@@ -186,9 +213,8 @@ class T5(LanguageModel):
         x = drop(self._embed(ids), dropout, 2000).reshape(apart)
         for i, block in enumerate(self.decoder):
             x = x + drop(block.attend_self(x, bias, causal), dropout, 2001 + 3 * i)
-            keys_values = block.cross_attention.keys_values(seen.hidden)
-            crossed = block.attend_encoded(x.reshape(together), keys_values, seen.mask)
-            x = x + drop(crossed, dropout, 2002 + 3 * i).reshape(x.shape)
+            attended = block.attend_encoded(x.reshape(together), seen, block.crossed(seen, targets * length))
+            x = x + drop(attended, dropout, 2002 + 3 * i).reshape(x.shape)
             x = x + drop(block.feed(x), dropout, 2003 + 3 * i)
         x = drop(self.decoder_norm(x), dropout, 3000)
         return x.reshape(rows, targets, length, -1)
@@ -198,7 +224,7 @@ class T5(LanguageModel):
         empty = jnp.zeros((rows, config.num_heads, max_length, config.d_kv), jnp.float32)
         return Cache(
             own=[(empty, empty) for _ in self.decoder],
-            crossed=[block.cross_attention.keys_values(seen.hidden) for block in self.decoder],
+            crossed=[block.crossed(seen, max_length) for block in self.decoder],
         )
 
     def advance(self, seen: Encoded, cache: Cache, last: Array, step: Array) -> tuple[Array, Cache]:
@@ -212,7 +238,7 @@ class T5(LanguageModel):
             fresh = block.self_attention.keys_values(normed)
             own.append(write(held, fresh, step))
             x = x + block.self_attention(block.self_attention.queries(normed), own[-1], row, mask)
-            x = x + block.attend_encoded(x, crossed, seen.mask)
+            x = x + block.attend_encoded(x, seen, crossed)
             x = x + block.feed(x)
         return self.decoder_norm(x)[:, 0], Cache(own, cache.crossed)
 

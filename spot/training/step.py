@@ -25,6 +25,9 @@ from spot.training.optimizers import Optimizer, per_prompt
 
 TRAINABLE = ("prompts", "weights")
 
+CACHED_POSITIONS = 2048
+"""Rows times positions of a micro-batch on a CPU."""
+
 Variables = dict[str, Any]
 """``{"prompts": [N, P, H] float32, "weights": state of the model}``."""
 
@@ -67,20 +70,48 @@ def make_step(
     if trainable == "prompts":
         transformation = per_prompt(transformation)
 
-    def objective(trained: Any, frozen: Variables, batch: Batch, key: Array) -> tuple[Array, Array]:
+    def objective(trained: Any, frozen: Variables, tokens: Array, batch: Batch, key: Array) -> tuple[Array, Array]:
         variables = {**frozen, trainable: trained}
         model, prompts = nnx.merge(graph, variables["weights"]), variables["prompts"]
         noise = Dropout(dropout, key) if dropout else None
         losses = model.token_losses(prompts, batch.prompt_ids, batch.inputs, batch.targets, noise)
-        count = len(prompts)
-        sums = jax.ops.segment_sum(losses.sum(axis=-1), batch.prompt_ids, count)
-        tokens = jax.ops.segment_sum(batch.targets.mask.sum(axis=-1), batch.prompt_ids, count)
-        means = sums / jnp.maximum(tokens, 1)
+        means = jax.ops.segment_sum(losses.sum(axis=-1), batch.prompt_ids, len(prompts)) / tokens
         return means.sum(), means
 
     def run(trained: Any, state: Any, frozen: Variables, batch: Batch, key: Array) -> tuple[Any, Any, Array]:
-        gradient, losses = jax.grad(objective, has_aux=True)(trained, frozen, batch, key)
+        prompts = trained if trainable == "prompts" else frozen["prompts"]
+        tokens = jax.ops.segment_sum(batch.targets.mask.sum(axis=-1), batch.prompt_ids, len(prompts))
+        slope = functools.partial(jax.grad(objective, has_aux=True), trained, frozen, jnp.maximum(tokens, 1))
+        parts = 1
+        if trainable == "prompts":
+            parts = micro_batches(batch.inputs.ids.shape[0], prompts.shape[1] + batch.inputs.ids.shape[1])
+        gradient, losses = in_parts(slope, batch, key, parts)
         updates, state = transformation.update(gradient, state, trained)
         return optax.apply_updates(trained, updates), state, losses
 
     return Step(jax.jit(transformation.init), jax.jit(run, donate_argnums=(0, 1)))
+
+
+def micro_batches(rows: int, positions: int) -> int:
+    """Into how many equal parts a batch is cut, whose gradients are summed: a divisor of ``rows``.
+
+    A CPU is fastest, and needs least memory, where the activations of a part stay in its caches; an accelerator
+    where the batch is whole.
+    """
+    if jax.default_backend() != "cpu":
+        return 1
+    wanted = -(-rows * positions // CACHED_POSITIONS)
+    return next(parts for parts in range(min(wanted, rows), rows + 1) if rows % parts == 0)
+
+
+def in_parts(slope: Callable[[Batch, Array], tuple[Any, Array]], batch: Batch, key: Array, parts: int) -> Any:
+    """Sum of ``slope(part, key)`` over equal parts of the batch, each with its own key."""
+    if parts == 1:
+        return slope(batch, key)
+
+    def add(total: Any, part: tuple[Batch, Array]) -> tuple[Any, None]:
+        return jax.tree.map(jnp.add, total, slope(*part)), None
+
+    cut = jax.tree.map(lambda x: jnp.reshape(x, (parts, -1, *x.shape[1:])), batch)
+    start = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(slope, batch, key))
+    return jax.lax.scan(add, start, (cut, jax.random.split(key, parts)))[0]

@@ -10,6 +10,8 @@ import pytest
 
 from spot.backbone.batch import Inputs, Targets
 from spot.backbone.layers import Dropout, drop
+from spot.backbone.t5 import Attention
+from tests.spot.backbone.conftest import CONFIGS, make_case
 
 CLOSE = {"rtol": 0, "atol": 1e-5}
 NEW_TOKENS = 6
@@ -143,3 +145,27 @@ def test_dropout_keeps_the_mean_and_differs_between_sites():
     assert (first == 0).mean() == pytest.approx(0.25, abs=0.02)
     assert not np.array_equal(first, second)
     assert np.array_equal(first, drop(ones, dropout, 0))
+
+
+@pytest.mark.parametrize("name", ["v1.0", "v1.1"])
+def test_absorbed_cross_attention_is_the_plain_one(name, monkeypatch):
+    case = make_case(CONFIGS[name])
+    results = []
+    for absorbs in (True, False):
+        monkeypatch.setattr(Attention, "absorbs", lambda _self, _queries, _hidden, absorbs=absorbs: absorbs)
+
+        def total(prompts):
+            return case.model.token_losses(prompts, case.prompt_ids, case.inputs, case.targets).sum()
+
+        loss, gradient = jax.jit(jax.value_and_grad(total))(case.prompts)
+        scores = jax.jit(lambda: case.model.choice_scores(case.prompts, case.prompt_ids, case.inputs, case.choices))()
+        tokens = jax.jit(lambda: case.model.greedy(case.prompts, case.prompt_ids, case.inputs, NEW_TOKENS))()
+        results.append((loss, gradient, scores, tokens))
+    for absorbed, plain in zip(*results, strict=True):
+        np.testing.assert_allclose(absorbed, plain, rtol=1e-5, atol=1e-4)
+
+
+def test_few_queries_over_many_tokens_are_absorbed():
+    attention = make_case(CONFIGS["v1.1"]).model.decoder[0].cross_attention
+    assert attention.absorbs(1, jnp.zeros((1, 200, 16)))
+    assert not attention.absorbs(100, jnp.zeros((1, 200, 16)))

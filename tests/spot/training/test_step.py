@@ -14,7 +14,7 @@ import pytest
 from spot.backbone.batch import Inputs, Targets
 from spot.backbone.load import Backbone
 from spot.training.optimizers import Optimizer
-from spot.training.step import Batch, Step, make_step
+from spot.training.step import CACHED_POSITIONS, Batch, Step, make_step, micro_batches
 
 STEPS = 20
 KEY = jax.random.key(0)
@@ -180,3 +180,24 @@ def test_dropout_draws_from_the_key_it_is_given(backbone: Backbone, prompts: np.
 
 def test_equal_arguments_share_one_compiled_step(backbone: Backbone, step: Step) -> None:
     assert make_step(backbone.graph, Optimizer(), steps=STEPS, trainable="prompts") is step
+
+
+@pytest.mark.parametrize("parts", [2, 3, 6])
+def test_a_batch_in_parts_trains_as_the_whole(
+    parts: int, prompts: np.ndarray, backbone: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches = [random_batch([0, 1, 2, 2, 1, 0], seed=seed) for seed in range(3)]
+    optimizer = Optimizer(learning_rate=0.1)
+    whole = train(make_step(backbone.graph, optimizer, steps=31, trainable="prompts"), prompts, backbone, batches)
+    monkeypatch.setattr("spot.training.step.micro_batches", lambda _rows, _positions: parts)
+    cut = train(make_step(backbone.graph, optimizer, steps=32, trainable="prompts"), prompts, backbone, batches)
+    np.testing.assert_allclose(cut[1], whole[1], rtol=1e-5)
+    np.testing.assert_allclose(cut[0], whole[0], atol=1e-4)
+
+
+@pytest.mark.parametrize("rows", [1, 7, 16, 32])
+def test_parts_of_a_batch_are_equal_and_no_larger_than_the_cache_allows(rows: int) -> None:
+    for positions in (20, 228, 5000):
+        parts = micro_batches(rows, positions)
+        assert rows % parts == 0
+        assert rows // parts * positions <= CACHED_POSITIONS or parts == rows
