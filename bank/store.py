@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from bank import schema
 from bank.engine import bank_url, open_engine, reading, shown, transaction
 from bank.errors import BankError
-from bank.records import RecipeRecord, RunRecord, SnapshotRecord, TransferRecord
+from bank.records import RecipeRecord, RunIdentity, RunRecord, SnapshotRecord, TransferRecord
 from bank.vectors import average, average_normalized, checked_prompt, prompt_sha256
 
 if TYPE_CHECKING:
@@ -147,6 +147,47 @@ class Bank:
             for kind, snapshot in (("key", record.key), ("value", record.value)):
                 if snapshot is not None:
                     run.snapshots.append(_snapshot(session, kind, snapshot))
+            _add_once(session, run)
+        return identity.digest
+
+    def record_twin(self, identity: RunIdentity, twin: str) -> str:
+        """Store a run that was trained exactly as another one, whose snapshots and history it shares.
+
+        Args:
+            identity: of the new run.
+            twin: digest of the run in the bank.
+
+        Raises:
+            BankError: ``twin`` is not in the bank, or of another recipe or task.
+        """
+        with transaction(self.engine) as session:
+            held = _run(session, twin)
+            if (held.recipe.digest, held.task.name) != (identity.recipe.digest, identity.task.name):
+                raise BankError(f"run {twin[:12]} is of another recipe or task; it cannot stand for this one")
+            shared = (
+                "recipe_id",
+                "task_id",
+                "steps",
+                "metric",
+                "score",
+                "metrics",
+                "history",
+                "environment",
+                "seconds",
+            )
+            run = schema.Run(
+                digest=identity.digest,
+                role=identity.role,
+                seed=identity.seed,
+                started_from=identity.started_from,
+                **{name: getattr(held, name) for name in shared},
+            )
+            for snapshot in held.snapshots:
+                run.snapshots.append(
+                    schema.Snapshot(
+                        kind=snapshot.kind, step=snapshot.step, score=snapshot.score, prompt_id=snapshot.prompt_id
+                    )
+                )
             _add_once(session, run)
         return identity.digest
 

@@ -13,7 +13,7 @@ from spot.cli import bank, tasks, tools, training
 
 app = typer.Typer(
     name="spot",
-    help="Train soft prompts for one frozen language model, keep them in a bank, and transfer the best source to a new task.",
+    help="Train soft prompts for one frozen language model, bank them, and transfer the best to a new task.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",

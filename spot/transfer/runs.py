@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import platform
 import shutil
 from collections.abc import Callable, Mapping
@@ -85,7 +86,13 @@ class Trainer:
             started_from=start or file_address(self.recipe.init),
         )
         stored = self.bank.run(identity.digest)
-        return stored or self._train(identity, data, start)
+        return stored or self._twin(identity) or self._train(identity, data, start)
+
+    def _twin(self, identity: RunIdentity) -> StoredRun | None:
+        """A source and a baseline of one recipe, task and seed train alike: the second takes what the first has."""
+        role = {"source": "baseline", "baseline": "source"}.get(identity.role)
+        held = role and self.bank.run(dataclasses.replace(identity, role=role).digest)
+        return self.bank.run(self.bank.record_twin(identity, held.digest)) if held else None
 
     def _train(self, identity: RunIdentity, data: TaskData, start: str | None) -> StoredRun:
         folder = self._folder / identity.digest[:20] if self._folder else None

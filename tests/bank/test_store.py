@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import sqlite3
 import subprocess
 import sys
@@ -94,6 +95,27 @@ def transfer_of(source: str, query: str, outcome: str, **changes: object) -> Tra
 
 
 # -- once, and whole -----------------------------------------------------------------------------------------
+
+
+def test_a_twin_shares_everything_but_its_role(bank: Bank, make_run: RunMaker) -> None:
+    source = make_run()
+    digest = bank.record_run(source)
+    identity = dataclasses.replace(source.identity, role="baseline")
+    assert bank.record_twin(identity, digest) == bank.record_twin(identity, digest) == identity.digest
+    first, second = bank.run(digest), bank.run(identity.digest)
+    assert first is not None
+    assert second == dataclasses.replace(first, digest=identity.digest)
+    assert queries.statistics(bank)["prompt"] == 2
+    assert queries.verify(bank) == []
+
+
+def test_a_twin_of_another_task_or_of_nothing_is_refused(bank: Bank, make_run: RunMaker) -> None:
+    digest = bank.record_run(make_run())
+    with pytest.raises(BankError, match="another recipe or task"):
+        bank.record_twin(make_run("rte", role="baseline").identity, digest)
+    with pytest.raises(BankError, match="is not in the bank"):
+        bank.record_twin(make_run(role="baseline").identity, "0" * 64)
+    assert queries.statistics(bank)["run"] == 1
 
 
 def test_the_same_run_twice_is_one_run(bank: Bank, make_run: RunMaker) -> None:

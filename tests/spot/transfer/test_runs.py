@@ -49,6 +49,16 @@ def test_a_run_that_the_bank_holds_is_not_trained_again(world: World, monkeypatc
     assert world.trainer.run(world.target, seed=4, role="source") == first
 
 
+def test_a_source_and_a_baseline_train_alike_and_only_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = world.trainer.run(world.target, seed=4, role="source")
+    monkeypatch.setattr(runs, "train_prompt", refuse)
+    baseline = world.trainer.run(world.target, seed=4, role="baseline")
+    assert baseline == dataclasses.replace(source, digest=baseline.digest)
+    assert queries.show_run(world.bank, baseline.digest)["role"] == "baseline"
+    with pytest.raises(AssertionError, match="trained again"):
+        world.trainer.run(world.target, seed=5, role="baseline")
+
+
 def test_seed_role_start_and_recipe_make_runs_of_their_own(world: World, backbone: Backbone, recipe: Recipe) -> None:
     first = world.trainer.run(world.target, seed=0, role="source")
     baseline = world.trainer.run(world.target, seed=0, role="baseline")
