@@ -232,6 +232,15 @@ class Bank:
             _add_once(session, transfer)
         return record.digest
 
+    def put(self, prompt: np.ndarray) -> str:
+        """Store a prompt ``[P, H]`` that no run made, such as an average; returns its address.
+
+        Raises:
+            BankError: not a prompt.
+        """
+        with transaction(self.engine) as session:
+            return put_prompt(session, prompt).sha256
+
     # -- reading -----------------------------------------------------------------------------------------
 
     def run(self, digest: str) -> StoredRun | None:
@@ -333,7 +342,12 @@ class Bank:
             ]
 
     def keys(self, partition: Partition, *, exclude: Sequence[str] = ()) -> list[Key]:
-        """Keys of the source runs of a partition, by task and seed, without the tasks in ``exclude``."""
+        """Keys of the source runs of a partition, by task and seed.
+
+        Args:
+            partition: whose keys.
+            exclude: tasks left out, and with them the mixtures that hold one of them.
+        """
         value = (
             select(schema.Snapshot.run_id, schema.Prompt.sha256)
             .join(schema.Snapshot.prompt)
@@ -373,6 +387,7 @@ class Bank:
                     average_normalized=vectors.average_normalized,
                 )
                 for run, task, key, vectors, best in session.execute(query).all()
+                if not set(task.description.get("tasks", ())) & set(exclude)
             ]
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import itertools
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -53,6 +54,12 @@ class Ragged:
         starts = np.zeros(len(rows) + 1, np.int64)
         np.cumsum([len(row) for row in rows], out=starts[1:])
         return cls(np.array([i for row in rows for i in row], np.int32), starts)
+
+    @classmethod
+    def join(cls, parts: Sequence[Ragged]) -> Ragged:
+        """The rows of several behind each other."""
+        starts = np.cumsum([0, *itertools.chain.from_iterable(part.lengths for part in parts)])
+        return cls(np.concatenate([part.ids for part in parts]), starts)
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -178,16 +185,22 @@ class Batches:
         batch_size: rows a batch; a task with fewer examples repeats some within one.
         seed: of the shuffles.
         window: batches whose rows are sorted by length together.
+        draws: ``(rows, drawn)`` of every part of the data, in order: how many of its rows an epoch holds. A part of
+            which more are drawn than it has repeats them; of which fewer, changes them by the epoch. Default: all
+            rows once.
     """
 
     data: Tokenized
     batch_size: int
     seed: int
     window: int = 50
+    draws: tuple[tuple[int, int], ...] = ()
 
     def __post_init__(self) -> None:
         if not len(self.data):
             raise TaskError("no examples to draw batches from")
+        if self.draws and sum(rows for rows, _ in self.draws) != len(self.data):
+            raise TaskError(f"draws cover {sum(rows for rows, _ in self.draws)} of {len(self.data)} examples")
 
     def __getitem__(self, index: int) -> TextBatch:
         rows = self._order(index // self.per_epoch)[index % self.per_epoch]
@@ -200,7 +213,8 @@ class Batches:
     @property
     def per_epoch(self) -> int:
         """Batches of one epoch; the last one is filled up from the epoch's start."""
-        return -(-len(self.data) // self.batch_size)
+        drawn = sum(count for _, count in self.draws) if self.draws else len(self.data)
+        return -(-drawn // self.batch_size)
 
     def padding_share(self, epochs: int = 1) -> float:
         """Share of input positions that are padding."""
@@ -219,7 +233,7 @@ class Batches:
             order: np.ndarray = cached[1]
             return order
         rng = np.random.default_rng([self.seed, epoch])
-        rows = rng.permutation(len(self.data))
+        rows = self._drawn(rng)
         rows = np.resize(rows, self.per_epoch * self.batch_size)
         size = self.batch_size * self.window
         for start in range(0, len(rows), size):
@@ -228,6 +242,34 @@ class Batches:
         order = rng.permutation(rows.reshape(-1, self.batch_size))
         self.__dict__["_cached"] = (epoch, order)
         return order
+
+    def _drawn(self, rng: np.random.Generator) -> np.ndarray:
+        """The rows of an epoch, shuffled."""
+        if not self.draws:
+            return rng.permutation(len(self.data))
+        starts = itertools.accumulate((rows for rows, _ in self.draws), initial=0)
+        parts = [
+            start + np.resize(rng.permutation(rows), drawn)
+            for start, (rows, drawn) in zip(starts, self.draws, strict=False)
+        ]
+        return rng.permutation(np.concatenate(parts))
+
+
+def concatenate(parts: Sequence[Tokenized]) -> Tokenized:
+    """Tokenised examples of several tasks behind each other."""
+    shifts = np.cumsum([0, *(len(part.choices) for part in parts)])
+    rows = [
+        Ragged(part.choice_rows.ids + shift, part.choice_rows.starts)
+        for part, shift in zip(parts, shifts, strict=False)
+    ]
+    return Tokenized(
+        inputs=Ragged.join([part.inputs for part in parts]),
+        targets=Ragged.join([part.targets for part in parts]),
+        choices=Ragged.join([part.choices for part in parts]),
+        choice_rows=Ragged.join(rows),
+        cut=sum(part.cut for part in parts),
+        digest=hashlib.sha256("\n".join(part.digest for part in parts).encode()).hexdigest(),
+    )
 
 
 def evaluation_order(data: Tokenized, batch_size: int) -> list[np.ndarray]:

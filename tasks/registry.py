@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from tasks.definitions import built_in
 from tasks.errors import TaskError
+from tasks.mixture import MIXTURES, Mixture
 from tasks.task import Task
-from tasks.taskfile import load_task_file
+from tasks.taskfile import load_task_file, read_toml
 
 
 @cache
@@ -25,12 +27,50 @@ def get_task(name: str) -> Task:
     Raises:
         TaskError: no such task (with the nearest names), or a TOML file that does not describe one.
     """
+    found = get_learnable(name)
+    if isinstance(found, Mixture):
+        raise TaskError(f"{name!r} is a mixture; expected a single task")
+    return found
+
+
+def get_learnable(name: str) -> Task | Mixture:
+    """What a prompt can be trained on: a task, or a mixture of tasks.
+
+    Args:
+        name: a task; a named mixture (``glue``); tasks joined by ``+`` (``sst2+mrpc``); or the path of a TOML file that
+            describes a task, or a mixture by ``name``, ``tasks``, ``cap`` and ``temperature``.
+
+    Raises:
+        TaskError: no such task or mixture (with the nearest names), or a file that describes neither.
+    """
     if name.endswith(".toml"):
-        return load_task_file(Path(name))
+        content = read_toml(Path(name))
+        return _mixture_file(Path(name), content) if "tasks" in content else load_task_file(Path(name))
+    if name in MIXTURES:
+        return Mixture(name=name, members=tuple(get_task(member) for member in MIXTURES[name]))
+    if "+" in name:
+        return Mixture(name=name, members=tuple(get_task(member) for member in name.split("+")))
     tasks = registry()
     if name not in tasks:
-        raise TaskError(f"task {name!r} is not known; {_suggestion(name, tasks)}")
+        raise TaskError(f"task {name!r} is not known; {_suggestion(name, [*tasks, *MIXTURES])}")
     return tasks[name]
+
+
+def _mixture_file(path: Path, content: Mapping[str, Any]) -> Mixture:
+    kinds: dict[str, type | tuple[type, ...]] = {"name": str, "tasks": list, "cap": int, "temperature": (int, float)}
+    for key, value in content.items():
+        if key not in kinds:
+            raise TaskError(f"{path}: {key!r} is not known in a mixture; choose from {', '.join(kinds)}")
+        if not isinstance(value, kinds[key]) or isinstance(value, bool):
+            raise TaskError(f"{path}: {key} is {value!r}, which is of the wrong kind")
+    members = []
+    for member in content["tasks"]:
+        if not isinstance(member, str):
+            raise TaskError(f"{path}: tasks holds {member!r}; expected names of tasks")
+        beside = path.parent / member
+        members.append(get_task(str(beside) if member.endswith(".toml") else member))
+    given = {key: content[key] for key in ("cap", "temperature") if key in content}
+    return Mixture(name=content.get("name", path.stem), members=tuple(members), **given)
 
 
 def _suggestion(name: str, names: Iterable[str]) -> str:

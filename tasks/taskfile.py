@@ -75,14 +75,14 @@ def example_task_file(name: str) -> str:
     return EXAMPLE.format(name=quoted, metrics=", ".join(METRICS))
 
 
-def load_task_file(path: Path) -> Task:
-    """Read a task from TOML; ``spot init-task`` writes one with comments.
+def read_toml(path: Path) -> dict[str, Any]:
+    """The content of a TOML file.
 
     Raises:
-        TaskError: a missing or malformed file, key, metric or template, naming what is wrong.
+        TaskError: a file that is missing, cannot be read, or is no TOML in UTF-8.
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise TaskError(f"{path}: no such file; `spot init-task` writes one to start from") from error
     except UnicodeDecodeError as error:
@@ -91,6 +91,15 @@ def load_task_file(path: Path) -> Task:
         raise TaskError(f"{path}: cannot be read ({error.strerror})") from error
     except (tomllib.TOMLDecodeError, ValueError, RecursionError) as error:
         raise TaskError(f"{path}: not TOML ({error})") from error
+
+
+def load_task_file(path: Path) -> Task:
+    """Read a task from TOML; ``spot init-task`` writes one with comments.
+
+    Raises:
+        TaskError: a missing or malformed file, key, metric or template, naming what is wrong.
+    """
+    content = read_toml(path)
     _refuse_unknown(path, "", content, {"name", "family", "metrics", "data", "format", "labels", "notes"})
     name = _string(path, content, "name")
     layout = _table(path, content, "format")

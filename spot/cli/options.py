@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from spot.backbone.load import Backbone
     from spot.training.recipe import Recipe
     from spot.transfer.runs import Trainer
+    from tasks.mixture import Mixture
     from tasks.task import Task
 
 EMBEDDED = "tiny"
@@ -214,6 +215,16 @@ def find_tasks(names: Sequence[str]) -> list[Task]:
     from tasks import get_task
 
     return [get_task(name) for name in names]
+
+
+def find_learnable(names: Sequence[str]) -> list[Task | Mixture]:
+    """The same for what prompts can be trained on, mixtures included; at least one."""
+    from spot.errors import TrainingError
+    from tasks import get_learnable
+
+    if not names:
+        raise TrainingError("nothing to train on; name a task or a --mixture (`spot tasks` lists them)")
+    return [get_learnable(name) for name in names]
 
 
 @functools.cache

@@ -15,6 +15,7 @@ from spot.cli.options import (
     JsonOption,
     RecipeOptions,
     RunOptions,
+    find_learnable,
     find_tasks,
     make_trainer,
     takes,
@@ -40,8 +41,14 @@ Aggregate = Annotated[str, typer.Option(help="Over a source's seeds: mean, max, 
     out=JsonOption,
 )
 def train_source(
-    tasks: Annotated[list[str], typer.Argument(help="Task names or paths of task files.")],
+    tasks: Annotated[
+        list[str] | None, typer.Argument(help="Tasks, mixtures (glue, or sst2+mrpc), or paths of task files.")
+    ] = None,
     *,
+    mixture: Annotated[
+        list[str] | None,
+        typer.Option(help="One prompt for all of these: a named mixture, tasks joined by commas, or a TOML file."),
+    ] = None,
     seeds: Seeds = 1,
     first_seed: FirstSeed = 0,
     start: Annotated[
@@ -60,7 +67,7 @@ def train_source(
     """
     from bank.vectors import prompt_sha256
 
-    found = find_tasks(tasks)
+    found = find_learnable([*(tasks or ()), *(name.replace(",", "+") for name in mixture or ())])
     recipe.recipe(where.backbone)  # refused before anything is made
     with bank.open(create=True) as opened:
         address = prompt_sha256(opened.find_prompt(start)) if start else None
@@ -104,7 +111,18 @@ def transfer(
     top_k: Annotated[int, typer.Option(help="Sources tried.", min=1)] = 3,
     similarity: Similarity = "average",
     aggregate: Aggregate = "mean",
-    method: Annotated[str, typer.Option(help="best: train from each of the k best, keep the best on dev.")] = "best",
+    method: Annotated[
+        str,
+        typer.Option(
+            help="best: train from each of the k best sources and keep the best on dev; average: from their weighted "
+            "average; mixture: from a prompt trained on their tasks and the target together; generic: from --source; "
+            "oracle: from every source."
+        ),
+    ] = "best",
+    source: Annotated[str, typer.Option(help="Task or mixture of the bank that --method generic starts from.")] = "",
+    source_file: Annotated[
+        list[Path] | None, typer.Option(help="Task file of a source, for --method mixture; give it several times.")
+    ] = None,
     baseline: Annotated[bool, typer.Option(help="Also train without transfer, at the same budget.")] = True,
     bank: BankOption,
     where: BackboneOption,
@@ -115,13 +133,20 @@ def transfer(
 ) -> None:
     """Find the best sources for a target, train from their values, compare with no transfer."""
     from spot.transfer.transfer import TransferOptions, run_transfer
+    from tasks import get_task
 
     (task,) = find_tasks([target])
-    options = TransferOptions(method=method, similarity=similarity, top_k=top_k, aggregate=aggregate, baseline=baseline)
+    own = {found.name: found for found in find_tasks([str(path) for path in source_file or ()])}
+    options = TransferOptions(
+        method=method, similarity=similarity, top_k=top_k, aggregate=aggregate, baseline=baseline, source=source
+    )
     with bank.open() as opened:
         trainer = make_trainer(opened, where, data, recipe, runs)
         results = [
-            run_transfer(trainer, task, seed=seed, options=options) for seed in range(first_seed, first_seed + seeds)
+            run_transfer(
+                trainer, task, seed=seed, options=options, find_task=lambda name: own.get(name) or get_task(name)
+            )
+            for seed in range(first_seed, first_seed + seeds)
         ]
         if out.json:
             print_json({"bank": str(opened), "transfers": [_transfer_document(r) for r in results]})
@@ -302,12 +327,13 @@ def _ranking_rows(ranked: list[Ranked] | Any) -> list[dict[str, Any]]:
 def _candidate_rows(result: Transferred) -> list[dict[str, Any]]:
     rows = [
         {
-            "start": f"value of {source.task} (seed {source.seed})",
-            "dev": run.score,
+            "start": f"value of {attempt.source.task} (seed {attempt.source.seed})",
+            "weight": attempt.weight,
+            "dev": attempt.run.score,
             "test": result.outcome_test["score"] if i == result.chosen else None,
             "": "chosen" if i == result.chosen else "",
         }
-        for i, (source, run) in enumerate(zip(result.ranked, result.candidates, strict=False))
+        for i, attempt in enumerate(result.attempts)
     ]
     if result.baseline and result.baseline_test:
         test = result.baseline_test["score"]
@@ -321,7 +347,10 @@ def _transfer_document(result: Transferred) -> dict[str, Any]:
         "target": result.target,
         "seed": result.seed,
         "ranked": [dataclasses.asdict(source) for source in result.ranked],
-        "candidates": [dataclasses.asdict(run) for run in result.candidates],
+        "attempts": [
+            {"source": a.source.task, "source run": a.source.run, "weight": a.weight, **dataclasses.asdict(a.run)}
+            for a in result.attempts
+        ],
         "chosen": result.chosen,
         "outcome_test": dict(result.outcome_test),
         "baseline": dataclasses.asdict(result.baseline) if result.baseline else None,

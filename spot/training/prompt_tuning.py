@@ -20,7 +20,7 @@ from spot.prompts.initializers import check_fits, file_address, make_initializer
 from spot.training.loop import CHECKPOINT_SECONDS, Reporter, fit
 from spot.training.recipe import Recipe
 from spot.training.step import Batch, Variables, make_step
-from spot.training.task_data import TaskData
+from spot.training.task_data import MixtureData, TaskData
 from tasks.pipeline import Batches
 from tasks.task import Split
 
@@ -73,7 +73,7 @@ class TaskStream:
 
 def train_prompt(
     backbone: Backbone,
-    data: TaskData,
+    data: TaskData | MixtureData,
     recipe: Recipe,
     *,
     seed: int,
@@ -120,7 +120,7 @@ def train_prompt(
         variables={"prompts": _stack(prompt), "weights": backbone.weights},
         trainable="prompts",
         step=make_step(backbone.graph, recipe.optimizer, steps=recipe.steps, trainable="prompts"),
-        stream=TaskStream(Batches(data=data[Split.TRAIN].tokens, batch_size=recipe.batch_size, seed=seed)),
+        stream=TaskStream(data.batches(recipe.batch_size, seed)),
         plan=dataclasses.replace(recipe.plan(stop_at_key=stop_at_key), checkpoint_seconds=checkpoint_seconds),
         seed=seed,
         identity=run_identity(backbone, data, recipe, seed, initial, stop_at_key=stop_at_key),
@@ -150,7 +150,7 @@ def train_prompt(
 
 def run_identity(
     backbone: Backbone,
-    data: TaskData,
+    data: TaskData | MixtureData,
     recipe: Recipe,
     seed: int,
     initial: np.ndarray | None,

@@ -6,11 +6,13 @@ import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from spot import paths
 from spot.backbone.load import Backbone
 from spot.training.recipe import Recipe
-from tasks.pipeline import Tokenized, tokenize
+from tasks.mixture import Mixture
+from tasks.pipeline import Batches, Tokenized, concatenate, tokenize
 from tasks.task import Example, Split, Task
 
 
@@ -49,7 +51,12 @@ class TaskData:
         return hashlib.sha256("\n".join(content).encode()).hexdigest()
 
     def score(self, split: Split, predictions: Sequence[str]) -> Mapping[str, float]:
+        """Metrics of predictions for a whole split, and ``score``, their mean."""
         return self.task.score(predictions, self[split].examples)
+
+    def batches(self, batch_size: int, seed: int) -> Batches:
+        """Training batches."""
+        return Batches(data=self[Split.TRAIN].tokens, batch_size=batch_size, seed=seed)
 
     def _tokenize(self, examples: Sequence[Example]) -> SplitData:
         tokenizer = self._backbone.tokenizer
@@ -62,6 +69,59 @@ class TaskData:
             cache=paths.cache_folder() / "tokens",
         )
         return SplitData(examples, tokens)
+
+
+class MixtureData:
+    """The splits of a mixture: its members' examples behind each other, each member scored by its own metrics.
+
+    The recipe's ``dev_limit`` is shared among the members.
+    """
+
+    def __init__(self, mixture: Mixture, backbone: Backbone, recipe: Recipe, *, data_dir: Path | None = None) -> None:
+        self.task = mixture
+        limit = -(-recipe.dev_limit // len(mixture.members))
+        each = dataclasses.replace(recipe, dev_limit=limit)
+        self._members = [TaskData(task, backbone, each, data_dir=data_dir) for task in mixture.members]
+        self._splits: dict[Split, SplitData] = {}
+
+    def __getitem__(self, split: Split) -> SplitData:
+        if split not in self._splits:
+            parts = [member[split] for member in self._members]
+            examples = [example for part in parts for example in part.examples]
+            self._splits[split] = SplitData(examples, concatenate([part.tokens for part in parts]))
+        return self._splits[split]
+
+    @property
+    def digest(self) -> str:
+        """Digest of what a run depends on: the members' data, and how they are drawn."""
+        content = [*(member.digest for member in self._members), repr(self._draws())]
+        return hashlib.sha256("\n".join(content).encode()).hexdigest()
+
+    def score(self, split: Split, predictions: Sequence[str]) -> Mapping[str, float]:
+        """Every member's score under its name, and ``score``, their mean."""
+        scores, start = {}, 0
+        for member in self._members:
+            stop = start + len(member[split].examples)
+            scores[member.task.name] = member.score(split, predictions[start:stop])["score"]
+            start = stop
+        return scores | {"score": sum(scores.values()) / len(scores)}
+
+    def batches(self, batch_size: int, seed: int) -> Batches:
+        """Training batches in the mixture's proportions."""
+        return Batches(data=self[Split.TRAIN].tokens, batch_size=batch_size, seed=seed, draws=tuple(self._draws()))
+
+    def _draws(self) -> list[tuple[int, int]]:
+        sizes = [len(member[Split.TRAIN].examples) for member in self._members]
+        return list(zip(sizes, self.task.draws(sizes), strict=True))
+
+
+def data_of(
+    task: Task | Mixture, backbone: Backbone, recipe: Recipe, *, data_dir: Path | None = None
+) -> TaskData | MixtureData:
+    """The splits of a task or mixture."""
+    kind: Any = MixtureData if isinstance(task, Mixture) else TaskData
+    found: TaskData | MixtureData = kind(task, backbone, recipe, data_dir=data_dir)
+    return found
 
 
 def take(examples: Sequence[Example], limit: int) -> Sequence[Example]:

@@ -19,8 +19,9 @@ from spot.prompts.initializers import file_address
 from spot.training.loop import CHECKPOINT_SECONDS, Reporter
 from spot.training.prompt_tuning import train_prompt
 from spot.training.recipe import Recipe
-from spot.training.task_data import TaskData
-from tasks.pipeline import Batches, summary
+from spot.training.task_data import MixtureData, TaskData, data_of
+from tasks.mixture import Mixture
+from tasks.pipeline import summary
 from tasks.task import Split, Task
 
 Reporters = Callable[[str], Reporter | None]
@@ -54,20 +55,20 @@ class Trainer:
         self.bank, self.backbone, self.recipe = bank, backbone, recipe
         self._data_dir, self._folder, self._reporters = data_dir, folder, reporters
         self._checkpoint_seconds = checkpoint_seconds
-        self._data: dict[str, TaskData] = {}
+        self._data: dict[str, TaskData | MixtureData] = {}
 
     @property
     def partition(self) -> Partition:
         """Where this recipe's keys and queries can be compared."""
         return Partition.of(self.recipe.record(self.backbone))
 
-    def data(self, task: Task) -> TaskData:
+    def data(self, task: Task | Mixture) -> TaskData | MixtureData:
         """The task's splits, read once."""
         if task.name not in self._data:
-            self._data[task.name] = TaskData(task, self.backbone, self.recipe, data_dir=self._data_dir)
+            self._data[task.name] = data_of(task, self.backbone, self.recipe, data_dir=self._data_dir)
         return self._data[task.name]
 
-    def run(self, task: Task, *, seed: int, role: str, start: str | None = None) -> StoredRun:
+    def run(self, task: Task | Mixture, *, seed: int, role: str, start: str | None = None) -> StoredRun:
         """The run from the bank, trained first if it is not there.
 
         Args:
@@ -94,7 +95,7 @@ class Trainer:
         held = role and self.bank.run(dataclasses.replace(identity, role=role).digest)
         return self.bank.run(self.bank.record_twin(identity, held.digest)) if held else None
 
-    def _train(self, identity: RunIdentity, data: TaskData, start: str | None) -> StoredRun:
+    def _train(self, identity: RunIdentity, data: TaskData | MixtureData, start: str | None) -> StoredRun:
         folder = self._folder / identity.digest[:20] if self._folder else None
         trained = train_prompt(
             self.backbone,
@@ -128,12 +129,11 @@ class Trainer:
         assert stored is not None
         return stored
 
-    def data_summary(self, data: TaskData) -> Mapping[str, float | int]:
+    def data_summary(self, data: TaskData | MixtureData) -> Mapping[str, float | int]:
         """Size, lengths and padding share of the training split."""
-        tokens = data[Split.TRAIN].tokens
-        return summary(tokens, Batches(data=tokens, batch_size=self.recipe.batch_size, seed=0))
+        return summary(data[Split.TRAIN].tokens, data.batches(self.recipe.batch_size, seed=0))
 
-    def test(self, task: Task, run: StoredRun) -> Mapping[str, float]:
+    def test(self, task: Task | Mixture, run: StoredRun) -> Mapping[str, float]:
         """Metrics of a run's value on the test split, which selection never sees."""
         data = self.data(task)
         split = data[Split.TEST]

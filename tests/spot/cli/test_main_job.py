@@ -55,7 +55,7 @@ def test_a_transfer_has_ranking_candidates_choice_and_baseline(spot, transferred
     (transfer,) = transferred
     assert [source["rank"] for source in transfer["ranked"]] == [1, 2]
     assert all({"average", "per_token"} <= set(source["similarities"]) for source in transfer["ranked"])
-    scores = [run["score"] for run in transfer["candidates"]]
+    scores = [run["score"] for run in transfer["attempts"]]
     assert transfer["chosen"] == scores.index(max(scores))
     assert 0 <= transfer["baseline_test"]["score"] <= 100
     (row,) = json.loads(spot("bank", "transfers", "--json").stdout)

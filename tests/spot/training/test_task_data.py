@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from spot.backbone.load import Backbone
 from spot.training.recipe import Recipe
-from spot.training.task_data import TaskData, take
-from tasks import get_task
+from spot.training.task_data import MixtureData, TaskData, take
+from tasks import Mixture, get_task
 from tasks.task import Example, Split, Task
 from tests.spot.training.conftest import write_task
 
@@ -81,3 +81,25 @@ def test_scores_are_of_the_examples_of_a_split(data: TaskData) -> None:
     assert data.score(Split.DEV, targets)["score"] == 100
     wrong = ["bad" if target == "good" else "good" for target in targets]
     assert data.score(Split.DEV, [*wrong[:8], *targets[8:]])["accuracy"] == 75
+
+
+def test_a_mixture_scores_every_member_by_itself_and_shares_the_limit(backbone: Backbone, recipe: Recipe) -> None:
+    mixture = Mixture(name="m", members=(get_task("wn_pos"), get_task("wn_isa")))
+    data = MixtureData(mixture, backbone, dataclasses.replace(recipe, dev_limit=21, train_limit=30))
+    dev = data[Split.DEV]
+    assert len(dev.examples) == len(dev.tokens) == 22
+    right = [example.target for example in dev.examples]
+    assert data.score(Split.DEV, right) == {"wn_pos": 100.0, "wn_isa": 100.0, "score": 100.0}
+    half = [*right[:11], *["nonsense"] * 11]
+    assert data.score(Split.DEV, half) == {"wn_pos": 100.0, "wn_isa": 0.0, "score": 50.0}
+    assert data.batches(6, 0).per_epoch == 10
+    apart = TaskData(get_task("wn_isa"), backbone, dataclasses.replace(recipe, dev_limit=11))[Split.DEV]
+    assert dev.examples[11:] == apart.examples
+
+
+def test_the_proportions_of_a_mixture_are_part_of_its_digest(backbone: Backbone, recipe: Recipe) -> None:
+    members = (get_task("wn_pos"), get_task("wn_living"))
+    digests = {
+        MixtureData(Mixture(name="m", members=members, temperature=t), backbone, recipe).digest for t in (1.0, 2.0)
+    }
+    assert len(digests) == 2

@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from bank import Bank, StoredRun, queries
@@ -17,6 +18,7 @@ from spot.training.task_data import TaskData
 from spot.transfer import runs
 from spot.transfer.runs import Trainer
 from spot.transfer.transfer import TransferOptions, Transferred, run_transfer
+from tasks import Mixture
 from tasks.task import Split, Task
 from tests.spot.transfer.conftest import SOURCES, World
 
@@ -39,14 +41,14 @@ def test_candidates_start_from_the_values_of_the_best_ranked_sources(world: Worl
     query = world.bank.prompt(outcome.query.key or "")
     expected = rank(world.bank, query, world.trainer.partition, exclude=["target"])
     assert list(outcome.ranked) == expected
-    assert [started_from(world, run) for run in outcome.candidates] == [source.value for source in expected[:3]]
+    assert [started_from(world, run) for _, _, run in outcome.attempts] == [source.value for source in expected[:3]]
     assert {source.task for source in outcome.ranked} == set(SOURCES)
 
 
 def test_the_target_is_never_its_own_source_though_the_bank_holds_it(world: World) -> None:
     assert "target" in {row["task"] for row in queries.list_runs(world.bank, role="source")}
     outcome = transfer(world, top_k=10)
-    assert len(outcome.candidates) == len(SOURCES)
+    assert len(outcome.attempts) == len(SOURCES)
     assert "target" not in {source.task for source in outcome.ranked}
 
 
@@ -59,7 +61,7 @@ def test_ranking_every_prompt_by_itself_can_try_two_seeds_of_a_source(world: Wor
 
 def test_the_chosen_candidate_is_the_best_on_dev(world: World) -> None:
     outcome = transfer(world, top_k=4)
-    scores = [run.score for run in outcome.candidates]
+    scores = [run.score for _, _, run in outcome.attempts]
     assert outcome.chosen == scores.index(max(scores))
 
 
@@ -93,7 +95,7 @@ def test_without_a_baseline_a_query_run_ends_at_the_key_step(world: World, recip
     with_baseline = transfer(world)
     assert with_baseline.query.key == outcome.query.key
     assert with_baseline.ranked == outcome.ranked
-    assert with_baseline.candidates == outcome.candidates
+    assert with_baseline.attempts == outcome.attempts
     assert len(queries.list_transfers(world.bank)) == 2
 
 
@@ -114,7 +116,7 @@ def test_a_transfer_is_recorded_with_its_candidates(world: World) -> None:
             "weight": pytest.approx(weight),
             "dev score": run.score,
         }
-        for source, weight, run in zip(used, weights(used), outcome.candidates, strict=True)
+        for source, weight, (_, _, run) in zip(used, weights(used), outcome.attempts, strict=True)
     ]
     shown = queries.show_run(world.bank, used[0].run)
     assert shown["source of transfers"] == [{"transfer": outcome.digest[:12], "target": "target", "rank": 1}]
@@ -151,7 +153,7 @@ def test_selection_never_sees_the_test_split(world: World, monkeypatch: pytest.M
     monkeypatch.setattr(TaskData, "__getitem__", watched_read)
     monkeypatch.setattr(runs, "train_prompt", watched_train)
     transfer(world)
-    assert events.count("trained") == 4
+    assert events.count("trained") == 3  # the baseline is the twin of a source
     first_test = events.index("target test")
     assert first_test > max(i for i, event in enumerate(events) if event == "trained")
     assert {event for event in events if event.endswith(" test")} == {"target test"}
@@ -202,7 +204,9 @@ def test_more_steps_under_a_constant_rate_still_use_the_banks_keys(world: World,
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"method": "oracle"}, "transfer method 'oracle' is not known; choose from best"),
+        ({"method": "worst"}, "transfer method 'worst' is not known; choose from best, average, mixture"),
+        ({"method": "generic"}, "method generic needs a source"),
+        ({"source": "first"}, "no other takes one"),
         ({"top_k": 0}, "top-k must be at least 1, found 0"),
     ],
 )
@@ -218,3 +222,61 @@ def test_an_unknown_measure_is_an_error_before_anything_trains(
     monkeypatch.setattr(runs, "train_prompt", refuse)
     with pytest.raises(SpotError, match="is not known"):
         transfer(world, **options)
+
+
+# -- methods -----------------------------------------------------------------------------------------------
+
+
+def test_an_average_starts_from_the_values_weighted_by_similarity(world: World) -> None:
+    outcome = transfer(world, method="average", top_k=3)
+    used = outcome.ranked[:3]
+    expected = sum(w * world.bank.prompt(s.value) for s, w in zip(used, weights(used), strict=True))
+    start = started_from(world, outcome.attempts[0].run)
+    np.testing.assert_allclose(world.bank.prompt(start), expected, atol=1e-6)
+    assert len({attempt.run.digest for attempt in outcome.attempts}) == 1
+    assert [attempt.weight for attempt in outcome.attempts] == pytest.approx(weights(used))
+    (row,) = queries.list_transfers(world.bank, task="target")
+    assert row["method"] == "average"
+
+
+def test_an_oracle_trains_from_every_source(world: World) -> None:
+    outcome = transfer(world, method="oracle", top_k=1)
+    assert [attempt.source.task for attempt in outcome.attempts] == [source.task for source in outcome.ranked]
+    assert outcome.attempts[outcome.chosen].run.score == max(attempt.run.score for attempt in outcome.attempts)
+
+
+def test_a_generic_transfer_starts_from_the_source_it_names(world: World) -> None:
+    outcome = transfer(world, method="generic", source="third")
+    (attempt,) = outcome.attempts
+    assert attempt.source.task == "third"
+    assert started_from(world, attempt.run) == attempt.source.value
+
+
+def test_a_source_that_the_bank_lacks_is_refused_before_anything_trains(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "train_prompt", refuse)
+    with pytest.raises(RetrievalError, match="no comparable source 'ninth' in the bank, which has first, fourth"):
+        transfer(world, method="generic", source="ninth")
+
+
+def test_a_mixture_holds_the_sources_and_the_target_and_is_no_source_itself(
+    world: World, tasks: dict[str, Task]
+) -> None:
+    options = TransferOptions(method="mixture", top_k=2)
+    outcome = run_transfer(world.trainer, world.target, seed=0, options=options, find_task=tasks.__getitem__)
+    name = "+".join([*(source.task for source in outcome.ranked[:2]), "target"])
+    (mixed,) = queries.list_runs(world.bank, task=name)
+    assert mixed["role"] == "transfer"
+    run = outcome.attempts[0].run
+    assert queries.show_run(world.bank, mixed["run"])["snapshots"][-1]["prompt"] == started_from(world, run)
+    assert name not in {key.task for key in world.bank.keys(world.trainer.partition)}
+
+
+def test_mixtures_that_hold_the_target_are_no_sources_for_it(world: World, tasks: dict[str, Task]) -> None:
+    for others in ("first", "target"):
+        members = (tasks["second"], tasks[others])
+        world.trainer.run(Mixture(name=f"with {others}", members=members), seed=0, role="source")
+    ranked = transfer(world, top_k=1).ranked
+    assert "with first" in {source.task for source in ranked}
+    assert "with target" not in {source.task for source in ranked}

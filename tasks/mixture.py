@@ -1,0 +1,96 @@
+"""Mixtures: several tasks trained as one, drawn in proportion to their sizes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from tasks.errors import TaskError
+from tasks.task import Task
+
+CAP = 2**19
+"""Examples at which a task's size stops counting (SPoT, Vu et al. 2022, appendix B)."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Mixture:
+    """Tasks that one prompt is trained on together (Raffel et al. 2020, section 3.5.2).
+
+    Attributes:
+        name: what commands call it.
+        members: the tasks, each once.
+        cap: K, the size at which a task's examples stop counting.
+        temperature: T; shares are sizes to the power of 1 / T, so that 1 is proportional and large T uniform.
+
+    Raises:
+        TaskError: fewer than two members, one twice, or a cap or temperature that is not positive.
+    """
+
+    name: str
+    members: tuple[Task, ...]
+    cap: int = CAP
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        names = [task.name for task in self.members]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise TaskError(f"mixture {self.name}: {', '.join(twice)} given more than once")
+        if len(names) < 2:
+            raise TaskError(f"mixture {self.name}: needs at least two tasks, found {len(names)}")
+        if self.cap < 1 or not self.temperature > 0:
+            raise TaskError(f"mixture {self.name}: cap and temperature must be positive")
+
+    @property
+    def family(self) -> str:
+        """Every mixture's family."""
+        return "mixture"
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Label words of all members, each once."""
+        return tuple(dict.fromkeys(label for task in self.members for label in task.labels))
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Metrics of all members, each once."""
+        return tuple(dict.fromkeys(metric for task in self.members for metric in task.metrics))
+
+    def describe(self) -> dict[str, Any]:
+        """Plain facts for listings and for the bank."""
+        return {
+            "family": self.family,
+            "tasks": [task.name for task in self.members],
+            "cap": self.cap,
+            "temperature": self.temperature,
+        }
+
+    def draws(self, sizes: Sequence[int]) -> list[int]:
+        """Examples of every member in one epoch, for members of these sizes.
+
+        An epoch is as long as the capped sizes together; at temperature 1 it holds every example of an uncapped task
+        once. Every member is drawn at least once.
+        """
+        capped = [min(size, self.cap) for size in sizes]
+        weights = [size ** (1 / self.temperature) for size in capped]
+        return [max(1, round(sum(capped) * weight / sum(weights))) for weight in weights]
+
+
+MIXTURES: dict[str, tuple[str, ...]] = {
+    "glue": ("sst2", "cola", "mrpc", "stsb", "glue_rte", "wnli", "qnli"),
+    "super_glue": ("boolq", "cb", "copa", "multirc", "rte", "wic", "wsc"),
+    "sentiment": ("sst2", "mr", "sst5", "imdb", "blitzer_books", "blitzer_dvd", "blitzer_electronics"),
+    "inference": ("rte", "cb", "snli", "scitail", "qnli"),
+    "wordnet": (
+        "wn_noun_topic",
+        "wn_verb_topic",
+        "wn_pos",
+        "wn_isa",
+        "wn_part",
+        "wn_synonym",
+        "wn_wic",
+        "wn_gloss_word",
+    ),
+}
+"""Mixtures by name."""

@@ -1,0 +1,122 @@
+"""Mixtures of tasks, and the rows that an epoch of one holds."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks import Mixture, TaskError, get_learnable, get_task
+from tasks.mixture import CAP, MIXTURES
+from tasks.pipeline import Batches, Ragged, Tokenized, concatenate
+
+
+def tokens(lengths: list[int], first: int) -> Tokenized:
+    """Row i holds the number ``first + i``, with a choice of its own and one that all share."""
+    rows = [[first + i] * length for i, length in enumerate(lengths)]
+    choices = [[7], *[[1000 + first + i] for i in range(len(rows))]]
+    picked = [[0, i + 1] for i in range(len(rows))]
+    return Tokenized(
+        Ragged.of(rows), Ragged.of([[1]] * len(rows)), Ragged.of(choices), Ragged.of(picked), 1, str(first)
+    )
+
+
+def drawn(batches: Batches, epoch: int) -> Counter[int]:
+    per = batches.per_epoch
+    rows = [row for i in range(epoch * per, (epoch + 1) * per) for row in batches[i].input_ids[:, 0].tolist()]
+    return Counter(rows)
+
+
+@given(st.lists(st.integers(1, 1000), min_size=2, max_size=2), st.integers(1, 2000))
+def test_shares_are_proportional_to_capped_sizes(sizes: list[int], cap: int) -> None:
+    mixture = Mixture(name="m", members=(get_task("wn_pos"), get_task("wn_isa")), cap=cap)
+    assert mixture.draws(sizes) == [min(size, cap) for size in sizes]
+
+
+def test_temperature_evens_shares_out_and_keeps_the_length() -> None:
+    members = (get_task("wn_pos"), get_task("wn_isa"))
+    shares = {t: Mixture(name="m", members=members, temperature=t).draws([1000, 10]) for t in (1, 2, 1e6)}
+    assert shares[1] == [1000, 10]
+    assert shares[1e6] == [505, 505]
+    assert shares[1][0] > shares[2][0] > shares[1e6][0]
+    assert sum(shares[2]) == pytest.approx(1010, abs=1)
+
+
+def test_an_epoch_holds_what_is_drawn_of_every_part() -> None:
+    data = concatenate([tokens([3] * 8, 100), tokens([2] * 3, 200)])
+    batches = Batches(data=data, batch_size=5, seed=0, draws=((8, 4), (3, 6)))
+    assert batches.per_epoch == 2
+    first, second = drawn(batches, 0), drawn(batches, 1)
+    for epoch in (first, second):
+        assert sum(count for row, count in epoch.items() if row < 200) == 4
+        assert {row: epoch[row] for row in (200, 201, 202)} == {200: 2, 201: 2, 202: 2}
+    assert {row for row in first if row < 200} != {row for row in second if row < 200}
+
+
+def test_draws_must_cover_the_data() -> None:
+    with pytest.raises(TaskError, match="draws cover 5 of 8 examples"):
+        Batches(data=tokens([1] * 8, 0), batch_size=2, seed=0, draws=((5, 5),))
+
+
+def test_concatenated_examples_keep_their_tokens_and_choices() -> None:
+    parts = [tokens([3, 1], 100), tokens([2], 200)]
+    whole = concatenate(parts)
+    assert [row.tolist() for row in (whole.inputs[i] for i in range(3))] == [[100] * 3, [101], [200] * 2]
+    found = [[whole.choices[c].tolist() for c in whole.choice_rows[i]] for i in range(3)]
+    assert found == [[[7], [1100]], [[7], [1101]], [[7], [1200]]]
+    assert whole.cut == 2
+    assert whole.digest != concatenate(parts[::-1]).digest
+    assert np.array_equal(whole.inputs.lengths, [3, 1, 2])
+
+
+@pytest.mark.parametrize("name", MIXTURES)
+def test_named_mixtures_are_of_known_tasks(name: str) -> None:
+    mixture = get_learnable(name)
+    assert isinstance(mixture, Mixture)
+    assert (mixture.name, mixture.family, mixture.cap) == (name, "mixture", CAP)
+    assert mixture.describe()["tasks"] == list(MIXTURES[name])
+
+
+def test_tasks_joined_by_a_plus_are_a_mixture_and_one_alone_is_itself() -> None:
+    mixture = get_learnable("wn_pos+wn_isa")
+    assert [task.name for task in getattr(mixture, "members")] == ["wn_pos", "wn_isa"]  # noqa: B009
+    assert mixture.labels == ("adjective", "adverb", "noun", "verb", "no", "yes")
+    assert get_learnable("wn_pos") == get_task("wn_pos")
+
+
+def test_a_mixture_file_names_its_tasks(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('tasks = ["wn_pos", "wn_isa"]\ncap = 100\ntemperature = 2\n')
+    mixture = get_learnable(str(path))
+    assert isinstance(mixture, Mixture)
+    assert (mixture.name, mixture.cap, mixture.temperature) == ("mine", 100, 2)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('tasks = ["wn_pos"]', "needs at least two tasks, found 1"),
+        ('tasks = ["wn_pos", "wn_pos"]', "wn_pos given more than once"),
+        ('tasks = ["wn_pos", "wn_isa"]\ncap = 0', "must be positive"),
+        ('tasks = ["wn_pos", "wn_isa"]\ntemperature = -1.0', "must be positive"),
+        ('tasks = ["wn_pos", "wn_isa"]\ncap = "many"', "cap is 'many'"),
+        ('tasks = ["wn_pos", 3]', "expected names of tasks"),
+        ('tasks = ["wn_pos", "wn_isa"]\ncups = 3', "'cups' is not known in a mixture"),
+        ('tasks = ["wn_pos", "wn_isaa"]', "did you mean 'wn_isa'"),
+        ('tasks = ["wn_pos", "glue"]', "is a mixture; expected a single task"),
+    ],
+)
+def test_a_mixture_file_that_makes_no_sense_is_refused(content: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(content)
+    with pytest.raises(TaskError, match=message):
+        get_learnable(str(path))
+
+
+def test_a_mixture_is_no_single_task() -> None:
+    with pytest.raises(TaskError, match="'glue' is a mixture"):
+        get_task("glue")
