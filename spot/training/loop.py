@@ -1,33 +1,32 @@
-"""The training loop: steps, evaluations, snapshots and checkpoints of any trainable part.
+"""The training loop: steps, evaluations, snapshots and checkpoints of many jobs in one program.
 
-The loop knows no SQL and no task: batches come from a stream whose state is small, evaluations and snapshots go
-to callables. A run that is killed at any moment and started again goes back to its last checkpoint and ends with
-the same bits as one left alone.
+The loop knows no SQL and no task: batches come from a stream whose state is small, evaluations and results go to
+callables. What is killed at any moment and started again goes back to its last checkpoint and ends with the same
+bits as what was left alone.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import math
+import hashlib
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from spot.errors import DivergenceError, TrainingError
+from spot.errors import DivergenceError
 from spot.training import checkpoint
-from spot.training.step import Batch, Step, Variables
+from spot.training.jobs import Job, Progress, Result, Slot, check_parameters, on_device, on_host
+from spot.training.step import Step, Variables, cut
 
 CHECKPOINT_FILE = "checkpoint.msgpack"
-CHECKPOINT_SECONDS = 60.0
 
 
 class Interrupted(Exception):
@@ -39,231 +38,220 @@ class Interrupted(Exception):
         self.number = number
 
 
-class BatchStream(Protocol):
-    """An endless stream of batches that can be put back to any point."""
-
-    def next(self) -> Batch: ...
-
-    def state(self) -> dict[str, int]: ...
-
-    def restore(self, state: Mapping[str, int]) -> None: ...
-
-
-class Reporter(Protocol):
-    """Where progress goes."""
-
-    def start(self, step: int, steps: int) -> None: ...
-
-    def advance(self, step: int, loss: float, tokens: int) -> None: ...
-
-    def evaluated(self, step: int, metrics: Mapping[str, float]) -> None: ...
-
-    def finish(self) -> None: ...
-
-
-class Silent:
-    """Reports nothing."""
-
-    def start(self, step: int, steps: int) -> None: ...
-
-    def advance(self, step: int, loss: float, tokens: int) -> None: ...
-
-    def evaluated(self, step: int, metrics: Mapping[str, float]) -> None: ...
-
-    def finish(self) -> None: ...
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Plan:
-    """When things happen in a run.
-
-    Attributes:
-        steps: optimiser steps.
-        evaluate_every: steps between evaluations; the last step is always evaluated.
-        key_step: step whose parameters become the *key* (0: none).
-        patience: evaluations without a better score before the run stops early (0: never). A run never stops
-            before its key step.
-        report_every: steps between looks at the loss; a loss that is not finite stops the run there.
-        checkpoint_seconds: longest time between checkpoints, which fall on ``report_every`` steps.
-    """
-
-    steps: int
-    evaluate_every: int
-    key_step: int = 0
-    patience: int = 0
-    report_every: int = 10
-    checkpoint_seconds: float = CHECKPOINT_SECONDS
-
-    def __post_init__(self) -> None:
-        if self.steps < 1 or self.evaluate_every < 1 or self.report_every < 1:
-            raise TrainingError("steps, evaluation interval and report interval must be at least 1")
-        if not 0 <= self.key_step <= self.steps:
-            raise TrainingError(f"key step {self.key_step} lies outside the run's {self.steps} steps")
-
-
-@dataclasses.dataclass
-class Progress:
-    """The part of a run's state that is not parameters: all of it is saved."""
-
-    step: int = 0
-    best_score: float = -math.inf
-    best_step: int = -1
-    stale: int = 0
-    done: bool = False
-    history: list[dict[str, float]] = dataclasses.field(default_factory=list)
-    """One row an evaluation: step, mean training loss since the last one, development metrics."""
-    losses: list[float] = dataclasses.field(default_factory=list)
-    """Training losses since the last evaluation."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """What a run leaves: host copies of the trained part at three moments, and its history."""
-
-    final: Any
-    best: Any
-    key: Any | None
-    progress: Progress
-
-
 def fit(
+    jobs: Sequence[Job],
     *,
-    variables: Variables,
+    frozen: Variables,
     trainable: str,
     step: Step,
-    stream: BatchStream,
-    plan: Plan,
-    seed: int,
-    identity: str,
-    evaluate: Callable[[Variables], Mapping[str, float]],
-    select: str,
+    slots: int = 1,
+    seed: int = 0,
+    select: str = "score",
     folder: Path | None = None,
-    reporter: Reporter | None = None,
-) -> Result:
-    """Train ``variables[trainable]`` and keep its key and its best state.
+) -> None:
+    """Train jobs in slots of one program; each keeps its key and its best state, and hands them to ``job.done``.
+
+    Every step takes a batch of every slot through one forward and backward pass. Jobs start in their order as slots
+    become free, and end by themselves. A job whose loss is not finite gives its slot up; the others go on, and the
+    error is raised when they are done.
+
+    A checkpoint holds all slots at one moment and is written before any result is handed on, so that what shares a
+    program with what is the same after a restart, and with it every bit.
 
     Args:
-        variables: the prompt stack and the model's weights.
-        trainable: which of them trains.
+        jobs: what to train; of one recipe, as far as ``step`` goes.
+        frozen: the variables that do not train.
+        trainable: the part that does: ``prompts``, in slots, or ``weights``, in one.
         step: from :func:`spot.training.step.make_step` for the same part.
-        stream: training batches.
-        plan: steps and intervals.
+        slots: jobs under way at once.
         seed: of the dropout noise.
-        identity: names the run in its checkpoint, so that another run's file is refused.
-        evaluate: development metrics of the variables at a step.
         select: the metric whose largest value marks the best state; ties keep the earlier one.
         folder: where the checkpoint lies; ``None`` saves nothing.
-        reporter: progress sink.
 
     Raises:
-        DivergenceError: the loss is not finite.
+        DivergenceError: the loss of a job is not finite.
         Interrupted: SIGINT or SIGTERM arrived; the state is saved.
-        TrainingError: a damaged checkpoint, or one of another run.
+        TrainingError: a damaged checkpoint, or one of other jobs.
     """
-    reporter = reporter or Silent()
-    trained = jax.tree.map(lambda leaf: leaf.copy(), variables[trainable])  # steps donate their input
-    frozen = {name: part for name, part in variables.items() if name != trainable}
-    optimizer_state = step.init(trained)
-    progress, best, key = Progress(), _host(trained), _host(trained)
-    path = folder / CHECKPOINT_FILE if folder else None
-
-    def arrays() -> dict[str, Any]:
-        return {"trained": trained, "optimizer": optimizer_state, "best": best, "key": key}
-
-    def store() -> None:
-        _check_parameters(trained, progress.step)
-        if path:
-            notes = {"stream": stream.state(), "progress": dataclasses.asdict(progress)}
-            checkpoint.save(path, arrays(), notes, identity=identity)
-
-    if path and (saved := checkpoint.load(path, arrays(), identity=identity)):
-        restored, notes = saved
-        trained, optimizer_state = jax.device_put((restored["trained"], restored["optimizer"]))
-        best, key, progress = restored["best"], restored["key"], Progress(**notes["progress"])
-        stream.restore(notes["stream"])
-
-    noise = jax.random.key(seed)
-    with _signals() as caught, _shown(reporter, progress.step, plan.steps):
-        saved_at, pending, tokens = time.monotonic(), [], 0
-        while not progress.done:
-            batch = stream.next()
-            tokens += int(batch.inputs.mask.sum()) + int(batch.targets.mask.sum())
-            trained, optimizer_state, losses = step.run(
-                trained, optimizer_state, frozen, batch, jax.random.fold_in(noise, progress.step)
-            )
-            progress.step += 1
-            pending.append(losses)
-            last = progress.step == plan.steps
-            at_evaluation = last or progress.step % plan.evaluate_every == 0
-            at_key = progress.step == plan.key_step
-            if at_evaluation or at_key or caught or progress.step % plan.report_every == 0:
-                values = [float(np.mean(value)) for value in pending]
-                _check_finite(values, progress.step)
-                progress.losses += values
-                reporter.advance(progress.step, values[-1], tokens)
-                pending, tokens = [], 0
-            if at_evaluation or at_key:
-                _check_parameters(trained, progress.step)
-            if at_key:
-                key = _host(trained)
-            if at_evaluation:
-                metrics = dict(evaluate({**frozen, trainable: trained}))
-                _record(progress, metrics, metrics[select])
-                if progress.best_step == progress.step:
-                    best = _host(trained)
-                reporter.evaluated(progress.step, progress.history[-1])
-                tired = plan.patience and progress.stale >= plan.patience
-                progress.done = last or bool(tired and progress.step >= plan.key_step)
-            due = not pending and time.monotonic() - saved_at >= plan.checkpoint_seconds
-            if (caught and not pending) or due or progress.done:
-                store()
-                saved_at = time.monotonic()
-            if caught and not pending:
-                raise Interrupted(caught[0], progress.step, path)
-    return Result(_host(trained), best, key if plan.key_step else None, progress)
+    Session(jobs, frozen, trainable, step, slots if step.slots else 1, seed, select, folder).run()
 
 
-@contextmanager
-def _shown(reporter: Reporter, step: int, steps: int) -> Iterator[None]:
-    """A progress display that ends however the run does."""
-    reporter.start(step, steps)
-    try:
-        yield
-    finally:
-        reporter.finish()
+class Session:
+    """The state of :func:`fit` while it runs."""
 
+    def __init__(
+        self,
+        jobs: Sequence[Job],
+        frozen: Variables,
+        trainable: str,
+        step: Step,
+        slots: int,
+        seed: int,
+        select: str,
+        folder: Path | None,
+    ) -> None:
+        self.jobs, self.frozen, self.trainable, self.step = jobs, frozen, trainable, step
+        self.noise, self.select = jax.random.key(seed), select
+        self.path = folder / CHECKPOINT_FILE if folder else None
+        self.pace = jobs[0].plan
+        start = jobs[0].start()
+        self.trained = (
+            jax.tree.map(lambda leaf: jnp.repeat(jnp.asarray(leaf), slots, 0), start)
+            if step.slots
+            else on_device(start)
+        )
+        self.optimizer = step.init(self.trained)
+        self.blank = on_host(start)
+        self.slots: dict[int, Slot] = {}
+        self.size, self.clock, self.turn = slots, 0, 0
+        self.failures: list[DivergenceError] = []
 
-def _record(progress: Progress, metrics: Mapping[str, float], score: float) -> None:
-    loss = float(np.mean(progress.losses)) if progress.losses else math.nan
-    progress.history.append({"step": float(progress.step), "loss": loss, **metrics})
-    progress.losses = []
-    if score > progress.best_score:
-        progress.best_score, progress.best_step, progress.stale = score, progress.step, 0
-    else:
-        progress.stale += 1
+    # -- the loop ----------------------------------------------------------------------------------------
 
+    def run(self) -> None:
+        self.restore()
+        with _signals() as caught:
+            try:
+                self.fill()
+                self.saved_at = time.monotonic()
+                while self.slots:
+                    self.advance()
+                    self.look_around(caught)
+            finally:
+                for slot in self.slots.values():
+                    slot.job.reporter.finish()
+        if self.failures:
+            raise self.failures[0]
 
-def _host(tree: Any) -> Any:
-    return jax.tree.map(lambda leaf: np.array(leaf), tree)
+    def advance(self) -> None:
+        """One step of all slots."""
+        batches = {number: slot.next() for number, slot in self.slots.items()}
+        parts = cut(batches, self.blank.shape[1]) if self.step.slots else list(batches.values())
+        active = np.array([number in self.slots for number in range(self.size)])
+        noise = jax.random.fold_in(self.noise, self.clock)
+        self.trained, self.optimizer, losses = self.step.run(
+            self.trained, self.optimizer, self.frozen, parts, noise, active
+        )
+        self.clock += 1
+        for slot in self.slots.values():
+            slot.progress.step += 1
+            slot.pending.append(losses)
 
+    def look_around(self, caught: Sequence[int]) -> None:
+        """Everything that is not a step, where it is due: losses, keys, evaluations, endings, checkpoints."""
+        events = any(slot.at_key or slot.at_evaluation for slot in self.slots.values())
+        if not (events or caught or self.clock % self.pace.report_every == 0):
+            return
+        reached = max(slot.progress.step for slot in self.slots.values())
+        for number, slot in list(self.slots.items()):
+            try:
+                self.look(slot)
+            except DivergenceError as error:
+                self.failures.append(error)
+                self.free(number)
+        ended = [slot for slot in self.slots.values() if slot.progress.done]
+        due = caught or ended or time.monotonic() - self.saved_at >= self.pace.checkpoint_seconds
+        if due and self.slots:
+            self.store()
+        for slot in ended:
+            self.end(slot)
+        self.fill()
+        if caught:
+            raise Interrupted(caught[0], reached, self.path)
 
-def _check_parameters(trained: Any, step: int) -> None:
-    """A loss tells of the parameters before its step; what is kept must be sound after it too."""
-    if all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(trained)):
-        return
-    raise DivergenceError(
-        f"parameters are not finite near step {step}: try a smaller --learning-rate, --warmup-steps, "
-        "or float32 instead of bfloat16"
-    )
+    def look(self, slot: Slot) -> None:
+        """What is due in one slot.
 
+        Raises:
+            DivergenceError: a loss, or a parameter that would be kept, is not finite.
+        """
+        slot.look()
+        one = self.step.take(self.trained, slot.number)
+        check_parameters(one, slot.progress.step)
+        if slot.at_key:
+            slot.key = on_host(one)
+        if slot.at_evaluation:
+            metrics = dict(slot.job.evaluate({**self.frozen, self.trainable: one}))
+            slot.progress.record(metrics, metrics[self.select])
+            if slot.progress.best_step == slot.progress.step:
+                slot.best = on_host(one)
+            slot.job.reporter.evaluated(slot.progress.step, slot.progress.history[-1])
+            plan, progress = slot.job.plan, slot.progress
+            tired = plan.patience and progress.stale >= plan.patience
+            progress.done = slot.last or bool(tired and progress.step >= plan.key_step)
 
-def _check_finite(losses: list[float], step: int) -> None:
-    if all(math.isfinite(loss) for loss in losses):
-        return
-    raise DivergenceError(
-        f"loss is {next(loss for loss in losses if not math.isfinite(loss))} near step {step}: "
-        "try a smaller --learning-rate, --warmup-steps, or float32 instead of bfloat16"
-    )
+    # -- slots -------------------------------------------------------------------------------------------
+
+    def fill(self) -> None:
+        """Seat the next jobs in the free slots, lowest first."""
+        for number in range(self.size):
+            while number not in self.slots and self.turn < len(self.jobs):
+                job = self.jobs[self.turn]
+                self.turn += 1
+                if not job.held():
+                    self.seat(number, job)
+
+    def seat(self, number: int, job: Job) -> None:
+        start = on_device(job.start())
+        self.optimizer = self.step.seat(self.optimizer, number, self.step.init(start))
+        self.trained = self.step.seat(self.trained, number, start)
+        self.slots[number] = Slot(number, job, start)
+        job.reporter.start(0, job.plan.steps)
+
+    def end(self, slot: Slot) -> None:
+        key = slot.key if slot.job.plan.key_step else None
+        final = on_host(self.step.take(self.trained, slot.number))
+        slot.job.done(Result(final, slot.best, key, slot.progress))
+        self.free(slot.number)
+
+    def free(self, number: int) -> None:
+        self.slots.pop(number).job.reporter.finish()
+
+    # -- checkpoints -------------------------------------------------------------------------------------
+
+    @property
+    def identity(self) -> str:
+        """All jobs in their order, and the number of slots."""
+        content = "\n".join([str(self.size), *(job.identity for job in self.jobs)])
+        return hashlib.sha256(content.encode()).hexdigest()
+
+    def arrays(self) -> dict[str, Any]:
+        kept = [self.slots.get(number) for number in range(self.size)]
+        return {
+            "trained": self.trained,
+            "optimizer": self.optimizer,
+            "best": [slot.best if slot else self.blank for slot in kept],
+            "key": [slot.key if slot else self.blank for slot in kept],
+        }
+
+    def store(self) -> None:
+        self.saved_at = time.monotonic()
+        if self.path is None:
+            return
+        slots = {str(number): slot.notes() for number, slot in self.slots.items()}
+        failures = [str(error) for error in self.failures]
+        notes = {"clock": self.clock, "turn": self.turn, "slots": slots, "failures": failures}
+        checkpoint.save(self.path, self.arrays(), notes, identity=self.identity)
+
+    def restore(self) -> None:
+        """Go back to the checkpoint, if there is one; hand on again what had ended in it."""
+        found = checkpoint.load(self.path, self.arrays(), identity=self.identity) if self.path else None
+        if not found:
+            return
+        arrays, notes = found
+        self.trained, self.optimizer = jax.device_put((arrays["trained"], arrays["optimizer"]))
+        self.clock, self.turn = notes["clock"], notes["turn"]
+        self.failures = [DivergenceError(line) for line in notes["failures"]]
+        by_identity = {job.identity: job for job in self.jobs}
+        for key, saved in notes["slots"].items():
+            number, job = int(key), by_identity[saved["job"]]
+            slot = self.slots[number] = Slot(number, job, self.blank)
+            slot.best, slot.key = arrays["best"][number], arrays["key"][number]
+            slot.progress = Progress(**saved["progress"])
+            slot.stream.restore(saved["stream"])
+            job.reporter.start(slot.progress.step, job.plan.steps)
+        for slot in [slot for slot in self.slots.values() if slot.progress.done]:
+            self.end(slot)
 
 
 @contextmanager

@@ -31,7 +31,8 @@ from spot.backbone.t5 import T5
 from spot.backbone.tokenizer import Tokenizer, load_tokenizer, train_sentencepiece
 from spot.errors import TrainingError
 from spot.training.checkpoint import write_atomically
-from spot.training.loop import Plan, Reporter, Result, fit
+from spot.training.jobs import Job, Plan, Reporter, Result, Silent
+from spot.training.loop import fit
 from spot.training.optimizers import Optimizer
 from spot.training.step import Batch, Variables, make_step
 from tasks.objectives import (
@@ -305,10 +306,7 @@ def _run_phase(
     reporter: Reporter | None,
 ) -> Result:
     graph, weights = nnx.split(model)
-    variables: Variables = {
-        "prompts": jnp.zeros((1, 0, plan.config.d_model), jnp.float32),
-        "weights": weights,
-    }
+    frozen: Variables = {"prompts": jnp.zeros((1, 0, plan.config.d_model), jnp.float32)}
     step = make_step(graph, phase.optimizer(), steps=phase.steps, trainable="weights")
     objective = plan.objective(phase.name)
     checks = [
@@ -327,20 +325,19 @@ def _run_phase(
 
     shaping = [dataclasses.asdict(plan.config), dataclasses.asdict(phase), plan.input_length, plan.bfloat16]
     identity = hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()
-    return fit(
-        variables=variables,
-        trainable="weights",
-        step=step,
-        stream=stream,
+    results: list[Result] = []
+    job = Job(
+        identity=identity,
         plan=Plan(
             steps=phase.steps,
             evaluate_every=min(plan.evaluate_every, phase.steps),
             checkpoint_seconds=120,
         ),
-        seed=phase.seed,
-        identity=identity,
+        start=lambda: weights,
+        stream=lambda: stream,
         evaluate=evaluate,
-        select="score",
-        folder=folder,
-        reporter=reporter,
+        done=results.append,
+        reporter=reporter or Silent(),
     )
+    fit([job], frozen=frozen, trainable="weights", step=step, seed=phase.seed, folder=folder)
+    return results[-1]

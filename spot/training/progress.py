@@ -1,4 +1,4 @@
-"""Progress of a run: a live bar on a terminal, plain lines elsewhere, TensorBoard event files on request."""
+"""Progress of runs: a live board on a terminal, plain lines elsewhere, TensorBoard event files on request."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from spot.training.loop import Reporter
+from spot.training.jobs import Reporter
 
 
 class Rates:
@@ -25,11 +25,11 @@ class Rates:
         return (step - self._step) / seconds, self._tokens / seconds
 
 
-class Bar:
-    """A live line: steps, rates, loss, last score, time left."""
+class Board:
+    """A live table with a line for every run under way; it is there while one is."""
 
-    def __init__(self, title: str, console: Console) -> None:
-        self._progress = Progress(
+    def __init__(self, console: Console) -> None:
+        self.table = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=20),
             MofNCompleteColumn(),
@@ -40,23 +40,43 @@ class Bar:
             console=console,
             transient=True,
         )
-        self._row = self._progress.add_task(title, total=None, rates="", loss="", score="")
+
+    def add(self, title: str, step: int, steps: int) -> TaskID:
+        row = self.table.add_task(title, completed=step, total=steps, rates="", loss="", score="")
+        self.table.start()
+        return row
+
+    def remove(self, row: TaskID) -> None:
+        self.table.remove_task(row)
+        if not self.table.tasks:
+            self.table.stop()
+
+
+class Bar:
+    """A run's line on a board: steps, rates, loss, last score, time left."""
+
+    def __init__(self, title: str, board: Board) -> None:
+        self._title, self._board, self._progress = title, board, board.table
+        self._row: TaskID | None = None
 
     def start(self, step: int, steps: int) -> None:
         self._rates = Rates(step)
-        self._progress.update(self._row, completed=step, total=steps)
-        self._progress.start()
+        self._row = self._board.add(self._title, step, steps)
 
     def advance(self, step: int, loss: float, tokens: int) -> None:
         per_second, token_rate = self._rates.add(step, tokens)
         rates = f"{per_second:.1f} steps/s {token_rate:,.0f} tokens/s"
-        self._progress.update(self._row, completed=step, rates=rates, loss=f"loss {loss:.3f}")
+        if self._row is not None:
+            self._progress.update(self._row, completed=step, rates=rates, loss=f"loss {loss:.3f}")
 
     def evaluated(self, step: int, metrics: Mapping[str, float]) -> None:
-        self._progress.update(self._row, score=f"dev {metrics['score']:.2f}")
+        if self._row is not None:
+            self._progress.update(self._row, score=f"dev {metrics['score']:.2f}")
 
     def finish(self) -> None:
-        self._progress.stop()
+        if self._row is not None:
+            self._board.remove(self._row)
+            self._row = None
 
 
 class Lines:
@@ -136,9 +156,21 @@ class Several:
             reporter.finish()
 
 
+class Display:
+    """Where the progress of many runs goes: a board on a terminal, lines elsewhere, event files under ``log_dir``."""
+
+    def __init__(self, console: Console, *, log_dir: Path | None = None) -> None:
+        self._console, self._log_dir = console, log_dir
+        self._board = Board(console) if console.is_terminal else None
+
+    def reporter(self, title: str) -> Reporter:
+        """The progress sink of one run."""
+        shown: Reporter = Bar(title, self._board) if self._board else Lines(title, self._console)
+        if self._log_dir is None:
+            return shown
+        return Several([shown, TensorBoard(self._log_dir / title.replace(" ", "_"))])
+
+
 def make_reporter(title: str, console: Console, *, log_dir: Path | None = None) -> Reporter:
-    """A bar where ``console`` is a terminal, lines elsewhere, and event files under ``log_dir/title``."""
-    shown: Reporter = Bar(title, console) if console.is_terminal else Lines(title, console)
-    if log_dir is None:
-        return shown
-    return Several([shown, TensorBoard(log_dir / title.replace(" ", "_"))])
+    """The progress sink of a run that is alone."""
+    return Display(console, log_dir=log_dir).reporter(title)

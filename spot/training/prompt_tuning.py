@@ -1,23 +1,22 @@
-"""Train one prompt on one task: prompt tuning, with the loop of :mod:`spot.training.loop`."""
+"""Prompt tuning: prompts of one backbone and recipe, trained by the loop of :mod:`spot.training.loop`."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-import jax.numpy as jnp
 import numpy as np
-from jax import Array
 
 from bank.vectors import prompt_sha256
 from spot.backbone.batch import Inputs, Targets
 from spot.backbone.load import Backbone
 from spot.inference.predict import predict
 from spot.prompts.initializers import check_fits, file_address, make_initializer
-from spot.training.loop import CHECKPOINT_SECONDS, Reporter, fit
+from spot.training.jobs import CHECKPOINT_SECONDS, Job, Reporter, Result, Silent
+from spot.training.loop import fit
 from spot.training.recipe import Recipe
 from spot.training.step import Batch, Variables, make_step
 from spot.training.task_data import MixtureData, TaskData
@@ -71,6 +70,109 @@ class TaskStream:
         self._index = state["index"]
 
 
+def prompt_job(
+    backbone: Backbone,
+    data: TaskData | MixtureData,
+    recipe: Recipe,
+    *,
+    seed: int,
+    done: Callable[[TrainedPrompt], None],
+    initial: np.ndarray | None = None,
+    stop_at_key: bool = False,
+    held: Callable[[], bool] = lambda: False,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    reporter: Reporter | None = None,
+) -> Job:
+    """One prompt to train; data is read, and the prompt started, when its turn comes.
+
+    Args:
+        backbone: the frozen model.
+        data: the task's splits; train trains, dev selects.
+        recipe: everything else.
+        seed: of the initialiser and of the order of batches.
+        done: takes the trained prompt; may be called again with the same after a restart.
+        initial: a prompt ``[P, H]`` to start from, in place of the recipe's initialiser.
+        stop_at_key: train a query: end at the key step.
+        held: whether the result is known already.
+        checkpoint_seconds: longest time between checkpoints.
+        reporter: progress sink.
+
+    Raises:
+        PromptError: an initial prompt that does not fit.
+        TaskError: data that cannot be read.
+    """
+    if initial is None:
+        labels = data.task.labels
+        prompt = make_initializer(recipe.init, backbone, recipe.prompt_length, labels=labels, task=data.task.name)(seed)
+    else:
+        prompt = check_fits(initial, backbone, recipe.prompt_length, where="initial prompt")
+    began = time.monotonic()
+
+    def evaluate(variables: Variables) -> Mapping[str, float]:
+        dev = data[Split.DEV]
+        answers = predict(backbone, variables["prompts"][0], dev.examples, dev.tokens, method=recipe.evaluate_by)
+        return data.score(Split.DEV, answers)
+
+    def start() -> np.ndarray:
+        nonlocal began
+        began = time.monotonic()
+        return prompt[None]
+
+    def finished(result: Result) -> None:
+        progress = result.progress
+        assert result.key is not None
+        best = next(row for row in progress.history if row["step"] == progress.best_step)
+        done(
+            TrainedPrompt(
+                value=result.best[0],
+                value_step=progress.best_step,
+                key=result.key[0],
+                metrics={name: value for name, value in best.items() if name not in ("step", "loss")},
+                history=progress.history,
+                started_from=None if initial is None else prompt_sha256(prompt),
+                steps=progress.step,
+                seconds=time.monotonic() - began,
+            )
+        )
+
+    return Job(
+        identity=run_identity(backbone, data, recipe, seed, initial, stop_at_key=stop_at_key),
+        plan=dataclasses.replace(recipe.plan(stop_at_key=stop_at_key), checkpoint_seconds=checkpoint_seconds),
+        start=start,
+        stream=lambda: TaskStream(data.batches(recipe.batch_size, seed)),
+        evaluate=evaluate,
+        held=held,
+        done=finished,
+        reporter=reporter or Silent(),
+    )
+
+
+def train_prompts(
+    backbone: Backbone, recipe: Recipe, jobs: Sequence[Job], *, slots: int = 1, folder: Path | None = None
+) -> None:
+    """Train prompts of one backbone and recipe in one program, ``slots`` at a time; see :func:`spot.training.loop.fit`.
+
+    Args:
+        backbone: the frozen model.
+        recipe: of all jobs.
+        jobs: from :func:`prompt_job`.
+        slots: prompts under way at once.
+        folder: where the checkpoint lies; with one, killed training goes on where it was and ends bit-identical.
+
+    Raises:
+        DivergenceError: the loss of a job is not finite; the others have ended.
+        Interrupted: a signal stopped training; its state is saved.
+    """
+    fit(
+        jobs,
+        frozen={"weights": backbone.weights},
+        trainable="prompts",
+        step=make_step(backbone.graph, recipe.optimizer, steps=recipe.steps, trainable="prompts"),
+        slots=min(slots, len(jobs)),
+        folder=folder,
+    )
+
+
 def train_prompt(
     backbone: Backbone,
     data: TaskData | MixtureData,
@@ -84,68 +186,27 @@ def train_prompt(
     reporter: Reporter | None = None,
     on_snapshot: Callable[[str, int, np.ndarray], None] | None = None,
 ) -> TrainedPrompt:
-    """Train a prompt and keep its key and its value.
+    """Train one prompt and keep its key and its value: :func:`prompt_job` and :func:`train_prompts` for one.
 
-    Args:
-        backbone: the frozen model.
-        data: the task's splits; train trains, dev selects.
-        recipe: everything else.
-        seed: of the initialiser and of the order of batches.
-        initial: a prompt ``[P, H]`` to start from, in place of the recipe's initialiser.
-        stop_at_key: train a query: end at the key step.
-        folder: where the checkpoint lies; with one, a killed run goes on where it was and ends bit-identical.
-        checkpoint_seconds: longest time between checkpoints.
-        reporter: progress sink.
-        on_snapshot: called with ``("key" | "value", step, [P, H])`` when the run is done.
-
-    Raises:
-        PromptError: an initial prompt that does not fit.
-        DivergenceError: the loss is not finite.
-        Interrupted: a signal stopped the run; its state is saved.
-        TaskError: data that cannot be read.
+    ``on_snapshot`` is called with ``("key" | "value", step, [P, H])`` when the run is done.
     """
-    began = time.monotonic()
-    if initial is None:
-        labels = data.task.labels
-        prompt = make_initializer(recipe.init, backbone, recipe.prompt_length, labels=labels, task=data.task.name)(seed)
-    else:
-        prompt = check_fits(initial, backbone, recipe.prompt_length, where="initial prompt")
-    dev = data[Split.DEV]
-
-    def evaluate(variables: Variables) -> Mapping[str, float]:
-        answers = predict(backbone, variables["prompts"][0], dev.examples, dev.tokens, method=recipe.evaluate_by)
-        return data.score(Split.DEV, answers)
-
-    result = fit(
-        variables={"prompts": _stack(prompt), "weights": backbone.weights},
-        trainable="prompts",
-        step=make_step(backbone.graph, recipe.optimizer, steps=recipe.steps, trainable="prompts"),
-        stream=TaskStream(data.batches(recipe.batch_size, seed)),
-        plan=dataclasses.replace(recipe.plan(stop_at_key=stop_at_key), checkpoint_seconds=checkpoint_seconds),
+    trained: list[TrainedPrompt] = []
+    job = prompt_job(
+        backbone,
+        data,
+        recipe,
         seed=seed,
-        identity=run_identity(backbone, data, recipe, seed, initial, stop_at_key=stop_at_key),
-        evaluate=evaluate,
-        select="score",
-        folder=folder,
+        done=trained.append,
+        initial=initial,
+        stop_at_key=stop_at_key,
+        checkpoint_seconds=checkpoint_seconds,
         reporter=reporter,
     )
-    progress = result.progress
-    assert result.key is not None
-    best = next(row for row in progress.history if row["step"] == progress.best_step)
-    trained = TrainedPrompt(
-        value=result.best[0],
-        value_step=progress.best_step,
-        key=result.key[0],
-        metrics={name: value for name, value in best.items() if name not in ("step", "loss")},
-        history=progress.history,
-        started_from=None if initial is None else prompt_sha256(prompt),
-        steps=progress.step,
-        seconds=time.monotonic() - began,
-    )
+    train_prompts(backbone, recipe, [job], folder=folder)
     if on_snapshot:
-        on_snapshot("key", recipe.key_step, trained.key)
-        on_snapshot("value", trained.value_step, trained.value)
-    return trained
+        on_snapshot("key", recipe.key_step, trained[-1].key)
+        on_snapshot("value", trained[-1].value_step, trained[-1].value)
+    return trained[-1]
 
 
 def run_identity(
@@ -161,7 +222,3 @@ def run_identity(
     start = file_address(recipe.init) if initial is None else prompt_sha256(initial)
     content = [recipe.record(backbone).digest, data.task.name, data.digest, seed, start, stop_at_key]
     return hashlib.sha256(repr(content).encode()).hexdigest()
-
-
-def _stack(prompt: np.ndarray) -> Array:
-    return jnp.asarray(prompt[None])

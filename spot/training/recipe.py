@@ -8,7 +8,7 @@ from typing import Any
 from bank.records import BackboneRecord, RecipeRecord, digest
 from spot.backbone.load import Backbone
 from spot.errors import TrainingError
-from spot.training.loop import Plan
+from spot.training.jobs import Plan
 from spot.training.optimizers import Optimizer
 from tasks.pipeline import Lengths
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import flax.nnx as nnx
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import Array
 
@@ -22,11 +23,13 @@ from spot.backbone.batch import Inputs, Targets, Tokens
 from spot.backbone.layers import Dropout
 from spot.errors import TrainingError
 from spot.training.optimizers import Optimizer, per_prompt
+from tasks.objectives import pad
+from tasks.pipeline import TARGET_BUCKETS, bucket
 
 TRAINABLE = ("prompts", "weights")
 
 CACHED_POSITIONS = 2048
-"""Rows times positions of a micro-batch on a CPU."""
+"""Rows times positions of a part on a CPU: its activations stay in the caches."""
 
 Variables = dict[str, Any]
 """``{"prompts": [N, P, H] float32, "weights": state of the model}``."""
@@ -42,12 +45,88 @@ class Batch(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """A compiled step and the optimiser's start."""
+    """A step in two compiled programs: gradients of a part of the batch, and the update from their sum.
+
+    A trained part is either a stack of prompts ``[N, P, H]``, whose rows are *slots* that train apart, or the weights,
+    which are one slot.
+    """
 
     init: Callable[[Any], Any]
     """``init(trained) -> optimiser state``."""
-    run: Callable[..., tuple[Any, Any, Array]]
-    """``run(trained, state, frozen, batch, key) -> trained, state, losses[N]``."""
+    slope: Callable[..., tuple[Any, Array]]
+    """``slope(total, trained, frozen, tokens[N], part, key) -> total``: the gradient and ``losses[N]`` so far."""
+    update: Callable[..., tuple[Any, Any]]
+    """``update(trained, state, gradient, active[N]) -> trained, state``; slots that are not active stay as they are."""
+    slots: bool
+    """Whether the trained part is a stack of slots."""
+
+    def run(
+        self, trained: Any, state: Any, frozen: Variables, parts: Sequence[Batch], key: Array, active: np.ndarray
+    ) -> tuple[Any, Any, Array]:
+        """One step of all active slots: ``trained, state, losses[N]``. ``trained`` and ``state`` are given away."""
+        tokens = np.zeros(len(active), np.float32)
+        for part in parts:
+            np.add.at(tokens, np.asarray(part.prompt_ids), np.asarray(part.targets.mask).sum(axis=-1))
+        tokens = np.maximum(tokens, 1)
+        total = (jax.tree.map(jnp.zeros_like, trained), jnp.zeros(len(active), jnp.float32))
+        for i, part in enumerate(parts):
+            total = self.slope(total, trained, frozen, tokens, part, jax.random.fold_in(key, i))
+        gradient, losses = total
+        return *self.update(trained, state, gradient, active), losses
+
+    def take(self, tree: Any, slot: int) -> Any:
+        """One slot of a trained part or optimiser state, as a stack of one."""
+        return jax.tree.map(lambda leaf: leaf[slot : slot + 1], tree) if self.slots else tree
+
+    def seat(self, tree: Any, slot: int, one: Any) -> Any:
+        """The same with slot ``slot`` replaced by a stack of one."""
+        return _seat(tree, slot, one) if self.slots else one
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def _seat(tree: Any, slot: int, one: Any) -> Any:
+    return jax.tree.map(lambda leaf, new: leaf.at[slot].set(jnp.asarray(new)[0]), tree, one)
+
+
+@functools.lru_cache(maxsize=32)
+def make_step(
+    graph: nnx.GraphDef[Any], optimizer: Optimizer, *, steps: int, trainable: str, dropout: float = 0.0
+) -> Step:
+    """Build the step for a model's graph; equal arguments share their compiled programs.
+
+    The loss of prompt n is the mean over the target tokens of its own examples, and the objective is the sum of
+    these means, so that each prompt's gradient is what it would be alone.
+    """
+    partition({"prompts": None, "weights": None}, trainable)
+    slots = trainable == "prompts"
+    transformation = optimizer.build(steps)
+    if slots:
+        transformation = per_prompt(transformation)
+
+    def objective(trained: Any, frozen: Variables, tokens: Array, part: Batch, key: Array) -> tuple[Array, Array]:
+        variables = {**frozen, trainable: trained}
+        model, prompts = nnx.merge(graph, variables["weights"]), variables["prompts"]
+        noise = Dropout(dropout, key) if dropout else None
+        losses = model.token_losses(prompts, part.prompt_ids, part.inputs, part.targets, noise)
+        means = jax.ops.segment_sum(losses.sum(axis=-1), part.prompt_ids, len(prompts)) / tokens
+        return means.sum(), means
+
+    def slope(total: Any, trained: Any, frozen: Variables, tokens: Array, part: Batch, key: Array) -> Any:
+        found = jax.grad(objective, has_aux=True)(trained, frozen, tokens, part, key)
+        return jax.tree.map(jnp.add, total, found)
+
+    def update(trained: Any, state: Any, gradient: Any, active: Array) -> tuple[Any, Any]:
+        updates, moved = transformation.update(gradient, state, trained)
+        new = optax.apply_updates(trained, updates), moved
+        return jax.tree.map(functools.partial(_where, active), new, (trained, state)) if slots else new
+
+    return Step(
+        jax.jit(transformation.init), jax.jit(slope, donate_argnums=0), jax.jit(update, donate_argnums=(0, 1)), slots
+    )
+
+
+def _where(active: Array, new: Array, old: Array) -> Array:
+    return jnp.where(active.reshape(-1, *[1] * (new.ndim - 1)), new, old)
 
 
 def partition(variables: Variables, trainable: str) -> tuple[Any, Variables]:
@@ -57,61 +136,43 @@ def partition(variables: Variables, trainable: str) -> tuple[Any, Variables]:
     return variables[trainable], {name: part for name, part in variables.items() if name != trainable}
 
 
-@functools.lru_cache(maxsize=32)
-def make_step(
-    graph: nnx.GraphDef[Any], optimizer: Optimizer, *, steps: int, trainable: str, dropout: float = 0.0
-) -> Step:
-    """Build the step for a model's graph; equal arguments share one compiled program.
+def cut(batches: Mapping[int, Batch], prompt_length: int) -> list[Batch]:
+    """The batches of several slots as parts of like rows: longest first, each padded to its own bucket.
 
-    The loss of prompt n is the mean over the target tokens of its own examples, and the objective is the sum of
-    these means, so that each prompt's gradient is what it would be alone.
+    A CPU is fastest, and needs least memory, where the activations of a part stay in its caches; there a part holds
+    about ``CACHED_POSITIONS``. An accelerator takes everything as one part. Rows of any slots share a part; the last
+    one is filled up with empty rows, so that few shapes are compiled.
     """
-    transformation = optimizer.build(steps)
-    if trainable == "prompts":
-        transformation = per_prompt(transformation)
+    rows: list[tuple[int, np.ndarray, np.ndarray]] = []
+    for slot, batch in batches.items():
+        inputs, targets = (
+            [ids[seen] for ids, seen in zip(np.asarray(part.ids), np.asarray(part.mask), strict=True)]
+            for part in (batch.inputs, batch.targets)
+        )
+        rows += [(slot, source, target) for source, target in zip(inputs, targets, strict=True)]
+    rows.sort(key=lambda row: -len(row[1]))
+    parts: list[Batch] = []
+    while rows:
+        length = bucket(max(1, len(rows[0][1])))
+        size = _rows_at_once(len(rows) if not parts else 1 << 30, prompt_length + length)
+        taken, rows = rows[:size], rows[size:]
+        if parts:
+            half = max(1, size // 2)
+            nothing = np.zeros(0, np.int32)
+            taken += [(0, nothing, nothing)] * (-len(taken) % half)
+        slots, inputs, targets = zip(*taken, strict=True)
+        parts.append(
+            Batch(
+                np.array(slots, np.int32),
+                Inputs(*pad(inputs, length)),
+                Targets(*pad(targets, bucket(max(map(len, targets)), TARGET_BUCKETS))),
+            )
+        )
+    return parts
 
-    def objective(trained: Any, frozen: Variables, tokens: Array, batch: Batch, key: Array) -> tuple[Array, Array]:
-        variables = {**frozen, trainable: trained}
-        model, prompts = nnx.merge(graph, variables["weights"]), variables["prompts"]
-        noise = Dropout(dropout, key) if dropout else None
-        losses = model.token_losses(prompts, batch.prompt_ids, batch.inputs, batch.targets, noise)
-        means = jax.ops.segment_sum(losses.sum(axis=-1), batch.prompt_ids, len(prompts)) / tokens
-        return means.sum(), means
 
-    def run(trained: Any, state: Any, frozen: Variables, batch: Batch, key: Array) -> tuple[Any, Any, Array]:
-        prompts = trained if trainable == "prompts" else frozen["prompts"]
-        tokens = jax.ops.segment_sum(batch.targets.mask.sum(axis=-1), batch.prompt_ids, len(prompts))
-        slope = functools.partial(jax.grad(objective, has_aux=True), trained, frozen, jnp.maximum(tokens, 1))
-        parts = 1
-        if trainable == "prompts":
-            parts = micro_batches(batch.inputs.ids.shape[0], prompts.shape[1] + batch.inputs.ids.shape[1])
-        gradient, losses = in_parts(slope, batch, key, parts)
-        updates, state = transformation.update(gradient, state, trained)
-        return optax.apply_updates(trained, updates), state, losses
-
-    return Step(jax.jit(transformation.init), jax.jit(run, donate_argnums=(0, 1)))
-
-
-def micro_batches(rows: int, positions: int) -> int:
-    """Into how many equal parts a batch is cut, whose gradients are summed: a divisor of ``rows``.
-
-    A CPU is fastest, and needs least memory, where the activations of a part stay in its caches; an accelerator
-    where the batch is whole.
-    """
+def _rows_at_once(rows: int, positions: int) -> int:
+    """At most ``rows``: all of them on an accelerator, on a CPU the power of two that its caches hold."""
     if jax.default_backend() != "cpu":
-        return 1
-    wanted = -(-rows * positions // CACHED_POSITIONS)
-    return next(parts for parts in range(min(wanted, rows), rows + 1) if rows % parts == 0)
-
-
-def in_parts(slope: Callable[[Batch, Array], tuple[Any, Array]], batch: Batch, key: Array, parts: int) -> Any:
-    """Sum of ``slope(part, key)`` over equal parts of the batch, each with its own key."""
-    if parts == 1:
-        return slope(batch, key)
-
-    def add(total: Any, part: tuple[Batch, Array]) -> tuple[Any, None]:
-        return jax.tree.map(jnp.add, total, slope(*part)), None
-
-    cut = jax.tree.map(lambda x: jnp.reshape(x, (parts, -1, *x.shape[1:])), batch)
-    start = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(slope, batch, key))
-    return jax.lax.scan(add, start, (cut, jax.random.split(key, parts)))[0]
+        return rows
+    return min(rows, 1 << max(0, (CACHED_POSITIONS // positions).bit_length() - 1))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import platform
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
@@ -16,8 +17,8 @@ from bank import Bank, Partition, RunIdentity, RunRecord, SnapshotRecord, Stored
 from spot.backbone.load import Backbone
 from spot.inference.predict import predict
 from spot.prompts.initializers import file_address
-from spot.training.loop import CHECKPOINT_SECONDS, Reporter
-from spot.training.prompt_tuning import train_prompt
+from spot.training.jobs import CHECKPOINT_SECONDS, Job, Reporter
+from spot.training.prompt_tuning import TrainedPrompt, prompt_job, train_prompts
 from spot.training.recipe import Recipe
 from spot.training.task_data import MixtureData, TaskData, data_of
 from tasks.mixture import Mixture
@@ -26,6 +27,23 @@ from tasks.task import Split, Task
 
 Reporters = Callable[[str], Reporter | None]
 """A progress sink for a run of the given title."""
+
+
+class Request(NamedTuple):
+    """A run that is wanted.
+
+    ``role`` is ``source``, ``baseline``, ``transfer``, or ``query``, which ends at the key step; ``start`` is the
+    address of a prompt of the bank to start from, or ``None`` for the recipe's initialiser.
+    """
+
+    task: Task | Mixture
+    seed: int
+    role: str
+    start: str | None = None
+
+
+SLOTS = 16
+"""The most prompts trained at once unless asked for. A CPU's memory does not depend on it: its batches are cut."""
 
 
 class Trainer:
@@ -38,6 +56,7 @@ class Trainer:
         data_dir: folder of official data sets.
         folder: where checkpoints of unfinished runs lie; a finished run's checkpoint is removed.
         checkpoint_seconds: longest time between checkpoints.
+        slots: prompts under way at once; 0 chooses by memory.
         reporters: gives every run its progress sink.
     """
 
@@ -50,11 +69,12 @@ class Trainer:
         data_dir: Path | None = None,
         folder: Path | None = None,
         checkpoint_seconds: float = CHECKPOINT_SECONDS,
+        slots: int = 0,
         reporters: Reporters = lambda _title: None,
     ) -> None:
         self.bank, self.backbone, self.recipe = bank, backbone, recipe
         self._data_dir, self._folder, self._reporters = data_dir, folder, reporters
-        self._checkpoint_seconds = checkpoint_seconds
+        self._checkpoint_seconds, self._slots = checkpoint_seconds, slots
         self._data: dict[str, TaskData | MixtureData] = {}
 
     @property
@@ -69,25 +89,49 @@ class Trainer:
         return self._data[task.name]
 
     def run(self, task: Task | Mixture, *, seed: int, role: str, start: str | None = None) -> StoredRun:
-        """The run from the bank, trained first if it is not there.
+        """One run; see :meth:`run_all`."""
+        return self.run_all([Request(task, seed, role, start)])[0]
 
-        Args:
-            task: what to train on.
-            seed: of initialiser and batches.
-            role: ``source``, ``baseline``, ``transfer``, or ``query``, which ends at the key step.
-            start: address of the bank's prompt to start from; the recipe's initialiser where not given.
+    def run_all(self, requests: Sequence[Request]) -> list[StoredRun]:
+        """Runs from the bank, in the order asked for; what is not there is trained first, in one program.
+
+        Raises:
+            Interrupted: a signal stopped training; what has ended is in the bank, the rest in the checkpoint.
+            SpotError: what training raises; runs that it does not concern have ended.
         """
-        data = self.data(task)
-        identity = RunIdentity(
+        identities = [self._identity(request) for request in requests]
+        todo = {
+            identity.digest: (identity, request)
+            for identity, request in zip(identities, requests, strict=True)
+            if not (self.bank.run(identity.digest) or self._twin(identity))
+        }
+        if todo:
+            # all that was asked for names the folder, so that it is found again when some of it is done
+            asked = hashlib.sha256("\n".join(identity.digest for identity in identities).encode()).hexdigest()
+            folder = self._folder / asked[:20] if self._folder else None
+            jobs = [self._job(identity, request) for identity, request in todo.values()]
+            train_prompts(
+                self.backbone,
+                self.recipe,
+                jobs,
+                slots=self._slots or slots_that_fit(self.backbone, self.recipe),
+                folder=folder,
+            )
+            if folder:
+                shutil.rmtree(folder, ignore_errors=True)
+        found = [self.bank.run(identity.digest) for identity in identities]
+        return [run for run in found if run]
+
+    def _identity(self, request: Request) -> RunIdentity:
+        task = request.task
+        return RunIdentity(
             recipe=self.recipe.record(self.backbone),
             task=TaskRecord(name=task.name, family=task.family, description=task.describe()),
-            seed=seed,
-            role=role,
-            data=data.digest,
-            started_from=start or file_address(self.recipe.init),
+            seed=request.seed,
+            role=request.role,
+            data=self.data(task).digest,
+            started_from=request.start or file_address(self.recipe.init),
         )
-        stored = self.bank.run(identity.digest)
-        return stored or self._twin(identity) or self._train(identity, data, start)
 
     def _twin(self, identity: RunIdentity) -> StoredRun | None:
         """A source and a baseline of one recipe, task and seed train alike: the second takes what the first has."""
@@ -95,39 +139,38 @@ class Trainer:
         held = role and self.bank.run(dataclasses.replace(identity, role=role).digest)
         return self.bank.run(self.bank.record_twin(identity, held.digest)) if held else None
 
-    def _train(self, identity: RunIdentity, data: TaskData | MixtureData, start: str | None) -> StoredRun:
-        folder = self._folder / identity.digest[:20] if self._folder else None
-        trained = train_prompt(
+    def _job(self, identity: RunIdentity, request: Request) -> Job:
+        data = self.data(request.task)
+
+        def done(trained: TrainedPrompt) -> None:
+            score = trained.metrics["score"]
+            self.bank.record_run(
+                RunRecord(
+                    identity=identity,
+                    steps=trained.steps,
+                    metric="score",
+                    score=score,
+                    value=SnapshotRecord(prompt=trained.value, step=trained.value_step, score=score),
+                    key=SnapshotRecord(prompt=trained.key, step=self.recipe.key_step),
+                    metrics=trained.metrics,
+                    history=trained.history,
+                    environment=environment() | {"data": self.data_summary(data)},
+                    seconds=trained.seconds,
+                )
+            )
+
+        return prompt_job(
             self.backbone,
             data,
             self.recipe,
             seed=identity.seed,
-            initial=self.bank.prompt(start) if start else None,
+            done=done,
+            initial=self.bank.prompt(request.start) if request.start else None,
             stop_at_key=identity.role == "query",
-            folder=folder,
+            held=lambda: self.bank.run(identity.digest) is not None,
             checkpoint_seconds=self._checkpoint_seconds,
             reporter=self._reporters(f"{identity.role} {identity.task.name} seed {identity.seed}"),
         )
-        score = trained.metrics["score"]
-        self.bank.record_run(
-            RunRecord(
-                identity=identity,
-                steps=trained.steps,
-                metric="score",
-                score=score,
-                value=SnapshotRecord(prompt=trained.value, step=trained.value_step, score=score),
-                key=SnapshotRecord(prompt=trained.key, step=self.recipe.key_step),
-                metrics=trained.metrics,
-                history=trained.history,
-                environment=environment() | {"data": self.data_summary(data)},
-                seconds=trained.seconds,
-            )
-        )
-        if folder:
-            shutil.rmtree(folder, ignore_errors=True)
-        stored = self.bank.run(identity.digest)
-        assert stored is not None
-        return stored
 
     def data_summary(self, data: TaskData | MixtureData) -> Mapping[str, float | int]:
         """Size, lengths and padding share of the training split."""
@@ -145,6 +188,21 @@ class Trainer:
             method=self.recipe.evaluate_by,
         )
         return data.score(Split.TEST, answers)
+
+
+def slots_that_fit(backbone: Backbone, recipe: Recipe) -> int:
+    """Prompts that an accelerator's memory holds at once, by a rough count of activations; at most ``SLOTS``.
+
+    Half of the memory that is free is counted on; a position keeps about ``24 * width * 4`` bytes in each of some 30
+    layers, and its row of attention scores.
+    """
+    facts = jax.local_devices()[0].memory_stats() if jax.default_backend() != "cpu" else None
+    if not facts:
+        return SLOTS
+    free = facts["bytes_limit"] - facts["bytes_in_use"]
+    positions = recipe.prompt_length + recipe.max_input
+    each = recipe.batch_size * positions * 30 * 4 * (24 * backbone.width + backbone.width // 64 * positions)
+    return int(max(1, min(SLOTS, free // 2 // each)))
 
 
 def environment() -> dict[str, Any]:

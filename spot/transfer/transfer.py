@@ -12,7 +12,7 @@ from bank import CandidateRecord, StoredRun, TransferRecord
 from spot.errors import RetrievalError, SpotError
 from spot.retrieval.rank import Ranked, Retriever, checked_aggregate, weights
 from spot.retrieval.similarity import checked_measure
-from spot.transfer.runs import Trainer
+from spot.transfer.runs import Request, Trainer
 from tasks import Mixture, Task, get_task
 
 
@@ -89,15 +89,23 @@ FindTask = Callable[[str], Task]
 def run_transfer(
     trainer: Trainer, target: Task, *, seed: int, options: TransferOptions, find_task: FindTask = get_task
 ) -> Transferred:
+    """One seed of :func:`run_transfers`."""
+    return run_transfers(trainer, target, seeds=[seed], options=options, find_task=find_task)[0]
+
+
+def run_transfers(
+    trainer: Trainer, target: Task, *, seeds: Sequence[int], options: TransferOptions, find_task: FindTask = get_task
+) -> list[Transferred]:
     """Find the best sources for ``target`` in the trainer's bank, train from them, and record it all.
 
     The query is the key of the baseline run, which starts like any source; without a baseline it is a run of its
     own that ends at the key step. The target's own prompts, and mixtures that hold it, are never among the sources.
+    All seeds train together: first the queries, then what a method needs, then the target from all its starts.
 
     Args:
         trainer: of the backbone and recipe; its bank holds the sources.
         target: the task.
-        seed: of the target's runs.
+        seeds: of the target's runs.
         options: how.
         find_task: gives a source task by name, for ``mixture``, which trains on its data again.
 
@@ -105,22 +113,54 @@ def run_transfer(
         RetrievalError: no comparable source in the bank, or not the one asked for.
         SpotError: what training raises.
     """
-    bank = trainer.bank
+    bank, method = trainer.bank, METHODS[options.method]
     retriever = Retriever(bank, trainer.partition, exclude=[target.name])  # fails before anything trains
     known = dict.fromkeys(key.task for key in retriever.keys)
     if options.source and options.source not in known:
         raise RetrievalError(f"no comparable source {options.source!r} in the bank, which has {', '.join(known)}")
-    query = trainer.run(target, seed=seed, role="baseline" if options.baseline else "query")
-    assert query.key is not None
-    ranked = retriever.rank(bank.prompt(query.key), measure=options.similarity, aggregate=options.aggregate)
-    method = METHODS[options.method]
-    attempts = method.train(Job(trainer, target, seed, find_task), method.sources(ranked, options))
+    role = "baseline" if options.baseline else "query"
+    queries = trainer.run_all([Request(target, seed, role) for seed in seeds])
+    ranked = [
+        retriever.rank(bank.prompt(query.key or ""), measure=options.similarity, aggregate=options.aggregate)
+        for query in queries
+    ]
+    jobs = [
+        Job(trainer, target, seed, find_task, method.sources(sources, options))
+        for seed, sources in zip(seeds, ranked, strict=True)
+    ]
+    starts = method.starts(jobs)
+    runs = iter(
+        trainer.run_all(
+            [
+                Request(target, job.seed, "transfer", start.prompt)
+                for job, of in zip(jobs, starts, strict=True)
+                for start in of
+            ]
+        )
+    )
+    attempts = [[Attempt(start.source, start.weight, next(runs)) for start in of] for of in starts]
+    return [
+        _record(trainer, target, options, seed, query, sources, tried)
+        for seed, query, sources, tried in zip(seeds, queries, ranked, attempts, strict=True)
+    ]
+
+
+def _record(
+    trainer: Trainer,
+    target: Task,
+    options: TransferOptions,
+    seed: int,
+    query: StoredRun,
+    ranked: Sequence[Ranked],
+    attempts: Sequence[Attempt],
+) -> Transferred:
+    """Choose on dev, report on test, and put it into the bank."""
     chosen = max(range(len(attempts)), key=lambda i: attempts[i].run.score)
     outcome = attempts[chosen].run
     baseline = query if options.baseline else None
     outcome_test = trainer.test(target, outcome)
     baseline_test = trainer.test(target, baseline) if baseline else None
-    digest = bank.record_transfer(
+    digest = trainer.bank.record_transfer(
         TransferRecord(
             task=target.name,
             method=options.method,
@@ -162,54 +202,69 @@ def run_transfer(
 
 
 class Job(NamedTuple):
-    """Whose runs a method trains."""
+    """One seed of a target, and the sources that its method takes."""
 
     trainer: Trainer
     target: Task
     seed: int
     find_task: FindTask
-
-    def run(self, start: str) -> StoredRun:
-        """The target's run from a prompt of the bank."""
-        return self.trainer.run(self.target, seed=self.seed, role="transfer", start=start)
+    sources: Sequence[Ranked]
 
 
-def from_each(job: Job, sources: Sequence[Ranked]) -> list[Attempt]:
-    """Train the target once from the value of every source (Vu et al. 2022, "best of top-k")."""
+class Start(NamedTuple):
+    """A prompt of the bank that the target starts from, and a source's share in it."""
+
+    source: Ranked
+    weight: float
+    prompt: str
+
+
+def from_each(jobs: Sequence[Job]) -> list[list[Start]]:
+    """Start once from the value of every source (Vu et al. 2022, "best of top-k")."""
     return [
-        Attempt(source, weight, job.run(source.value)) for source, weight in zip(sources, weights(sources), strict=True)
+        [Start(source, weight, source.value) for source, weight in zip(job.sources, weights(job.sources), strict=True)]
+        for job in jobs
     ]
 
 
-def from_average(job: Job, sources: Sequence[Ranked]) -> list[Attempt]:
+def from_average(jobs: Sequence[Job]) -> list[list[Start]]:
     """Start from ``sum_r a_r V_r`` with ``a_r = sim_r / sum_l sim_l`` (Vu et al. 2022, "top-k weighted average").
 
     Negative similarities count as zero; where none is positive, all sources weigh the same.
     """
-    bank, shares = job.trainer.bank, weights(sources)
-    values = [share * bank.prompt(source.value) for source, share in zip(sources, shares, strict=True)]
-    run = job.run(bank.put(np.sum(values, axis=0)))
-    return [Attempt(source, share, run) for source, share in zip(sources, shares, strict=True)]
+
+    def average(job: Job) -> list[Start]:
+        bank, shares = job.trainer.bank, weights(job.sources)
+        values = [share * bank.prompt(source.value) for source, share in zip(job.sources, shares, strict=True)]
+        address = bank.put(np.sum(values, axis=0))
+        return [Start(source, share, address) for source, share in zip(job.sources, shares, strict=True)]
+
+    return [average(job) for job in jobs]
 
 
-def from_mixture(job: Job, sources: Sequence[Ranked]) -> list[Attempt]:
-    """Train one prompt on the sources' tasks and the target together, then the target from its value.
+def from_mixture(jobs: Sequence[Job]) -> list[list[Start]]:
+    """Train one prompt on the sources' tasks and the target together, and start from its value.
 
     Vu et al. 2022, "top-k multi-task mixture". That prompt is no source: it has seen the target.
     """
-    members = [*dict.fromkeys(source.task for source in sources)]
-    tasks = [job.find_task(name) for name in members]
-    mixture = Mixture(name="+".join([*members, job.target.name]), members=(*tasks, job.target))
-    run = job.run(job.trainer.run(mixture, seed=job.seed, role="transfer").value)
-    return [Attempt(source, 1 / len(sources), run) for source in sources]
+
+    def request(job: Job) -> Request:
+        names = [*dict.fromkeys(source.task for source in job.sources)]
+        members = (*map(job.find_task, names), job.target)
+        return Request(Mixture(name="+".join([*names, job.target.name]), members=members), job.seed, "transfer")
+
+    mixed = jobs[0].trainer.run_all([request(job) for job in jobs])
+    return [
+        [Start(source, 1 / len(job.sources), run.value) for source in job.sources]
+        for job, run in zip(jobs, mixed, strict=True)
+    ]
 
 
 class Method(NamedTuple):
-    """A transfer method: which sources it takes of the ranking, and how it trains from them."""
+    """A transfer method: which sources it takes of a ranking, and where the target starts for each."""
 
     sources: Callable[[Sequence[Ranked], TransferOptions], Sequence[Ranked]]
-    train: Callable[[Job, Sequence[Ranked]], list[Attempt]]
-    summary: str
+    starts: Callable[[Sequence[Job]], list[list[Start]]]
 
 
 def _top(ranked: Sequence[Ranked], options: TransferOptions) -> Sequence[Ranked]:
@@ -225,10 +280,10 @@ def _named(ranked: Sequence[Ranked], options: TransferOptions) -> Sequence[Ranke
 
 
 METHODS: dict[str, Method] = {
-    "best": Method(_top, from_each, "train from each of the k best, keep the best on dev"),
-    "average": Method(_top, from_average, "train from the weighted average of the k best"),
-    "mixture": Method(_top, from_mixture, "train a prompt on the k best tasks and the target, then go on from it"),
-    "generic": Method(_named, from_each, "train from one named source, such as a mixture"),
-    "oracle": Method(_all, from_each, "train from every source, keep the best on dev"),
+    "best": Method(_top, from_each),
+    "average": Method(_top, from_average),
+    "mixture": Method(_top, from_mixture),
+    "generic": Method(_named, from_each),
+    "oracle": Method(_all, from_each),
 }
 """Methods by name."""

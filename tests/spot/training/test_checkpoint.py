@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from spot.errors import TrainingError
 from spot.training import checkpoint
-from spot.training.loop import CHECKPOINT_FILE, Plan
+from spot.training.jobs import Plan
+from spot.training.loop import CHECKPOINT_FILE
 from tests.spot.training import toy
 
 ARRAYS = {"trained": np.arange(12, dtype=np.float32).reshape(3, 4), "state": (np.int32(7), np.ones(2, np.float32))}

@@ -28,7 +28,7 @@ def progress(runs: Path) -> int:
             content = flax.serialization.msgpack_restore(path.read_bytes()[DIGEST:])
         except FileNotFoundError:  # the run has just ended
             break
-        return int(json.loads(content["notes"])["progress"]["step"])
+        return max((slot["progress"]["step"] for slot in json.loads(content["notes"])["slots"].values()), default=0)
     return 0
 
 

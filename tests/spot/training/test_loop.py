@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import signal
 import threading
@@ -16,7 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spot.errors import DivergenceError, TrainingError
-from spot.training.loop import CHECKPOINT_FILE, Interrupted, Plan, Result
+from spot.training.jobs import Plan, Result
+from spot.training.loop import CHECKPOINT_FILE, Interrupted
 from spot.training.step import Step
 from tests.spot.training import toy
 
@@ -33,11 +35,11 @@ def equal(left: Result, right: Result) -> bool:
 def diverging(at: int, value: float) -> Step:
     """The toy's step, whose loss is ``value`` from step ``at`` on."""
 
-    def run(trained: Any, state: Any, frozen: Any, batch: Any, key: Any) -> tuple[Any, Any, Any]:
-        trained, state, losses = toy.STEP.run(trained, state, frozen, batch, key)
-        return trained, state, losses if batch.inputs.ids[0, 0] + 1 < at else losses * value
+    def slope(total: Any, trained: Any, frozen: Any, tokens: Any, part: Any, key: Any) -> Any:
+        gradient, losses = toy.STEP.slope(total, trained, frozen, tokens, part, key)
+        return gradient, losses if part.inputs.ids[0, 0] + 1 < at else losses * value
 
-    return Step(toy.STEP.init, run)
+    return dataclasses.replace(toy.STEP, slope=slope)
 
 
 # -- what is kept ----------------------------------------------------------------------------------------
@@ -77,7 +79,7 @@ def test_history_has_a_row_an_evaluation_with_the_mean_loss_since_the_last_one()
     rows = result.progress.history
     assert [row["step"] for row in rows] == [5, 10, 13]
     for row, (first, last) in zip(rows, [(1, 5), (6, 10), (11, 13)], strict=True):
-        assert row["loss"] == pytest.approx(np.mean(losses[first : last + 1]), rel=1e-5)
+        assert row["loss"] == pytest.approx(np.mean(losses[first - 1 : last]), rel=1e-5)
     assert [row["score"] for row in rows] == [1.0, 2.0, 3.0]
     assert all(row["other"] == 1.0 for row in rows)
 
@@ -96,10 +98,10 @@ def test_evaluation_sees_the_frozen_part_and_the_trained_one_as_it_is_now() -> N
 
 
 def test_what_is_passed_in_is_left_as_it_was() -> None:
-    variables = {"prompts": jnp.asarray(toy.START), "weights": jnp.float32(0.99)}
-    donating = Step(toy.STEP.init, jax.jit(toy.STEP.run, donate_argnums=(0, 1)))
-    toy.run(Plan(steps=5, evaluate_every=5), variables=variables, step=donating)
-    np.testing.assert_array_equal(variables["prompts"], toy.START)
+    start = jnp.asarray(toy.START)
+    donating = dataclasses.replace(toy.STEP, update=jax.jit(toy.STEP.update, donate_argnums=(0, 1)))
+    toy.run(Plan(steps=5, evaluate_every=5), start=lambda: start, step=donating)
+    np.testing.assert_array_equal(start, toy.START)
 
 
 def test_a_reporter_hears_of_every_report_step_and_all_tokens() -> None:
@@ -164,11 +166,11 @@ def test_a_loss_that_is_not_finite_stops_the_run_with_a_hint(value: float, tmp_p
 def ruined(at: int) -> Step:
     """The toy's step, whose parameters are not numbers any more after step ``at``, though its loss still is one."""
 
-    def run(trained: Any, state: Any, frozen: Any, batch: Any, key: Any) -> tuple[Any, Any, Any]:
-        trained, state, losses = toy.STEP.run(trained, state, frozen, batch, key)
-        return trained if batch.inputs.ids[0, 0] + 1 < at else trained * math.nan, state, losses
+    def slope(total: Any, trained: Any, frozen: Any, tokens: Any, part: Any, key: Any) -> Any:
+        gradient, losses = toy.STEP.slope(total, trained, frozen, tokens, part, key)
+        return gradient if part.inputs.ids[0, 0] + 1 < at else gradient * math.nan, losses
 
-    return Step(toy.STEP.init, run)
+    return dataclasses.replace(toy.STEP, slope=slope)
 
 
 def test_parameters_ruined_by_the_last_step_are_an_error_and_not_a_result(tmp_path: Path) -> None:
@@ -314,7 +316,7 @@ def test_a_finished_run_is_read_back_without_a_step(tmp_path: Path) -> None:
     def refuse(*_: Any) -> Any:
         raise AssertionError("trained again")
 
-    assert equal(toy.run(plan, folder=tmp_path, step=Step(toy.STEP.init, refuse)), first)
+    assert equal(toy.run(plan, folder=tmp_path, step=dataclasses.replace(toy.STEP, slope=refuse)), first)
 
 
 def test_checkpoints_are_no_more_frequent_than_asked_for(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from spot.training.loop import Plan, Reporter
-from spot.training.progress import Bar, Lines, Several, TensorBoard, make_reporter
+from spot.training.jobs import Plan, Reporter
+from spot.training.progress import Bar, Board, Lines, Several, TensorBoard, make_reporter
 from tests.spot.training import toy
 
 
@@ -57,7 +57,7 @@ def test_lines_are_not_wrapped_at_the_width_of_the_console() -> None:
 
 def test_a_bar_shows_title_steps_loss_and_score_and_gives_the_cursor_back() -> None:
     out = console(terminal=True)
-    bar = Bar("source cues", out)
+    bar = Bar("source cues", Board(out))
     bar.start(0, 40)
     bar.advance(20, 1.5, 1000)
     bar.evaluated(20, {"score": 75.0})
@@ -71,7 +71,7 @@ def test_a_bar_shows_title_steps_loss_and_score_and_gives_the_cursor_back() -> N
 
 def test_a_bar_goes_on_where_a_run_does() -> None:
     out = console(terminal=True)
-    bar = Bar("title", out)
+    bar = Bar("title", Board(out))
     bar.start(30, 40)
     bar._progress.refresh()
     bar.finish()

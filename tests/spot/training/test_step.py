@@ -14,7 +14,8 @@ import pytest
 from spot.backbone.batch import Inputs, Targets
 from spot.backbone.load import Backbone
 from spot.training.optimizers import Optimizer
-from spot.training.step import CACHED_POSITIONS, Batch, Step, make_step, micro_batches
+from spot.training.step import Batch, Step, cut, make_step
+from tasks.objectives import pad
 
 STEPS = 20
 KEY = jax.random.key(0)
@@ -42,7 +43,8 @@ def train(step: Step, prompts: np.ndarray, backbone: Backbone, batches: list[Bat
     trained = jnp.array(prompts)
     state, losses = step.init(trained), []
     for batch in batches:
-        trained, state, loss = step.run(trained, state, {"weights": backbone.weights}, batch, KEY)
+        parts, active = [batch], np.ones(len(prompts), bool)
+        trained, state, loss = step.run(trained, state, {"weights": backbone.weights}, parts, KEY, active)
         losses.append(loss)
     return np.asarray(trained), np.array(losses)
 
@@ -125,8 +127,9 @@ def test_no_gradient_of_a_weight_is_ever_computed_for_prompts(
     shapes |= {shape[::-1] for shape in shapes}
     batch = random_batch([0, 1, 2, 2, 1, 0], seed=0)
 
-    def outer_products(run: Any, trained: Any, frozen: dict[str, Any], state: Any) -> set[tuple[int, ...]]:
-        program = jax.make_jaxpr(run)(trained, state, frozen, batch, KEY)
+    def outer_products(step: Step, trained: Any, frozen: dict[str, Any]) -> set[tuple[int, ...]]:
+        total = (jax.tree.map(jnp.zeros_like, trained), jnp.zeros(3))
+        program = jax.make_jaxpr(step.slope)(total, trained, frozen, jnp.ones(3), batch, KEY)
         made_by = ("dot_general", "scatter-add", "scatter_add")
         return {
             variable.aval.shape
@@ -136,19 +139,18 @@ def test_no_gradient_of_a_weight_is_ever_computed_for_prompts(
         } & shapes
 
     weights = backbone.weights
-    assert not outer_products(step.run, prompts, {"weights": weights}, step.init(prompts))
-    seen = outer_products(weight_step.run, weights, {"prompts": prompts}, weight_step.init(weights))
+    assert not outer_products(step, prompts, {"weights": weights})
+    seen = outer_products(weight_step, weights, {"prompts": prompts})
     assert seen, "the same search finds the gradients where weights do train"
 
 
 def test_a_step_of_prompts_returns_nothing_of_a_weights_shape(
     backbone: Backbone, step: Step, prompts: np.ndarray
 ) -> None:
-    state = step.init(prompts)
     batch = random_batch([0, 1, 2, 2, 1, 0], seed=0)
-    program = jax.make_jaxpr(step.run)(prompts, state, {"weights": backbone.weights}, batch, KEY)
-    expected = [leaf.shape for leaf in jax.tree.leaves((prompts, state))] + [(3,)]
-    assert [aval.shape for aval in program.out_avals] == expected
+    total = (jnp.zeros_like(prompts), jnp.zeros(3))
+    program = jax.make_jaxpr(step.slope)(total, prompts, {"weights": backbone.weights}, jnp.ones(3), batch, KEY)
+    assert [aval.shape for aval in program.out_avals] == [prompts.shape, (3,)]
 
 
 def test_training_weights_moves_them_and_leaves_prompts_alone(
@@ -159,7 +161,7 @@ def test_training_weights_moves_them_and_leaves_prompts_alone(
     state, losses = weight_step.init(weights), []
     frozen = {"prompts": jnp.array(prompts)}
     for _ in range(10):
-        weights, state, loss = weight_step.run(weights, state, frozen, batch, KEY)
+        weights, state, loss = weight_step.run(weights, state, frozen, [batch], KEY, np.ones(3, bool))
         losses.append(float(loss.sum()))
     assert losses[-1] < 0.8 * losses[0]
     assert all(now != then for now, then in zip(bits(weights), bits(backbone.weights), strict=True))
@@ -172,7 +174,8 @@ def test_dropout_draws_from_the_key_it_is_given(backbone: Backbone, prompts: np.
 
     def losses(seed: int) -> np.ndarray:
         trained = jnp.array(prompts)
-        return np.asarray(noisy.run(trained, noisy.init(trained), frozen, batch, jax.random.key(seed))[2])
+        parts, active = [batch], np.ones(3, bool)
+        return np.asarray(noisy.run(trained, noisy.init(trained), frozen, parts, jax.random.key(seed), active)[2])
 
     np.testing.assert_array_equal(losses(1), losses(1))
     assert not np.array_equal(losses(1), losses(2))
@@ -182,22 +185,76 @@ def test_equal_arguments_share_one_compiled_step(backbone: Backbone, step: Step)
     assert make_step(backbone.graph, Optimizer(), steps=STEPS, trainable="prompts") is step
 
 
-@pytest.mark.parametrize("parts", [2, 3, 6])
-def test_a_batch_in_parts_trains_as_the_whole(
-    parts: int, prompts: np.ndarray, backbone: Backbone, monkeypatch: pytest.MonkeyPatch
+def slots(*prompts: int, rows: int = 6) -> dict[int, Batch]:
+    """A batch of ragged rows for every slot."""
+    return {slot: random_batch([0] * rows, seed=slot) for slot in prompts}
+
+
+def content(batches: list[Batch]) -> list[tuple[int, bytes, bytes]]:
+    """Every real row: slot, input and target tokens."""
+    found = []
+    for batch in batches:
+        for row, slot in enumerate(batch.prompt_ids):
+            source, target = (np.asarray(p.ids[row])[np.asarray(p.mask[row])] for p in (batch.inputs, batch.targets))
+            if len(target):
+                found.append((int(slot), source.tobytes(), target.tobytes()))
+    return sorted(found)
+
+
+@pytest.mark.parametrize("positions", [1, 40, 100, 100_000])
+def test_parts_hold_every_row_of_every_lane_once(positions: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spot.training.step.CACHED_POSITIONS", positions)
+    batches = slots(0, 2, 5)
+    parts = cut(batches, 4)
+    expected = [batch._replace(prompt_ids=np.full(6, slot, np.int32)) for slot, batch in batches.items()]
+    assert content(parts) == content(expected)
+    for part in parts:
+        assert len(part.prompt_ids) == 1 or len(part.prompt_ids) * (4 + part.inputs.ids.shape[1]) <= positions
+
+
+def test_parts_come_longest_first_each_no_wider_than_its_bucket() -> None:
+    rows = [np.arange(3, 3 + n, dtype=np.int32) for n in (100, 5, 60, 14, 90, 2)]
+    batch = Batch(np.zeros(6, np.int32), Inputs(*pad(rows, 128)), Targets(*pad([rows[5]] * 6, 16)))
+    parts = cut({0: batch}, 900)
+    assert [part.inputs.ids.shape for part in parts] == [(1, 128), (2, 96), (2, 16), (1, 16)]
+    assert parts[0].targets.ids.shape == (1, 4)
+
+
+@pytest.mark.parametrize("positions", [30, 60, 100])
+def test_lanes_in_parts_train_as_the_whole(
+    positions: int, prompts: np.ndarray, backbone: Backbone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    batches = [random_batch([0, 1, 2, 2, 1, 0], seed=seed) for seed in range(3)]
-    optimizer = Optimizer(learning_rate=0.1)
-    whole = train(make_step(backbone.graph, optimizer, steps=31, trainable="prompts"), prompts, backbone, batches)
-    monkeypatch.setattr("spot.training.step.micro_batches", lambda _rows, _positions: parts)
-    cut = train(make_step(backbone.graph, optimizer, steps=32, trainable="prompts"), prompts, backbone, batches)
-    np.testing.assert_allclose(cut[1], whole[1], rtol=1e-5)
-    np.testing.assert_allclose(cut[0], whole[0], atol=1e-4)
+    step = make_step(backbone.graph, Optimizer(learning_rate=0.1), steps=STEPS, trainable="prompts")
+
+    def run(cached: int) -> tuple[np.ndarray, np.ndarray]:
+        monkeypatch.setattr("spot.training.step.CACHED_POSITIONS", cached)
+        trained = jnp.array(prompts)
+        state, losses = step.init(trained), []
+        for seed in range(3):
+            batches = {slot: random_batch([0] * 4, seed=10 * seed + slot) for slot in range(3)}
+            parts = cut(batches, prompts.shape[1])
+            trained, state, loss = step.run(trained, state, {"weights": backbone.weights}, parts, KEY, np.ones(3, bool))
+            losses.append(np.asarray(loss))
+        return np.asarray(trained), np.array(losses)
+
+    whole, apart = run(100_000), run(positions)
+    np.testing.assert_allclose(apart[1], whole[1], rtol=1e-5)
+    np.testing.assert_allclose(apart[0], whole[0], atol=1e-4)
 
 
-@pytest.mark.parametrize("rows", [1, 7, 16, 32])
-def test_parts_of_a_batch_are_equal_and_no_larger_than_the_cache_allows(rows: int) -> None:
-    for positions in (20, 228, 5000):
-        parts = micro_batches(rows, positions)
-        assert rows % parts == 0
-        assert rows // parts * positions <= CACHED_POSITIONS or parts == rows
+def test_a_lane_that_is_not_active_keeps_every_bit(backbone: Backbone, step: Step, prompts: np.ndarray) -> None:
+    trained = jnp.array(prompts)
+    state = step.init(trained)
+    before = bits(step.take(state, 1))
+    frozen, active = {"weights": backbone.weights}, np.array([True, False, True])
+    trained, state, _ = step.run(trained, state, frozen, cut(slots(0, 2), 4), KEY, active)
+    assert np.asarray(trained[1]).tobytes() == prompts[1].tobytes()
+    assert bits(step.take(state, 1)) == before
+    assert bits(step.take(state, 2)) != before
+
+
+def test_seating_a_prompt_in_a_lane_leaves_the_others(step: Step, prompts: np.ndarray) -> None:
+    other = np.full((1, *prompts.shape[1:]), 7.0, np.float32)
+    seated = np.asarray(step.seat(jnp.array(prompts), 1, other))
+    np.testing.assert_array_equal(seated, np.concatenate([prompts[:1], other, prompts[2:]]))
+    np.testing.assert_array_equal(step.take(seated, 1), other)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -11,21 +12,33 @@ import jax.numpy as jnp
 import numpy as np
 
 from spot.backbone.batch import Inputs, Targets
-from spot.training.loop import Plan, Result, fit
-from spot.training.step import Batch, Step
+from spot.training.jobs import Job, Plan, Result
+from spot.training.loop import fit
+from spot.training.step import Batch, Step, cut
 
 START = np.arange(6, dtype=np.float32).reshape(1, 2, 3)
 
 
 @jax.jit
-def _wander(trained: Any, state: Any, frozen: Any, batch: Batch, key: jax.Array) -> tuple[Any, Any, jax.Array]:
-    drawn = jax.random.normal(key, trained.shape)
-    state = 0.9 * state + batch.inputs.ids.mean() + drawn
-    trained = trained * frozen["weights"] + 0.01 * state
-    return trained, state, jnp.abs(trained).mean(axis=(1, 2))
+def _slope(total: Any, trained: Any, frozen: Any, tokens: Any, part: Batch, key: jax.Array) -> Any:
+    """A gradient that differs by the batch, and the loss of where the slot stands."""
+    counts = jax.ops.segment_sum(part.inputs.mask.sum(axis=-1), part.prompt_ids, len(trained))
+    means = jax.ops.segment_sum(
+        jnp.where(part.inputs.mask, part.inputs.ids, 0).sum(axis=-1), part.prompt_ids, len(trained)
+    )
+    pushed = (means / jnp.maximum(counts, 1))[:, None, None] + jax.random.normal(key, trained.shape[1:])
+    lost = jnp.abs(trained).mean(axis=(1, 2))
+    return total[0] + pushed, total[1] + lost
 
 
-STEP = Step(init=jnp.zeros_like, run=_wander)
+@jax.jit
+def _update(trained: Any, state: Any, gradient: Any, active: Any) -> tuple[Any, Any]:
+    moved = 0.9 * state + gradient
+    active = active[:, None, None]
+    return jnp.where(active, 0.99 * trained + 0.01 * moved, trained), jnp.where(active, moved, state)
+
+
+STEP = Step(init=jnp.zeros_like, slope=_slope, update=_update, slots=True)
 
 
 class Stream:
@@ -83,18 +96,38 @@ def scripted(scores: Sequence[float]) -> Callable[[Any], dict[str, float]]:
     return lambda _variables: {"score": next(rest), "other": 1.0}
 
 
-def run(plan: Plan, **changes: Any) -> Result:
-    settings: dict[str, Any] = {
-        "variables": {"prompts": jnp.asarray(START), "weights": jnp.float32(0.99)},
-        "trainable": "prompts",
-        "step": STEP,
-        "stream": Stream(),
-        "seed": 5,
+def job(plan: Plan, done: Callable[[Result], None], **changes: Any) -> Job:
+    given: dict[str, Any] = {
         "identity": "toy",
+        "start": lambda: START,
+        "stream": Stream,
         "evaluate": score,
-        "select": "score",
     }
-    return fit(plan=plan, **settings | changes)
+    return Job(plan=plan, done=done, **given | changes)
+
+
+def run(
+    plan: Plan,
+    *,
+    step: Step = STEP,
+    folder: Path | None = None,
+    select: str = "score",
+    stream: Any = None,
+    **changes: Any,
+) -> Result:
+    """One job alone."""
+    results: list[Result] = []
+    given = changes | ({"stream": lambda: stream} if stream else {})
+    fit(
+        [job(plan, results.append, **given)],
+        frozen={"weights": jnp.float32(0.99)},
+        trainable="prompts",
+        step=step,
+        seed=5,
+        select=select,
+        folder=folder,
+    )
+    return results[-1]
 
 
 def states(steps: int) -> list[np.ndarray]:
@@ -103,6 +136,7 @@ def states(steps: int) -> list[np.ndarray]:
     found = [np.asarray(trained)]
     for i in range(steps):
         noise = jax.random.fold_in(jax.random.key(5), i)
-        trained, state, _ = _wander(trained, state, {"weights": jnp.float32(0.99)}, stream.next(), noise)
+        batches = cut({0: stream.next()}, START.shape[1])
+        trained, state, _ = STEP.run(trained, state, {}, batches, noise, np.ones(1, bool))
         found.append(np.asarray(trained))
     return found

@@ -12,7 +12,7 @@ import pytest
 from bank import Bank, queries
 from spot.backbone.load import Backbone
 from spot.errors import DivergenceError
-from spot.training import loop
+from spot.training.loop import Session
 from spot.training.prompt_tuning import train_prompt
 from spot.training.recipe import Recipe
 from spot.transfer import runs
@@ -45,13 +45,13 @@ def test_a_run_goes_into_the_bank_as_it_was_trained(world: World, backbone: Back
 
 def test_a_run_that_the_bank_holds_is_not_trained_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     first = world.trainer.run(world.target, seed=4, role="source")
-    monkeypatch.setattr(runs, "train_prompt", refuse)
+    monkeypatch.setattr(runs, "train_prompts", refuse)
     assert world.trainer.run(world.target, seed=4, role="source") == first
 
 
 def test_a_source_and_a_baseline_train_alike_and_only_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     source = world.trainer.run(world.target, seed=4, role="source")
-    monkeypatch.setattr(runs, "train_prompt", refuse)
+    monkeypatch.setattr(runs, "train_prompts", refuse)
     baseline = world.trainer.run(world.target, seed=4, role="baseline")
     assert baseline == dataclasses.replace(source, digest=baseline.digest)
     assert queries.show_run(world.bank, baseline.digest)["role"] == "baseline"
@@ -93,7 +93,7 @@ def test_a_run_that_finished_before_the_bank_took_it_is_not_trained_again(
         patch.setattr(Bank, "record_run", locked)
         world.trainer.run(world.target, seed=8, role="source")
     assert len(list(world.runs.glob("*/checkpoint.msgpack"))) == 1
-    monkeypatch.setattr(loop, "_check_finite", refuse)
+    monkeypatch.setattr(Session, "advance", refuse)
     assert world.trainer.run(world.target, seed=8, role="source").steps == 40
 
 
@@ -102,7 +102,7 @@ def test_a_run_that_diverges_leaves_the_bank_alone(world: World, monkeypatch: py
         raise DivergenceError("loss is nan")
 
     before = queries.statistics(world.bank)
-    monkeypatch.setattr(runs, "train_prompt", diverge)
+    monkeypatch.setattr(runs, "train_prompts", diverge)
     with pytest.raises(DivergenceError):
         world.trainer.run(world.target, seed=9, role="source")
     assert queries.statistics(world.bank) == before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from spot.retrieval.rank import rank, weights
 from spot.training.recipe import Recipe
 from spot.training.task_data import TaskData
 from spot.transfer import runs
-from spot.transfer.runs import Trainer
+from spot.transfer.runs import Request, Trainer
 from spot.transfer.transfer import TransferOptions, Transferred, run_transfer
 from tasks import Mixture
 from tasks.task import Split, Task
@@ -69,13 +70,15 @@ def test_the_chosen_candidate_is_the_best_on_dev(world: World) -> None:
 def test_among_equal_candidates_the_more_similar_source_is_chosen(
     scores: list[float], chosen: int, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    left, run = list(scores), Trainer.run
+    run_all = Trainer.run_all
 
-    def scripted(self: Trainer, task: Task, *, seed: int, role: str, start: str | None = None) -> StoredRun:
-        stored = run(self, task, seed=seed, role=role, start=start)
-        return dataclasses.replace(stored, score=left.pop(0)) if role == "transfer" else stored
+    def scripted(self: Trainer, requests: Sequence[Request]) -> list[StoredRun]:
+        stored = run_all(self, requests)
+        if requests[0].role != "transfer":
+            return stored
+        return [dataclasses.replace(run, score=score) for run, score in zip(stored, scores, strict=True)]
 
-    monkeypatch.setattr(Trainer, "run", scripted)
+    monkeypatch.setattr(Trainer, "run_all", scripted)
     assert transfer(world).chosen == chosen
 
 
@@ -125,7 +128,7 @@ def test_a_transfer_is_recorded_with_its_candidates(world: World) -> None:
 
 def test_a_second_transfer_trains_nothing_and_is_the_same(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     first = transfer(world)
-    monkeypatch.setattr(runs, "train_prompt", refuse)
+    monkeypatch.setattr(runs, "train_prompts", refuse)
     assert transfer(world) == first
     assert len(queries.list_transfers(world.bank)) == 1
 
@@ -139,19 +142,18 @@ def test_seeds_are_transfers_of_their_own(world: World) -> None:
 
 def test_selection_never_sees_the_test_split(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     events: list[str] = []
-    read, train = TaskData.__getitem__, runs.train_prompt
+    read, train = TaskData.__getitem__, runs.train_prompts
 
     def watched_read(self: TaskData, split: Split) -> Any:
         events.append(f"{self.task.name} {split.value}")
         return read(self, split)
 
-    def watched_train(*arguments: Any, **options: Any) -> Any:
-        trained = train(*arguments, **options)
-        events.append("trained")
-        return trained
+    def watched_train(backbone: Backbone, recipe: Recipe, jobs: Sequence[Any], **options: Any) -> None:
+        train(backbone, recipe, jobs, **options)
+        events.extend(["trained"] * len(jobs))
 
     monkeypatch.setattr(TaskData, "__getitem__", watched_read)
-    monkeypatch.setattr(runs, "train_prompt", watched_train)
+    monkeypatch.setattr(runs, "train_prompts", watched_train)
     transfer(world)
     assert events.count("trained") == 3  # the baseline is the twin of a source
     first_test = events.index("target test")
@@ -162,7 +164,7 @@ def test_selection_never_sees_the_test_split(world: World, monkeypatch: pytest.M
 def test_an_empty_bank_is_an_error_before_anything_trains(
     tmp_path: Path, backbone: Backbone, recipe: Recipe, tasks: dict[str, Task], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runs, "train_prompt", refuse)
+    monkeypatch.setattr(runs, "train_prompts", refuse)
     with Bank.open(tmp_path / "empty.sqlite") as bank:
         trainer = Trainer(bank, backbone, recipe)
         with pytest.raises(RetrievalError, match="holds no source yet; train some with `spot train-source`"):
@@ -175,7 +177,7 @@ def test_a_bank_with_nothing_but_the_target_is_an_error_before_anything_trains(
     with Bank.open(tmp_path / "own.sqlite") as bank:
         trainer = Trainer(bank, backbone, recipe)
         trainer.run(tasks["target"], seed=0, role="source")
-        monkeypatch.setattr(runs, "train_prompt", refuse)
+        monkeypatch.setattr(runs, "train_prompts", refuse)
         with pytest.raises(RetrievalError, match=r"its only sources are the excluded ones \(target\)"):
             run_transfer(trainer, tasks["target"], seed=0, options=TransferOptions())
 
@@ -189,7 +191,7 @@ def test_a_bank_of_another_backbone_or_recipe_is_refused_before_anything_trains(
         other = dataclasses.replace(backbone, fingerprint="f" * 64)
     else:
         changed = dataclasses.replace(recipe, **{change: 10})
-    monkeypatch.setattr(runs, "train_prompt", refuse)
+    monkeypatch.setattr(runs, "train_prompts", refuse)
     with pytest.raises(RetrievalError, match=r"no key can be compared with this query \(backbone .*The bank holds: "):
         run_transfer(Trainer(world.bank, other, changed), world.target, seed=0, options=TransferOptions())
 
@@ -219,7 +221,7 @@ def test_options_that_make_no_sense_are_refused(options: dict[str, Any], message
 def test_an_unknown_measure_is_an_error_before_anything_trains(
     options: dict[str, str], world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runs, "train_prompt", refuse)
+    monkeypatch.setattr(runs, "train_prompts", refuse)
     with pytest.raises(SpotError, match="is not known"):
         transfer(world, **options)
 
@@ -255,7 +257,7 @@ def test_a_generic_transfer_starts_from_the_source_it_names(world: World) -> Non
 def test_a_source_that_the_bank_lacks_is_refused_before_anything_trains(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runs, "train_prompt", refuse)
+    monkeypatch.setattr(runs, "train_prompts", refuse)
     with pytest.raises(RetrievalError, match="no comparable source 'ninth' in the bank, which has first, fourth"):
         transfer(world, method="generic", source="ninth")
 
