@@ -226,11 +226,10 @@ def find_tasks(names: Sequence[str]) -> list[Task]:
 
 def find_learnable(names: Sequence[str]) -> list[Task | Mixture]:
     """The same for what prompts can be trained on, mixtures included; at least one."""
-    from spot.errors import TrainingError
     from tasks import get_learnable
 
     if not names:
-        raise TrainingError("nothing to train on; name a task or a --mixture (`spot tasks` lists them)")
+        raise typer.BadParameter("nothing to train on; name a task or a --mixture (`spot tasks` lists them)")
     return [get_learnable(name) for name in names]
 
 
