@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SPOT := $(BIN)/spot
 DEMO := demo
 export SPOT_BANK := $(DEMO)/bank.sqlite
-DEMO_RECIPE := --preset quick --steps 100 --key-step 50 --evaluate-every 50
+DEMO_RECIPE := --preset quick --steps 60 --key-step 30 --evaluate-every 20
 
 .PHONY: demo test interop lint install clean
 
