@@ -44,13 +44,15 @@ def test_the_wheel_lists_every_package_and_no_tests():
 
 
 def test_the_readmes_python_example_runs_on_the_demos_bank(tmp_path):
+    demo = "--preset quick --steps 60 --key-step 30 --evaluate-every 20"
+    assert demo in (ROOT / "Makefile").read_text(encoding="utf-8")
     backbone = load_backbone("tiny")
     recipe = Recipe(
         prompt_length=16,
         batch_size=16,
-        steps=100,
-        key_step=50,
-        evaluate_every=50,
+        steps=60,
+        key_step=30,
+        evaluate_every=20,
         max_input=128,
         max_target=16,
         dev_limit=200,
@@ -65,11 +67,11 @@ def test_the_readmes_python_example_runs_on_the_demos_bank(tmp_path):
             bank.record_run(
                 RunRecord(
                     identity=identity,
-                    steps=100,
+                    steps=60,
                     metric="score",
                     score=50.0,
-                    key=SnapshotRecord(prompt=prompt, step=50),
-                    value=SnapshotRecord(prompt=prompt + 1, step=200),
+                    key=SnapshotRecord(prompt=prompt, step=30),
+                    value=SnapshotRecord(prompt=prompt + 1, step=60),
                 )
             )
     (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
