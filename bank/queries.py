@@ -34,28 +34,25 @@ def list_tasks(bank: Bank) -> Rows:
 
 def list_runs(bank: Bank, *, task: str | None = None, role: str | None = None) -> Rows:
     """Runs, newest last."""
-    query = select(schema.Run).join(schema.Run.task).order_by(schema.Run.id)
+    run, recipe = schema.Run, schema.Recipe
+    query = (
+        select(
+            run.digest, schema.Task.name, run.role, run.seed, schema.Backbone.name, recipe.prompt_length,
+            recipe.key_step, run.steps, run.metric, run.score, run.seconds,
+        )
+        .join(schema.Task, run.task_id == schema.Task.id)
+        .join(recipe, run.recipe_id == recipe.id)
+        .join(schema.Backbone, recipe.backbone_id == schema.Backbone.id)
+        .order_by(run.id)
+    )  # fmt: skip
     if task:
         query = query.where(schema.Task.name == task)
     if role:
-        query = query.where(schema.Run.role == role)
+        query = query.where(run.role == role)
+    columns = ("run", "task", "role", "seed", "backbone", "length", "key step", "steps", "metric", "score", "seconds")
     with reading(bank.engine) as session:
-        return [
-            {
-                "run": run.digest[:12],
-                "task": run.task.name,
-                "role": run.role,
-                "seed": run.seed,
-                "backbone": run.recipe.backbone.name,
-                "length": run.recipe.prompt_length,
-                "key step": run.recipe.key_step,
-                "steps": run.steps,
-                "metric": run.metric,
-                "score": run.score,
-                "seconds": round(run.seconds, 1),
-            }
-            for run in session.scalars(query)
-        ]
+        rows = [dict(zip(columns, values, strict=True)) for values in session.execute(query)]
+    return [row | {"run": row["run"][:12], "seconds": round(row["seconds"], 1)} for row in rows]
 
 
 def show_run(bank: Bank, digest: str) -> dict[str, Any]:
