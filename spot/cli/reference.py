@@ -10,9 +10,9 @@ import typer.main
 
 def reference() -> str:
     """Every command's help, arguments, options and example."""
-    from spot.cli.main import app
+    from spot.cli.main import make_app
 
-    root: Any = typer.main.get_command(app)
+    root: Any = typer.main.get_command(make_app())
     lines = ["# Commands", "", root.help, "", "Made by `python -m spot.cli.reference > docs/commands.md`.", ""]
     for name, command in _commands(root, "spot"):
         lines += [f"## {name}", "", *_paragraphs(command.help), ""]

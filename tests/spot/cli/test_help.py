@@ -12,7 +12,7 @@ import pytest
 import typer
 
 import spot as package
-from spot.cli.main import app
+from spot.cli.main import make_app
 
 Spot = Callable[..., Any]
 
@@ -27,7 +27,7 @@ def commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ..
         yield from commands(child, (*path, name))
 
 
-ALL = sorted(commands(typer.main.get_command(app)))
+ALL = sorted(commands(typer.main.get_command(make_app())))
 
 
 def test_the_commands_are_the_known_ones() -> None:
