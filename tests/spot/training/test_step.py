@@ -202,7 +202,7 @@ def content(batches: list[Batch]) -> list[tuple[int, bytes, bytes]]:
 
 
 @pytest.mark.parametrize("positions", [1, 40, 100, 100_000])
-def test_parts_hold_every_row_of_every_lane_once(positions: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parts_hold_every_row_of_every_slot_once(positions: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("spot.training.step.CACHED_POSITIONS", positions)
     batches = slots(0, 2, 5)
     parts = cut(batches, 4)
@@ -221,7 +221,7 @@ def test_parts_come_longest_first_each_no_wider_than_its_bucket() -> None:
 
 
 @pytest.mark.parametrize("positions", [30, 60, 100])
-def test_lanes_in_parts_train_as_the_whole(
+def test_slots_in_parts_train_as_the_whole(
     positions: int, prompts: np.ndarray, backbone: Backbone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     step = make_step(backbone.graph, Optimizer(learning_rate=0.1), steps=STEPS, trainable="prompts")
@@ -242,7 +242,7 @@ def test_lanes_in_parts_train_as_the_whole(
     np.testing.assert_allclose(apart[0], whole[0], atol=1e-4)
 
 
-def test_a_lane_that_is_not_active_keeps_every_bit(backbone: Backbone, step: Step, prompts: np.ndarray) -> None:
+def test_a_slot_that_is_not_active_keeps_every_bit(backbone: Backbone, step: Step, prompts: np.ndarray) -> None:
     trained = jnp.array(prompts)
     state = step.init(trained)
     before = bits(step.take(state, 1))
@@ -253,7 +253,7 @@ def test_a_lane_that_is_not_active_keeps_every_bit(backbone: Backbone, step: Ste
     assert bits(step.take(state, 2)) != before
 
 
-def test_seating_a_prompt_in_a_lane_leaves_the_others(step: Step, prompts: np.ndarray) -> None:
+def test_seating_a_prompt_in_a_slot_leaves_the_others(step: Step, prompts: np.ndarray) -> None:
     other = np.full((1, *prompts.shape[1:]), 7.0, np.float32)
     seated = np.asarray(step.seat(jnp.array(prompts), 1, other))
     np.testing.assert_array_equal(seated, np.concatenate([prompts[:1], other, prompts[2:]]))
