@@ -5,6 +5,9 @@ encoder would be; the separator starts the target, as T5's start token does. The
 together against that cache. Positions begin at the prompt and go on from the text's own end, so that padding between
 text and target leaves no gap.
 
+Nothing in front of a text sees it, so a prompt is read once for all the rows that share it, not once a row: a step
+costs ``N P + B (T + L)`` tokens in place of ``B (P + T + L)``.
+
 Axes as in :mod:`spot.backbone.t5`; G query heads share each of K heads of keys and values.
 """
 
@@ -130,22 +133,57 @@ class Llama(LanguageModel):
             self.head = parameter(weights, "lm_head.weight", *shape)
 
     def read(self, prompts: Array, prompt_ids: Tokens, inputs: Inputs, dropout: Dropout | None = None) -> Read:
-        """Prompt and text through all layers; of the last one only keys and values are needed."""
-        prompt = prompts[prompt_ids].astype(jnp.float32)
-        x = drop(jnp.concatenate([prompt, self._embed(inputs.ids)], axis=1), dropout, 0)
-        visible = jnp.concatenate([jnp.ones(prompt.shape[:2], bool), inputs.mask], axis=1)
+        """Prompts, then texts behind them; of the last layer only keys and values are needed."""
+        if len(prompts) > len(prompt_ids):  # fewer rows than prompts: read those of the rows
+            prompts, prompt_ids = prompts[prompt_ids], jnp.arange(len(prompt_ids))
+        led = [(keys[prompt_ids], values[prompt_ids]) for keys, values in self._read_prompts(prompts, dropout)]
+        length, prompt_length = inputs.ids.shape[1], prompts.shape[1]
+        visible = jnp.pad(jnp.asarray(inputs.mask), ((0, 0), (prompt_length, 0)), constant_values=True)
         mask = jnp.where(visible, 0.0, MASKED)[:, None, None, :]
-        causal = _causal(x.shape[1])
-        turn = rotation(jnp.arange(x.shape[1]), self.config)
-        layers: list[KeysValues] = []
-        for i, block in enumerate(self.layers):
-            normed = block.attention_norm(x)
-            layers.append(block.keys_values(normed, turn))
-            if i + 1 < len(self.layers):
-                attended = block.attend(block.queries(normed, turn), layers[-1], causal, mask)
-                x = x + drop(attended, dropout, 1 + 2 * i)
-                x = x + drop(block.feed(x), dropout, 2 + 2 * i)
+        turn = rotation(prompt_length + jnp.arange(length), self.config)
+        bias = jnp.pad(_causal(length), ((0, 0), (prompt_length, 0)))
+        x = drop(self._embed(inputs.ids), dropout, 0)
+        _, layers = self._extend(x, led, turn, bias, mask, dropout, 1, states=False)
         return Read(layers, mask, visible.sum(axis=-1).astype(jnp.int32))
+
+    def _read_prompts(self, prompts: Array, dropout: Dropout | None) -> list[KeysValues]:
+        """Keys and values ``[N, K, P, D]`` of a stack's prompts in every layer."""
+        count, length, _ = prompts.shape
+        nothing = jnp.zeros((count, self.config.num_key_value_heads, 0, self.config.head_dim))
+        before = [(nothing, nothing)] * len(self.layers)
+        if length == 0:
+            return before
+        x, turn = drop(prompts.astype(jnp.float32), dropout, 3000), rotation(jnp.arange(length), self.config)
+        mask = jnp.zeros((count, 1, 1, length))
+        return self._extend(x, before, turn, _causal(length), mask, dropout, 3001, states=False)[1]
+
+    def _extend(
+        self,
+        x: Array,
+        before: list[KeysValues],
+        turn: Rotation,
+        bias: Array,
+        mask: Array,
+        dropout: Dropout | None,
+        site: int,
+        *,
+        states: bool = True,
+    ) -> tuple[Array, list[KeysValues]]:
+        """Embedded tokens ``x[B, Q, H]`` that follow what ``before`` holds, through all layers.
+
+        Returns their last states and the keys and values of both; without ``states`` the last layer's attention
+        and feed-forward are left out.
+        """
+        layers: list[KeysValues] = []
+        for i, (block, held) in enumerate(zip(self.layers, before, strict=True)):
+            normed = block.attention_norm(x)
+            fresh = block.keys_values(normed, turn)
+            layers.append((_behind(held[0], fresh[0]), _behind(held[1], fresh[1])))
+            if states or i + 1 < len(self.layers):
+                attended = block.attend(block.queries(normed, turn), layers[-1], bias, mask)
+                x = x + drop(attended, dropout, site + 2 * i)
+                x = x + drop(block.feed(x), dropout, site + 2 * i + 1)
+        return x, layers
 
     def decode(self, seen: Read, ids: Tokens, dropout: Dropout | None = None) -> Array:
         """States ``[B, C, L, H]`` for ``ids[B, C, L]`` that follow the text; the C targets do not see each other."""
@@ -157,15 +195,7 @@ class Llama(LanguageModel):
         own = jnp.where(apart[:, None] == apart[None, :], _causal(targets * length), MASKED)
         bias = jnp.concatenate([jnp.zeros((targets * length, seen.mask.shape[-1])), own], axis=-1)
         mask = jnp.concatenate([seen.mask, jnp.zeros((rows, 1, 1, targets * length))], axis=-1)
-        for i, (block, before) in enumerate(zip(self.layers, seen.layers, strict=True)):
-            normed = block.attention_norm(x)
-            fresh = block.keys_values(normed, turn)
-            both = (
-                jnp.concatenate([before[0], fresh[0]], axis=2),
-                jnp.concatenate([before[1], fresh[1]], axis=2),
-            )
-            x = x + drop(block.attend(block.queries(normed, turn), both, bias, mask), dropout, 1001 + 2 * i)
-            x = x + drop(block.feed(x), dropout, 1002 + 2 * i)
+        x, _ = self._extend(x, seen.layers, turn, bias, mask, dropout, 1001)
         return self.norm(x).reshape(rows, targets, length, -1)
 
     def logits(self, hidden: Array) -> Array:
@@ -175,10 +205,7 @@ class Llama(LanguageModel):
     def start_cache(self, seen: Read, max_length: int) -> list[KeysValues]:
         rows, config = seen.mask.shape[0], self.config
         room = jnp.zeros((rows, config.num_key_value_heads, max_length, config.head_dim), jnp.float32)
-        return [
-            (jnp.concatenate([keys, room], axis=2), jnp.concatenate([values, room], axis=2))
-            for keys, values in seen.layers
-        ]
+        return [(_behind(keys, room), _behind(values, room)) for keys, values in seen.layers]
 
     def advance(self, seen: Read, cache: list[KeysValues], last: Array, step: Array) -> tuple[Array, list[KeysValues]]:
         x, read, length = self._embed(last[:, None]), seen.mask.shape[-1], cache[0][0].shape[2]
@@ -192,6 +219,11 @@ class Llama(LanguageModel):
             x = x + block.attend(block.queries(normed, turn), held[-1], bias, mask)
             x = x + block.feed(x)
         return self.norm(x)[:, 0], held
+
+
+def _behind(first: Array, second: Array) -> Array:
+    """Two of ``[B, K, S, D]`` behind each other along S."""
+    return jnp.concatenate([first, second], axis=2)
 
 
 def _causal(length: int) -> Array:
