@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
+from unicodedata import combining, east_asian_width
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,23 +29,22 @@ def print_json(content: Any) -> None:
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]], *, title: str = "", empty: str = "nothing here") -> None:
-    """A table with the columns of the first row."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    console = Console(width=None if sys.stdout.isatty() else 160)
+    """A table with the columns of the first row: plain text, numbers to the right."""
     if not rows:
-        console.print(empty, highlight=False, markup=False)
+        say(empty)
         return
-    heading = Text(title) if title else None
-    table = Table(title=heading, title_justify="left", box=None, pad_edge=False, header_style="bold")
-    for column in rows[0]:
-        numeric = all(isinstance(row.get(column), int | float | None) for row in rows)
-        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(_cell(row.get(column))) for column in rows[0]))  # text: names may hold brackets
-    console.print(table)
+    if title:
+        say(title)
+    columns = list(rows[0])
+    lines = [columns, *([_cell(row.get(column)) for column in columns] for row in rows)]
+    widths = [max(map(_width, cells)) for cells in zip(*lines, strict=True)]
+    numeric = [all(isinstance(row.get(column), int | float | None) for row in rows) for column in columns]
+    for line in lines:
+        padded = [
+            " " * (width - _width(cell)) + cell if right else cell + " " * (width - _width(cell))
+            for cell, width, right in zip(line, widths, numeric, strict=True)
+        ]
+        say("  ".join(padded).rstrip())
 
 
 def say(text: str = "") -> None:
@@ -57,7 +57,12 @@ def _cell(value: Any) -> str:
         return "-"
     if isinstance(value, float):
         return f"{value:.3f}" if abs(value) < 2 else f"{value:.2f}"
-    return str(value)
+    return "".join(c if c.isprintable() else " " for c in str(value))
+
+
+def _width(text: str) -> int:
+    """Columns that a terminal gives a text: two for a wide character, none for a mark that joins the one before."""
+    return sum(0 if combining(c) else 1 + (east_asian_width(c) in "WF") for c in text)
 
 
 def _plain(value: Any) -> Any:
