@@ -78,7 +78,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--max-input", type=int, default=48)
-    parser.add_argument("--learning-rate", type=float, default=0.3)
+    parser.add_argument("--learning-rate", type=float, default=0.1)
+    parser.add_argument("--schedule", default="linear")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--dev", type=int, default=100)
     parser.add_argument("--dtype", default="auto")
@@ -93,7 +94,7 @@ def main() -> None:
         evaluate_every=options.steps // 3,
         dev_limit=options.dev,
         max_input=options.max_input,
-        optimizer=Optimizer(learning_rate=options.learning_rate),
+        optimizer=Optimizer(learning_rate=options.learning_rate, schedule=options.schedule),
     )
     names = [get_task(name) for name in options.tasks]
     with Bank.open(options.bank) as bank:
