@@ -11,14 +11,16 @@ from bank.records import (
     TaskRecord,
     TransferRecord,
 )
-from bank.store import Bank, Key, Partition, StoredRun
+from bank.store import Bank, Evaluation, Key, Outcome, Partition, StoredRun
 
 __all__ = [
     "BackboneRecord",
     "Bank",
     "BankError",
     "CandidateRecord",
+    "Evaluation",
     "Key",
+    "Outcome",
     "Partition",
     "RecipeRecord",
     "RunIdentity",

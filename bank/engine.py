@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from bank.errors import BankError
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest migration; a test compares it with the folder."""
 
 BUSY_SECONDS = 60

@@ -172,6 +172,8 @@ def list_transfers(bank: Bank, *, task: str | None = None) -> Rows:
                 "target": transfer.task.name,
                 "method": transfer.method,
                 "similarity": transfer.similarity,
+                "budget": transfer.budget,
+                "steps": transfer.steps,
                 "seed": transfer.seed,
                 "metric": transfer.metric,
                 "baseline": (transfer.baseline_metrics or {}).get(transfer.metric),
@@ -184,6 +186,7 @@ def list_transfers(bank: Bank, *, task: str | None = None) -> Rows:
                         "similarity": c.similarity,
                         "weight": c.weight,
                         "dev score": c.score,
+                        "steps": c.steps,
                     }
                     for c in transfer.candidates
                 ],

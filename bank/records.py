@@ -134,18 +134,25 @@ class RunRecord:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CandidateRecord:
-    """A ranked source of a transfer: its run, similarity and weight; the target run from it, and its score."""
+    """A ranked source of a transfer: its run, similarity and weight; the target run from it, and its score.
+
+    A candidate that was stopped after ``steps`` has no run, only the development score it had reached.
+    """
 
     source_run: str
     similarity: float
     weight: float
     run: str | None = None
     score: float | None = None
+    steps: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TransferRecord:
-    """A finished transfer; runs are named by their digests and must be in the bank already."""
+    """A finished transfer; runs are named by their digests and must be in the bank already.
+
+    ``steps`` counts those of all candidates under the ``budget``, ``full`` or ``halving``.
+    """
 
     task: str
     method: str
@@ -156,10 +163,13 @@ class TransferRecord:
     chosen_run: str
     outcome_metrics: Mapping[str, float]
     candidates: Sequence[CandidateRecord]
+    budget: str = "full"
+    steps: int | None = None
     baseline_run: str | None = None
     baseline_metrics: Mapping[str, float] | None = None
 
     @property
     def digest(self) -> str:
         sources = [candidate.source_run for candidate in self.candidates]
-        return digest(self.task, self.method, self.similarity, self.seed, self.query_run, sources)
+        budget = [] if self.budget == "full" else [self.budget]
+        return digest(self.task, self.method, self.similarity, self.seed, self.query_run, sources, *budget)

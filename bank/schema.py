@@ -153,8 +153,24 @@ class Snapshot(Base):
     prompt: Mapped[Prompt] = relationship()
 
 
+class Evaluation(Base):
+    """What a run's value answers to the examples of a test split, whose digest is ``data``."""
+
+    __tablename__ = "evaluation"
+    __table_args__ = (UniqueConstraint("run_id", "data"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    run_id: Mapped[int] = mapped_column(ForeignKey("run.id"))
+    data: Mapped[str] = mapped_column(String(64))
+    metrics: Mapped[dict[str, Any]]
+    answers: Mapped[list[Any]] = mapped_column(deferred=True)
+
+
 class Transfer(Base):
-    """A target run that started from source values, with its baseline and its outcome."""
+    """A target run that started from source values, with its baseline and its outcome.
+
+    ``steps`` counts the optimiser steps of all its candidates; under the budget ``halving`` most were stopped early.
+    """
 
     __tablename__ = "transfer"
 
@@ -164,6 +180,8 @@ class Transfer(Base):
     method: Mapped[str]
     similarity: Mapped[str]
     top_k: Mapped[int]
+    budget: Mapped[str] = mapped_column(server_default="full")
+    steps: Mapped[int | None]
     seed: Mapped[int]
     metric: Mapped[str]
     query_run_id: Mapped[int] = mapped_column(ForeignKey("run.id"))
@@ -180,7 +198,7 @@ class Transfer(Base):
 
 
 class Candidate(Base):
-    """One ranked source of a transfer, and the target run that started from it."""
+    """One ranked source of a transfer, and the target run that started from it: none if it was stopped early."""
 
     __tablename__ = "candidate"
     __table_args__ = (UniqueConstraint("transfer_id", "rank"),)
@@ -193,6 +211,7 @@ class Candidate(Base):
     similarity: Mapped[float]
     weight: Mapped[float]
     score: Mapped[float | None]
+    steps: Mapped[int | None]
 
     transfer: Mapped[Transfer] = relationship(back_populates="candidates")
     source_run: Mapped[Run] = relationship(foreign_keys=[source_run_id])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Engine, or_, select
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from bank import schema
 from bank.engine import bank_url, open_engine, reading, shown, transaction
@@ -79,6 +79,32 @@ class StoredRun:
     key: str | None
     steps: int
     seconds: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Metrics and answers of a run's value on a test split."""
+
+    metrics: Mapping[str, float]
+    answers: Sequence[str]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a source did for a target: the development scores of the target's run from it, and of that without.
+
+    ``query`` is the address of the target's early prompt; ``baseline`` is ``None`` where none was trained.
+    """
+
+    target: str
+    target_family: str
+    seed: int
+    query: str
+    source: str
+    source_family: str
+    source_run: str
+    score: float
+    baseline: float | None
 
 
 class Bank:
@@ -210,6 +236,8 @@ class Bank:
                 method=record.method,
                 similarity=record.similarity,
                 top_k=len(record.candidates),
+                budget=record.budget,
+                steps=record.steps,
                 seed=record.seed,
                 metric=record.metric,
                 query_run_id=run_id(record.query_run),
@@ -227,10 +255,27 @@ class Bank:
                         similarity=candidate.similarity,
                         weight=candidate.weight,
                         score=candidate.score,
+                        steps=candidate.steps,
                     )
                 )
             _add_once(session, transfer)
         return record.digest
+
+    def record_evaluation(self, run: str, data: str, *, metrics: Mapping[str, float], answers: Sequence[str]) -> None:
+        """Store what a run's value answers to a test split, once.
+
+        Args:
+            run: digest of the run.
+            data: digest of the split.
+            metrics: of the answers.
+            answers: to every example, in their order.
+
+        Raises:
+            BankError: the run is not in the bank.
+        """
+        with transaction(self.engine) as session:
+            where = {"run_id": _run(session, run).id, "data": data}
+            _get_or_add(session, schema.Evaluation, where, metrics=dict(metrics), answers=list(answers))
 
     def put(self, prompt: np.ndarray) -> str:
         """Store a prompt ``[P, H]`` that no run made, such as an average; returns its address.
@@ -263,6 +308,26 @@ class Bank:
                 steps=row.steps,
                 seconds=row.seconds,
             )
+
+    def history(self, digest: str) -> list[dict[str, float]]:
+        """One row an evaluation of a run: step, mean training loss since the last one, development metrics.
+
+        Raises:
+            BankError: no such run.
+        """
+        with reading(self.engine) as session:
+            return list(_run(session, digest).history)
+
+    def evaluation(self, run: str, data: str) -> Evaluation | None:
+        """What :meth:`record_evaluation` stored for this run and split, or ``None``."""
+        query = (
+            select(schema.Evaluation.metrics, schema.Evaluation.answers)
+            .join(schema.Run, schema.Evaluation.run_id == schema.Run.id)
+            .where(schema.Run.digest == run, schema.Evaluation.data == data)
+        )
+        with reading(self.engine) as session:
+            found = session.execute(query).one_or_none()
+            return Evaluation(metrics=found.metrics, answers=found.answers) if found else None
 
     def prompt(self, sha256: str) -> np.ndarray:
         """A prompt ``[P, H]`` float32 by its address, or an unambiguous start of it (8 characters or more).
@@ -389,6 +454,44 @@ class Bank:
                 for run, task, key, vectors, best in session.execute(query).all()
                 if not set(task.description.get("tasks", ())) & set(exclude)
             ]
+
+    def outcomes(self, partition: Partition) -> list[Outcome]:
+        """What single sources did for targets in the transfers of a partition, once a target, seed and source run.
+
+        Only runs that went to their end count, and only methods that start from one source at a time.
+        """
+        query_run, source, baseline = (aliased(schema.Run) for _ in range(3))
+        of_target, of_source = aliased(schema.Task), aliased(schema.Task)
+        query = (
+            select(
+                of_target.name, of_target.family, schema.Transfer.seed, schema.Prompt.sha256,
+                of_source.name, of_source.family, source.digest, schema.Candidate.score, baseline.score,
+            )
+            .join_from(schema.Candidate, schema.Candidate.transfer)
+            .join(of_target, schema.Transfer.task_id == of_target.id)
+            .join(query_run, schema.Transfer.query_run_id == query_run.id)
+            .join(query_run.snapshots.and_(schema.Snapshot.kind == "key"))
+            .join(schema.Snapshot.prompt)
+            .join(query_run.recipe)
+            .join(schema.Recipe.backbone)
+            .join(source, schema.Candidate.source_run_id == source.id)
+            .join(of_source, source.task_id == of_source.id)
+            .outerjoin(baseline, schema.Transfer.baseline_run_id == baseline.id)
+            .where(
+                schema.Transfer.method.in_(("best", "oracle", "generic")),
+                schema.Candidate.run_id.is_not(None),
+                schema.Backbone.fingerprint == partition.fingerprint,
+                schema.Recipe.prompt_length == partition.prompt_length,
+                schema.Recipe.key_step == partition.key_step,
+                schema.Recipe.family == partition.family,
+            )
+            .order_by(of_target.name, schema.Transfer.seed, of_source.name, source.digest, schema.Transfer.id)
+        )  # fmt: skip
+        names = [field.name for field in dataclasses.fields(Outcome)]
+        with reading(self.engine) as session:
+            rows: list[dict[str, Any]] = [dict(zip(names, row, strict=True)) for row in session.execute(query)]
+        found = [Outcome(**row) for row in rows]
+        return list({(o.target, o.seed, o.query, o.source_run): o for o in found}.values())
 
 
 def _find(session: Session, table: type[Row], **where: Any) -> Row | None:

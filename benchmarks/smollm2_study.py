@@ -130,8 +130,8 @@ def report(trainer: Trainer, task: Task, recipe: Recipe, seeds: int) -> None:
         run_transfer(trainer, task, seed=seed, options=TransferOptions(top_k=1, aggregate="max"))
         for seed in range(seeds)
     ]
-    tuned = [done.baseline_test["score"] for done in transfers if done.baseline_test]
-    moved = [done.outcome_test["score"] for done in transfers]
+    tuned = [done.baseline_test.metrics["score"] for done in transfers if done.baseline_test]
+    moved = [done.outcome_test.metrics["score"] for done in transfers]
     row = {
         "task": task.name,
         "length": recipe.prompt_length,

@@ -146,6 +146,9 @@ METRICS: dict[str, Metric] = {
     "word_subset": word_subset,
 }
 
+MEANS = frozenset({"accuracy", "exact_match", "token_f1", "word_subset"})
+"""Metrics that are means over examples."""
+
 NEED_LABELS = frozenset({"f1", "macro_f1", "matthews_correlation", "f1_over_answers"})
 
 

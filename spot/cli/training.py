@@ -24,7 +24,10 @@ from spot.cli.output import print_json, print_rows, say
 
 if TYPE_CHECKING:
     from spot.retrieval.rank import Ranked
+    from spot.transfer.gain import Gain
+    from spot.transfer.runs import Trainer
     from spot.transfer.transfer import Transferred
+    from tasks.task import Task
 
 Seeds = Annotated[int, typer.Option(help="How many seeds, counted from --first-seed.", min=1)]
 FirstSeed = Annotated[int, typer.Option(help="First seed.", min=0)]
@@ -117,7 +120,7 @@ def transfer(
         typer.Option(
             help="best: train from each of the k best sources and keep the best on dev; average: from their weighted "
             "average; mixture: from a prompt trained on their tasks and the target together; generic: from --source; "
-            "oracle: from every source."
+            "oracle: from every source; none: only without transfer."
         ),
     ] = "best",
     source: Annotated[str, typer.Option(help="Task or mixture of the bank that --method generic starts from.")] = "",
@@ -125,6 +128,13 @@ def transfer(
         list[Path] | None, typer.Option(help="Task file of a source, for --method mixture; give it several times.")
     ] = None,
     baseline: Annotated[bool, typer.Option(help="Also train without transfer, at the same budget.")] = True,
+    budget: Annotated[
+        str,
+        typer.Option(
+            help="full: from every source to the end; halving: from all of them, and without transfer, for a little, "
+            "and keep halving the field by dev score. For the methods best and oracle."
+        ),
+    ] = "full",
     bank: BankOption,
     where: BackboneOption,
     data: DataOption,
@@ -139,7 +149,13 @@ def transfer(
     (task,) = find_tasks([target])
     own = {found.name: found for found in find_tasks([str(path) for path in source_file or ()])}
     options = TransferOptions(
-        method=method, similarity=similarity, top_k=top_k, aggregate=aggregate, baseline=baseline, source=source
+        method=method,
+        similarity=similarity,
+        top_k=top_k,
+        aggregate=aggregate,
+        baseline=baseline,
+        budget=budget,
+        source=source,
     )
     with bank.open() as opened:
         trainer = make_trainer(opened, where, data, recipe, runs)
@@ -154,20 +170,36 @@ def transfer(
             print_json({"bank": str(opened), "transfers": [_transfer_document(r) for r in results]})
             return
         for result in results:
-            print_rows(_ranking_rows(result.ranked), title=f"sources for {task.name}, query of seed {result.seed}")
+            if result.ranked:
+                print_rows(_ranking_rows(result.ranked), title=f"sources for {task.name}, query of seed {result.seed}")
             print_rows(_candidate_rows(result), title="runs of the target")
+            if budget != "full":
+                say(f"{result.steps} steps for the choice, {len(result.attempts) * trainer.recipe.steps} by full runs")
             say()
         if baseline:
-            say(gain_line(results))
+            say(gain_line(results, gain_of(trainer, task, results)))
         say(f"in {opened}; `spot bank transfers --task {task.name}` shows them again")
 
 
-def gain_line(results: list[Transferred]) -> str:
-    """Test score without and with transfer: mean over seeds, with the spread."""
+def gain_of(trainer: Trainer, task: Task, results: list[Transferred]) -> Gain:
+    """Gain over the baseline on test, with its interval."""
+    from spot.transfer.gain import paired_gain
+    from tasks import Split
+
+    return paired_gain(
+        task,
+        trainer.data(task)[Split.TEST].examples,
+        [result.outcome_test.answers for result in results],
+        [result.baseline_test.answers for result in results if result.baseline_test],
+    )
+
+
+def gain_line(results: list[Transferred], gain: Gain) -> str:
+    """Test score without and with transfer: mean over seeds, with the spread, and the gain with its interval."""
     import numpy as np
 
-    without = np.array([r.baseline_test["score"] for r in results if r.baseline_test])
-    with_transfer = np.array([r.outcome_test["score"] for r in results])
+    without = np.array([r.baseline_test.metrics["score"] for r in results if r.baseline_test])
+    with_transfer = np.array([r.outcome_test.metrics["score"] for r in results])
 
     def shown(values: Any) -> str:
         spread = f" (sd {values.std(ddof=1):.2f})" if len(values) > 1 else ""
@@ -176,7 +208,7 @@ def gain_line(results: list[Transferred]) -> str:
     return (
         f"{results[0].target}, test score over {len(results)} seed{'s'[: len(results) > 1]}: "
         f"without transfer {shown(without)}, with transfer {shown(with_transfer)}, "
-        f"gain {with_transfer.mean() - without.mean():+.2f}"
+        f"gain {gain.mean:+.2f} (95 % interval {gain.low:+.2f} to {gain.high:+.2f})"
     )
 
 
@@ -331,15 +363,25 @@ def _candidate_rows(result: Transferred) -> list[dict[str, Any]]:
         {
             "start": f"value of {attempt.source.task} (seed {attempt.source.seed})",
             "weight": attempt.weight,
-            "dev": attempt.run.score,
-            "test": result.outcome_test["score"] if i == result.chosen else None,
-            "": "chosen" if i == result.chosen else "",
+            "steps": attempt.result.steps,
+            "dev": attempt.result.score,
+            "test": result.outcome_test.metrics["score"] if i == result.chosen else None,
+            "": "chosen" if i == result.chosen else "" if attempt.result.run else "stopped",
         }
         for i, attempt in enumerate(result.attempts)
     ]
     if result.baseline and result.baseline_test:
-        test = result.baseline_test["score"]
-        rows.append({"start": "no transfer", "dev": result.baseline.score, "test": test, "": "baseline"})
+        test, chosen = result.baseline_test.metrics["score"], result.outcome == result.baseline
+        rows.append(
+            {
+                "start": "no transfer",
+                "weight": None,
+                "steps": result.baseline.steps,
+                "dev": result.baseline.score,
+                "test": test,
+                "": "baseline, chosen" if chosen else "baseline",
+            }
+        )
     return rows
 
 
@@ -350,13 +392,22 @@ def _transfer_document(result: Transferred) -> dict[str, Any]:
         "seed": result.seed,
         "ranked": [dataclasses.asdict(source) for source in result.ranked],
         "attempts": [
-            {"source": a.source.task, "source run": a.source.run, "weight": a.weight, **dataclasses.asdict(a.run)}
+            {
+                "source": a.source.task,
+                "source run": a.source.run,
+                "weight": a.weight,
+                "score": a.result.score,
+                "steps": a.result.steps,
+                "run": dataclasses.asdict(a.result.run) if a.result.run else None,
+            }
             for a in result.attempts
         ],
         "chosen": result.chosen,
-        "outcome_test": dict(result.outcome_test),
+        "outcome": dataclasses.asdict(result.outcome),
+        "steps": result.steps,
+        "outcome_test": dict(result.outcome_test.metrics),
         "baseline": dataclasses.asdict(result.baseline) if result.baseline else None,
-        "baseline_test": dict(result.baseline_test) if result.baseline_test else None,
+        "baseline_test": dict(result.baseline_test.metrics) if result.baseline_test else None,
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Protocol
 
 import jax
@@ -127,6 +127,7 @@ class Job:
         evaluate: development metrics of the variables (with this job's slot alone) at a step.
         held: whether its result is known already, asked when its turn comes.
         done: takes the result when the run has ended; may be called again with the same after a restart.
+        dropped: takes the progress of a run that was given up before its end; may be called again likewise.
         reporter: progress sink.
     """
 
@@ -137,7 +138,12 @@ class Job:
     evaluate: Callable[[Variables], Mapping[str, float]]
     held: Callable[[], bool] = lambda: False
     done: Callable[[Result], None] = lambda _result: None
+    dropped: Callable[[Progress], object] = lambda _progress: None
     reporter: Reporter = dataclasses.field(default_factory=lambda: Silent())
+
+
+GiveUp = Callable[[Mapping[str, Progress]], Collection[str]]
+"""Told the progress of all jobs under way by their identities after evaluations; says which to give up."""
 
 
 class Slot:

@@ -7,6 +7,7 @@ bits as what was left alone.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import signal
 import threading
@@ -23,7 +24,7 @@ import numpy as np
 
 from spot.errors import DivergenceError
 from spot.training import checkpoint
-from spot.training.jobs import Job, Progress, Result, Slot, check_parameters, on_device, on_host
+from spot.training.jobs import GiveUp, Job, Progress, Result, Slot, check_parameters, on_device, on_host
 from spot.training.step import Step, Variables, cut
 
 CHECKPOINT_FILE = "checkpoint.msgpack"
@@ -48,6 +49,7 @@ def fit(
     seed: int = 0,
     select: str = "score",
     folder: Path | None = None,
+    give_up: GiveUp = lambda _progress: (),
 ) -> None:
     """Train jobs in slots of one program; each keeps its key and its best state, and hands them to ``job.done``.
 
@@ -67,13 +69,14 @@ def fit(
         seed: of the dropout noise.
         select: the metric whose largest value marks the best state; ties keep the earlier one.
         folder: where the checkpoint lies; ``None`` saves nothing.
+        give_up: says after evaluations which jobs shall not go on; it must not depend on anything but what it is told.
 
     Raises:
         DivergenceError: the loss of a job is not finite.
         Interrupted: SIGINT or SIGTERM arrived; the state is saved.
         TrainingError: a damaged checkpoint, or one of other jobs.
     """
-    Session(jobs, frozen, trainable, step, slots if step.slots else 1, seed, select, folder).run()
+    Session(jobs, frozen, trainable, step, slots if step.slots else 1, seed, select, folder, give_up).run()
 
 
 class Session:
@@ -89,9 +92,10 @@ class Session:
         seed: int,
         select: str,
         folder: Path | None,
+        give_up: GiveUp,
     ) -> None:
         self.jobs, self.frozen, self.trainable, self.step = jobs, frozen, trainable, step
-        self.noise, self.select = jax.random.key(seed), select
+        self.noise, self.select, self.give_up = jax.random.key(seed), select, give_up
         self.path = folder / CHECKPOINT_FILE if folder else None
         self.pace = jobs[0].plan
         start = jobs[0].start()
@@ -105,6 +109,7 @@ class Session:
         self.slots: dict[int, Slot] = {}
         self.size, self.clock, self.turn = slots, 0, 0
         self.failures: list[DivergenceError] = []
+        self.given_up: dict[str, Progress] = {}
 
     # -- the loop ----------------------------------------------------------------------------------------
 
@@ -149,6 +154,7 @@ class Session:
             except DivergenceError as error:
                 self.failures.append(error)
                 self.free(number)
+        self.thin()
         ended = [slot for slot in self.slots.values() if slot.progress.done]
         due = caught or ended or time.monotonic() - self.saved_at >= self.pace.checkpoint_seconds
         if due and self.slots:
@@ -179,6 +185,15 @@ class Session:
             plan, progress = slot.job.plan, slot.progress
             tired = plan.patience and progress.stale >= plan.patience
             progress.done = slot.last or bool(tired and progress.step >= plan.key_step)
+
+    def thin(self) -> None:
+        """Free the slots of jobs that shall not go on."""
+        running = {slot.job.identity: slot for slot in self.slots.values() if not slot.progress.done}
+        for identity in self.give_up({name: slot.progress for name, slot in running.items()}):
+            slot = running[identity]
+            self.given_up[identity] = slot.progress
+            slot.job.dropped(slot.progress)
+            self.free(slot.number)
 
     # -- slots -------------------------------------------------------------------------------------------
 
@@ -230,7 +245,14 @@ class Session:
             return
         slots = {str(number): slot.notes() for number, slot in self.slots.items()}
         failures = [str(error) for error in self.failures]
-        notes = {"clock": self.clock, "turn": self.turn, "slots": slots, "failures": failures}
+        given_up = {identity: dataclasses.asdict(progress) for identity, progress in self.given_up.items()}
+        notes = {
+            "clock": self.clock,
+            "turn": self.turn,
+            "slots": slots,
+            "failures": failures,
+            "given up": given_up,
+        }
         checkpoint.save(self.path, self.arrays(), notes, identity=self.identity)
 
     def restore(self) -> None:
@@ -243,6 +265,9 @@ class Session:
         self.clock, self.turn = notes["clock"], notes["turn"]
         self.failures = [DivergenceError(line) for line in notes["failures"]]
         by_identity = {job.identity: job for job in self.jobs}
+        for identity, progress in notes["given up"].items():
+            self.given_up[identity] = Progress(**progress)
+            by_identity[identity].dropped(self.given_up[identity])
         for key, saved in notes["slots"].items():
             number, job = int(key), by_identity[saved["job"]]
             slot = self.slots[number] = Slot(number, job, self.blank)

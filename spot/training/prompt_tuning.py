@@ -15,7 +15,7 @@ from spot.backbone.batch import Inputs, Targets
 from spot.backbone.load import Backbone
 from spot.inference.predict import predict
 from spot.prompts.initializers import check_fits, file_address, make_initializer
-from spot.training.jobs import CHECKPOINT_SECONDS, Job, Reporter, Result, Silent
+from spot.training.jobs import CHECKPOINT_SECONDS, GiveUp, Job, Progress, Reporter, Result, Silent
 from spot.training.loop import fit
 from spot.training.recipe import Recipe
 from spot.training.step import Batch, Variables, make_step
@@ -80,6 +80,7 @@ def prompt_job(
     initial: np.ndarray | None = None,
     stop_at_key: bool = False,
     held: Callable[[], bool] = lambda: False,
+    dropped: Callable[[Progress], object] = lambda _progress: None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
     reporter: Reporter | None = None,
 ) -> Job:
@@ -94,6 +95,7 @@ def prompt_job(
         initial: a prompt ``[P, H]`` to start from, in place of the recipe's initialiser.
         stop_at_key: train a query: end at the key step.
         held: whether the result is known already.
+        dropped: takes the progress of a run that was given up before its end.
         checkpoint_seconds: longest time between checkpoints.
         reporter: progress sink.
 
@@ -143,12 +145,19 @@ def prompt_job(
         evaluate=evaluate,
         held=held,
         done=finished,
+        dropped=dropped,
         reporter=reporter or Silent(),
     )
 
 
 def train_prompts(
-    backbone: Backbone, recipe: Recipe, jobs: Sequence[Job], *, slots: int = 1, folder: Path | None = None
+    backbone: Backbone,
+    recipe: Recipe,
+    jobs: Sequence[Job],
+    *,
+    slots: int = 1,
+    folder: Path | None = None,
+    give_up: GiveUp = lambda _progress: (),
 ) -> None:
     """Train prompts of one backbone and recipe in one program, ``slots`` at a time; see :func:`spot.training.loop.fit`.
 
@@ -158,6 +167,7 @@ def train_prompts(
         jobs: from :func:`prompt_job`.
         slots: prompts under way at once.
         folder: where the checkpoint lies; with one, killed training goes on where it was and ends bit-identical.
+        give_up: says after evaluations which jobs shall not go on.
 
     Raises:
         DivergenceError: the loss of a job is not finite; the others have ended.
@@ -170,6 +180,7 @@ def train_prompts(
         step=make_step(backbone.graph, recipe.optimizer, steps=recipe.steps, trainable="prompts"),
         slots=min(slots, len(jobs)),
         folder=folder,
+        give_up=give_up,
     )
 
 

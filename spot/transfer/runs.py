@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
+import itertools
 import platform
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -13,14 +15,15 @@ from typing import Any, NamedTuple
 
 import jax
 
-from bank import Bank, Partition, RunIdentity, RunRecord, SnapshotRecord, StoredRun, TaskRecord
+from bank import Bank, Evaluation, Partition, RunIdentity, RunRecord, SnapshotRecord, StoredRun, TaskRecord
 from spot.backbone.load import Backbone
 from spot.inference.predict import predict
 from spot.prompts.initializers import file_address
-from spot.training.jobs import CHECKPOINT_SECONDS, Job, Reporter
+from spot.training.jobs import CHECKPOINT_SECONDS, GiveUp, Job, Progress, Reporter
 from spot.training.prompt_tuning import TrainedPrompt, prompt_job, train_prompts
 from spot.training.recipe import Recipe
 from spot.training.task_data import MixtureData, TaskData, data_of
+from spot.transfer.halving import Halving
 from tasks.mixture import Mixture
 from tasks.pipeline import summary
 from tasks.task import Split, Task
@@ -44,6 +47,14 @@ class Request(NamedTuple):
 
 SLOTS = 16
 """The most prompts trained at once unless asked for. A CPU's memory does not depend on it: its batches are cut."""
+
+
+class Contestant(NamedTuple):
+    """What became of a run in a race: the run if it went to its end, and its best development score either way."""
+
+    run: StoredRun | None
+    score: float
+    steps: int
 
 
 class Trainer:
@@ -101,26 +112,88 @@ class Trainer:
         """
         identities = [self._identity(request) for request in requests]
         todo = {
-            identity.digest: (identity, request)
+            identity.digest: self._job(identity, request)
             for identity, request in zip(identities, requests, strict=True)
-            if not (self.bank.run(identity.digest) or self._twin(identity))
+            if not self._held(identity)
         }
-        if todo:
-            # all that was asked for names the folder, so that it is found again when some of it is done
-            asked = hashlib.sha256("\n".join(identity.digest for identity in identities).encode()).hexdigest()
-            folder = self._folder / asked[:20] if self._folder else None
-            jobs = [self._job(identity, request) for identity, request in todo.values()]
-            train_prompts(
-                self.backbone,
-                self.recipe,
-                jobs,
-                slots=self._slots or slots_that_fit(self.backbone, self.recipe),
-                folder=folder,
-            )
-            if folder:
-                shutil.rmtree(folder, ignore_errors=True)
+        self._train(list(todo.values()), asked=[identity.digest for identity in identities])
         found = [self.bank.run(identity.digest) for identity in identities]
         return [run for run in found if run]
+
+    def race(self, heats: Sequence[Sequence[Request]]) -> list[list[Contestant]]:
+        """Successive halving in every heat; who is left at its end is in the bank, as if trained alone.
+
+        The requests of a heat compete with each other, the more promising first; a run that the bank holds already
+        takes part with its history. All of a heat train at once, however many slots that takes, and as many heats
+        together as there are slots for.
+
+        Raises:
+            Interrupted: as :meth:`run_all`.
+            SpotError: what training raises.
+        """
+        results: list[list[Contestant]] = []
+        rest = list(heats)
+        while rest:
+            together = 1
+            while together < len(rest) and sum(map(len, rest[: together + 1])) <= self._room():
+                together += 1
+            results += self._race(rest[:together])
+            rest = rest[together:]
+        return results
+
+    def _race(self, heats: Sequence[Sequence[Request]]) -> list[list[Contestant]]:
+        """Heats that share one program."""
+        identities = [[self._identity(request) for request in heat] for heat in heats]
+        stopped: dict[str, Progress] = {}
+        held: dict[str, list[dict[str, float]]] = {}
+        jobs: dict[str, Job] = {}
+        for identity, request in zip(itertools.chain(*identities), itertools.chain(*heats), strict=True):
+            digest = identity.digest
+            if self._held(identity):
+                held[digest] = self.bank.history(digest)
+            else:
+                jobs[digest] = self._job(identity, request, functools.partial(stopped.setdefault, digest))
+        names = {digest: job.identity for digest, job in jobs.items()}
+        halving = Halving(
+            heats=[[names.get(identity.digest, identity.digest) for identity in heat] for heat in identities],
+            histories=held,
+            steps=self.recipe.steps,
+            evaluate_every=self.recipe.plan().evaluate_every,
+        )
+        asked = ["race", *(identity.digest for heat in identities for identity in heat)]
+        self._train(list(jobs.values()), asked=asked, slots=len(jobs), give_up=halving)
+
+        def contestant(digest: str) -> Contestant:
+            run = self.bank.run(digest)
+            if run:
+                return Contestant(run, run.score, run.steps)
+            return Contestant(None, stopped[digest].best_score, stopped[digest].step)
+
+        return [[contestant(identity.digest) for identity in heat] for heat in identities]
+
+    def _train(
+        self,
+        jobs: Sequence[Job],
+        *,
+        asked: Sequence[str],
+        slots: int = 0,
+        give_up: GiveUp = lambda _progress: (),
+    ) -> None:
+        """Train what is missing. ``asked`` is all that was wanted: it names the checkpoint's folder, so that this is
+        found again when some of it is done."""
+        if not jobs:
+            return
+        folder = self._folder / hashlib.sha256("\n".join(asked).encode()).hexdigest()[:20] if self._folder else None
+        slots = slots or self._room()
+        train_prompts(self.backbone, self.recipe, jobs, slots=slots, folder=folder, give_up=give_up)
+        if folder:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _room(self) -> int:
+        return self._slots or slots_that_fit(self.backbone, self.recipe)
+
+    def _held(self, identity: RunIdentity) -> bool:
+        return bool(self.bank.run(identity.digest) or self._twin(identity))
 
     def _identity(self, request: Request) -> RunIdentity:
         task = request.task
@@ -139,7 +212,12 @@ class Trainer:
         held = role and self.bank.run(dataclasses.replace(identity, role=role).digest)
         return self.bank.run(self.bank.record_twin(identity, held.digest)) if held else None
 
-    def _job(self, identity: RunIdentity, request: Request) -> Job:
+    def _job(
+        self,
+        identity: RunIdentity,
+        request: Request,
+        dropped: Callable[[Progress], object] = lambda _progress: None,
+    ) -> Job:
         data = self.data(request.task)
 
         def done(trained: TrainedPrompt) -> None:
@@ -168,6 +246,7 @@ class Trainer:
             initial=self.bank.prompt(request.start) if request.start else None,
             stop_at_key=identity.role == "query",
             held=lambda: self.bank.run(identity.digest) is not None,
+            dropped=dropped,
             checkpoint_seconds=self._checkpoint_seconds,
             reporter=self._reporters(f"{identity.role} {identity.task.name} seed {identity.seed}"),
         )
@@ -176,10 +255,14 @@ class Trainer:
         """Size, lengths and padding share of the training split."""
         return summary(data[Split.TRAIN].tokens, data.batches(self.recipe.batch_size, seed=0))
 
-    def test(self, task: Task | Mixture, run: StoredRun) -> Mapping[str, float]:
-        """Metrics of a run's value on the test split, which selection never sees."""
+    def test(self, task: Task | Mixture, run: StoredRun) -> Evaluation:
+        """Metrics and answers of a run's value on the test split, which selection never sees; kept in the bank."""
         data = self.data(task)
         split = data[Split.TEST]
+        digest = hashlib.sha256("\n".join([split.tokens.digest, *data.task.metrics]).encode()).hexdigest()
+        known = self.bank.evaluation(run.digest, digest)
+        if known:
+            return known
         answers = predict(
             self.backbone,
             self.bank.prompt(run.value),
@@ -187,7 +270,9 @@ class Trainer:
             split.tokens,
             method=self.recipe.evaluate_by,
         )
-        return data.score(Split.TEST, answers)
+        found = Evaluation(metrics=data.score(Split.TEST, answers), answers=answers)
+        self.bank.record_evaluation(run.digest, digest, metrics=found.metrics, answers=found.answers)
+        return found
 
 
 def slots_that_fit(backbone: Backbone, recipe: Recipe) -> int:

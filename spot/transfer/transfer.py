@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from bank import CandidateRecord, StoredRun, TransferRecord
+from bank import CandidateRecord, Evaluation, StoredRun, TransferRecord
 from spot.errors import RetrievalError, SpotError
 from spot.retrieval.rank import Ranked, Retriever, checked_aggregate, weights
 from spot.retrieval.similarity import checked_measure
-from spot.transfer.runs import Request, Trainer
+from spot.transfer.runs import Contestant, Request, Trainer
 from tasks import Mixture, Task, get_task
 
 
@@ -26,6 +27,8 @@ class TransferOptions:
         top_k: sources used (by ``oracle`` all, by ``generic`` one).
         aggregate: over the seeds of a source task, see :data:`spot.retrieval.rank.AGGREGATES`.
         baseline: also train without transfer at the same budget; its key then serves as the query.
+        budget: ``full`` trains from every source to the end; ``halving`` trains from all of them, and without transfer,
+            for a little, and keeps halving the field by development score (:mod:`spot.transfer.halving`).
         source: the bank's task or mixture that ``generic`` starts from.
     """
 
@@ -34,6 +37,7 @@ class TransferOptions:
     top_k: int = 3
     aggregate: str = "mean"
     baseline: bool = True
+    budget: str = "full"
     source: str = ""
 
     def __post_init__(self) -> None:
@@ -43,6 +47,12 @@ class TransferOptions:
         checked_aggregate(self.aggregate)
         if self.top_k < 1:
             raise SpotError(f"top-k must be at least 1, found {self.top_k}")
+        if self.budget not in BUDGETS:
+            raise SpotError(f"budget {self.budget!r} is not known; choose from {', '.join(BUDGETS)}")
+        if self.budget == "halving" and METHODS[self.method].starts is not from_each:
+            raise SpotError(f"budget halving chooses among sources; method {self.method} has one start for all")
+        if self.method == "none" and not self.baseline:
+            raise SpotError("method none is the baseline; it cannot do without")
         if (self.method == "generic") != bool(self.source):
             raise SpotError(
                 "method generic needs a source, the bank's task or mixture to start from; no other takes one"
@@ -55,11 +65,15 @@ class Transferred:
 
     Attributes:
         ranked: every source of the bank, best first.
-        attempts: sources used and the target's runs from them, in the order of the ranking.
-        chosen: index of the attempt that is best on dev (ties: the more similar source).
+        attempts: sources used and what came of the target's runs from them, in the order of the ranking.
+        chosen: index of the attempt that is best on dev (ties: the more similar source); ``None`` where training
+            without transfer was chosen, by method ``none`` or because it won under the budget ``halving``.
+        outcome: the chosen run.
         baseline: the target run without transfer, if asked for.
-        outcome_test: test metrics of the chosen run.
-        baseline_test: test metrics of the baseline.
+        outcome_test: test metrics and answers of the chosen run.
+        baseline_test: of the baseline.
+        steps: optimiser steps that the choice took: of all attempts, and of training without transfer where that was
+            one of them.
         digest: of the transfer in the bank.
     """
 
@@ -68,19 +82,21 @@ class Transferred:
     query: StoredRun
     ranked: Sequence[Ranked]
     attempts: Sequence[Attempt]
-    chosen: int
-    outcome_test: Mapping[str, float]
+    chosen: int | None
+    outcome: StoredRun
+    outcome_test: Evaluation
     baseline: StoredRun | None
-    baseline_test: Mapping[str, float] | None
+    baseline_test: Evaluation | None
+    steps: int
     digest: str
 
 
 class Attempt(NamedTuple):
-    """A source, its share in the start, and the target's run from there."""
+    """A source, its share in the start, and what came of the target's run from there."""
 
     source: Ranked
     weight: float
-    run: StoredRun
+    result: Contestant
 
 
 FindTask = Callable[[str], Task]
@@ -113,36 +129,60 @@ def run_transfers(
         RetrievalError: no comparable source in the bank, or not the one asked for.
         SpotError: what training raises.
     """
-    bank, method = trainer.bank, METHODS[options.method]
-    retriever = Retriever(bank, trainer.partition, exclude=[target.name])  # fails before anything trains
-    known = dict.fromkeys(key.task for key in retriever.keys)
-    if options.source and options.source not in known:
-        raise RetrievalError(f"no comparable source {options.source!r} in the bank, which has {', '.join(known)}")
+    method = METHODS[options.method]
+    retriever = _retriever(trainer, target, options) if method.retrieves else None  # fails before anything trains
     role = "baseline" if options.baseline else "query"
     queries = trainer.run_all([Request(target, seed, role) for seed in seeds])
-    ranked = [
-        retriever.rank(bank.prompt(query.key or ""), measure=options.similarity, aggregate=options.aggregate)
-        for query in queries
-    ]
+    ranked = [_rank(trainer, retriever, query, options) if retriever else [] for query in queries]
     jobs = [
         Job(trainer, target, seed, find_task, method.sources(sources, options))
         for seed, sources in zip(seeds, ranked, strict=True)
     ]
     starts = method.starts(jobs)
-    runs = iter(
-        trainer.run_all(
-            [
-                Request(target, job.seed, "transfer", start.prompt)
-                for job, of in zip(jobs, starts, strict=True)
-                for start in of
-            ]
-        )
-    )
-    attempts = [[Attempt(start.source, start.weight, next(runs)) for start in of] for of in starts]
-    return [
-        _record(trainer, target, options, seed, query, sources, tried)
-        for seed, query, sources, tried in zip(seeds, queries, ranked, attempts, strict=True)
+    wanted = [
+        [Request(target, job.seed, "transfer", start.prompt) for start in of]
+        for job, of in zip(jobs, starts, strict=True)
     ]
+    results = BUDGETS[options.budget](trainer, wanted)
+    attempts = [
+        [Attempt(start.source, start.weight, result) for start, result in zip(of, come, strict=False)]
+        for of, come in zip(starts, results, strict=True)
+    ]
+    return [
+        _record(trainer, target, options, seed, query, sources, tried, come[len(tried) :])
+        for seed, query, sources, tried, come in zip(seeds, queries, ranked, attempts, results, strict=True)
+    ]
+
+
+def _retriever(trainer: Trainer, target: Task, options: TransferOptions) -> Retriever:
+    retriever = Retriever(trainer.bank, trainer.partition, exclude=[target.name])
+    known = dict.fromkeys(key.task for key in retriever.keys)
+    if options.source and options.source not in known:
+        raise RetrievalError(f"no comparable source {options.source!r} in the bank, which has {', '.join(known)}")
+    return retriever
+
+
+def _rank(trainer: Trainer, retriever: Retriever, query: StoredRun, options: TransferOptions) -> list[Ranked]:
+    prompt = trainer.bank.prompt(query.key or "")
+    return retriever.rank(prompt, measure=options.similarity, aggregate=options.aggregate)
+
+
+def _full(trainer: Trainer, wanted: Sequence[Sequence[Request]]) -> list[list[Contestant]]:
+    """Every run to its end."""
+    runs = iter(trainer.run_all([request for of in wanted for request in of]))
+    return [[Contestant(run, run.score, run.steps) for run in itertools.islice(runs, len(of))] for of in wanted]
+
+
+def _halving(trainer: Trainer, wanted: Sequence[Sequence[Request]]) -> list[list[Contestant]]:
+    """Successive halving of every seed's runs; one without transfer comes last, as one of them."""
+    return trainer.race([[*of, of[0]._replace(role="baseline", start=None)] for of in wanted])
+
+
+BUDGETS: dict[str, Callable[[Trainer, Sequence[Sequence[Request]]], list[list[Contestant]]]] = {
+    "full": _full,
+    "halving": _halving,
+}
+"""What is spent on choosing among sources, by name."""
 
 
 def _record(
@@ -153,11 +193,19 @@ def _record(
     query: StoredRun,
     ranked: Sequence[Ranked],
     attempts: Sequence[Attempt],
+    others: Sequence[Contestant],
 ) -> Transferred:
-    """Choose on dev, report on test, and put it into the bank."""
-    chosen = max(range(len(attempts)), key=lambda i: attempts[i].run.score)
-    outcome = attempts[chosen].run
+    """Choose on dev, report on test, and put it into the bank. ``others`` compete without being a source's."""
     baseline = query if options.baseline else None
+    contestants = [*(attempt.result for attempt in attempts), *others]
+    if not contestants:
+        assert baseline is not None
+        contestants = [Contestant(baseline, baseline.score, baseline.steps)]
+    ended = [(i, contestant.run) for i, contestant in enumerate(contestants) if contestant.run]
+    best, outcome = max(ended, key=lambda one: one[1].score)
+    chosen = best if best < len(attempts) else None
+    trained = {contestant.run.digest if contestant.run else i: contestant for i, contestant in enumerate(contestants)}
+    steps = sum(contestant.steps for contestant in trained.values())
     outcome_test = trainer.test(target, outcome)
     baseline_test = trainer.test(target, baseline) if baseline else None
     digest = trainer.bank.record_transfer(
@@ -170,15 +218,18 @@ def _record(
             query_run=query.digest,
             baseline_run=baseline.digest if baseline else None,
             chosen_run=outcome.digest,
-            outcome_metrics=outcome_test,
-            baseline_metrics=baseline_test,
+            outcome_metrics=outcome_test.metrics,
+            baseline_metrics=baseline_test.metrics if baseline_test else None,
+            budget=options.budget,
+            steps=steps,
             candidates=[
                 CandidateRecord(
                     source_run=attempt.source.run,
                     similarity=attempt.source.similarity,
                     weight=attempt.weight,
-                    run=attempt.run.digest,
-                    score=attempt.run.score,
+                    run=attempt.result.run.digest if attempt.result.run else None,
+                    score=attempt.result.score,
+                    steps=attempt.result.steps,
                 )
                 for attempt in attempts
             ],
@@ -191,6 +242,8 @@ def _record(
         ranked=ranked,
         attempts=attempts,
         chosen=chosen,
+        outcome=outcome,
+        steps=steps,
         baseline=baseline,
         outcome_test=outcome_test,
         baseline_test=baseline_test,
@@ -265,6 +318,8 @@ class Method(NamedTuple):
 
     sources: Callable[[Sequence[Ranked], TransferOptions], Sequence[Ranked]]
     starts: Callable[[Sequence[Job]], list[list[Start]]]
+    retrieves: bool = True
+    """Whether the bank is asked at all."""
 
 
 def _top(ranked: Sequence[Ranked], options: TransferOptions) -> Sequence[Ranked]:
@@ -279,11 +334,16 @@ def _named(ranked: Sequence[Ranked], options: TransferOptions) -> Sequence[Ranke
     return [source for source in ranked if source.task == options.source][:1]
 
 
+def _nothing(ranked: Sequence[Ranked], options: TransferOptions) -> Sequence[Ranked]:
+    return ()
+
+
 METHODS: dict[str, Method] = {
     "best": Method(_top, from_each),
     "average": Method(_top, from_average),
     "mixture": Method(_top, from_mixture),
     "generic": Method(_named, from_each),
     "oracle": Method(_all, from_each),
+    "none": Method(_nothing, from_each, retrieves=False),
 }
 """Methods by name."""

@@ -13,11 +13,13 @@ import pytest
 from bank import (
     BackboneRecord,
     Bank,
+    CandidateRecord,
     RecipeRecord,
     RunIdentity,
     RunRecord,
     SnapshotRecord,
     TaskRecord,
+    TransferRecord,
 )
 
 LENGTH, WIDTH = 3, 4
@@ -57,6 +59,21 @@ def run_of(
         key=SnapshotRecord(prompt=key, step=key_step) if with_key else None,
         **{"steps": 30, "metric": "accuracy", "score": 90.0, "metrics": {"accuracy": 90.0}} | changes,
     )
+
+
+def transfer_of(source: str, query: str, outcome: str, **changes: object) -> TransferRecord:
+    fields: dict[str, object] = {
+        "task": "rte",
+        "method": "best",
+        "similarity": "average",
+        "seed": 0,
+        "metric": "accuracy",
+        "query_run": query,
+        "chosen_run": outcome,
+        "outcome_metrics": {"accuracy": 70.0},
+        "candidates": [CandidateRecord(source_run=source, similarity=0.5, weight=1.0, run=outcome, score=71.0)],
+    }
+    return TransferRecord(**fields | changes)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="session")

@@ -17,8 +17,9 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import inspect
 
-from bank import Bank, BankError, RunRecord, engine
+from bank import Bank, BankError, RunRecord, engine, queries
 from bank.schema import Base
+from tests.bank.conftest import transfer_of
 
 RunMaker = Callable[..., RunRecord]
 
@@ -69,6 +70,26 @@ def test_a_bank_of_a_newer_program_is_refused_and_left_alone(tmp_path: Path) -> 
     connection = sqlite3.connect(path)
     assert connection.execute("SELECT version_num FROM alembic_version").fetchone() == ("9999",)
     connection.close()
+
+
+def test_a_bank_of_the_first_schema_is_brought_up_to_date_with_all_it_holds(tmp_path: Path, make_run: RunMaker) -> None:
+    path = tmp_path / "bank.sqlite"
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with Bank.open(path) as bank:
+        source, query, outcome = (
+            bank.record_run(make_run(task, role=role))
+            for task, role in (("mnli", "source"), ("rte", "query"), ("rte", "transfer"))
+        )
+        bank.record_transfer(transfer_of(source, query, outcome))
+        with bank.engine.begin() as connection:
+            config.attributes["connection"] = connection
+            command.downgrade(config, "0001")
+    with Bank.open(path, create=False) as bank:
+        (row,) = queries.list_transfers(bank)
+        assert (row["budget"], row["steps"]) == ("full", None)
+        assert [candidate["steps"] for candidate in row["sources"]] == [None] * len(row["sources"])
+        assert queries.verify(bank) == []
 
 
 def test_opening_again_keeps_what_is_there(tmp_path: Path, make_run: RunMaker) -> None:

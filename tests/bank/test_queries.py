@@ -227,6 +227,7 @@ def test_statistics_count_every_table(bank: Bank, transfer: TransferRecord) -> N
     assert queries.statistics(bank) == {
         "backbone": 1,
         "candidate": 2,
+        "evaluation": 0,
         "key_vectors": 8,
         "prompt": 8,
         "recipe": 1,

@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from sqlalchemy import event
 
-from bank import Bank, BankError, CandidateRecord, Partition, RunRecord, TransferRecord, queries
+from bank import Bank, BankError, CandidateRecord, Evaluation, Partition, RunRecord, queries
 from bank.vectors import average, average_normalized, prompt_sha256
+from tests.bank.conftest import transfer_of
 
 RunMaker = Callable[..., RunRecord]
 
@@ -77,21 +78,6 @@ def statements(bank: Bank) -> Iterator[list[str]]:
     event.listen(bank.engine, "before_cursor_execute", listen)
     yield sent
     event.remove(bank.engine, "before_cursor_execute", listen)
-
-
-def transfer_of(source: str, query: str, outcome: str, **changes: object) -> TransferRecord:
-    fields: dict[str, object] = {
-        "task": "rte",
-        "method": "best",
-        "similarity": "average",
-        "seed": 0,
-        "metric": "accuracy",
-        "query_run": query,
-        "chosen_run": outcome,
-        "outcome_metrics": {"accuracy": 70.0},
-        "candidates": [CandidateRecord(source_run=source, similarity=0.5, weight=1.0, run=outcome, score=71.0)],
-    }
-    return TransferRecord(**fields | changes)  # type: ignore[arg-type]
 
 
 # -- once, and whole -----------------------------------------------------------------------------------------
@@ -478,3 +464,53 @@ def test_a_transfer_needs_its_runs(bank: Bank, make_run: RunMaker, missing: str)
         bank.record_transfer(record)
     counts = queries.statistics(bank)
     assert (counts["transfer"], counts["candidate"]) == (0, 0)
+
+
+# -- answers and outcomes ------------------------------------------------------------------------------------
+
+
+def test_answers_of_a_run_are_stored_once_per_split(bank: Bank, make_run: RunMaker) -> None:
+    run = bank.record_run(make_run())
+    assert bank.evaluation(run, "a" * 64) is None
+    for metrics, answers in (({"score": 50.0}, ["yes", "no"]), ({"score": 0.0}, ["no", "no"])):
+        bank.record_evaluation(run, "a" * 64, metrics=metrics, answers=answers)
+    assert bank.evaluation(run, "a" * 64) == Evaluation(metrics={"score": 50.0}, answers=["yes", "no"])
+    assert bank.evaluation(run, "b" * 64) is None
+    with pytest.raises(BankError, match="is not in the bank"):
+        bank.record_evaluation("0" * 64, "a" * 64, metrics={}, answers=[])
+
+
+def test_outcomes_are_what_single_sources_did_for_targets(bank: Bank, make_run: RunMaker) -> None:
+    records = {
+        (task, role): make_run(task, role=role, score=score)
+        for task, role, score in (
+            ("mnli", "source", 90.0), ("sst2", "source", 91.0), ("rte", "baseline", 60.0), ("rte", "transfer", 71.0),
+        )
+    }  # fmt: skip
+    runs = {name: bank.record_run(record) for name, record in records.items()}
+    stopped = CandidateRecord(source_run=runs["sst2", "source"], similarity=0.2, weight=0.3, score=65.0, steps=10)
+    ended = CandidateRecord(
+        source_run=runs["mnli", "source"], similarity=0.5, weight=0.7, run=runs["rte", "transfer"], score=71.0
+    )
+    for method in ("best", "oracle", "average"):
+        bank.record_transfer(
+            transfer_of(
+                runs["mnli", "source"],
+                runs["rte", "baseline"],
+                runs["rte", "transfer"],
+                method=method,
+                baseline_run=runs["rte", "baseline"],
+                candidates=[ended, stopped],
+            )
+        )
+    (outcome,) = bank.outcomes(Partition.of(records["mnli", "source"].identity.recipe))
+    assert (outcome.target, outcome.seed, outcome.source, outcome.source_run) == (
+        "rte",
+        0,
+        "mnli",
+        runs["mnli", "source"],
+    )
+    assert (outcome.score, outcome.baseline) == (71.0, 60.0)
+    assert outcome.query == bank.run(runs["rte", "baseline"]).key  # type: ignore[union-attr]
+    elsewhere = Partition.of(make_run(fingerprint="0" * 64).identity.recipe)
+    assert bank.outcomes(elsewhere) == []

@@ -127,7 +127,7 @@ def test_test_metrics_are_of_the_value_on_the_test_split(world: World, monkeypat
         return [example.target for example in examples]
 
     monkeypatch.setattr(runs, "predict", answer)
-    assert world.trainer.test(world.target, run) == {"accuracy": 100.0, "score": 100.0}
+    assert world.trainer.test(world.target, run).metrics == {"accuracy": 100.0, "score": 100.0}
     assert seen[0].tobytes() == world.bank.prompt(run.value).tobytes()
 
 

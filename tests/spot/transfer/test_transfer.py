@@ -42,7 +42,9 @@ def test_candidates_start_from_the_values_of_the_best_ranked_sources(world: Worl
     query = world.bank.prompt(outcome.query.key or "")
     expected = rank(world.bank, query, world.trainer.partition, exclude=["target"])
     assert list(outcome.ranked) == expected
-    assert [started_from(world, run) for _, _, run in outcome.attempts] == [source.value for source in expected[:3]]
+    assert [started_from(world, run) for _, _, (run, *_) in outcome.attempts] == [
+        source.value for source in expected[:3]
+    ]
     assert {source.task for source in outcome.ranked} == set(SOURCES)
 
 
@@ -62,7 +64,7 @@ def test_ranking_every_prompt_by_itself_can_try_two_seeds_of_a_source(world: Wor
 
 def test_the_chosen_candidate_is_the_best_on_dev(world: World) -> None:
     outcome = transfer(world, top_k=4)
-    scores = [run.score for _, _, run in outcome.attempts]
+    scores = [run.score for _, _, (run, *_) in outcome.attempts]
     assert outcome.chosen == scores.index(max(scores))
 
 
@@ -108,7 +110,10 @@ def test_a_transfer_is_recorded_with_its_candidates(world: World) -> None:
     assert row["transfer"] == outcome.digest[:12]
     assert (row["target"], row["method"], row["similarity"], row["seed"]) == ("target", "best", "per_token", 0)
     assert outcome.baseline_test is not None
-    assert (row["outcome"], row["baseline"]) == (outcome.outcome_test["score"], outcome.baseline_test["score"])
+    assert (row["outcome"], row["baseline"]) == (
+        outcome.outcome_test.metrics["score"],
+        outcome.baseline_test.metrics["score"],
+    )
     used = outcome.ranked[:2]
     assert row["sources"] == [
         {
@@ -118,8 +123,9 @@ def test_a_transfer_is_recorded_with_its_candidates(world: World) -> None:
             "similarity": pytest.approx(source.similarity),
             "weight": pytest.approx(weight),
             "dev score": run.score,
+            "steps": run.steps,
         }
-        for source, weight, (_, _, run) in zip(used, weights(used), outcome.attempts, strict=True)
+        for source, weight, (_, _, (run, *_)) in zip(used, weights(used), outcome.attempts, strict=True)
     ]
     shown = queries.show_run(world.bank, used[0].run)
     assert shown["source of transfers"] == [{"transfer": outcome.digest[:12], "target": "target", "rank": 1}]
@@ -233,9 +239,9 @@ def test_an_average_starts_from_the_values_weighted_by_similarity(world: World) 
     outcome = transfer(world, method="average", top_k=3)
     used = outcome.ranked[:3]
     expected = sum(w * world.bank.prompt(s.value) for s, w in zip(used, weights(used), strict=True))
-    start = started_from(world, outcome.attempts[0].run)
+    start = started_from(world, outcome.attempts[0].result.run)
     np.testing.assert_allclose(world.bank.prompt(start), expected, atol=1e-6)
-    assert len({attempt.run.digest for attempt in outcome.attempts}) == 1
+    assert len({attempt.result.run.digest for attempt in outcome.attempts}) == 1
     assert [attempt.weight for attempt in outcome.attempts] == pytest.approx(weights(used))
     (row,) = queries.list_transfers(world.bank, task="target")
     assert row["method"] == "average"
@@ -244,14 +250,14 @@ def test_an_average_starts_from_the_values_weighted_by_similarity(world: World) 
 def test_an_oracle_trains_from_every_source(world: World) -> None:
     outcome = transfer(world, method="oracle", top_k=1)
     assert [attempt.source.task for attempt in outcome.attempts] == [source.task for source in outcome.ranked]
-    assert outcome.attempts[outcome.chosen].run.score == max(attempt.run.score for attempt in outcome.attempts)
+    assert outcome.outcome.score == max(attempt.result.score for attempt in outcome.attempts)
 
 
 def test_a_generic_transfer_starts_from_the_source_it_names(world: World) -> None:
     outcome = transfer(world, method="generic", source="third")
     (attempt,) = outcome.attempts
     assert attempt.source.task == "third"
-    assert started_from(world, attempt.run) == attempt.source.value
+    assert started_from(world, attempt.result.run) == attempt.source.value
 
 
 def test_a_source_that_the_bank_lacks_is_refused_before_anything_trains(
@@ -270,7 +276,7 @@ def test_a_mixture_holds_the_sources_and_the_target_and_is_no_source_itself(
     name = "+".join([*(source.task for source in outcome.ranked[:2]), "target"])
     (mixed,) = queries.list_runs(world.bank, task=name)
     assert mixed["role"] == "transfer"
-    run = outcome.attempts[0].run
+    run = outcome.attempts[0].result.run
     assert queries.show_run(world.bank, mixed["run"])["snapshots"][-1]["prompt"] == started_from(world, run)
     assert name not in {key.task for key in world.bank.keys(world.trainer.partition)}
 

@@ -1,0 +1,71 @@
+"""Successive halving among the runs that a transfer chooses from (Jamieson and Talwalkar 2016).
+
+All contestants train for a little, the better half goes on, and so forth, every round costing about the same. The
+rounds end on evaluation steps, so that who is left trains exactly the run of the full budget.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+
+from spot.training.jobs import Progress
+
+
+def rungs(contestants: int, steps: int, evaluate_every: int) -> dict[int, int]:
+    """Steps at which the field is halved, and how many are left then.
+
+    With ``n_i`` contestants in round i, a round lasts in proportion to ``1 / n_i`` steps, and the last ends at
+    ``steps``: in all ``log2(n) + 1`` rounds cost about ``(log2(n) + 1) / 2`` full runs. Rounded up to evaluations.
+    """
+    fields = [contestants]
+    while fields[-1] > 1:
+        fields.append(math.ceil(fields[-1] / 2))
+    total = sum(1 / field for field in fields)
+    found: dict[int, int] = {}
+    reached = 0.0
+    for field, left in itertools.pairwise(fields):
+        reached += steps / field / total
+        found[evaluate_every * math.ceil(round(reached / evaluate_every, 9))] = left
+    return {step: left for step, left in found.items() if step < steps}
+
+
+@dataclasses.dataclass(frozen=True)
+class Halving:
+    """Whom to give up: an argument of :func:`spot.training.loop.fit`.
+
+    Args of the constructor:
+        heats: names of those who compete with each other, the more promising first; of jobs, their identities.
+        histories: of the contestants whose runs are known already: they cost nothing and are never given up, but take
+            their place in the field.
+        steps: of a full run.
+        evaluate_every: steps between evaluations.
+    """
+
+    heats: Sequence[Sequence[str]]
+    histories: Mapping[str, Sequence[Mapping[str, float]]]
+    steps: int
+    evaluate_every: int
+
+    def __call__(self, progress: Mapping[str, Progress]) -> list[str]:
+        """Those of ``progress`` that are not in the better part where a heat has reached a rung; ties: the earlier."""
+        given_up: list[str] = []
+        for heat in self.heats:
+            running = [name for name in heat if name in progress]
+            left = rungs(len(heat), self.steps, self.evaluate_every)
+            step = min((progress[name].step for name in running), default=0)
+            if step not in left or any(progress[name].step != step for name in running):
+                continue
+            scores = {name: progress[name].best_score for name in running} | {
+                name: best_until(self.histories[name], step) for name in heat if name in self.histories
+            }
+            order = sorted((name for name in heat if name in scores), key=lambda name: -scores[name])
+            given_up += [name for name in order[left[step] :] if name in progress]
+        return given_up
+
+
+def best_until(history: Sequence[Mapping[str, float]], step: int) -> float:
+    """Best development score of a run's evaluations up to a step."""
+    return max((row["score"] for row in history if row["step"] <= step), default=-math.inf)

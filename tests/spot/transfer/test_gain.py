@@ -1,0 +1,64 @@
+"""The paired bootstrap: what it must say of answers whose gain is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from spot.transfer.gain import paired_gain
+from tasks import get_task
+from tasks.task import Example
+
+SST2 = get_task("sst2")
+MRPC = get_task("mrpc")
+
+
+def examples(count: int, group: str = "") -> list[Example]:
+    choices = ("negative", "positive")
+    groups = [f"{group}{i // 5}" if group else "" for i in range(count)]
+    return [Example(inputs=str(i), target="positive", choices=choices, group=of) for i, of in enumerate(groups)]
+
+
+def answers(right: np.ndarray) -> list[str]:
+    return ["positive" if one else "negative" for one in right]
+
+
+def test_equal_answers_gain_nothing() -> None:
+    same = [answers(np.arange(50) % 3 > 0)]
+    gain = paired_gain(SST2, examples(50), same, same)
+    assert (gain.mean, gain.low, gain.high) == (0.0, 0.0, 0.0)
+
+
+def test_the_interval_of_one_seed_is_that_of_a_paired_mean() -> None:
+    rng = np.random.default_rng(0)
+    ours, theirs = rng.random(400) < 0.8, rng.random(400) < 0.7
+    gain = paired_gain(SST2, examples(400), [answers(ours)], [answers(theirs)], draws=4000)
+    differences = 100 * (ours.astype(float) - theirs)
+    normal = stats.norm.interval(0.95, differences.mean(), differences.std() / 20)
+    assert gain.mean == pytest.approx(differences.mean())
+    assert (gain.low, gain.high) == pytest.approx(normal, abs=0.5)
+
+
+def test_seeds_that_disagree_widen_the_interval() -> None:
+    half = np.arange(200) % 2 == 0
+    better, alike = np.ones(200, bool), half
+    steady = paired_gain(SST2, examples(200), [answers(better)] * 3, [answers(half)] * 3)
+    mixed = paired_gain(SST2, examples(200), [answers(s) for s in (better, alike, better)], [answers(half)] * 3)
+    assert mixed.high - mixed.low > 2 * (steady.high - steady.low)
+
+
+def test_a_group_is_drawn_whole() -> None:
+    right = np.repeat(np.arange(20) % 2 == 0, 5)
+    ours, none = [answers(right)], [answers(np.zeros(100, bool))]
+    apart = paired_gain(SST2, examples(100), ours, none)
+    together = paired_gain(SST2, examples(100, "g"), ours, none)
+    assert together.high - together.low > 1.8 * (apart.high - apart.low)
+
+
+def test_a_score_that_is_no_mean_over_examples_is_computed_anew_for_every_draw() -> None:
+    few = [Example(inputs=str(i), target=MRPC.labels[i % 2], choices=MRPC.labels) for i in range(20)]
+    right, wrong = [example.target for example in few], [MRPC.labels[1]] * 20
+    gain = paired_gain(MRPC, few, [right], [wrong], draws=50)
+    assert gain.mean == pytest.approx(MRPC.score(right, few)["score"] - MRPC.score(wrong, few)["score"])
+    assert gain.low < gain.mean < gain.high

@@ -1,0 +1,164 @@
+"""Successive halving: who stays in the field, what it costs, and that the winner is as if trained alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bank import queries
+from spot.errors import SpotError
+from spot.training.jobs import Progress
+from spot.training.loop import Interrupted
+from spot.transfer.halving import Halving, rungs
+from spot.transfer.runs import Request, Trainer
+from spot.transfer.transfer import TransferOptions, run_transfer
+from tests.spot.transfer.conftest import World
+
+
+def reached(step: int, score: float) -> Progress:
+    return Progress(step=step, best_score=score)
+
+
+# -- the rungs -----------------------------------------------------------------------------------------------
+
+
+def test_rounds_cost_about_the_same() -> None:
+    assert rungs(8, 3750, 1) == {250: 4, 750: 2, 1750: 1}
+
+
+def test_rungs_fall_on_evaluations_and_those_that_meet_are_one() -> None:
+    assert rungs(5, 60, 20) == {20: 2, 40: 1}
+    assert rungs(16, 100, 100) == {}
+
+
+@given(st.integers(1, 40), st.integers(1, 500), st.integers(1, 100))
+def test_the_field_shrinks_to_one_before_the_end(contestants: int, steps: int, every: int) -> None:
+    found = rungs(contestants, steps, every)
+    assert list(found) == sorted(found)
+    assert all(step % every == 0 and 0 < step < steps for step in found)
+    assert list(found.values()) == sorted(found.values(), reverse=True)
+    if contestants == 1:
+        assert found == {}
+
+
+# -- who is given up -----------------------------------------------------------------------------------------
+
+
+def given_up(scores: Mapping[str, float], *, finished: Mapping[str, float] | None = None, step: int = 10) -> list[str]:
+    """Of a heat in the order of the names."""
+    known = dict(finished or {})
+    histories = {name: [{"step": 10.0, "score": score}, {"step": 90.0, "score": 99.0}] for name, score in known.items()}
+    halving = Halving(heats=[sorted([*scores, *known])], histories=histories, steps=40, evaluate_every=10)
+    return sorted(halving({name: reached(step, score) for name, score in scores.items()}))
+
+
+def test_the_worse_half_is_given_up_and_among_equals_the_later() -> None:
+    assert given_up({"a": 1, "b": 4, "c": 3, "d": 2}) == ["a", "d"]
+    assert given_up({"a": 1, "b": 1, "c": 1, "d": 1}) == ["c", "d"]
+
+
+def test_nobody_is_given_up_between_rungs() -> None:
+    assert given_up({"a": 1, "b": 4, "c": 3, "d": 2}, step=9) == []
+
+
+def test_a_run_that_is_known_already_competes_by_its_score_up_to_the_rung() -> None:
+    assert given_up({"a": 1, "b": 4, "c": 3}, finished={"d": 3.5}) == ["a", "c"]
+    assert given_up({"a": 1, "b": 4, "c": 3}, finished={"d": 0}) == ["a"]
+    assert given_up({"b": 1, "c": 2, "d": 3}, finished={"a": 2}) == ["b", "c"]
+
+
+def test_heats_do_not_compete_with_each_other() -> None:
+    halving = Halving(heats=[["a", "b"], ["c", "d"]], histories={}, steps=30, evaluate_every=10)
+    scores = {"a": reached(10, 1), "b": reached(10, 2), "c": reached(10, 3), "d": reached(10, 4)}
+    assert halving(scores) == ["a", "c"]
+
+
+# -- in a transfer -------------------------------------------------------------------------------------------
+
+
+HALVING = TransferOptions(top_k=4, budget="halving")
+
+
+def test_who_wins_ran_to_the_end_as_if_alone_and_the_others_left_no_run(world: World) -> None:
+    outcome = run_transfer(world.trainer, world.target, seed=0, options=HALVING)
+    ended = [attempt for attempt in outcome.attempts if attempt.result.run]
+    stopped = [attempt for attempt in outcome.attempts if not attempt.result.run]
+    assert len(stopped) >= 2
+    assert all(attempt.result.steps < world.trainer.recipe.steps for attempt in stopped)
+    assert len(queries.list_runs(world.bank, task="target", role="transfer")) == len(ended)
+    assert outcome.steps < 4 * world.trainer.recipe.steps
+    (row,) = queries.list_transfers(world.bank, task="target")
+    assert (row["budget"], row["steps"]) == ("halving", outcome.steps)
+    assert [source["steps"] for source in row["sources"]] == [attempt.result.steps for attempt in outcome.attempts]
+    alone = run_transfer(world.trainer, world.target, seed=0, options=TransferOptions(top_k=4))
+    for attempt, full in zip(outcome.attempts, alone.attempts, strict=True):
+        if attempt.result.run:
+            assert attempt.result.run == full.result.run
+        else:
+            assert full.result.run is not None
+            history = world.bank.history(full.result.run.digest)
+            at = max(row["score"] for row in history if row["step"] <= attempt.result.steps)
+            assert attempt.result.score == pytest.approx(at)
+
+
+def test_training_without_transfer_can_win(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spot.transfer.halving.best_until", lambda history, step: np.inf if len(history) else -np.inf)
+    outcome = run_transfer(world.trainer, world.target, seed=0, options=HALVING)
+    assert all(attempt.result.run is None for attempt in outcome.attempts)
+    assert outcome.chosen is None
+    assert outcome.outcome == outcome.baseline
+
+
+def test_a_race_stopped_and_started_again_ends_alike(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    starts = [key.value for key in world.bank.keys(world.trainer.partition, exclude=["target"])]
+    heat = [Request(world.target, 0, "transfer", start) for start in starts]
+    seen = 0
+    job = Trainer._job
+
+    def interrupted(self: Trainer, *args: object, **kwargs: object) -> object:
+        made = job(self, *args, **kwargs)  # type: ignore[arg-type]
+
+        def evaluate(variables: object) -> Mapping[str, float]:
+            nonlocal seen
+            seen += 1
+            if seen == 7:
+                signal.raise_signal(signal.SIGTERM)
+            return made.evaluate(variables)  # type: ignore[arg-type]
+
+        return dataclasses.replace(made, evaluate=evaluate)
+
+    monkeypatch.setattr(Trainer, "_job", interrupted)
+    with pytest.raises(Interrupted):
+        world.trainer.race([heat])
+    (stopped,) = world.trainer.race([heat])
+    assert list(world.runs.iterdir()) == []
+    (again,) = world.trainer.race([heat])
+    assert stopped == again
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"budget": "quarter"}, "choose from full, halving"),
+        ({"budget": "halving", "method": "average"}, "one start for all"),
+        ({"method": "none", "baseline": False}, "it cannot do without"),
+    ],
+)
+def test_budgets_that_make_no_sense_are_refused(options: dict[str, object], message: str) -> None:
+    with pytest.raises(SpotError, match=message):
+        TransferOptions(**options)  # type: ignore[arg-type]
+
+
+def test_method_none_trains_and_reports_the_baseline_alone(world: World) -> None:
+    outcome = run_transfer(world.trainer, world.target, seed=0, options=TransferOptions(method="none"))
+    assert (outcome.ranked, outcome.attempts, outcome.chosen) == ([], [], None)
+    assert outcome.outcome == outcome.baseline == outcome.query
+    assert outcome.outcome_test == outcome.baseline_test
+    (row,) = queries.list_transfers(world.bank, task="target")
+    assert (row["method"], row["sources"]) == ("none", [])
