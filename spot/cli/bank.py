@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -121,6 +121,71 @@ def export(
         prompt = opened.find_prompt(name, kind=kind)
         write_prompt(path, prompt, queries.prompt_metadata(opened, prompt))
     say(f"wrote {path} {list(prompt.shape)}")
+
+
+@app.command("evaluate-retrieval", epilog="Example: spot bank evaluate-retrieval --measure average --measure evidence")
+@takes(bank=BankOption, out=JsonOption)
+def evaluate_retrieval(
+    *,
+    measure: Annotated[
+        list[str],
+        typer.Option(help="Measure to judge; give it several times. All that need prompts alone if left out."),
+    ] = [],  # noqa: B006
+    k: Annotated[list[int], typer.Option("--k", help="Length of the ranking's head; give it several times.", min=1)] = [  # noqa: B006
+        1,
+        3,
+    ],
+    prompts: Annotated[
+        Path | None, typer.Option(help="Folder of prompts <task>.npy of another study, in place of the bank.")
+    ] = None,
+    scores: Annotated[Path | None, typer.Option(help="JSON {target: {source: score}} of that study.")] = None,
+    bank: BankOption,
+    out: JsonOption,
+) -> None:
+    """Judge retrieval measures by logged transfers, leaving each target's own outcomes out."""
+    from bank import BankError
+    from spot.retrieval.evaluate import calibration, cases_of_bank, cases_of_files, evaluate
+
+    if bool(prompts) != bool(scores):
+        raise BankError("another study needs both --prompts FOLDER and --scores FILE")
+    if prompts and scores:
+        studies = {f"{scores}": cases_of_files(prompts, scores)}
+    else:
+        with bank.open() as opened:
+            studies = {str(partition): cases_of_bank(opened, partition) for partition in opened.partitions()}
+            studies = {name: cases for name, cases in studies.items() if cases} or {str(opened): []}
+    documents = []
+    for name, cases in studies.items():
+        evidence = any(case.baseline is not None for case in cases)
+        chosen = measure or [*WITHOUT_BACKBONE, *(["evidence"] if evidence else [])]
+        figures = evaluate(cases, chosen, k=k)
+        targets = len({case.target for case in cases})
+        documents.append({"study": name, "targets": targets, "cases": len(cases), "figures": figures})
+        if evidence and "evidence" in chosen:
+            documents[-1]["calibration"] = calibration(cases)
+    if out.json:
+        print_json(documents)
+        return
+    for document in documents:
+        _show_figures(document)
+
+
+WITHOUT_BACKBONE = ("average", "per_token", "centred", "matching", "subspace")
+"""Measures that look at prompts alone."""
+
+
+def _show_figures(document: dict[str, Any]) -> None:
+    rows = [
+        {"measure": name} | {figure: f"{e.mean:.2f} [{e.low:.2f}, {e.high:.2f}]" for figure, e in estimates.items()}
+        for name, estimates in document["figures"].items()
+    ]
+    targets = f"{document['targets']} targets, {document['cases']} cases with seeds"
+    print_rows(rows, title=f"{document['study']}: {targets}; mean over targets [95 % bootstrap interval]")
+    if calibrated := document.get("calibration"):
+        say(
+            f"evidence: {calibrated.covered:.0%} of {calibrated.pairs} gains lie in their 90 % interval, "
+            f"{calibrated.width:.1f} points wide on average"
+        )
 
 
 @app.command("import", epilog="Example: spot bank import mrpc.npy --task mrpc --backbone google/t5-base-lm-adapt")

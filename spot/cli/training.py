@@ -31,7 +31,14 @@ if TYPE_CHECKING:
 
 Seeds = Annotated[int, typer.Option(help="How many seeds, counted from --first-seed.", min=1)]
 FirstSeed = Annotated[int, typer.Option(help="First seed.", min=0)]
-Similarity = Annotated[str, typer.Option(help="average (cosine of mean tokens) or per_token.")]
+Similarity = Annotated[
+    str,
+    typer.Option(
+        help="What ranks. Of SPoT: average (cosine of mean tokens), per_token. Others: centred (from the bank's mean), "
+        "matching (best pairs of tokens), subspace, vocabulary (nearness to words), trial (loss of every source on 64 "
+        "examples), evidence (expected gain by what the bank has seen of transfers)."
+    ),
+]
 Aggregate = Annotated[str, typer.Option(help="Over a source's seeds: mean, max, or none to rank every prompt.")]
 
 
@@ -240,8 +247,8 @@ def retrieve(
     """Rank the bank's sources for a task or a query prompt."""
     from bank.files import read_prompt
     from spot.errors import RetrievalError
+    from spot.retrieval.measures import checked_measure
     from spot.retrieval.rank import Retriever, checked_aggregate
-    from spot.retrieval.similarity import checked_measure
 
     if bool(target) == bool(query):
         raise RetrievalError("give either a TARGET task or --query FILE")
@@ -260,7 +267,8 @@ def retrieve(
         else:
             (task,) = find_tasks([target])
             trainer = make_trainer(opened, where, data, recipe, runs)
-            retriever = Retriever(opened, trainer.partition, exclude=[task.name])
+            context = trainer.context(task)
+            retriever = Retriever(opened, trainer.partition, exclude=[task.name], context=context)
             run = trainer.run(task, seed=seed, role="query")
             assert run.key is not None
             prompt = opened.prompt(run.key)
@@ -349,8 +357,8 @@ def _ranking_rows(ranked: list[Ranked] | Any) -> list[dict[str, Any]]:
         {
             "rank": r.rank,
             "source": r.task,
-            "average": r.similarities["average"],
-            "per token": r.similarities["per_token"],
+            **{name.replace("_", " "): value for name, value in r.similarities.items()},
+            **({"expected gain": f"{r.expected.low:+.1f} to {r.expected.high:+.1f}"} if r.expected else {}),
             "nearest seed": r.seed,
             "run": r.run[:12],
         }

@@ -8,6 +8,7 @@ from typing import Any
 
 import flax.nnx as nnx
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
@@ -25,8 +26,8 @@ MAX_NEW_TOKENS = 32
 
 
 @functools.lru_cache(maxsize=16)
-def _programs(graph: nnx.GraphDef[Any]) -> tuple[Any, Any]:
-    """Compiled scoring and decoding for a model's graph."""
+def _programs(graph: nnx.GraphDef[Any]) -> tuple[Any, Any, Any]:
+    """Compiled scoring, decoding and losses for a model's graph."""
 
     def score(weights: Any, prompts: Array, prompt_ids: Array, inputs: Inputs, choices: Targets) -> Array:
         return nnx.merge(graph, weights).choice_scores(prompts, prompt_ids, inputs, choices)
@@ -34,7 +35,11 @@ def _programs(graph: nnx.GraphDef[Any]) -> tuple[Any, Any]:
     def decode(weights: Any, prompts: Array, prompt_ids: Array, inputs: Inputs, max_length: int) -> Array:
         return nnx.merge(graph, weights).greedy(prompts, prompt_ids, inputs, max_length)
 
-    return jax.jit(score), jax.jit(decode, static_argnames="max_length")
+    def lose(weights: Any, prompts: Array, prompt_ids: Array, inputs: Inputs, targets: Targets) -> Array:
+        losses = nnx.merge(graph, weights).token_losses(prompts, prompt_ids, inputs, targets)
+        return losses.sum(axis=-1) / jnp.maximum(targets.mask.sum(axis=-1), 1)
+
+    return jax.jit(score), jax.jit(decode, static_argnames="max_length"), jax.jit(lose)
 
 
 def predict(
@@ -70,7 +75,7 @@ def predict(
     if method == "rank" and not with_choices:
         raise SpotError("rank classification needs label words; evaluate this task with `generate`")
     ranks = method == "rank" or (method == "auto" and with_choices)
-    score, decode = _programs(backbone.graph)
+    score, decode, _ = _programs(backbone.graph)
     weights = backbone.weights if weights is None else weights
     stack = np.asarray(prompt)[None]
     longest = max_new_tokens or min(MAX_NEW_TOKENS, bucket(int(data.targets.lengths.max()), TARGET_BUCKETS))
@@ -88,6 +93,25 @@ def predict(
             for row, ids in zip(rows, tokens, strict=False):
                 answers[row] = backbone.tokenizer.decode(ids.tolist())
     return answers
+
+
+def mean_losses(
+    backbone: Backbone, prompts: Sequence[np.ndarray], data: Tokenized, *, batch_size: int = 64
+) -> np.ndarray:
+    """Mean loss a target token of every prompt ``[P, H]`` on all examples, ``[N]`` float64; forward passes only.
+
+    Every example counts alike, however long its target.
+    """
+    _, _, lose = _programs(backbone.graph)
+    totals = np.zeros(len(prompts))
+    for rows in evaluation_order(data, batch_size):
+        padded = _fill(rows, batch_size)
+        inputs, length = _inputs(data, padded), bucket(int(data.targets.lengths[rows].max()), TARGET_BUCKETS)
+        targets = Targets(*pad([data.targets[row] for row in padded], length))
+        for i, prompt in enumerate(prompts):
+            losses = lose(backbone.weights, prompt[None], np.zeros(len(padded), np.int32), inputs, targets)
+            totals[i] += float(np.asarray(losses, np.float64)[: len(rows)].sum())
+    return totals / len(data.targets)
 
 
 def _fill(rows: np.ndarray, batch_size: int) -> np.ndarray:

@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from bank import Bank, Key, Partition
+from bank import Bank, Partition
 from spot.errors import RetrievalError
-from spot.retrieval.similarity import KEY_VECTORS, MEASURES, QUERY_VECTORS, checked_measure, compare
+from spot.retrieval.evidence import Expected, expected_gains
+from spot.retrieval.measures import MEASURES, Context, KeySet, checked_measure
+from spot.retrieval.similarity import SPOT_MEASURES
 
 AGGREGATES = ("mean", "max", "none")
 """Over a source task's seeds: mean or best similarity ranks tasks, ``none`` ranks every prompt by itself."""
@@ -26,7 +28,8 @@ class Ranked:
         run: digest of that run.
         value: sha256 of that run's value prompt.
         similarity: what ranked it.
-        similarities: every measure's similarity, aggregated alike.
+        similarities: SPoT's two similarities, and what ranked it, aggregated alike.
+        expected: expected gain over no transfer, for the measure ``evidence``.
     """
 
     rank: int
@@ -36,6 +39,7 @@ class Ranked:
     value: str
     similarity: float
     similarities: Mapping[str, float]
+    expected: Expected | None = None
 
 
 class Retriever:
@@ -46,20 +50,21 @@ class Retriever:
     Args of the constructor:
         bank: where the keys are.
         partition: backbone, length, key step and recipe family of the queries: only such keys are comparable.
-        exclude: tasks left out, such as the target itself.
+        exclude: tasks left out, such as the target itself; what the bank knows of them as targets is left out too.
+        context: what some measures look at beside the prompts.
 
     Raises:
         RetrievalError: the bank has no key in that partition; the message says which partitions it has.
     """
 
-    def __init__(self, bank: Bank, partition: Partition, *, exclude: Sequence[str] = ()) -> None:
+    def __init__(
+        self, bank: Bank, partition: Partition, *, exclude: Sequence[str] = (), context: Context | None = None
+    ) -> None:
         self.partition = partition
-        self.keys = bank.keys(partition, exclude=exclude)
+        self.key_set = KeySet.of_bank(bank, partition, exclude=exclude, context=context)
+        self.keys = self.key_set.keys
         if not self.keys:
             raise RetrievalError(_no_keys(bank, partition, exclude))
-        self._vectors = {
-            measure: np.stack([getattr(key, KEY_VECTORS[measure]) for key in self.keys]) for measure in MEASURES
-        }
 
     def rank(
         self,
@@ -72,13 +77,14 @@ class Retriever:
         """Sources by falling similarity to ``query[P, H]``; ties by task name and seed.
 
         Raises:
-            RetrievalError: unknown measure or aggregate, ``top_k`` below 1, or a query of another shape.
+            RetrievalError: unknown measure or aggregate, ``top_k`` below 1, a query of another shape, or a measure
+                that needs more than the bank.
         """
         checked_measure(measure)
         checked_aggregate(aggregate)
         if top_k is not None and top_k < 1:
             raise RetrievalError(f"top-k must be at least 1, found {top_k}")
-        width = self._vectors[measure].shape[1]
+        width = self.key_set.average.shape[1]
         if query.shape != (self.partition.prompt_length, width):
             raise RetrievalError(
                 f"query has shape {list(query.shape)}, keys have [{self.partition.prompt_length}, {width}]; "
@@ -86,20 +92,30 @@ class Retriever:
             )
         if not np.isfinite(query).all():
             raise RetrievalError("the query has entries that are NaN or infinite")
-        scores = {m: compare(QUERY_VECTORS[m](query), self._vectors[m], m) for m in MEASURES}
+        scores = {name: MEASURES[name](query, self.key_set) for name in dict.fromkeys((*SPOT_MEASURES, measure))}
+        expected = expected_gains(query, self.key_set) if measure == "evidence" else None
         groups: dict[object, list[int]] = {}
         for i, key in enumerate(self.keys):
             groups.setdefault(key.run if aggregate == "none" else key.task, []).append(i)
         combine = np.max if aggregate == "max" else np.mean
         ranked = []
         for members in groups.values():
-            best = self.keys[max(members, key=lambda i: scores[measure][i])]
-            similarities = {m: float(combine(scores[m][members])) for m in MEASURES}
-            ranked.append((similarities[measure], best, similarities))
+            best = max(members, key=lambda i: scores[measure][i])
+            similarities = {name: float(combine(values[members])) for name, values in scores.items()}
+            ranked.append((similarities[measure], self.keys[best], similarities, expected[best] if expected else None))
         ranked.sort(key=lambda entry: (-entry[0], entry[1].task, entry[1].seed))
         return [
-            _ranked(position, key, value, similarities)
-            for position, (value, key, similarities) in enumerate(ranked[:top_k], start=1)
+            Ranked(
+                rank=position,
+                task=key.task,
+                seed=key.seed,
+                run=key.run,
+                value=key.value,
+                similarity=similarity,
+                similarities=similarities,
+                expected=gain,
+            )
+            for position, (similarity, key, similarities, gain) in enumerate(ranked[:top_k], start=1)
         ]
 
 
@@ -137,18 +153,6 @@ def weights(ranked: Sequence[Ranked]) -> list[float]:
     positive = [max(0.0, source.similarity) for source in ranked]
     total = sum(positive)
     return [value / total if total else 1.0 / len(positive) for value in positive]
-
-
-def _ranked(position: int, key: Key, value: float, similarities: Mapping[str, float]) -> Ranked:
-    return Ranked(
-        rank=position,
-        task=key.task,
-        seed=key.seed,
-        run=key.run,
-        value=key.value,
-        similarity=value,
-        similarities=similarities,
-    )
 
 
 def _no_keys(bank: Bank, partition: Partition, exclude: Sequence[str]) -> str:

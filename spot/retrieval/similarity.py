@@ -9,14 +9,12 @@ import numpy as np
 from bank.vectors import average, average_normalized
 from spot.errors import RetrievalError
 
-MEASURES = ("average", "per_token")
+SPOT_MEASURES = ("average", "per_token")
 """``average``: cosine of the mean tokens. ``per_token``: mean cosine over all pairs of tokens."""
 
 QueryVector = Callable[[np.ndarray], np.ndarray]
 
 QUERY_VECTORS: Mapping[str, QueryVector] = {"average": average, "per_token": average_normalized}
-KEY_VECTORS: Mapping[str, str] = {"average": "average", "per_token": "average_normalized"}
-"""Attribute of ``bank.Key`` that holds a measure's vector."""
 
 
 def similarity(left: np.ndarray, right: np.ndarray, measure: str = "average") -> float:
@@ -27,7 +25,9 @@ def similarity(left: np.ndarray, right: np.ndarray, measure: str = "average") ->
     """
     if left.shape[1] != right.shape[1]:
         raise RetrievalError(f"prompts of width {left.shape[1]} and {right.shape[1]} belong to different backbones")
-    vector = QUERY_VECTORS[checked_measure(measure)]
+    if measure not in SPOT_MEASURES:
+        raise RetrievalError(f"similarity {measure!r} is not known; choose from {', '.join(SPOT_MEASURES)}")
+    vector = QUERY_VECTORS[measure]
     return float(compare(vector(left), vector(right)[None], measure)[0])
 
 
@@ -45,12 +45,9 @@ def compare(query: np.ndarray, keys: np.ndarray, measure: str) -> np.ndarray:
     return np.asarray(products / np.where(norms > 0, norms, 1.0))
 
 
-def checked_measure(name: str) -> str:
-    """The name of a known measure.
-
-    Raises:
-        RetrievalError: any other name.
-    """
-    if name not in MEASURES:
-        raise RetrievalError(f"similarity {name!r} is not known; choose from {', '.join(MEASURES)}")
-    return name
+def unit_rows(rows: np.ndarray) -> np.ndarray:
+    """Rows of length one, float64; a zero row stays zero."""
+    rows = np.asarray(rows, np.float64)
+    norms = np.linalg.norm(rows, axis=-1, keepdims=True)
+    unit: np.ndarray = rows / np.where(norms > 0, norms, 1.0)
+    return unit

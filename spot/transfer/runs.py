@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from bank import Bank, Evaluation, Partition, RunIdentity, RunRecord, SnapshotRecord, StoredRun, TaskRecord
 from spot.backbone.load import Backbone
-from spot.inference.predict import predict
+from spot.inference.predict import mean_losses, predict
 from spot.prompts.initializers import file_address
+from spot.retrieval.measures import Context
 from spot.training.jobs import CHECKPOINT_SECONDS, GiveUp, Job, Progress, Reporter
 from spot.training.prompt_tuning import TrainedPrompt, prompt_job, train_prompts
 from spot.training.recipe import Recipe
@@ -47,6 +49,10 @@ class Request(NamedTuple):
 
 SLOTS = 16
 """The most prompts trained at once unless asked for. A CPU's memory does not depend on it: its batches are cut."""
+
+
+TRIAL_EXAMPLES = 64
+"""Training examples of a target on which the measure ``trial`` tries the sources."""
 
 
 class Contestant(NamedTuple):
@@ -98,6 +104,16 @@ class Trainer:
         if task.name not in self._data:
             self._data[task.name] = data_of(task, self.backbone, self.recipe, data_dir=self._data_dir)
         return self._data[task.name]
+
+    def context(self, task: Task) -> Context:
+        """What retrieval measures look at beside prompts, for this target: its examples are training ones."""
+
+        def losses(prompts: Sequence[np.ndarray]) -> np.ndarray:
+            limited = dataclasses.replace(self.recipe, train_limit=TRIAL_EXAMPLES)
+            few = TaskData(task, self.backbone, limited, data_dir=self._data_dir)
+            return mean_losses(self.backbone, prompts, few[Split.TRAIN].tokens)
+
+        return Context(embedding=lambda: np.asarray(self.backbone.embedding, np.float32), losses=losses)
 
     def run(self, task: Task | Mixture, *, seed: int, role: str, start: str | None = None) -> StoredRun:
         """One run; see :meth:`run_all`."""

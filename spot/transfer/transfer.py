@@ -11,8 +11,8 @@ import numpy as np
 
 from bank import CandidateRecord, Evaluation, StoredRun, TransferRecord
 from spot.errors import RetrievalError, SpotError
+from spot.retrieval.measures import checked_measure
 from spot.retrieval.rank import Ranked, Retriever, checked_aggregate, weights
-from spot.retrieval.similarity import checked_measure
 from spot.transfer.runs import Contestant, Request, Trainer
 from tasks import Mixture, Task, get_task
 
@@ -155,7 +155,7 @@ def run_transfers(
 
 
 def _retriever(trainer: Trainer, target: Task, options: TransferOptions) -> Retriever:
-    retriever = Retriever(trainer.bank, trainer.partition, exclude=[target.name])
+    retriever = Retriever(trainer.bank, trainer.partition, exclude=[target.name], context=trainer.context(target))
     known = dict.fromkeys(key.task for key in retriever.keys)
     if options.source and options.source not in known:
         raise RetrievalError(f"no comparable source {options.source!r} in the bank, which has {', '.join(known)}")

@@ -182,3 +182,28 @@ def test_json_has_no_number_that_is_none(spot: Spot, bank_path: Path) -> None:
     (run, *_) = spot("bank", "runs", "--json").document
     assert spot("bank", "show", run["run"]).document["metrics"] == {"accuracy": None}
     assert json.loads(json.dumps(run)) == run
+
+
+def test_another_study_is_judged_without_a_bank(spot: Spot, tmp_path: Path) -> None:
+    folder = tmp_path / "prompts"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for task in ("mnli", "rte", "sst2", "boolq"):
+        np.save(folder / f"{task}.npy", rng.normal(size=(3, 4)))
+    scores = tmp_path / "scores.json"
+    scores.write_text(json.dumps({"rte": {"mnli": 70, "sst2": 60}, "boolq": {"mnli": 71, "sst2": 65, "rte": 66}}))
+    ask = ["bank", "evaluate-retrieval", "--prompts", str(folder), "--scores", str(scores), "--k", "2"]
+    (document,) = spot(*ask, "--json").document
+    assert (document["targets"], document["cases"]) == (2, 2)
+    assert document["figures"]["average"]["regret@2"]["low"] <= document["figures"]["average"]["regret@2"]["mean"]
+    table = spot(*ask, "--measure", "matching")
+    assert [line.split()[0] for line in table.out.splitlines()[2:]] == ["matching", "random", "best"]
+    missing = spot("bank", "evaluate-retrieval", "--prompts", str(folder))
+    assert (missing.code, missing.err.count("\n")) == (1, 1)
+
+
+def test_a_bank_without_transfers_has_nothing_to_judge_by(spot: Spot, tmp_path: Path) -> None:
+    Bank.open(tmp_path / "bank.sqlite").close()
+    answer = spot("bank", "evaluate-retrieval")
+    assert answer.code == 1
+    assert "spot transfer --method oracle" in answer.err

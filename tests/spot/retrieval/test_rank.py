@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from bank import BackboneRecord, Bank, Partition, RecipeRecord, RunIdentity, RunRecord, SnapshotRecord, TaskRecord
 from spot.errors import RetrievalError
 from spot.retrieval.rank import AGGREGATES, Ranked, Retriever, rank, weights
-from spot.retrieval.similarity import MEASURES, similarity
+from spot.retrieval.similarity import SPOT_MEASURES, similarity
 
 LENGTH, WIDTH = 4, 6
 RECIPE = RecipeRecord(
@@ -70,7 +70,7 @@ def names(ranked: list[Ranked]) -> list[tuple[str, int]]:
 
 
 @pytest.mark.parametrize("aggregate", AGGREGATES)
-@pytest.mark.parametrize("measure", MEASURES)
+@pytest.mark.parametrize("measure", SPOT_MEASURES)
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 2**31))
 def test_a_ranking_equals_brute_force(
@@ -92,7 +92,7 @@ def test_a_ranking_equals_brute_force(
     assert [entry.similarity for entry in ranked] == pytest.approx([value for value, _ in expected], abs=1e-6)
 
 
-@pytest.mark.parametrize("measure", MEASURES)
+@pytest.mark.parametrize("measure", SPOT_MEASURES)
 def test_the_best_few_are_the_start_of_the_whole_ranking(bank: Bank, measure: str) -> None:
     retriever = Retriever(bank, PARTITION)
     whole = retriever.rank(query_of(0), measure=measure)
@@ -101,13 +101,13 @@ def test_the_best_few_are_the_start_of_the_whole_ranking(bank: Bank, measure: st
 
 
 def test_a_rank_names_its_run_and_carries_every_measure(bank: Bank) -> None:
-    for measure in MEASURES:
+    for measure in SPOT_MEASURES:
         for entry in rank(bank, query_of(1), PARTITION, measure=measure, aggregate="none"):
             stored = bank.run(entry.run)
             assert stored is not None and stored.key is not None
             assert (stored.task, stored.seed, stored.value) == (entry.task, entry.seed, entry.value)
             key = bank.prompt(stored.key)
-            assert entry.similarities == pytest.approx({m: similarity(query_of(1), key, m) for m in MEASURES})
+            assert entry.similarities == pytest.approx({m: similarity(query_of(1), key, m) for m in SPOT_MEASURES})
             assert entry.similarity == entry.similarities[measure]
 
 

@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 
 from bank.vectors import average, average_normalized
 from spot.errors import RetrievalError
-from spot.retrieval.similarity import MEASURES, compare, similarity
+from spot.retrieval.similarity import SPOT_MEASURES, compare, similarity
 
 # magnitudes whose sums are exact in float64, so that a mean that cancels does so in every formula
 ENTRIES = st.one_of(
@@ -41,7 +41,7 @@ def all_pairs(left: np.ndarray, right: np.ndarray, measure: str) -> float:
     return float(np.mean([[cosine(l_token, r_token) for r_token in right] for l_token in left]))
 
 
-@pytest.mark.parametrize("measure", MEASURES)
+@pytest.mark.parametrize("measure", SPOT_MEASURES)
 @settings(max_examples=150, deadline=None)
 @given(pair=PAIRS)
 def test_one_vector_equals_all_pairs_of_tokens(measure: str, pair: tuple[np.ndarray, np.ndarray]) -> None:
@@ -49,7 +49,7 @@ def test_one_vector_equals_all_pairs_of_tokens(measure: str, pair: tuple[np.ndar
     assert similarity(left, right, measure) == pytest.approx(all_pairs(left, right, measure), abs=1e-6)
 
 
-@pytest.mark.parametrize("measure", MEASURES)
+@pytest.mark.parametrize("measure", SPOT_MEASURES)
 @settings(max_examples=60, deadline=None)
 @given(pair=PAIRS)
 def test_similarity_is_symmetric_and_bounded(measure: str, pair: tuple[np.ndarray, np.ndarray]) -> None:
@@ -60,7 +60,7 @@ def test_similarity_is_symmetric_and_bounded(measure: str, pair: tuple[np.ndarra
     assert similarity(-left, right, measure) == pytest.approx(-there, abs=1e-12)
 
 
-@pytest.mark.parametrize("measure", MEASURES)
+@pytest.mark.parametrize("measure", SPOT_MEASURES)
 @settings(max_examples=60, deadline=None)
 @given(pair=PAIRS, data=st.data())
 def test_the_order_of_tokens_does_not_matter(
@@ -110,12 +110,12 @@ def test_the_measures_differ_where_one_token_is_long() -> None:
     assert similarity(left, right, "per_token") == pytest.approx(0.5)
 
 
-@pytest.mark.parametrize("measure", MEASURES)
+@pytest.mark.parametrize("measure", SPOT_MEASURES)
 def test_a_prompt_of_zeros_is_similar_to_nothing(measure: str) -> None:
     assert similarity(np.zeros((2, 3)), np.ones((2, 3)), measure) == 0.0
 
 
-@pytest.mark.parametrize("measure", MEASURES)
+@pytest.mark.parametrize("measure", SPOT_MEASURES)
 def test_many_keys_are_compared_as_one_by_one(measure: str) -> None:
     rng = np.random.default_rng(0)
     vector = {"average": average, "per_token": average_normalized}[measure]

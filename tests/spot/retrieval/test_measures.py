@@ -1,0 +1,106 @@
+"""Every measure against its definition written out, and what it must not care about."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from bank import Key
+from bank.vectors import average, average_normalized
+from spot.errors import RetrievalError
+from spot.retrieval.measures import MEASURES, Context, KeySet, checked_measure
+from spot.retrieval.similarity import similarity
+
+RNG = np.random.default_rng(5)
+LENGTH, WIDTH, COUNT = 4, 6, 5
+QUERY = RNG.normal(size=(LENGTH, WIDTH)).astype(np.float32)
+PROMPTS = RNG.normal(size=(COUNT, LENGTH, WIDTH)).astype(np.float32)
+EMBEDDING = RNG.normal(size=(40, WIDTH)).astype(np.float32)
+
+
+def key_set(prompts: np.ndarray, context: Context | None = None) -> KeySet:
+    keys = [
+        Key(
+            task=f"task {i}",
+            task_family="toy",
+            seed=0,
+            run=str(i),
+            prompt=str(i),
+            value=str(i),
+            average=average(prompt),
+            average_normalized=average_normalized(prompt),
+        )
+        for i, prompt in enumerate(prompts)
+    ]
+    return KeySet(keys, lambda address: prompts[int(address)], context)
+
+
+def score(measure: str, query: np.ndarray = QUERY, prompts: np.ndarray = PROMPTS) -> np.ndarray:
+    context = Context(embedding=lambda: EMBEDDING, losses=lambda values: np.array([np.abs(v).sum() for v in values]))
+    return MEASURES[measure](query, key_set(prompts, context))
+
+
+def unit(tokens: np.ndarray) -> np.ndarray:
+    return np.asarray(tokens / np.linalg.norm(tokens, axis=1, keepdims=True))
+
+
+@pytest.mark.parametrize("measure", ["average", "per_token"])
+def test_measures_of_the_paper_are_the_similarities_of_pairs(measure: str) -> None:
+    assert score(measure) == pytest.approx([similarity(QUERY, prompt, measure) for prompt in PROMPTS])
+
+
+@pytest.mark.parametrize("measure", [name for name in MEASURES if name != "trial"])
+def test_the_order_of_virtual_tokens_does_not_matter(measure: str) -> None:
+    shuffled = PROMPTS[:, [2, 0, 3, 1]]
+    assert score(measure, QUERY[::-1], shuffled) == pytest.approx(score(measure), abs=1e-6)
+
+
+@pytest.mark.parametrize("measure", ["average", "per_token", "matching", "subspace", "vocabulary"])
+def test_longer_tokens_all_alike_do_not_matter(measure: str) -> None:
+    assert score(measure, 3 * QUERY, 7 * PROMPTS) == pytest.approx(score(measure), abs=1e-6)
+
+
+def test_centred_does_not_care_what_all_prompts_share() -> None:
+    shared = 10 * np.ones(WIDTH, np.float32)
+    assert score("centred", QUERY + shared, PROMPTS + shared) == pytest.approx(score("centred"), abs=1e-4)
+    assert score("average", QUERY + shared, PROMPTS + shared) == pytest.approx(np.ones(COUNT), abs=0.05)
+
+
+def test_matching_is_the_best_of_all_permutations() -> None:
+    def best(prompt: np.ndarray) -> float:
+        orders = itertools.permutations(range(LENGTH))
+        return max(float(np.mean(np.sum(unit(QUERY) * unit(prompt)[list(order)], axis=1))) for order in orders)
+
+    assert score("matching") == pytest.approx([best(prompt) for prompt in PROMPTS], abs=1e-6)
+
+
+def test_subspace_sees_only_what_tokens_span() -> None:
+    mixed = (RNG.normal(size=(LENGTH, LENGTH)) @ QUERY).astype(np.float32)
+    inside, outside = np.eye(LENGTH, 2 * LENGTH), np.eye(LENGTH, 2 * LENGTH, LENGTH)
+    assert score("subspace", QUERY, mixed[None]) == pytest.approx([1.0], abs=1e-4)
+    assert score("subspace", inside, np.stack([inside, outside])) == pytest.approx([1.0, 0.0])
+
+
+def test_vocabulary_correlates_profiles_over_words() -> None:
+    def profile(prompt: np.ndarray) -> np.ndarray:
+        return np.asarray((unit(EMBEDDING) @ unit(prompt).T).mean(axis=1))
+
+    expected = [np.corrcoef(profile(QUERY), profile(prompt))[0, 1] for prompt in PROMPTS]
+    assert score("vocabulary") == pytest.approx(expected, abs=1e-5)
+
+
+def test_trial_prefers_the_value_of_least_loss() -> None:
+    assert np.argsort(-score("trial")).tolist() == np.argsort([np.abs(prompt).sum() for prompt in PROMPTS]).tolist()
+
+
+@pytest.mark.parametrize("measure", ["vocabulary", "trial"])
+def test_a_measure_that_needs_more_than_prompts_says_so(measure: str) -> None:
+    with pytest.raises(RetrievalError, match="rank for a TARGET task"):
+        MEASURES[measure](QUERY, key_set(PROMPTS))
+
+
+def test_an_unknown_measure_is_refused() -> None:
+    with pytest.raises(RetrievalError, match="'euclidean' is not known; choose from average, per_token, centred"):
+        checked_measure("euclidean")
