@@ -18,7 +18,7 @@ $(VENV)/installed: pyproject.toml .ci/constraints.txt
 
 $(VENV)/installed-test: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt \
-		gguf hypothesis 'psycopg[binary]' pytest pyarrow datasets mypy ruff
+		gguf hypothesis matplotlib 'psycopg[binary]' pytest pyarrow datasets mypy ruff
 	touch $@
 
 # The main job on the embedded backbone: a bank of four sources, retrieval, and transfer to a small target.

@@ -54,6 +54,7 @@ LATE = {
     "datasets",
     "gguf",
     "huggingface_hub",
+    "matplotlib",
     "ml_dtypes",
     "msgpack",
     "pyarrow",

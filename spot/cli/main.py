@@ -27,9 +27,9 @@ def make_app(*, only_bank: bool = False) -> typer.Typer:
         root
     )
     if not only_bank:
-        from spot.cli import tasks, tools, training
+        from spot.cli import study, tasks, tools, training
 
-        for module in (training, tools, tasks):
+        for module in (training, study, tools, tasks):
             module.add_to(app)
     app.add_typer(bank.app, name="bank")
     return app

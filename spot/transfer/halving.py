@@ -69,3 +69,20 @@ class Halving:
 def best_until(history: Sequence[Mapping[str, float]], step: int) -> float:
     """Best development score of a run's evaluations up to a step."""
     return max((row["score"] for row in history if row["step"] <= step), default=-math.inf)
+
+
+def replay(histories: Sequence[Sequence[Mapping[str, float]]], *, steps: int, evaluate_every: int) -> tuple[int, int]:
+    """Who would win among full runs whose histories are known, the more promising first, and at how many steps in all.
+
+    Training is the same with and without rivals, so this is what the race would have given.
+    """
+    names = [str(i) for i in range(len(histories))]
+    halving = Halving([names], {}, steps, evaluate_every)
+    running, spent, before = dict(zip(names, histories, strict=True)), 0, 0
+    for step in [*rungs(len(histories), steps, evaluate_every), steps]:
+        spent += len(running) * (step - before)
+        before = step
+        scores = {name: Progress(step=step, best_score=best_until(history, step)) for name, history in running.items()}
+        for name in halving(scores):
+            del running[name]
+    return int(max(running, key=lambda name: best_until(running[name], steps))), spent

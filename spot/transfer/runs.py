@@ -94,6 +94,19 @@ class Trainer:
         self._checkpoint_seconds, self._slots = checkpoint_seconds, slots
         self._data: dict[str, TaskData | MixtureData] = {}
 
+    def with_recipe(self, recipe: Recipe) -> Trainer:
+        """The same with another recipe."""
+        return Trainer(
+            self.bank,
+            self.backbone,
+            recipe,
+            data_dir=self._data_dir,
+            folder=self._folder,
+            checkpoint_seconds=self._checkpoint_seconds,
+            slots=self._slots,
+            reporters=self._reporters,
+        )
+
     @property
     def partition(self) -> Partition:
         """Where this recipe's keys and queries can be compared."""

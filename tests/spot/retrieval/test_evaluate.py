@@ -133,5 +133,5 @@ def test_prompts_that_cannot_be_compared_are_refused(study: tuple[Path, Path]) -
     with pytest.raises(RetrievalError, match="different shapes"):
         cases_of_files(folder, scores)
     (folder / "sst2.npy").write_bytes(b"no array")
-    with pytest.raises(BankError, match="sst2.npy"):
+    with pytest.raises(BankError, match=r"sst2\.npy"):
         cases_of_files(folder, scores)

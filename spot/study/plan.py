@@ -1,0 +1,113 @@
+"""What a study does, read from a TOML file."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from spot.errors import SpotError
+from spot.retrieval.measures import MEASURES, checked_measure
+
+TRAINED_METHODS = ("average", "mixture")
+"""Methods that train anew for every k; ``best`` and ``halving`` are read off the oracle's runs."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StudyPlan:
+    """Which sources are trained, to which targets they are transferred, and how that is judged.
+
+    Attributes:
+        sources: tasks whose prompts fill the bank.
+        targets: tasks that want help; a target's own prompts are never its sources.
+        source_seeds: seeds of every source.
+        target_seeds: seeds of every target.
+        methods: further methods that train, beside no transfer, best of top-k and the oracle: ``average``, ``mixture``.
+        k: lengths of the ranking's head.
+        measures: what ranks; the first ranks for ``methods`` and chooses which seed stands for a source.
+        generic: a task or mixture among the sources that all targets start from, for method ``generic``; or empty.
+        train_limit: training examples of a target; 0 uses all.
+        sizes: further numbers of training examples at which the best of top-1 is compared with no transfer.
+        recipe: options of the recipe, as the command line takes them.
+    """
+
+    sources: Sequence[str]
+    targets: Sequence[str]
+    source_seeds: int = 3
+    target_seeds: int = 3
+    methods: Sequence[str] = ()
+    k: Sequence[int] = (1, 3)
+    measures: Sequence[str] = ("average", "per_token")
+    generic: str = ""
+    train_limit: int = 0
+    sizes: Sequence[int] = ()
+    recipe: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("sources", "targets", "k", "measures"):
+            if not getattr(self, name):
+                raise SpotError(f"study: {name} is empty")
+        for measure in self.measures:
+            checked_measure(measure)
+        for method in self.methods:
+            if method not in TRAINED_METHODS:
+                raise SpotError(f"study: method {method!r} is not among {', '.join(TRAINED_METHODS)}")
+        if min(self.source_seeds, self.target_seeds, *self.k, *self.sizes, 1) < 1 or self.train_limit < 0:
+            raise SpotError("study: seeds, k and sizes must be at least 1, train_limit at least 0")
+        if self.generic and self.generic not in self.sources:
+            raise SpotError(f"study: generic source {self.generic!r} is not among the sources")
+
+
+def read_plan(path: Path) -> StudyPlan:
+    """A plan from a TOML file whose keys are those of :class:`StudyPlan`.
+
+    Raises:
+        SpotError: no such file, no TOML, an unknown key or a value of the wrong kind.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SpotError(f"{path}: no TOML ({error})") from error
+    kinds: dict[str, Any] = {
+        "sources": list, "targets": list, "methods": list, "measures": list, "k": list, "sizes": list,
+        "source_seeds": int, "target_seeds": int, "train_limit": int, "generic": str, "recipe": dict,
+    }  # fmt: skip
+    for name, value in content.items():
+        if name not in kinds:
+            close = get_close_matches(name, kinds, n=1)
+            raise SpotError(f"{path}: unknown key {name!r}" + (f"; did you mean {close[0]!r}?" if close else ""))
+        if not isinstance(value, kinds[name]) or isinstance(value, bool):
+            raise SpotError(f"{path}: {name} must be a {kinds[name].__name__}")
+        inner = int if name in ("k", "sizes") else str
+        if isinstance(value, list) and not all(type(item) is inner for item in value):
+            raise SpotError(f"{path}: {name} must hold {'whole numbers' if inner is int else 'texts'}")
+    missing = [name for name in ("sources", "targets") if name not in content]
+    if missing:
+        raise SpotError(f"{path}: no {' and no '.join(missing)}")
+    try:
+        return StudyPlan(**content)
+    except SpotError as error:
+        raise SpotError(f"{path}: {error}") from error
+
+
+EXAMPLE = f"""\
+# A study: `spot study study.toml --out study`. Stopped at any moment, the same command goes on.
+sources = ["wn_noun_topic", "wn_pos", "wn_verb_topic", "wn_isa"]
+targets = ["wn_living", "wn_opposite"]
+source_seeds = 3
+target_seeds = 3
+k = [1, 3]
+measures = ["average", "per_token", "evidence"]   # of: {", ".join(MEASURES)}
+methods = ["average"]                             # further ones that train: {", ".join(TRAINED_METHODS)}
+train_limit = 128                                 # training examples of a target
+sizes = [32, 512]                                 # gain against target size
+
+[recipe]
+steps = 60
+key_step = 30
+evaluate_every = 20
+"""
+"""What ``spot study --example`` prints."""

@@ -1,0 +1,169 @@
+"""A study's findings as pictures, by matplotlib."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bank.vectors import average
+from spot.errors import SpotError
+from spot.retrieval.similarity import unit_rows
+from spot.study.run import Findings
+from spot.study.tables import score
+
+
+def write_plots(findings: Findings, folder: Path) -> list[Path]:
+    """Every picture that the findings allow, as PNG.
+
+    Raises:
+        SpotError: matplotlib is not installed.
+    """
+    try:
+        import matplotlib
+    except ModuleNotFoundError as error:
+        raise SpotError(
+            "plots need matplotlib: pip install 'spot-prompt-transfer[study]', or use --no-plots"
+        ) from error
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name, draw in PLOTS.items():
+        figure = draw(findings, pyplot)
+        if figure is not None:
+            path = folder / f"{name}.png"
+            figure.savefig(path, dpi=120, bbox_inches="tight", metadata={"Software": None})
+            pyplot.close(figure)
+            written.append(path)
+    return written
+
+
+def similarity_map(findings: Findings, pyplot: Any) -> Any:
+    """Cosine of mean tokens between all sources' keys and all targets' queries, ordered by clustering (the paper's
+    figure of task embeddings)."""
+    from scipy.cluster.hierarchy import leaves_list, linkage
+
+    queries: dict[str, list[np.ndarray]] = {}
+    for trial in findings.trials:
+        queries.setdefault(f"{trial.target} (target)", []).append(average(trial.query))
+    vectors = dict(findings.keys) | {name: np.mean(found, axis=0) for name, found in queries.items()}
+    names, unit = list(vectors), unit_rows(np.stack(list(vectors.values())))
+    cosines = unit @ unit.T
+    near = np.sqrt(np.maximum(0.0, 2 - 2 * cosines))[np.triu_indices(len(names), 1)]
+    order = leaves_list(linkage(near, "average", optimal_ordering=True)) if len(names) > 2 else np.arange(len(names))
+    side = 2 + 0.32 * len(names)
+    figure, axes = pyplot.subplots(figsize=(side, side))
+    image = axes.imshow(cosines[np.ix_(order, order)], cmap="viridis")
+    labels = [names[i] for i in order]
+    axes.set_xticks(range(len(names)), labels, rotation=90)
+    axes.set_yticks(range(len(names)), labels)
+    figure.colorbar(image, ax=axes, shrink=0.7, label="cosine of mean tokens")
+    axes.set_title("Similarity of keys and queries")
+    return figure
+
+
+def similarity_and_gain(findings: Findings, pyplot: Any) -> Any:
+    """Every measure's score of a source against the relative reduction of the error by it (the paper's figure 4)."""
+    from scipy import stats
+
+    measures = findings.plan.measures
+    figure, grid = pyplot.subplots(1, len(measures), figsize=(3.6 * len(measures), 3.4), sharey=True, squeeze=False)
+    for axes, measure in zip(grid[0], measures, strict=True):
+        everything: list[tuple[float, float]] = []
+        for target in findings.tasks:
+            points = [
+                (trial.worth[measure][source], reduction(score(tried), score(trial.baseline)))
+                for trial in findings.trials
+                if trial.target == target
+                for source, tried in trial.sources.items()
+            ]
+            everything += points
+            axes.scatter(*zip(*points, strict=True), s=12, label=target)
+        x, y = np.array(everything).T
+        if np.ptp(x) > 0 and np.ptp(y) > 0:
+            found = stats.pearsonr(x, y)
+            axes.set_title(f"{measure}\nr = {found.statistic:.2f}, p = {found.pvalue:.2g}", fontsize=10)
+        axes.axhline(0, color="grey", linewidth=0.8)
+        axes.set_xlabel("score of the source")
+    grid[0][0].set_ylabel("relative error reduction, %")
+    grid[0][-1].legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+def reduction(with_transfer: float, without: float) -> float:
+    """Percent of the error, in points from 100, that transfer takes away."""
+    return 100 * (with_transfer - without) / max(100 - without, 1e-9)
+
+
+def score_and_k(findings: Findings, pyplot: Any) -> Any:
+    """Test score of the best of top-k on dev, mean over targets and seeds, for every k (the paper's table 2)."""
+    figure, axes = pyplot.subplots(figsize=(5.5, 3.8))
+    count = min(len(trial.sources) for trial in findings.trials)
+    for measure in findings.plan.measures:
+        means = [
+            np.mean([score(trial.best(trial.head(measure, k))) for trial in findings.trials])
+            for k in range(1, count + 1)
+        ]
+        axes.plot(range(1, count + 1), means, marker="o", markersize=3, label=measure)
+    oracle = np.mean([score(trial.best(list(trial.sources))) for trial in findings.trials])
+    axes.axhline(oracle, color="black", linestyle="--", linewidth=1, label="oracle")
+    without = np.mean([score(trial.baseline) for trial in findings.trials])
+    axes.axhline(without, color="grey", linestyle=":", linewidth=1, label="no transfer")
+    axes.set_xlabel("k")
+    axes.set_ylabel("test score")
+    axes.legend(fontsize=8)
+    return figure
+
+
+def learning_curves(findings: Findings, pyplot: Any) -> Any:
+    """Development score by step without transfer, and from the source that the first measure ranks first."""
+    columns = min(3, len(findings.tasks))
+    rows = -(-len(findings.tasks) // columns)
+    figure, grid = pyplot.subplots(rows, columns, figsize=(3.4 * columns, 2.6 * rows), squeeze=False)
+    for axes in grid.flat[len(findings.tasks) :]:
+        axes.set_visible(False)
+    for axes, target in zip(grid.flat, findings.tasks, strict=False):
+        trials = [trial for trial in findings.trials if trial.target == target]
+        first = [trial.sources[trial.head(findings.plan.measures[0], 1)[0]] for trial in trials]
+        for label, runs in (("no transfer", [trial.baseline for trial in trials]), ("top-1", first)):
+            steps = [row["step"] for row in runs[0].history]
+            scores = np.array([[row["score"] for row in run.history][: len(steps)] for run in runs])
+            axes.plot(steps, scores.mean(axis=0), marker="o", markersize=3, label=label)
+            axes.fill_between(steps, scores.min(axis=0), scores.max(axis=0), alpha=0.2)
+        axes.set_title(target, fontsize=9)
+    grid[0][0].legend(fontsize=8)
+    figure.supxlabel("step")
+    figure.supylabel("dev score (mean and range over seeds)")
+    figure.tight_layout()
+    return figure
+
+
+def gain_and_size(findings: Findings, pyplot: Any) -> Any:
+    """Gain of the best of top-1 against the number of training examples."""
+    if not findings.sized:
+        return None
+    figure, axes = pyplot.subplots(figsize=(5.5, 3.8))
+    for target in dict.fromkeys(sized.target for sized in findings.sized):
+        own = sorted((s for s in findings.sized if s.target == target), key=lambda s: s.size)
+        gains = [np.mean(s.with_transfer) - np.mean(s.without) for s in own]
+        axes.plot([s.size for s in own], gains, marker="o", markersize=3, label=target)
+    axes.axhline(0, color="grey", linewidth=0.8)
+    axes.set_xscale("log", base=2)
+    axes.set_xlabel("training examples")
+    axes.set_ylabel("gain of the best of top-1, points")
+    axes.legend(fontsize=8)
+    return figure
+
+
+PLOTS: Mapping[str, Callable[[Findings, Any], Any]] = {
+    "similarity_map": similarity_map,
+    "similarity_and_gain": similarity_and_gain,
+    "score_and_k": score_and_k,
+    "learning_curves": learning_curves,
+    "gain_and_size": gain_and_size,
+}
+"""Pictures by the name of their file."""

@@ -1,0 +1,259 @@
+"""A study's findings as tables: CSV for programs, Markdown for people."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spot.study.run import Findings, Trial, Tried, halved
+from spot.transfer.gain import LEVEL, paired_gain
+
+DRAWS = 2000
+
+Row = dict[str, Any]
+
+Choice = Callable[[Trial], tuple[Tried, int] | None]
+"""What a method gives a trial, and the training steps that finding it took; ``None`` where it was not tried."""
+
+
+def methods(findings: Findings) -> dict[str, Choice]:
+    """Everything that is compared, by the name of its row; ``no transfer`` comes first and the oracle last."""
+    plan, steps = findings.plan, findings.steps
+    found: dict[str, Choice] = {"no transfer": lambda trial: (trial.baseline, steps)}
+    for measure in plan.measures:
+        for k in plan.k:
+            found[f"best of top-{k}, {measure}"] = _best(measure, k, steps)
+    for k in plan.k:
+        if k > 1:
+            found[f"halving of top-{k}, {plan.measures[0]}"] = _halving(plan.measures[0], k, findings)
+    for name in dict.fromkeys(name for trial in findings.trials for name in trial.others):
+        found[name] = _other(name, steps)
+    found["oracle"] = lambda trial: (trial.best(list(trial.sources)), len(trial.sources) * steps)
+    return found
+
+
+def _best(measure: str, k: int, steps: int) -> Choice:
+    return lambda trial: (trial.best(trial.head(measure, k)), min(k, len(trial.sources)) * steps)
+
+
+def _halving(measure: str, k: int, findings: Findings) -> Choice:
+    return lambda trial: halved(trial, trial.head(measure, k), findings)
+
+
+def _other(name: str, steps: int) -> Choice:
+    return lambda trial: (trial.others[name], steps) if name in trial.others else None
+
+
+def score(tried: Tried) -> float:
+    """Test score in points."""
+    return tried.test.metrics["score"]
+
+
+def method_rows(findings: Findings) -> list[Row]:
+    """A row a method: test score of every target, mean over seeds; gain over no transfer and share of the oracle's.
+
+    Means and intervals are over targets, which are what is sampled (seeds of one target go together).
+    """
+    targets = list(findings.tasks)
+    table = methods(findings)
+    reached = {name: {target: _mean(findings, target, choice) for target in targets} for name, choice in table.items()}
+    none, oracle = reached["no transfer"], reached["oracle"]
+    rows = []
+    for name, choice in table.items():
+        known = [target for target in targets if reached[name][target] is not None]
+        gains = np.array([_minus(reached[name][target], none[target]) for target in known])
+        best = np.array([_minus(oracle[target], none[target]) for target in known])
+        spent = [found[1] for trial in findings.trials if (found := choice(trial))]
+        low, high = _interval(_mean_gain, gains, best)
+        share_low, share_high = _interval(_share, gains, best)
+        rows.append(
+            {"method": name}
+            | {target: reached[name][target] for target in targets}
+            | {
+                "mean": float(np.mean([reached[name][target] or 0.0 for target in known])),
+                "gain": float(gains.mean()),
+                "gain low": low,
+                "gain high": high,
+                "share of the oracle's gain": _share(gains, best),
+                "share low": share_low,
+                "share high": share_high,
+                "steps": float(np.mean(spent)),
+            }
+        )
+    return rows
+
+
+def target_rows(findings: Findings) -> list[Row]:
+    """A row a target: without transfer, with the best of top-k by the first measure, with the oracle's source.
+
+    Gains carry the paired bootstrap's interval over seeds and test examples.
+    """
+    plan, rows = findings.plan, []
+    for name, task in findings.tasks.items():
+        trials = [trial for trial in findings.trials if trial.target == name]
+        none = [score(trial.baseline) for trial in trials]
+        row: Row = {
+            "target": name,
+            "family": task.family,
+            "test examples": len(findings.examples[name]),
+            "no transfer": float(np.mean(none)),
+            "sd": float(np.std(none, ddof=1)) if len(none) > 1 else 0.0,
+        }
+        choices = {f"top-{k}": [trial.best(trial.head(plan.measures[0], k)) for trial in trials] for k in plan.k}
+        choices["oracle"] = [trial.best(list(trial.sources)) for trial in trials]
+        for title, chosen in choices.items():
+            gain = paired_gain(
+                task,
+                findings.examples[name],
+                [tried.test.answers for tried in chosen],
+                [trial.baseline.test.answers for trial in trials],
+                draws=500,
+            )
+            row |= {f"{title} gain": gain.mean, f"{title} low": gain.low, f"{title} high": gain.high}
+        harmed = [score(tried) < score(trial.baseline) for trial in trials for tried in trial.sources.values()]
+        row["sources that hurt"] = float(np.mean(harmed))
+        rows.append(row)
+    return rows
+
+
+def trial_rows(findings: Findings) -> list[Row]:
+    """A row a target, seed and source: what every measure held of it, and what came of it."""
+    return [
+        {"target": trial.target, "family": trial.family, "seed": trial.seed, "source": source}
+        | {measure: worth[source] for measure, worth in trial.worth.items()}
+        | {
+            "dev": tried.dev,
+            "test": score(tried),
+            "dev without": trial.baseline.dev,
+            "test without": score(trial.baseline),
+        }
+        for trial in findings.trials
+        for source, tried in trial.sources.items()
+    ]
+
+
+def retrieval_rows(findings: Findings) -> list[Row]:
+    """A row a measure: its figures with their intervals."""
+    return [
+        {"measure": name}
+        | {
+            f"{figure}{part}": getattr(estimate, attribute)
+            for figure, estimate in figures.items()
+            for part, attribute in (("", "mean"), (" low", "low"), (" high", "high"))
+        }
+        for name, figures in findings.retrieval.items()
+    ]
+
+
+def sized_rows(findings: Findings) -> list[Row]:
+    """A row a target and size: test score without and with the best of top-1, mean over seeds."""
+    return [
+        {
+            "target": sized.target,
+            "size": sized.size,
+            "no transfer": float(np.mean(sized.without)),
+            "best of top-1": float(np.mean(sized.with_transfer)),
+            "gain": float(np.mean(sized.with_transfer) - np.mean(sized.without)),
+        }
+        for sized in findings.sized
+    ]
+
+
+TABLES: Mapping[str, Callable[[Findings], list[Row]]] = {
+    "methods": method_rows,
+    "targets": target_rows,
+    "retrieval": retrieval_rows,
+    "sizes": sized_rows,
+    "trials": trial_rows,
+}
+"""Tables by the name of their file."""
+
+
+def write_tables(findings: Findings, folder: Path) -> dict[str, list[Row]]:
+    """Every table as CSV, and the first four together as ``tables.md``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = {name: rows for name, build in TABLES.items() if (rows := build(findings))}
+    for name, rows in written.items():
+        (folder / f"{name}.csv").write_text(as_csv(rows), encoding="utf-8")
+    headings = {
+        "methods": "Test score, mean over seeds; gain over no transfer and share of the oracle's gain, mean over "
+        f"targets with {LEVEL:.0%} bootstrap intervals over targets; training steps for the choice",
+        "targets": f"Gain a target by `{findings.plan.measures[0]}`, with {LEVEL:.0%} paired bootstrap intervals over "
+        "seeds and test examples; share of single sources that end below no transfer",
+        "retrieval": "What the measures recover, left-out targets, judged by dev scores of all sources' runs",
+        "sizes": "Gain against the number of training examples",
+    }
+    parts = [f"{heading}:\n\n{as_markdown(written[name])}" for name, heading in headings.items() if name in written]
+    if findings.calibration:
+        found = findings.calibration
+        parts.append(
+            f"Of {found.pairs} gains {found.covered:.0%} lie in the 90 % interval that `evidence` expected without the "
+            f"target's own outcomes; the intervals are {found.width:.1f} points wide on average.\n"
+        )
+    (folder / "tables.md").write_text("\n".join(parts), encoding="utf-8")
+    return written
+
+
+def as_csv(rows: Sequence[Row]) -> str:
+    """With all digits."""
+    file = io.StringIO()
+    writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue()
+
+
+def as_markdown(rows: Sequence[Row]) -> str:
+    """A column and its ``low`` and ``high`` become one cell."""
+    columns = [name for name in rows[0] if not name.endswith((" low", " high"))]
+    lines = [columns, ["---"] * len(columns)]
+    lines += [[_cell(row, name) for name in columns] for row in rows]
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+
+
+def _cell(row: Row, name: str) -> str:
+    low = next((row[key] for key in (f"{name} low", f"{name.split(' ')[0]} low") if key in row), None)
+    high = next((row[key] for key in (f"{name} high", f"{name.split(' ')[0]} high") if key in row), None)
+    return _number(row[name]) + (f" [{_number(low)}, {_number(high)}]" if low is not None else "")
+
+
+def _number(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
+def _mean(findings: Findings, target: str, choice: Choice) -> float | None:
+    found = [choice(trial) for trial in findings.trials if trial.target == target]
+    scores = [score(one[0]) for one in found if one]
+    return float(np.mean(scores)) if scores else None
+
+
+def _minus(left: float | None, right: float | None) -> float:
+    assert left is not None
+    assert right is not None
+    return left - right
+
+
+def _share(gains: np.ndarray, best: np.ndarray) -> float:
+    total = float(best.sum())
+    return float(gains.sum()) / total if total else 0.0
+
+
+def _mean_gain(gains: np.ndarray, _best: np.ndarray) -> float:
+    return float(gains.mean())
+
+
+def _interval(
+    statistic: Callable[[np.ndarray, np.ndarray], float], gains: np.ndarray, best: np.ndarray
+) -> tuple[float, float]:
+    rng = np.random.default_rng(0)
+    drawn = rng.integers(len(gains), size=(DRAWS, len(gains)))
+    found = [statistic(gains[rows], best[rows]) for rows in drawn]
+    low, high = np.quantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
