@@ -27,6 +27,7 @@ class StudyPlan:
         target_seeds: seeds of every target.
         methods: further methods that train, beside no transfer, best of top-k and the oracle: ``average``, ``mixture``.
         k: lengths of the ranking's head.
+        methods_k: those at which ``methods`` train; all of ``k`` if empty.
         measures: what ranks; the first ranks for ``methods`` and chooses which seed stands for a source.
         generic: a task or mixture among the sources that all targets start from, for method ``generic``; or empty.
         train_limit: training examples of a target; 0 uses all.
@@ -40,6 +41,7 @@ class StudyPlan:
     target_seeds: int = 3
     methods: Sequence[str] = ()
     k: Sequence[int] = (1, 3)
+    methods_k: Sequence[int] = ()
     measures: Sequence[str] = ("average", "per_token")
     generic: str = ""
     train_limit: int = 0
@@ -55,7 +57,7 @@ class StudyPlan:
         for method in self.methods:
             if method not in TRAINED_METHODS:
                 raise SpotError(f"study: method {method!r} is not among {', '.join(TRAINED_METHODS)}")
-        if min(self.source_seeds, self.target_seeds, *self.k, *self.sizes, 1) < 1 or self.train_limit < 0:
+        if min(self.source_seeds, self.target_seeds, *self.k, *self.methods_k, *self.sizes) < 1 or self.train_limit < 0:
             raise SpotError("study: seeds, k and sizes must be at least 1, train_limit at least 0")
         if self.generic and self.generic not in self.sources:
             raise SpotError(f"study: generic source {self.generic!r} is not among the sources")
@@ -72,7 +74,8 @@ def read_plan(path: Path) -> StudyPlan:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SpotError(f"{path}: no TOML ({error})") from error
     kinds: dict[str, Any] = {
-        "sources": list, "targets": list, "methods": list, "measures": list, "k": list, "sizes": list,
+        "sources": list, "targets": list, "methods": list, "measures": list,
+        "k": list, "methods_k": list, "sizes": list,
         "source_seeds": int, "target_seeds": int, "train_limit": int, "generic": str, "recipe": dict,
     }  # fmt: skip
     for name, value in content.items():
@@ -81,7 +84,7 @@ def read_plan(path: Path) -> StudyPlan:
             raise SpotError(f"{path}: unknown key {name!r}" + (f"; did you mean {close[0]!r}?" if close else ""))
         if not isinstance(value, kinds[name]) or isinstance(value, bool):
             raise SpotError(f"{path}: {name} must be a {kinds[name].__name__}")
-        inner = int if name in ("k", "sizes") else str
+        inner = int if name in ("k", "methods_k", "sizes") else str
         if isinstance(value, list) and not all(type(item) is inner for item in value):
             raise SpotError(f"{path}: {name} must hold {'whole numbers' if inner is int else 'texts'}")
     missing = [name for name in ("sources", "targets") if name not in content]

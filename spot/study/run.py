@@ -14,7 +14,8 @@ from spot.retrieval.measures import MEASURES
 from spot.study.plan import StudyPlan
 from spot.transfer.halving import replay
 from spot.transfer.runs import Request, Trainer
-from spot.transfer.transfer import TransferOptions, Transferred, run_transfers
+from spot.transfer.transfer import FindTask, TransferOptions, Transferred, run_transfers
+from tasks import get_task
 from tasks.task import Example, Split, Task
 
 
@@ -107,6 +108,7 @@ def run_study(
     *,
     trainer: Trainer,
     trainer_of_size: Callable[[int], Trainer],
+    find_task: FindTask = get_task,
     say: Callable[[str], None] = lambda _line: None,
 ) -> Findings:
     """Train sources and targets of a plan into the trainer's bank, unless they are there, and gather the findings.
@@ -117,6 +119,7 @@ def run_study(
         targets: its targets.
         trainer: of the sources, on all their training examples.
         trainer_of_size: gives a trainer on so many training examples of the same bank and recipe.
+        find_task: gives a source task by name, for the method ``mixture``.
         say: told of every part that begins.
 
     Raises:
@@ -129,14 +132,14 @@ def run_study(
     oracles = {}
     for target in targets:
         say(f"{target.name}: from every source, and without")
-        oracles[target.name] = _transfers(of_target, target, plan, method="oracle")
+        oracles[target.name] = _transfers(of_target, target, plan, find_task, method="oracle")
     others: dict[tuple[str, int], dict[str, Tried]] = {}
     for name, options in _further(plan).items():
         for target in targets:
             if options.get("source") == target.name:
                 continue
             say(f"{target.name}: {name}")
-            for result in _transfers(of_target, target, plan, **options):
+            for result in _transfers(of_target, target, plan, find_task, **options):
                 others.setdefault((target.name, result.seed), {})[name] = _tried(of_target, target, result.outcome)
     sized = [_sized(trainer_of_size(size), target, plan, size, say) for size in plan.sizes for target in targets]
     say("what each measure makes of it")
@@ -166,16 +169,22 @@ def run_study(
 
 def _further(plan: StudyPlan) -> dict[str, dict[str, Any]]:
     """Methods that train beside the oracle, as options of a transfer, by the name they are shown under."""
-    found = {f"{method} of top-{k}": {"method": method, "top_k": k} for method in plan.methods for k in plan.k}
+    found = {
+        f"{method} of top-{k}": {"method": method, "top_k": k}
+        for method in plan.methods
+        for k in plan.methods_k or plan.k
+    }
     if plan.generic:
         found[f"generic {plan.generic}"] = {"method": "generic", "source": plan.generic}
     return found
 
 
-def _transfers(trainer: Trainer, target: Task, plan: StudyPlan, **options: Any) -> list[Transferred]:
+def _transfers(
+    trainer: Trainer, target: Task, plan: StudyPlan, find_task: FindTask = get_task, **options: Any
+) -> list[Transferred]:
     similarity = plan.measures[0] if plan.measures[0] != "evidence" else "average"
     chosen = TransferOptions(similarity=similarity, **options)
-    return run_transfers(trainer, target, seeds=range(plan.target_seeds), options=chosen)
+    return run_transfers(trainer, target, seeds=range(plan.target_seeds), options=chosen, find_task=find_task)
 
 
 def _sized(trainer: Trainer, target: Task, plan: StudyPlan, size: int, say: Callable[[str], None]) -> Sized:

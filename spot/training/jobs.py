@@ -63,7 +63,7 @@ class Plan:
         patience: evaluations without a better score before the run stops early (0: never). A run never stops
             before its key step.
         report_every: steps between looks at the loss; a loss that is not finite stops the run there.
-        checkpoint_seconds: longest time between checkpoints, which fall on ``report_every`` steps.
+        checkpoint_seconds: longest time between checkpoints, which fall on evaluations and ``report_every`` steps.
     """
 
     steps: int

@@ -144,7 +144,8 @@ class Session:
 
     def look_around(self, caught: Sequence[int]) -> None:
         """Everything that is not a step, where it is due: losses, keys, evaluations, endings, checkpoints."""
-        events = any(slot.at_key or slot.at_evaluation for slot in self.slots.values())
+        evaluated = any(slot.at_evaluation for slot in self.slots.values())
+        events = evaluated or any(slot.at_key for slot in self.slots.values())
         if not (events or caught or self.clock % self.pace.report_every == 0):
             return
         reached = max(slot.progress.step for slot in self.slots.values())
@@ -156,7 +157,7 @@ class Session:
                 self.free(number)
         self.thin()
         ended = [slot for slot in self.slots.values() if slot.progress.done]
-        due = caught or ended or time.monotonic() - self.saved_at >= self.pace.checkpoint_seconds
+        due = caught or ended or evaluated or time.monotonic() - self.saved_at >= self.pace.checkpoint_seconds
         if due and self.slots:
             self.store()
         for slot in ended:

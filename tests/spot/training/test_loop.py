@@ -319,12 +319,12 @@ def test_a_finished_run_is_read_back_without_a_step(tmp_path: Path) -> None:
     assert equal(toy.run(plan, folder=tmp_path, step=dataclasses.replace(toy.STEP, slope=refuse)), first)
 
 
-def test_checkpoints_are_no_more_frequent_than_asked_for(tmp_path: Path) -> None:
-    plan = Plan(steps=30, evaluate_every=5, checkpoint_seconds=1e9)
+def test_checkpoints_fall_on_evaluations_and_are_no_more_frequent_than_asked_for(tmp_path: Path) -> None:
+    plan = Plan(steps=30, evaluate_every=20, checkpoint_seconds=1e9, report_every=4)
     seen = []
-    heard = toy.Recorder(on_advance=lambda _step: seen.append((tmp_path / CHECKPOINT_FILE).exists()))
+    heard = toy.Recorder(on_advance=lambda step: seen.append((step, (tmp_path / CHECKPOINT_FILE).exists())))
     toy.run(plan, folder=tmp_path, reporter=heard)
-    assert not any(seen)
+    assert [step for step, found in seen if found] == [24, 28, 30]
     assert [path.name for path in tmp_path.iterdir()] == [CHECKPOINT_FILE]
 
 

@@ -1,0 +1,61 @@
+"""A study file: what it may say, and what is wrong with one that says something else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from spot.cli.study import recipe_options
+from spot.errors import SpotError
+from spot.study.plan import EXAMPLE, read_plan
+
+LEAST = 'sources = ["a", "b"]\ntargets = ["c"]\n'
+
+
+def plan_file(folder: Path, content: str) -> Path:
+    path = folder / "study.toml"
+    path.write_text(content, encoding="utf-8")
+    return path
+
+
+def test_the_example_is_a_plan_with_a_recipe_that_commands_know(tmp_path: Path) -> None:
+    plan = read_plan(plan_file(tmp_path, EXAMPLE))
+    assert (plan.source_seeds, list(plan.sizes)) == (3, [32, 512])
+    assert recipe_options(plan.recipe, tmp_path).recipe("tiny").steps == 60
+
+
+def test_sources_and_targets_are_enough(tmp_path: Path) -> None:
+    plan = read_plan(plan_file(tmp_path, LEAST))
+    assert (list(plan.sources), list(plan.targets), list(plan.k)) == (["a", "b"], ["c"], [1, 3])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("sources = [", "no TOML"),
+        ('sources = ["a"]', "no targets"),
+        (LEAST + "seeds = 3", "unknown key 'seeds'"),
+        (LEAST + "targetseeds = 3", "did you mean 'target_seeds'"),
+        (LEAST + 'k = "1"', "k must be a list"),
+        (LEAST + "k = [true]", "k must hold whole numbers"),
+        (LEAST + "k = [0]", "must be at least 1"),
+        (LEAST + "k = []", "k is empty"),
+        (LEAST + "target_seeds = true", "target_seeds must be a int"),
+        (LEAST + 'measures = ["euclidean"]', "'euclidean' is not known"),
+        (LEAST + 'methods = ["best"]', "not among average, mixture"),
+        (LEAST + 'generic = "z"', "not among the sources"),
+        ('sources = [1]\ntargets = ["c"]', "sources must hold texts"),
+    ],
+)
+def test_a_file_that_says_something_else_is_refused(tmp_path: Path, content: str, message: str) -> None:
+    path = plan_file(tmp_path, content)
+    with pytest.raises(SpotError, match=message) as caught:
+        read_plan(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_option_that_recipes_do_not_have_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SpotError, match="recipe has no option 'stepps'"):
+        recipe_options({"stepps": 3}, tmp_path)

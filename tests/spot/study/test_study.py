@@ -1,0 +1,152 @@
+"""A study end to end on a random backbone: what is trained, what tables say, and what a second call does."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bank import queries
+from spot.study.plan import StudyPlan
+from spot.study.plots import PLOTS, write_plots
+from spot.study.run import Findings, run_study
+from spot.study.tables import TABLES, as_markdown, method_rows, methods, score, target_rows, write_tables
+from spot.transfer import runs
+from spot.transfer.halving import replay
+from spot.transfer.runs import Request, Trainer
+from tasks.task import Task
+from tests.spot.transfer.conftest import World
+
+PLAN = StudyPlan(
+    sources=["first", "second", "third"],
+    targets=["target", "fourth"],
+    source_seeds=1,
+    target_seeds=2,
+    k=[1, 2],
+    measures=["average", "vocabulary", "trial", "evidence"],
+    methods=["average", "mixture"],
+    methods_k=[2],
+    generic="first",
+    train_limit=16,
+    sizes=[8],
+)
+
+
+def study(world: World, tasks: dict[str, Task], said: list[str] | None = None) -> Findings:
+    return run_study(
+        PLAN,
+        [tasks[name] for name in PLAN.sources],
+        [tasks[name] for name in PLAN.targets],
+        trainer=world.trainer,
+        trainer_of_size=lambda size: world.trainer.with_recipe(
+            dataclasses.replace(world.trainer.recipe, train_limit=size)
+        ),
+        find_task=tasks.__getitem__,
+        say=(said if said is not None else []).append,
+    )
+
+
+@pytest.fixture
+def findings(world: World, tasks: dict[str, Task]) -> Findings:
+    return study(world, tasks)
+
+
+def test_every_source_is_tried_on_every_target_and_seed(world: World, findings: Findings) -> None:
+    assert [(trial.target, trial.seed) for trial in findings.trials] == [
+        ("target", 0), ("target", 1), ("fourth", 0), ("fourth", 1),
+    ]  # fmt: skip
+    for trial in findings.trials:
+        assert trial.target not in trial.sources
+        assert {*PLAN.sources} <= set(trial.sources) | {trial.target}
+        assert set(trial.worth) == set(PLAN.measures)
+        assert all(set(worth) >= set(trial.sources) for worth in trial.worth.values())
+        assert set(trial.others) == {"average of top-2", "mixture of top-2", "generic first"}
+    assert [(sized.target, sized.size) for sized in findings.sized] == [("target", 8), ("fourth", 8)]
+
+
+def test_a_second_call_trains_nothing_and_finds_the_same(
+    world: World, tasks: dict[str, Task], findings: Findings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise AssertionError("trained")
+
+    monkeypatch.setattr(runs, "train_prompts", refuse)
+    monkeypatch.setattr(runs, "predict", refuse)
+    before = queries.statistics(world.bank)
+    again = study(world, tasks)
+    assert queries.statistics(world.bank) == before
+    first, second = (write_tables(found, tmp_path / name) for found, name in ((findings, "a"), (again, "b")))
+    assert first == second
+
+
+def test_the_methods_are_compared_with_no_transfer_and_the_oracle(findings: Findings) -> None:
+    rows = {row["method"]: row for row in method_rows(findings)}
+    assert next(iter(rows)) == "no transfer"
+    assert list(rows)[-1] == "oracle"
+    assert rows["no transfer"]["gain"] == 0
+    assert rows["oracle"]["share of the oracle's gain"] in (0, 1)
+    for target in findings.tasks:
+        own = [trial for trial in findings.trials if trial.target == target]
+        assert rows["no transfer"][target] == pytest.approx(np.mean([score(trial.baseline) for trial in own]))
+        top = [score(trial.best(trial.head("average", 2))) for trial in own]
+        assert rows["best of top-2, average"][target] == pytest.approx(np.mean(top))
+    full = findings.steps
+    assert rows["best of top-2, trial"]["steps"] == 2 * full
+    assert rows["halving of top-2, average"]["steps"] < 3 * full
+
+
+def test_a_target_alone_among_its_sources_is_left_out_of_its_row(findings: Findings) -> None:
+    for trial in findings.trials:
+        for choice in methods(findings).values():
+            found = choice(trial)
+            assert found is None or score(found[0]) >= 0
+
+
+def test_gains_of_targets_have_paired_intervals(findings: Findings) -> None:
+    for row in target_rows(findings):
+        for title in ("top-1", "top-2", "oracle"):
+            assert row[f"{title} low"] <= row[f"{title} gain"] <= row[f"{title} high"]
+        assert 0 <= row["sources that hurt"] <= 1
+
+
+def test_tables_and_plots_are_written(findings: Findings, tmp_path: Path) -> None:
+    written = write_tables(findings, tmp_path)
+    assert set(written) == set(TABLES)
+    with (tmp_path / "trials.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == sum(len(trial.sources) for trial in findings.trials)
+    assert {*PLAN.measures, "dev", "test"} <= set(rows[0])
+    text = (tmp_path / "tables.md").read_text(encoding="utf-8")
+    assert "| oracle |" in text
+    assert "90 % interval that `evidence` expected" in text
+    pictures = write_plots(findings, tmp_path)
+    assert [path.stem for path in pictures] == list(PLOTS)
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in pictures)
+
+
+def test_a_cell_holds_its_interval() -> None:
+    rows = [{"method": "a", "gain": 1.0, "gain low": -0.5, "gain high": 2.25, "steps": 3}]
+    assert as_markdown(rows).splitlines()[2] == "| a | 1.00 [-0.50, 2.25] | 3 |"
+
+
+def test_halving_read_off_full_runs_is_what_the_race_gives(world: World) -> None:
+    starts = [key.value for key in world.bank.keys(world.trainer.partition, exclude=["target"])][:4]
+    heat = [Request(world.target, 3, "transfer", start) for start in starts]
+    (raced,) = world.trainer.race([heat])
+    full = world.trainer.run_all(heat)
+    recipe = world.trainer.recipe
+    histories = [world.bank.history(run.digest) for run in full]
+    winner, steps = replay(histories, steps=recipe.steps, evaluate_every=recipe.evaluate_every)
+    ended = [i for i, contestant in enumerate(raced) if contestant.run]
+    assert winner == max(ended, key=lambda i: raced[i].score)
+    assert steps == sum(contestant.steps for contestant in raced)
+
+
+def test_trainers_of_other_sizes_share_bank_and_partition(world: World) -> None:
+    smaller = world.trainer.with_recipe(dataclasses.replace(world.trainer.recipe, train_limit=8))
+    assert isinstance(smaller, Trainer)
+    assert smaller.partition == world.trainer.partition
