@@ -83,6 +83,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--dev", type=int, default=100)
     parser.add_argument("--dtype", default="auto")
+    parser.add_argument("--zero-shot", action=argparse.BooleanOptionalAction, default=True)
     options = parser.parse_args()
     keep_compiled_programs()
     backbone = load_backbone(options.backbone, dtype=options.dtype)
@@ -110,7 +111,7 @@ def main() -> None:
             for task in names:
                 trainer.run(task, seed=seed, role="source")
         for task in names:
-            report(trainer, task, recipe, options.seeds)
+            report(trainer, task, recipe, options.seeds, zero_shot=options.zero_shot)
 
 
 def _reporter(title: str):  # type: ignore[no-untyped-def]
@@ -119,13 +120,14 @@ def _reporter(title: str):  # type: ignore[no-untyped-def]
     return make_reporter(title, Console(stderr=True))
 
 
-def report(trainer: Trainer, task: Task, recipe: Recipe, seeds: int) -> None:
+def report(trainer: Trainer, task: Task, recipe: Recipe, seeds: int, *, zero_shot: bool) -> None:
     """One line of JSON: every method's test score."""
     began, backbone, data = time.monotonic(), trainer.backbone, trainer.data(task)
     dev, test, train = data[Split.DEV].examples, data[Split.TEST].examples, data[Split.TRAIN].examples
     most = collections.Counter(example.target for example in train).most_common(1)[0][0]
-    by_dev = {line: accuracy_of(backbone, task, dev, recipe, line) for line in INSTRUCTIONS[task.name]}
-    best = max(by_dev, key=by_dev.__getitem__)
+    lines = INSTRUCTIONS[task.name] if zero_shot else ()
+    by_dev = {line: accuracy_of(backbone, task, dev, recipe, line) for line in lines}
+    best = max(by_dev, key=by_dev.__getitem__, default=None)
     transfers = [
         run_transfer(trainer, task, seed=seed, options=TransferOptions(top_k=1, aggregate="max"))
         for seed in range(seeds)
@@ -137,7 +139,7 @@ def report(trainer: Trainer, task: Task, recipe: Recipe, seeds: int) -> None:
         "length": recipe.prompt_length,
         "test examples": len(test),
         "most frequent class": task.score([most] * len(test), test)["score"],
-        "zero-shot": accuracy_of(backbone, task, test, recipe, best),
+        "zero-shot": accuracy_of(backbone, task, test, recipe, best) if best else None,
         "instruction": best,
         "prompt tuning": tuned,
         "SPoT": moved,
