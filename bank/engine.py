@@ -11,7 +11,6 @@ from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
-from sqlalchemy.orm import Session
 
 from bank.errors import BankError
 
@@ -73,6 +72,20 @@ def open_engine(url: URL, *, create: bool) -> Engine:
     return engine
 
 
+@contextmanager
+def connected(location: str | Path) -> Iterator[Engine]:
+    """The engine of a bank that is there, closed afterwards.
+
+    Raises:
+        BankError: as :func:`open_engine`.
+    """
+    engine = open_engine(bank_url(location), create=False)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
 def shown(url: URL) -> str:
     """The URL without its password, wherever it stands."""
     return _hide_option(url.render_as_string(hide_password=True))
@@ -96,24 +109,6 @@ def database_errors(url: URL) -> Iterator[None]:
             "unable to open database file": "check the folder and its permissions",
         }.get(reason, "check that the database is up and can be reached")
         raise BankError(f"bank {shown(url)}: {reason} ({hint})") from error
-
-
-@contextmanager
-def transaction(engine: Engine) -> Iterator[Session]:
-    """A writing transaction: all of it or none."""
-    with (
-        database_errors(engine.url),
-        Session(engine.execution_options(writes=True)) as session,
-        session.begin(),
-    ):
-        yield session
-
-
-@contextmanager
-def reading(engine: Engine) -> Iterator[Session]:
-    """A reading session; readers never wait for a writer."""
-    with database_errors(engine.url), Session(engine) as session:
-        yield session
 
 
 def _prepare_sqlite(engine: Engine) -> None:

@@ -4,61 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import FromClause, func, select, text
+from sqlalchemy import func, select, text
 
 from bank import schema
-from bank.engine import reading
+from bank.listing import Rows
+from bank.sessions import reading
 from bank.store import Bank, _run
 from bank.vectors import belong, prompt_sha256
 
 if TYPE_CHECKING:
     import numpy as np
-
-Rows = list[dict[str, Any]]
-
-
-def _tables(*entities: type[schema.Base]) -> list[FromClause]:
-    """Plain tables: a list of columns needs no mapping of entities, whose set-up takes longer than the query."""
-    return [entity.__table__ for entity in entities]
-
-
-def list_tasks(bank: Bank) -> Rows:
-    """Tasks with their number of runs by role."""
-    task, run = _tables(schema.Task, schema.Run)
-    query = (
-        select(task.c.name, task.c.family, run.c.role, func.count())
-        .join_from(task, run, run.c.task_id == task.c.id)
-        .group_by(task.c.name, task.c.family, run.c.role)
-        .order_by(task.c.name)
-    )
-    rows: dict[str, dict[str, Any]] = {}
-    with reading(bank.engine) as session:
-        for name, family, role, count in session.execute(query):
-            rows.setdefault(name, {"task": name, "family": family} | dict.fromkeys(schema.ROLES, 0))[role] = count
-    return list(rows.values())
-
-
-def list_runs(bank: Bank, *, task: str | None = None, role: str | None = None) -> Rows:
-    """Runs, newest last."""
-    run, of, recipe, backbone = _tables(schema.Run, schema.Task, schema.Recipe, schema.Backbone)
-    query = (
-        select(
-            run.c.digest, of.c.name, run.c.role, run.c.seed, backbone.c.name, recipe.c.prompt_length,
-            recipe.c.key_step, run.c.steps, run.c.metric, run.c.score, run.c.seconds,
-        )
-        .join_from(run, of, run.c.task_id == of.c.id)
-        .join(recipe, run.c.recipe_id == recipe.c.id)
-        .join(backbone, recipe.c.backbone_id == backbone.c.id)
-        .order_by(run.c.id)
-    )  # fmt: skip
-    if task:
-        query = query.where(of.c.name == task)
-    if role:
-        query = query.where(run.c.role == role)
-    columns = ("run", "task", "role", "seed", "backbone", "length", "key step", "steps", "metric", "score", "seconds")
-    with reading(bank.engine) as session:
-        rows = [dict(zip(columns, values, strict=True)) for values in session.execute(query)]
-    return [row | {"run": row["run"][:12], "seconds": round(row["seconds"], 1)} for row in rows]
 
 
 def show_run(bank: Bank, digest: str) -> dict[str, Any]:

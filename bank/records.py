@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bank.errors import BankError
-from bank.schema import ROLES
+from bank.types import ROLES
 from bank.vectors import checked_prompt
 
 if TYPE_CHECKING:

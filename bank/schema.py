@@ -10,9 +10,6 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from bank.types import Float32Array, UtcTime, ndarray
 
-SNAPSHOT_KINDS = ("key", "value")
-ROLES = ("source", "query", "baseline", "transfer")
-
 
 def _now() -> dt.datetime:
     return dt.datetime.now(dt.UTC)

@@ -13,9 +13,10 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 
 from bank import schema
-from bank.engine import bank_url, open_engine, reading, shown, transaction
+from bank.engine import bank_url, open_engine, shown
 from bank.errors import BankError
 from bank.records import RecipeRecord, RunIdentity, RunRecord, SnapshotRecord, TransferRecord
+from bank.sessions import reading, transaction
 from bank.vectors import average, average_normalized, checked_prompt, prompt_sha256
 
 if TYPE_CHECKING:

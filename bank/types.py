@@ -1,4 +1,4 @@
-"""Column types: float32 arrays as bytes, JSON, and times in UTC."""
+"""Column types: float32 arrays as bytes, times in UTC, and the roles of runs."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import DateTime, LargeBinary
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
+
+ROLES = ("source", "query", "baseline", "transfer")
+"""What a run can be."""
 
 if TYPE_CHECKING:
     from numpy import ndarray as ndarray

@@ -19,10 +19,10 @@ TaskFilter = Annotated[str, typer.Option("--task", help="Only this task.")]
 @takes(bank=BankOption, out=JsonOption)
 def tasks(*, bank: BankOption, out: JsonOption) -> None:
     """Tasks in the bank, with their runs by role."""
-    from bank import queries
+    from bank.listing import list_tasks
 
-    with bank.open() as opened:
-        _show(queries.list_tasks(opened), out)
+    with bank.connect() as engine:
+        _show(list_tasks(engine), out)
 
 
 @app.command("runs", epilog="Example: spot bank runs --task sst2 --role source --json")
@@ -35,13 +35,14 @@ def runs(
     out: JsonOption,
 ) -> None:
     """Runs in the bank, newest last."""
-    from bank import BankError, queries
-    from bank.schema import ROLES
+    from bank.errors import BankError
+    from bank.listing import list_runs
+    from bank.types import ROLES
 
     if role and role not in ROLES:
         raise BankError(f"role {role!r} is not known; choose from {', '.join(ROLES)}")
-    with bank.open() as opened:
-        _show(queries.list_runs(opened, task=task or None, role=role or None), out)
+    with bank.connect() as engine:
+        _show(list_runs(engine, task=task, role=role), out)
 
 
 @app.command("show", epilog="Example: spot bank show 1f3a9c0b2d44")

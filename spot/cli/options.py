@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import inspect
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
@@ -47,6 +48,12 @@ class BankOption:
         str,
         typer.Option("--bank", help="Bank: a file or any SQLAlchemy URL.", envvar="SPOT_BANK", rich_help_panel="Where"),
     ] = "bank.sqlite"
+
+    def connect(self) -> AbstractContextManager[Any]:
+        """The database alone, for what is listed without the rest of a bank, which takes longer to load."""
+        from bank.engine import connected
+
+        return connected(self.bank)
 
     def open(self, *, create: bool = False) -> Bank:
         from bank import Bank

@@ -12,6 +12,7 @@ import pytest
 
 from bank import Bank, CandidateRecord, RunRecord, TransferRecord, queries
 from bank.errors import BankError
+from bank.listing import list_runs, list_tasks
 from bank.vectors import prompt_sha256
 
 RunMaker = Callable[..., RunRecord]
@@ -145,7 +146,7 @@ def test_a_damaged_page_is_found_or_refused_in_one_line(
 
 def test_tasks_are_listed_with_their_runs_by_role(bank: Bank, transfer: TransferRecord, make_run: RunMaker) -> None:
     bank.record_run(make_run("mnli", seed=1))
-    rows = queries.list_tasks(bank)
+    rows = list_tasks(bank.engine)
     assert [row["task"] for row in rows] == ["mnli", "rte", "sst2"]
     assert rows[0] == {
         "task": "mnli",
@@ -159,13 +160,13 @@ def test_tasks_are_listed_with_their_runs_by_role(bank: Bank, transfer: Transfer
 
 
 def test_runs_are_listed_newest_last_and_filtered(bank: Bank, transfer: TransferRecord) -> None:
-    rows = queries.list_runs(bank)
+    rows = list_runs(bank.engine)
     assert [row["task"] for row in rows] == ["mnli", "sst2", "rte", "rte"]
     assert rows[0]["backbone"] == "toy"
     assert (rows[0]["length"], rows[0]["key step"], rows[0]["score"]) == (3, 10, 90.0)
-    assert [row["role"] for row in queries.list_runs(bank, task="rte")] == ["query", "transfer"]
-    assert [row["task"] for row in queries.list_runs(bank, role="source")] == ["mnli", "sst2"]
-    assert queries.list_runs(bank, task="rte", role="source") == []
+    assert [row["role"] for row in list_runs(bank.engine, task="rte")] == ["query", "transfer"]
+    assert [row["task"] for row in list_runs(bank.engine, role="source")] == ["mnli", "sst2"]
+    assert list_runs(bank.engine, task="rte", role="source") == []
 
 
 def test_one_run_is_shown_whole(bank: Bank, make_run: RunMaker) -> None:

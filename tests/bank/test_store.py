@@ -19,6 +19,7 @@ from hypothesis.extra import numpy as hnp
 from sqlalchemy import event
 
 from bank import Bank, BankError, CandidateRecord, Evaluation, Partition, RunRecord, queries
+from bank.listing import list_runs
 from bank.vectors import average, average_normalized, prompt_sha256
 from tests.bank.conftest import transfer_of
 
@@ -122,7 +123,7 @@ def test_another_seed_role_or_data_is_another_run(bank: Bank, make_run: RunMaker
         bank.record_run(make_run(key_step=20)),
     }
     assert len(digests) == 5
-    assert {row["run"] for row in queries.list_runs(bank)} == {digest[:12] for digest in digests}
+    assert {row["run"] for row in list_runs(bank.engine)} == {digest[:12] for digest in digests}
 
 
 def test_a_stored_run_comes_back_as_it_was(bank: Bank, make_run: RunMaker) -> None:
@@ -201,7 +202,7 @@ def test_processes_that_write_at_once_lose_and_double_nothing(tmp_path: Path) ->
             tell(process, path)
         digests = {digest for process in processes for digest in written(process)}
     with Bank.open(path, create=False) as bank:
-        assert {row["run"] for row in queries.list_runs(bank)} == {digest[:12] for digest in digests}
+        assert {row["run"] for row in list_runs(bank.engine)} == {digest[:12] for digest in digests}
         counts = queries.statistics(bank)
         assert (counts["run"], counts["prompt"], counts["task"]) == (40, 41, 7)
         assert (counts["backbone"], counts["recipe"]) == (1, 1)
@@ -228,11 +229,11 @@ def test_processes_that_create_a_bank_at_once_all_write_into_it(tmp_path: Path) 
                 tell(process, path)
             digests = {digest for process in processes for digest in written(process)}
             with Bank.open(path, create=False) as bank:
-                assert {row["run"] for row in queries.list_runs(bank)} == {digest[:12] for digest in digests}
+                assert {row["run"] for row in list_runs(bank.engine)} == {digest[:12] for digest in digests}
 
 
 def test_a_reader_does_not_wait_for_a_writer(bank: Bank, make_run: RunMaker) -> None:
-    from bank.engine import transaction
+    from bank.sessions import transaction
     from bank.store import put_prompt
 
     digest = bank.record_run(make_run())
@@ -354,7 +355,7 @@ def test_listing_and_ranking_read_no_prompt(bank: Bank, make_run: RunMaker) -> N
         bank.partitions()
         bank.backbones_of(digest)
         queries.list_prompts(bank)
-        queries.list_runs(bank)
+        list_runs(bank.engine)
         queries.show_run(bank, digest)
     assert len(sent) > 5
     assert not [statement for statement in sent if 'prompt."values"' in statement]
@@ -408,8 +409,8 @@ def test_a_run_without_that_snapshot_says_which_it_has(bank: Bank, make_run: Run
 
 
 def test_damaged_bytes_are_not_handed_out(bank: Bank, make_run: RunMaker) -> None:
-    from bank.engine import transaction
     from bank.schema import Prompt
+    from bank.sessions import transaction
 
     record = make_run()
     bank.record_run(record)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from bank import Bank, queries
+from bank.listing import list_runs
 from tests.spot.training.conftest import write_task
 from tests.spot.training.test_killed import progress
 
@@ -82,4 +83,4 @@ def test_a_killed_study_goes_on_from_its_last_evaluation_to_the_same_tables(comm
     assert list(runs.iterdir()) == []
     with Bank.open(bank, create=False) as opened:
         assert queries.verify(opened) == []
-        assert len(queries.list_runs(opened)) == 10
+        assert len(list_runs(opened.engine)) == 10

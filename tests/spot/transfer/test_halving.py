@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bank import queries
+from bank.listing import list_runs
 from spot.errors import SpotError
 from spot.training.jobs import Progress
 from spot.training.loop import Interrupted
@@ -91,7 +92,7 @@ def test_who_wins_ran_to_the_end_as_if_alone_and_the_others_left_no_run(world: W
     stopped = [attempt for attempt in outcome.attempts if not attempt.result.run]
     assert len(stopped) >= 2
     assert all(attempt.result.steps < world.trainer.recipe.steps for attempt in stopped)
-    assert len(queries.list_runs(world.bank, task="target", role="transfer")) == len(ended)
+    assert len(list_runs(world.bank.engine, task="target", role="transfer")) == len(ended)
     assert outcome.steps < 4 * world.trainer.recipe.steps
     (row,) = queries.list_transfers(world.bank, task="target")
     assert (row["budget"], row["steps"]) == ("halving", outcome.steps)

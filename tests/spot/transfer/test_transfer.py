@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from bank import Bank, StoredRun, queries
+from bank.listing import list_runs
 from spot.backbone.load import Backbone
 from spot.errors import RetrievalError, SpotError
 from spot.retrieval.rank import rank, weights
@@ -49,7 +50,7 @@ def test_candidates_start_from_the_values_of_the_best_ranked_sources(world: Worl
 
 
 def test_the_target_is_never_its_own_source_though_the_bank_holds_it(world: World) -> None:
-    assert "target" in {row["task"] for row in queries.list_runs(world.bank, role="source")}
+    assert "target" in {row["task"] for row in list_runs(world.bank.engine, role="source")}
     outcome = transfer(world, top_k=10)
     assert len(outcome.attempts) == len(SOURCES)
     assert "target" not in {source.task for source in outcome.ranked}
@@ -96,7 +97,7 @@ def test_without_a_baseline_a_query_run_ends_at_the_key_step(world: World, recip
     outcome = transfer(world, baseline=False)
     assert (outcome.baseline, outcome.baseline_test) == (None, None)
     assert outcome.query.steps == recipe.key_step
-    assert [row["role"] for row in queries.list_runs(world.bank, task="target")][1:] == ["query", *3 * ["transfer"]]
+    assert [row["role"] for row in list_runs(world.bank.engine, task="target")][1:] == ["query", *3 * ["transfer"]]
     with_baseline = transfer(world)
     assert with_baseline.query.key == outcome.query.key
     assert with_baseline.ranked == outcome.ranked
@@ -274,7 +275,7 @@ def test_a_mixture_holds_the_sources_and_the_target_and_is_no_source_itself(
     options = TransferOptions(method="mixture", top_k=2)
     outcome = run_transfer(world.trainer, world.target, seed=0, options=options, find_task=tasks.__getitem__)
     name = "+".join([*(source.task for source in outcome.ranked[:2]), "target"])
-    (mixed,) = queries.list_runs(world.bank, task=name)
+    (mixed,) = list_runs(world.bank.engine, task=name)
     assert mixed["role"] == "transfer"
     run = outcome.attempts[0].result.run
     assert queries.show_run(world.bank, mixed["run"])["snapshots"][-1]["prompt"] == started_from(world, run)

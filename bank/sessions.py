@@ -1,0 +1,29 @@
+"""Sessions of a bank: whole writes, and reads that never wait."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+
+from bank.engine import database_errors
+
+
+@contextmanager
+def transaction(engine: Engine) -> Iterator[Session]:
+    """A writing transaction: all of it or none."""
+    with (
+        database_errors(engine.url),
+        Session(engine.execution_options(writes=True)) as session,
+        session.begin(),
+    ):
+        yield session
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Session]:
+    """A reading session; readers never wait for a writer."""
+    with database_errors(engine.url), Session(engine) as session:
+        yield session
