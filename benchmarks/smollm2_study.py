@@ -27,6 +27,7 @@ from spot.inference.predict import predict
 from spot.training.optimizers import Optimizer
 from spot.training.progress import make_reporter
 from spot.training.recipe import Recipe
+from spot.training.task_data import take
 from spot.transfer.runs import Trainer
 from spot.transfer.transfer import TransferOptions, run_transfer
 from tasks import Split, Task, get_task
@@ -84,6 +85,7 @@ def main() -> None:
     parser.add_argument("--dev", type=int, default=100)
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--zero-shot", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--test-limit", type=int, default=0, help="test examples of a task; 0 takes all")
     options = parser.parse_args()
     keep_compiled_programs()
     backbone = load_backbone(options.backbone, dtype=options.dtype)
@@ -111,6 +113,9 @@ def main() -> None:
             for task in names:
                 trainer.run(task, seed=seed, role="source")
         for task in names:
+            if options.test_limit:
+                data = trainer.data(task)
+                data._splits[Split.TEST] = data._tokenize(take(data[Split.TEST].examples, options.test_limit))
             report(trainer, task, recipe, options.seeds, zero_shot=options.zero_shot)
 
 
