@@ -172,7 +172,7 @@ def expected_gains(query: np.ndarray, keys: KeySet) -> list[Expected]:
 
     Args:
         query: the target's early prompt.
-        keys: the bank's keys, with the outcomes of *other* targets in their context.
+        keys: the bank's keys, whose history holds outcomes of *other* targets.
     """
     model, scale = _fit(keys)
     of_query = average(query) - keys.centre
@@ -192,7 +192,7 @@ def expected_gains(query: np.ndarray, keys: KeySet) -> list[Expected]:
 def _fit(keys: KeySet) -> tuple[Model, _Scale]:
     """The model of a bank's history, and how similarities are standardised."""
     row = {key.run: i for i, key in enumerate(keys.keys)}
-    history = [o for o in keys.context.outcomes if o.baseline is not None and o.source_run in row]
+    history = [o for o in keys.history() if o.baseline is not None and o.source_run in row]
     queries = {address: average(keys.prompt(address)) for address in dict.fromkeys(o.query for o in history)}
     pairs: dict[tuple[str, str], list[Outcome]] = {}
     for outcome in history:

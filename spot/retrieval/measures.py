@@ -30,12 +30,10 @@ class Context:
     Attributes:
         embedding: the backbone's input embedding ``[V, H]``, for ``vocabulary``.
         losses: mean loss of each of some prompts on a few training examples of the target, for ``trial``.
-        outcomes: what sources did for other targets, for ``evidence``.
     """
 
     embedding: Callable[[], np.ndarray] | None = None
     losses: Callable[[Sequence[np.ndarray]], np.ndarray] | None = None
-    outcomes: Sequence[Outcome] = ()
 
 
 class KeySet:
@@ -44,24 +42,29 @@ class KeySet:
     Args of the constructor:
         keys: with their vectors.
         prompt: gives a prompt ``[P, H]`` by its address; asked only by measures that need more than vectors.
+        history: gives what sources did for other targets than the query's; asked only by ``evidence``.
         context: what else there is.
     """
 
     def __init__(
-        self, keys: Sequence[Key], prompt: Callable[[str], np.ndarray], context: Context | None = None
+        self,
+        keys: Sequence[Key],
+        prompt: Callable[[str], np.ndarray],
+        history: Callable[[], Sequence[Outcome]] = tuple,
+        context: Context | None = None,
     ) -> None:
-        self.keys, self.prompt, self.context = list(keys), prompt, context or Context()
+        self.keys, self.prompt, self.history, self.context = list(keys), prompt, history, context or Context()
 
     @classmethod
     def of_bank(
         cls, bank: Bank, partition: Partition, *, exclude: Sequence[str] = (), context: Context | None = None
     ) -> KeySet:
-        """The keys of a partition, and its outcomes, without those of the excluded tasks as targets."""
-        context = context or Context()
-        if not context.outcomes:
-            outcomes = [outcome for outcome in bank.outcomes(partition) if outcome.target not in exclude]
-            context = dataclasses.replace(context, outcomes=outcomes)
-        return cls(bank.keys(partition, exclude=exclude), bank.prompt, context)
+        """The keys of a partition, and what it knows of targets, without the excluded tasks on either side."""
+
+        def history() -> list[Outcome]:
+            return [outcome for outcome in bank.outcomes(partition) if outcome.target not in exclude]
+
+        return cls(bank.keys(partition, exclude=exclude), bank.prompt, history, context)
 
     @cached_property
     def average(self) -> np.ndarray:

@@ -17,7 +17,7 @@ import pytest
 from spot.backbone.batch import Inputs, Targets
 from spot.backbone.load import Backbone
 from spot.errors import SpotError
-from spot.inference.predict import predict
+from spot.inference.predict import mean_losses, predict
 from tasks.objectives import pad
 from tasks.pipeline import Lengths, Tokenized, tokenize
 from tasks.task import Example
@@ -198,3 +198,18 @@ def test_one_example_is_answered_too(backbone: Backbone, prompt: np.ndarray, ref
     examples = [Example(inputs=text, target="bad", choices=("bad", "good"))]
     expected = max(("bad", "good"), key=lambda choice: reference.likelihood(text, choice))
     assert predict(backbone, prompt, examples, tokens_of(backbone, examples)) == [expected]
+
+
+def test_losses_of_prompts_are_means_over_examples_of_means_over_tokens(
+    backbone: Backbone, examples: list[Example], data: Tokenized, prompt: np.ndarray, reference: Reference
+) -> None:
+    other = Reference(backbone, prompt[::-1].copy())
+    expected = [
+        np.mean(
+            [-r.likelihood(e.inputs, e.target) / (len(backbone.tokenizer.encode([e.target])[0]) + 1) for e in examples]
+        )
+        for r in (reference, other)
+    ]
+    assert expected[0] != pytest.approx(expected[1], rel=1e-4)
+    found = mean_losses(backbone, [reference.prompt, other.prompt], data, batch_size=8)
+    assert found == pytest.approx(expected, rel=1e-5)

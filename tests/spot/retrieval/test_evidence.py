@@ -10,7 +10,7 @@ import pytest
 from bank import Key, Outcome
 from bank.vectors import average, average_normalized
 from spot.retrieval.evidence import LEVEL, PRIOR, Expected, Facts, Model, covariance, expected_gains
-from spot.retrieval.measures import Context, KeySet
+from spot.retrieval.measures import KeySet
 from spot.retrieval.similarity import unit_rows
 
 LENGTH, WIDTH = 3, 8
@@ -35,7 +35,7 @@ def key_set(sources: int, outcomes: list[Outcome]) -> KeySet:
         )
         for name in list(prompts)[:sources]
     ]
-    return KeySet(keys, prompts.__getitem__, Context(outcomes=outcomes))
+    return KeySet(keys, prompts.__getitem__, lambda: outcomes)
 
 
 def outcome(target: int, source: int, gain: float, seed: int = 0) -> Outcome:

@@ -34,7 +34,7 @@ def key_set(prompts: np.ndarray, context: Context | None = None) -> KeySet:
         )
         for i, prompt in enumerate(prompts)
     ]
-    return KeySet(keys, lambda address: prompts[int(address)], context)
+    return KeySet(keys, lambda address: prompts[int(address)], context=context)
 
 
 def score(measure: str, query: np.ndarray = QUERY, prompts: np.ndarray = PROMPTS) -> np.ndarray:

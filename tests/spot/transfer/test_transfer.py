@@ -14,7 +14,7 @@ from bank import Bank, StoredRun, queries
 from bank.listing import list_runs
 from spot.backbone.load import Backbone
 from spot.errors import RetrievalError, SpotError
-from spot.retrieval.rank import rank, weights
+from spot.retrieval.rank import Ranked, Retriever, rank, weights
 from spot.training.recipe import Recipe
 from spot.training.task_data import TaskData
 from spot.transfer import runs
@@ -289,3 +289,35 @@ def test_mixtures_that_hold_the_target_are_no_sources_for_it(world: World, tasks
     ranked = transfer(world, top_k=1).ranked
     assert "with first" in {source.task for source in ranked}
     assert "with target" not in {source.task for source in ranked}
+
+
+def test_evidence_never_sees_the_targets_own_outcomes(world: World) -> None:
+    bank, partition = world.bank, world.trainer.partition
+    query = bank.keys(partition)[0].prompt
+
+    def ranked() -> list[Ranked]:
+        return Retriever(bank, partition, exclude=["target"]).rank(bank.prompt(query), measure="evidence")
+
+    before = ranked()
+    transfer(world, method="oracle")
+    assert {outcome.target for outcome in bank.outcomes(partition)} == {"target"}
+    assert ranked() == before
+    others = Retriever(bank, partition, exclude=["fourth"]).key_set
+    assert {outcome.source for outcome in others.history()} == {"first", "second", "third", "fourth"}
+
+
+def test_evidence_ranks_by_expected_gain_with_an_interval(world: World) -> None:
+    outcome = transfer(world, similarity="evidence", top_k=2)
+    assert all(source.expected is not None for source in outcome.ranked)
+    assert all(s.expected.low < s.expected.mean < s.expected.high for s in outcome.ranked if s.expected)
+    assert {*outcome.ranked[0].similarities} == {"average", "per_token", "evidence"}
+
+
+def test_trial_ranks_by_the_loss_of_the_values_on_the_target(world: World) -> None:
+    outcome = transfer(world, similarity="trial", top_k=2, aggregate="none")
+    losses = [-source.similarity for source in outcome.ranked]
+    assert losses == sorted(losses)
+    context = world.trainer.context(world.target)
+    assert context.losses is not None
+    values = [world.bank.prompt(source.value) for source in outcome.ranked]
+    assert losses == pytest.approx(context.losses(values).tolist())
