@@ -41,7 +41,7 @@ class Trial:
         baseline: without transfer.
         sources: from every source alone, by name.
         worth: every measure's score of every source; higher is held to be better.
-        others: runs of further methods, by name and k.
+        others: runs of further methods by name, and the training steps that each took.
     """
 
     target: str
@@ -51,7 +51,7 @@ class Trial:
     baseline: Tried
     sources: Mapping[str, Tried]
     worth: Mapping[str, Mapping[str, float]]
-    others: Mapping[str, Tried]
+    others: Mapping[str, tuple[Tried, int]]
 
     def head(self, measure: str, k: int) -> list[str]:
         """The first k sources by a measure."""
@@ -133,14 +133,15 @@ def run_study(
     for target in targets:
         say(f"{target.name}: from every source, and without")
         oracles[target.name] = _transfers(of_target, target, plan, find_task, method="oracle")
-    others: dict[tuple[str, int], dict[str, Tried]] = {}
+    others: dict[tuple[str, int], dict[str, tuple[Tried, int]]] = {}
     for name, options in _further(plan).items():
         for target in targets:
             if options.get("source") == target.name:
                 continue
             say(f"{target.name}: {name}")
             for result in _transfers(of_target, target, plan, find_task, **options):
-                others.setdefault((target.name, result.seed), {})[name] = _tried(of_target, target, result.outcome)
+                tried = _tried(of_target, target, result.outcome)
+                others.setdefault((target.name, result.seed), {})[name] = tried, result.steps
     sized = [_sized(trainer_of_size(size), target, plan, size, say) for size in plan.sizes for target in targets]
     say("what each measure makes of it")
     contexts = {target.name: of_target.context(target) for target in targets}
@@ -208,7 +209,7 @@ def _trial(
     result: Transferred,
     cases: Sequence[Case],
     plan: StudyPlan,
-    others: Mapping[str, Tried],
+    others: Mapping[str, tuple[Tried, int]],
 ) -> Trial:
     assert result.baseline is not None
     query = trainer.bank.prompt(result.query.key or "")

@@ -32,7 +32,7 @@ def methods(findings: Findings) -> dict[str, Choice]:
         if k > 1:
             found[f"halving of top-{k}, {plan.measures[0]}"] = _halving(plan.measures[0], k, findings)
     for name in dict.fromkeys(name for trial in findings.trials for name in trial.others):
-        found[name] = _other(name, steps)
+        found[name] = _other(name)
     found["oracle"] = lambda trial: (trial.best(list(trial.sources)), len(trial.sources) * steps)
     return found
 
@@ -45,8 +45,8 @@ def _halving(measure: str, k: int, findings: Findings) -> Choice:
     return lambda trial: halved(trial, trial.head(measure, k), findings)
 
 
-def _other(name: str, steps: int) -> Choice:
-    return lambda trial: (trial.others[name], steps) if name in trial.others else None
+def _other(name: str) -> Choice:
+    return lambda trial: trial.others.get(name)
 
 
 def score(tried: Tried) -> float:

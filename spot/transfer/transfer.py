@@ -72,8 +72,8 @@ class Transferred:
         baseline: the target run without transfer, if asked for.
         outcome_test: test metrics and answers of the chosen run.
         baseline_test: of the baseline.
-        steps: optimiser steps that the choice took: of all attempts, and of training without transfer where that was
-            one of them.
+        steps: optimiser steps that the choice took: of all attempts and of what made their starts, and of training
+            without transfer where that was one of them.
         digest: of the transfer in the bank.
     """
 
@@ -149,8 +149,8 @@ def run_transfers(
         for of, come in zip(starts, results, strict=True)
     ]
     return [
-        _record(trainer, target, options, seed, query, sources, tried, come[len(tried) :])
-        for seed, query, sources, tried, come in zip(seeds, queries, ranked, attempts, results, strict=True)
+        _record(trainer, target, options, seed, query, sources, tried, come[len(tried) :], made_by(of))
+        for seed, query, sources, tried, come, of in zip(seeds, queries, ranked, attempts, results, starts, strict=True)
     ]
 
 
@@ -194,8 +194,12 @@ def _record(
     ranked: Sequence[Ranked],
     attempts: Sequence[Attempt],
     others: Sequence[Contestant],
+    before: int,
 ) -> Transferred:
-    """Choose on dev, report on test, and put it into the bank. ``others`` compete without being a source's."""
+    """Choose on dev, report on test, and put it into the bank.
+
+    ``others`` compete without being a source's; ``before`` steps went into the starts.
+    """
     baseline = query if options.baseline else None
     contestants = [*(attempt.result for attempt in attempts), *others]
     if not contestants:
@@ -205,7 +209,7 @@ def _record(
     best, outcome = max(ended, key=lambda one: one[1].score)
     chosen = best if best < len(attempts) else None
     trained = {contestant.run.digest if contestant.run else i: contestant for i, contestant in enumerate(contestants)}
-    steps = sum(contestant.steps for contestant in trained.values())
+    steps = before + sum(contestant.steps for contestant in trained.values())
     outcome_test = trainer.test(target, outcome)
     baseline_test = trainer.test(target, baseline) if baseline else None
     digest = trainer.bank.record_transfer(
@@ -270,6 +274,13 @@ class Start(NamedTuple):
     source: Ranked
     weight: float
     prompt: str
+    steps: int = 0
+    """Optimiser steps that made the prompt for this target, once for all starts that share it."""
+
+
+def made_by(starts: Sequence[Start]) -> int:
+    """Steps that went into the starts of one seed, each prompt counted once."""
+    return sum({start.prompt: start.steps for start in starts}.values())
 
 
 def from_each(jobs: Sequence[Job]) -> list[list[Start]]:
@@ -308,7 +319,7 @@ def from_mixture(jobs: Sequence[Job]) -> list[list[Start]]:
 
     mixed = jobs[0].trainer.run_all([request(job) for job in jobs])
     return [
-        [Start(source, 1 / len(job.sources), run.value) for source in job.sources]
+        [Start(source, 1 / len(job.sources), run.value, run.steps) for source in job.sources]
         for job, run in zip(jobs, mixed, strict=True)
     ]
 

@@ -277,6 +277,7 @@ def test_a_mixture_holds_the_sources_and_the_target_and_is_no_source_itself(
     name = "+".join([*(source.task for source in outcome.ranked[:2]), "target"])
     (mixed,) = list_runs(world.bank.engine, task=name)
     assert mixed["role"] == "transfer"
+    assert outcome.steps == 2 * world.trainer.recipe.steps
     run = outcome.attempts[0].result.run
     assert queries.show_run(world.bank, mixed["run"])["snapshots"][-1]["prompt"] == started_from(world, run)
     assert name not in {key.task for key in world.bank.keys(world.trainer.partition)}
