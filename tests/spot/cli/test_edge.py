@@ -151,7 +151,7 @@ def test_a_program_s_own_fault_keeps_its_traceback(
     def broken(_bank: object, **_filters: object) -> None:
         raise ValueError("a bug")
 
-    monkeypatch.setattr("bank.queries.list_runs", broken)
+    monkeypatch.setattr("bank.listing.list_runs", broken)
     with pytest.raises(ValueError, match="a bug"):
         spot("bank", "runs")
 
