@@ -39,6 +39,9 @@ Similarity = Annotated[
         "examples), evidence (expected gain by what the bank has seen of transfers)."
     ),
 ]
+AllowOverlap = Annotated[
+    bool, typer.Option(help="Also rank sources whose training texts may hold test examples of the target.")
+]
 Aggregate = Annotated[str, typer.Option(help="Over a source's seeds: mean, max, or none to rank every prompt.")]
 
 
@@ -142,6 +145,7 @@ def transfer(
             "and keep halving the field by dev score. For the methods best and oracle."
         ),
     ] = "full",
+    allow_overlap: AllowOverlap = False,
     bank: BankOption,
     where: BackboneOption,
     data: DataOption,
@@ -163,6 +167,7 @@ def transfer(
         baseline=baseline,
         budget=budget,
         source=source,
+        allow_overlap=allow_overlap,
     )
     with bank.open() as opened:
         trainer = make_trainer(opened, where, data, recipe, runs)
@@ -183,6 +188,9 @@ def transfer(
             if budget != "full":
                 say(f"{result.steps} steps for the choice, {len(result.attempts) * trainer.recipe.steps} by full runs")
             say()
+        if results[0].left_out:
+            names = ", ".join(results[0].left_out)
+            say(f"left out: {names}, whose training texts may hold test examples of {task.name} (--allow-overlap)")
         if baseline:
             say(gain_line(results, gain_of(trainer, task, results)))
         say(f"in {opened}; `spot bank transfers --task {task.name}` shows them again")
@@ -237,6 +245,7 @@ def retrieve(
     similarity: Similarity = "average",
     aggregate: Aggregate = "mean",
     seed: Annotated[int, typer.Option(help="Seed of the query.")] = 0,
+    allow_overlap: AllowOverlap = False,
     bank: BankOption,
     where: BackboneOption,
     data: DataOption,
@@ -249,6 +258,7 @@ def retrieve(
     from spot.errors import RetrievalError
     from spot.retrieval.measures import checked_measure
     from spot.retrieval.rank import Retriever, checked_aggregate
+    from tasks.overlaps import overlapping
 
     if bool(target) == bool(query):
         raise RetrievalError("give either a TARGET task or --query FILE")
@@ -267,8 +277,8 @@ def retrieve(
         else:
             (task,) = find_tasks([target])
             trainer = make_trainer(opened, where, data, recipe, runs)
-            context = trainer.context(task)
-            retriever = Retriever(opened, trainer.partition, exclude=[task.name], context=context)
+            context, shared = trainer.context(task), () if allow_overlap else overlapping(task.name)
+            retriever = Retriever(opened, trainer.partition, exclude=[task.name, *shared], context=context)
             run = trainer.run(task, seed=seed, role="query")
             assert run.key is not None
             prompt = opened.prompt(run.key)
@@ -399,6 +409,7 @@ def _transfer_document(result: Transferred) -> dict[str, Any]:
         "target": result.target,
         "seed": result.seed,
         "ranked": [dataclasses.asdict(source) for source in result.ranked],
+        "left out": list(result.left_out),
         "attempts": [
             {
                 "source": a.source.task,

@@ -20,6 +20,7 @@ from bank.vectors import average, average_normalized
 from spot.errors import RetrievalError
 from spot.retrieval.evidence import Expected, expected_gains
 from spot.retrieval.measures import MEASURES, Context, KeySet
+from tasks.overlaps import overlapping
 
 LEVEL = 0.95
 SHUFFLES = 200
@@ -40,7 +41,8 @@ class Case:
         query: early prompt ``[P, H]``.
         scores: of the target's runs, by source task.
         baseline: its score without transfer, if known.
-        keys: keys of the sources, without any of the target's, and the outcomes of other targets.
+        keys: keys of the sources, without any of the target's or of tasks that share its texts, and the outcomes of
+            other targets.
     """
 
     target: str
@@ -72,7 +74,7 @@ def cases_of_bank(
         tried.setdefault((outcome.target, outcome.seed, outcome.query), []).append(outcome)
     cases = []
     for (target, _seed, query), outcomes in tried.items():
-        keys = KeySet.of_bank(bank, partition, exclude=[target], context=context_of(target))
+        keys = KeySet.of_bank(bank, partition, exclude=[target, *overlapping(target)], context=context_of(target))
         known = {key.task for key in keys.keys}
         by_source: dict[str, list[float]] = {}
         for outcome in outcomes:

@@ -15,6 +15,7 @@ from spot.retrieval.measures import checked_measure
 from spot.retrieval.rank import Ranked, Retriever, checked_aggregate, weights
 from spot.transfer.runs import Contestant, Request, Trainer
 from tasks import Mixture, Task, get_task
+from tasks.overlaps import overlapping
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,6 +31,7 @@ class TransferOptions:
         budget: ``full`` trains from every source to the end; ``halving`` trains from all of them, and without transfer,
             for a little, and keeps halving the field by development score (:mod:`spot.transfer.halving`).
         source: the bank's task or mixture that ``generic`` starts from.
+        allow_overlap: also rank sources whose training texts may hold the target's test examples.
     """
 
     method: str = "best"
@@ -39,6 +41,7 @@ class TransferOptions:
     baseline: bool = True
     budget: str = "full"
     source: str = ""
+    allow_overlap: bool = False
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
@@ -65,6 +68,7 @@ class Transferred:
 
     Attributes:
         ranked: every source of the bank, best first.
+        left_out: sources of the bank that share texts with the target.
         attempts: sources used and what came of the target's runs from them, in the order of the ranking.
         chosen: index of the attempt that is best on dev (ties: the more similar source); ``None`` where training
             without transfer was chosen, by method ``none`` or because it won under the budget ``halving``.
@@ -81,6 +85,7 @@ class Transferred:
     seed: int
     query: StoredRun
     ranked: Sequence[Ranked]
+    left_out: Sequence[str]
     attempts: Sequence[Attempt]
     chosen: int | None
     outcome: StoredRun
@@ -115,7 +120,8 @@ def run_transfers(
     """Find the best sources for ``target`` in the trainer's bank, train from them, and record it all.
 
     The query is the key of the baseline run, which starts like any source; without a baseline it is a run of its
-    own that ends at the key step. The target's own prompts, and mixtures that hold it, are never among the sources.
+    own that ends at the key step. The target's own prompts, and mixtures that hold it, are never among the sources,
+    nor, unless allowed, tasks known to share texts with it (:mod:`tasks.overlaps`).
     All seeds train together: first the queries, then what a method needs, then the target from all its starts.
 
     Args:
@@ -131,6 +137,7 @@ def run_transfers(
     """
     method = METHODS[options.method]
     retriever = _retriever(trainer, target, options) if method.retrieves else None  # fails before anything trains
+    left_out = sources_left_out(trainer, target.name) if method.retrieves and not options.allow_overlap else []
     role = "baseline" if options.baseline else "query"
     queries = trainer.run_all([Request(target, seed, role) for seed in seeds])
     ranked = [_rank(trainer, retriever, query, options) if retriever else [] for query in queries]
@@ -149,17 +156,27 @@ def run_transfers(
         for of, come in zip(starts, results, strict=True)
     ]
     return [
-        _record(trainer, target, options, seed, query, sources, tried, come[len(tried) :], made_by(of))
+        _record(trainer, target, options, seed, query, sources, tried, come[len(tried) :], made_by(of), left_out)
         for seed, query, sources, tried, come, of in zip(seeds, queries, ranked, attempts, results, starts, strict=True)
     ]
 
 
 def _retriever(trainer: Trainer, target: Task, options: TransferOptions) -> Retriever:
-    retriever = Retriever(trainer.bank, trainer.partition, exclude=[target.name], context=trainer.context(target))
+    shared = () if options.allow_overlap else overlapping(target.name)
+    retriever = Retriever(
+        trainer.bank, trainer.partition, exclude=[target.name, *shared], context=trainer.context(target)
+    )
     known = dict.fromkeys(key.task for key in retriever.keys)
     if options.source and options.source not in known:
         raise RetrievalError(f"no comparable source {options.source!r} in the bank, which has {', '.join(known)}")
     return retriever
+
+
+def sources_left_out(trainer: Trainer, target: str) -> list[str]:
+    """Sources of the trainer's partition that are not ranked since they share texts with a target."""
+    shared = overlapping(target)
+    kept = {key.task for key in trainer.bank.keys(trainer.partition, exclude=[target, *shared])}
+    return sorted({key.task for key in trainer.bank.keys(trainer.partition, exclude=[target])} - kept)
 
 
 def _rank(trainer: Trainer, retriever: Retriever, query: StoredRun, options: TransferOptions) -> list[Ranked]:
@@ -195,6 +212,7 @@ def _record(
     attempts: Sequence[Attempt],
     others: Sequence[Contestant],
     before: int,
+    left_out: Sequence[str],
 ) -> Transferred:
     """Choose on dev, report on test, and put it into the bank.
 
@@ -244,6 +262,7 @@ def _record(
         seed=seed,
         query=query,
         ranked=ranked,
+        left_out=left_out,
         attempts=attempts,
         chosen=chosen,
         outcome=outcome,

@@ -322,3 +322,13 @@ def test_trial_ranks_by_the_loss_of_the_values_on_the_target(world: World) -> No
     assert context.losses is not None
     values = [world.bank.prompt(source.value) for source in outcome.ranked]
     assert losses == pytest.approx(context.losses(values).tolist())
+
+
+def test_sources_that_share_texts_with_the_target_are_left_out(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.overlaps.SHARED_TEXTS", (frozenset({"target", "second"}),))
+    outcome = transfer(world, top_k=10)
+    assert outcome.left_out == ["second"]
+    assert {source.task for source in outcome.ranked} == {"first", "third", "fourth"}
+    allowed = transfer(world, top_k=10, allow_overlap=True)
+    assert allowed.left_out == []
+    assert {source.task for source in allowed.ranked} == set(SOURCES)
