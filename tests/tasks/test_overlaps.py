@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 from tasks import TaskError
 from tasks.definitions import built_in
 from tasks.overlaps import SHARED_TEXTS, overlapping
