@@ -55,7 +55,8 @@ def flax_step(options: argparse.Namespace) -> Callable[[], float]:
     else:
         graph, weights = nnx.split(random_model(SMALL, seed=0, dtype=dtype))
         weights, width = jax.tree.map(lambda w: w.astype(dtype), weights), SMALL.width
-    step = make_step(graph, Optimizer(), steps=1000, trainable="prompts")
+    apart = options.model == "smollm2"
+    step = make_step(graph, Optimizer(), steps=1000, trainable="prompts", apart=apart)
     inputs, targets = batch(options.batch, options.inputs, options.targets)
     whole = Batch(
         np.zeros(options.batch, np.int32),
@@ -68,7 +69,7 @@ def flax_step(options: argparse.Namespace) -> Callable[[], float]:
     frozen = {"weights": weights}
 
     def run() -> float:
-        parts, active = cut({0: whole}, options.prompt), np.ones(1, bool)
+        parts, active = cut({0: whole}, options.prompt, apart=step.apart), np.ones(1, bool)
         state["trained"], state["optimizer"], losses = step.run(
             state["trained"], state["optimizer"], frozen, parts, jax.random.key(0), active
         )

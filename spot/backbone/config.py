@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from spot.errors import BackboneError
 
@@ -37,6 +37,9 @@ class T5Config:
     pad_token_id: int = 0
     eos_token_id: int = 1
     decoder_start_token_id: int = 0
+
+    reads_prompts_once: ClassVar[bool] = False
+    """Whether rows of one prompt share the work of reading it; not so where prompts see their texts."""
 
     def __post_init__(self) -> None:
         _check_sizes(self)
@@ -138,6 +141,9 @@ class LlamaConfig:
     pad_token_id: int = 0
     eos_token_id: int = 2
     separator_token_id: int = 0
+
+    reads_prompts_once: ClassVar[bool] = True
+    """A prompt leads and sees nothing of what follows, so that rows of one prompt share the work of reading it."""
 
     def __post_init__(self) -> None:
         _check_sizes(self)

@@ -36,11 +36,20 @@ Variables = dict[str, Any]
 
 
 class Batch(NamedTuple):
-    """One step's examples; ``prompt_ids[B]`` int32 says which prompt each belongs to."""
+    """One step's examples; ``prompt_ids[B]`` int32 says which prompt each belongs to.
+
+    Where ``stack`` is given, ``prompt_ids`` count within it: it names those of all prompts that the examples use.
+    """
 
     prompt_ids: Tokens
     inputs: Inputs
     targets: Targets
+    stack: Tokens | None = None
+
+    @property
+    def slots(self) -> Tokens:
+        """``[B]``, which of all prompts each example belongs to."""
+        return self.prompt_ids if self.stack is None else self.stack[self.prompt_ids]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +68,8 @@ class Step:
     """``update(trained, state, gradient, active[N]) -> trained, state``; slots that are not active stay as they are."""
     slots: bool
     """Whether the trained part is a stack of slots."""
+    apart: bool = False
+    """Whether a part of the batch shall hold rows of one slot, since these share the work of reading their prompt."""
 
     def run(
         self, trained: Any, state: Any, frozen: Variables, parts: Sequence[Batch], key: Array, active: np.ndarray
@@ -66,7 +77,7 @@ class Step:
         """One step of all active slots: ``trained, state, losses[N]``. ``trained`` and ``state`` are given away."""
         tokens = np.zeros(len(active), np.float32)
         for part in parts:
-            np.add.at(tokens, np.asarray(part.prompt_ids), np.asarray(part.targets.mask).sum(axis=-1))
+            np.add.at(tokens, np.asarray(part.slots), np.asarray(part.targets.mask).sum(axis=-1))
         tokens = np.maximum(tokens, 1)
         total = (jax.tree.map(jnp.zeros_like, trained), jnp.zeros(len(active), jnp.float32))
         for i, part in enumerate(parts):
@@ -90,7 +101,13 @@ def _seat(tree: Any, slot: int, one: Any) -> Any:
 
 @functools.lru_cache(maxsize=32)
 def make_step(
-    graph: nnx.GraphDef[Any], optimizer: Optimizer, *, steps: int, trainable: str, dropout: float = 0.0
+    graph: nnx.GraphDef[Any],
+    optimizer: Optimizer,
+    *,
+    steps: int,
+    trainable: str,
+    dropout: float = 0.0,
+    apart: bool = False,
 ) -> Step:
     """Build the step for a model's graph; equal arguments share their compiled programs.
 
@@ -107,8 +124,9 @@ def make_step(
         variables = {**frozen, trainable: trained}
         model, prompts = nnx.merge(graph, variables["weights"]), variables["prompts"]
         noise = Dropout(dropout, key) if dropout else None
-        losses = model.token_losses(prompts, part.prompt_ids, part.inputs, part.targets, noise)
-        means = jax.ops.segment_sum(losses.sum(axis=-1), part.prompt_ids, len(prompts)) / tokens
+        used = prompts if part.stack is None else prompts[part.stack]
+        losses = model.token_losses(used, part.prompt_ids, part.inputs, part.targets, noise)
+        means = jax.ops.segment_sum(losses.sum(axis=-1), part.slots, len(prompts)) / tokens
         return means.sum(), means
 
     def slope(total: Any, trained: Any, frozen: Variables, tokens: Array, part: Batch, key: Array) -> Any:
@@ -121,7 +139,11 @@ def make_step(
         return jax.tree.map(functools.partial(_where, active), new, (trained, state)) if slots else new
 
     return Step(
-        jax.jit(transformation.init), jax.jit(slope, donate_argnums=0), jax.jit(update, donate_argnums=(0, 1)), slots
+        jax.jit(transformation.init),
+        jax.jit(slope, donate_argnums=0),
+        jax.jit(update, donate_argnums=(0, 1)),
+        slots,
+        apart,
     )
 
 
@@ -136,13 +158,17 @@ def partition(variables: Variables, trainable: str) -> tuple[Any, Variables]:
     return variables[trainable], {name: part for name, part in variables.items() if name != trainable}
 
 
-def cut(batches: Mapping[int, Batch], prompt_length: int) -> list[Batch]:
+def cut(batches: Mapping[int, Batch], prompt_length: int, *, apart: bool = False) -> list[Batch]:
     """The batches of several slots as parts of like rows: longest first, each padded to its own bucket.
 
     A CPU is fastest, and needs least memory, where the activations of a part stay in its caches; there a part holds
-    about ``CACHED_POSITIONS``. An accelerator takes everything as one part. Rows of any slots share a part; the last
-    one is filled up with empty rows, so that few shapes are compiled.
+    about ``CACHED_POSITIONS``. An accelerator takes everything as one part. Rows of any slots share a part, or, on a
+    CPU if asked for, each slot has parts of its own, whose one prompt counts once. The last part is filled up with
+    empty rows, so that few shapes are compiled.
     """
+    if apart and jax.default_backend() == "cpu":
+        alone = ((slot, cut({0: batch}, 0)) for slot, batch in batches.items())
+        return [part._replace(stack=np.array([slot], np.int32)) for slot, parts in alone for part in parts]
     rows: list[tuple[int, np.ndarray, np.ndarray]] = []
     for slot, batch in batches.items():
         inputs, targets = (

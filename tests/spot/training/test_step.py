@@ -13,9 +13,11 @@ import pytest
 
 from spot.backbone.batch import Inputs, Targets
 from spot.backbone.load import Backbone
+from spot.backbone.random import random_model
 from spot.training.optimizers import Optimizer
 from spot.training.step import Batch, Step, cut, make_step
 from tasks.objectives import pad
+from tests.spot.backbone.conftest import CONFIGS
 
 STEPS = 20
 KEY = jax.random.key(0)
@@ -240,6 +242,34 @@ def test_slots_in_parts_train_as_the_whole(
     whole, apart = run(100_000), run(positions)
     np.testing.assert_allclose(apart[1], whole[1], rtol=1e-5)
     np.testing.assert_allclose(apart[0], whole[0], atol=1e-4)
+
+
+def test_slots_apart_train_as_the_whole_where_prompts_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph, weights = nnx.split(random_model(CONFIGS["llama"], seed=0))
+    prompts = np.random.default_rng(0).normal(size=(3, 4, 16)).astype(np.float32)
+
+    def run(cached: int, *, apart: bool) -> tuple[np.ndarray, np.ndarray, set[int]]:
+        monkeypatch.setattr("spot.training.step.CACHED_POSITIONS", cached)
+        step = make_step(graph, Optimizer(learning_rate=0.1), steps=STEPS, trainable="prompts", apart=apart)
+        trained = jnp.array(prompts)
+        state, losses, rows = step.init(trained), [], set()
+        for seed in range(3):
+            batches = {slot: random_batch([0] * 4, seed=10 * seed + slot) for slot in (0, 2)}
+            parts = cut(batches, 4, apart=apart)
+            rows |= {len(part.prompt_ids) for part in parts}
+            active = np.array([True, False, True])
+            trained, state, loss = step.run(trained, state, {"weights": weights}, parts, KEY, active)
+            losses.append(np.asarray(loss))
+        return np.asarray(trained), np.array(losses), rows
+
+    whole = run(100_000, apart=False)
+    assert whole[2] == {8}
+    for cached in (40, 100_000):
+        apart = run(cached, apart=True)
+        assert max(apart[2]) <= 4
+        np.testing.assert_allclose(apart[1], whole[1], rtol=1e-5)
+        np.testing.assert_allclose(apart[0], whole[0], atol=1e-4)
+    np.testing.assert_array_equal(whole[0][1], prompts[1])
 
 
 def test_a_slot_that_is_not_active_keeps_every_bit(backbone: Backbone, step: Step, prompts: np.ndarray) -> None:
