@@ -1,0 +1,220 @@
+"""Ragged training, decoding and mixed tasks against Hugging Face PEFT on T5 1.1 Small's shape, alternating.
+
+    python benchmarks/against_peft.py ragged --data-dir DATA --task mrpc
+    python benchmarks/against_peft.py decoding --dtype bfloat16
+    python benchmarks/against_peft.py mixed
+
+Needs the ``interop`` group (torch, peft). Both sides have random weights of one shape and the same tokens. ``ragged``:
+prompt-tuning steps over batches of real lengths, ours cut into parts of like length, theirs padded to their longest
+row. ``decoding``: ten tokens, greedily. ``mixed``: a forward pass over four examples of each of eight tasks, ours in
+one batch, theirs one adapter after another. Printed are times and their ratios by medians and minima; run it alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import flax.nnx as nnx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+from peft import PromptTuningConfig, get_peft_model
+from step_time import SMALL
+from transformers import Adafactor, T5Config, T5ForConditionalGeneration
+
+from spot.backbone.batch import Inputs, Targets
+from spot.backbone.load import load_backbone
+from spot.backbone.random import random_model
+from spot.training.optimizers import Optimizer
+from spot.training.step import Batch, cut, make_step
+from tasks import Split, get_task
+from tasks.objectives import pad
+
+TASKS, EACH, NEW = 8, 4, 10
+
+Sides = dict[str, Callable[[], Any]]
+
+
+def ours(options: argparse.Namespace) -> tuple[Any, Any]:
+    """Graph and weights in the compute dtype."""
+    dtype = jnp.bfloat16 if options.dtype == "bfloat16" else jnp.float32
+    graph, weights = nnx.split(random_model(SMALL, seed=0, dtype=dtype))
+    return graph, jax.tree.map(lambda w: w.astype(dtype), weights)
+
+
+def theirs(options: argparse.Namespace, adapters: int = 1) -> Any:
+    """A PEFT model with so many prompts."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "config.json").write_text(json.dumps(SMALL.to_huggingface()))
+        model = T5ForConditionalGeneration(T5Config.from_pretrained(folder))
+    model = model.to(torch.bfloat16 if options.dtype == "bfloat16" else torch.float32)
+    settings = PromptTuningConfig(
+        task_type="SEQ_2_SEQ_LM", num_virtual_tokens=options.prompt, num_transformer_submodules=1
+    )
+    tuned = get_peft_model(model, settings, adapter_name="0")
+    for i in range(1, adapters):
+        tuned.add_adapter(str(i), settings)
+    return tuned
+
+
+def prompts(options: argparse.Namespace, count: int) -> np.ndarray:
+    shape = (count, options.prompt, SMALL.width)
+    return (0.1 * np.random.default_rng(1).normal(size=shape)).astype(np.float32)
+
+
+def tokens(rows: int, length: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(3, 32_000, (rows, length)).astype(np.int32)
+
+
+def ragged(options: argparse.Namespace) -> Sides:
+    """Steps over batches of real lengths, in an order of their own."""
+    backbone, task = load_backbone("tiny"), get_task(options.task)
+    examples = task.examples(Split.TRAIN, data_dir=options.data_dir)
+    chosen = np.random.default_rng(0).permutation(len(examples))[: options.batches * options.batch]
+    encode = backbone.tokenizer.encode
+    lengths = [min(256, len(ids) + 1) for ids in encode([examples[i].inputs for i in chosen])]
+    answers = [len(ids) + 1 for ids in encode([examples[i].target for i in chosen])]
+    rng = np.random.default_rng(2)
+    sources = [rng.integers(3, 32_000, n).astype(np.int32) for n in lengths]
+    targets = [rng.integers(3, 32_000, n).astype(np.int32) for n in answers]
+    batches = [slice(start, start + options.batch) for start in range(0, len(sources), options.batch)]
+
+    graph, weights = ours(options)
+    step = make_step(graph, Optimizer(), steps=1000, trainable="prompts")
+    state: dict[str, Any] = {"trained": jnp.asarray(prompts(options, 1))}
+    state["optimizer"] = step.init(state["trained"])
+
+    def flax_epoch() -> None:
+        for rows in batches:
+            whole = Batch(
+                np.zeros(len(sources[rows]), np.int32),
+                Inputs(*pad(sources[rows], max(map(len, sources[rows])))),
+                Targets(*pad(targets[rows], max(map(len, targets[rows])))),
+            )
+            parts = cut({0: whole}, options.prompt)
+            state["trained"], state["optimizer"], losses = step.run(
+                state["trained"], state["optimizer"], {"weights": weights}, parts, jax.random.key(0), np.ones(1, bool)
+            )
+        float(losses[0])
+
+    tuned = theirs(options)
+    optimizer = Adafactor(
+        [p for p in tuned.parameters() if p.requires_grad],
+        lr=0.3,
+        relative_step=False,
+        scale_parameter=False,
+        warmup_init=False,
+    )
+
+    def peft_epoch() -> None:
+        for rows in batches:
+            ids, mask = pad(sources[rows], max(map(len, sources[rows])))
+            labels, real = pad(targets[rows], max(map(len, targets[rows])))
+            optimizer.zero_grad()
+            loss = tuned(
+                input_ids=torch.tensor(ids, dtype=torch.long),
+                attention_mask=torch.tensor(mask, dtype=torch.long),
+                labels=torch.tensor(np.where(real, labels, -100), dtype=torch.long),
+            ).loss
+            loss.backward()
+            optimizer.step()
+
+    return {"spot": flax_epoch, "peft": peft_epoch}
+
+
+def decoding(options: argparse.Namespace) -> Sides:
+    """Ten tokens of every row."""
+    graph, weights = ours(options)
+    ids = tokens(options.batch, options.inputs)
+    inputs = Inputs(ids, np.ones(ids.shape, bool))
+
+    @jax.jit
+    def run(weights: Any, stack: Any, inputs: Inputs) -> Any:
+        return nnx.merge(graph, weights).greedy(stack, jnp.zeros(options.batch, jnp.int32), inputs, NEW)
+
+    tuned, given = theirs(options), torch.tensor(ids, dtype=torch.long)
+
+    def generate() -> None:
+        with torch.no_grad():
+            tuned.generate(
+                input_ids=given,
+                attention_mask=torch.ones_like(given),
+                max_new_tokens=NEW,
+                min_new_tokens=NEW,
+                do_sample=False,
+                num_beams=1,
+            )
+
+    stack = prompts(options, 1)
+    return {"spot": lambda: jax.block_until_ready(run(weights, stack, inputs)), "peft": generate}
+
+
+def mixed(options: argparse.Namespace) -> Sides:
+    """Losses of four examples of each of eight tasks."""
+    graph, weights = ours(options)
+    ids, answers = tokens(TASKS * EACH, options.inputs), tokens(TASKS * EACH, options.targets, seed=1)
+    inputs = Inputs(ids, np.ones(ids.shape, bool))
+    targets = Targets(answers, np.ones(answers.shape, bool))
+    which = np.repeat(np.arange(TASKS, dtype=np.int32), EACH)
+
+    @jax.jit
+    def run(weights: Any, stack: Any, which: Any, inputs: Inputs, targets: Targets) -> Any:
+        return nnx.merge(graph, weights).token_losses(stack, which, inputs, targets)
+
+    stack, tuned = prompts(options, TASKS), theirs(options, TASKS)
+
+    def switch() -> None:
+        with torch.no_grad():
+            for i in range(TASKS):
+                tuned.set_adapter(str(i))
+                rows = slice(i * EACH, (i + 1) * EACH)
+                given = torch.tensor(ids[rows], dtype=torch.long)
+                labels = torch.tensor(answers[rows], dtype=torch.long)
+                tuned(input_ids=given, attention_mask=torch.ones_like(given), labels=labels)
+
+    return {"spot": lambda: jax.block_until_ready(run(weights, stack, which, inputs, targets)), "peft": switch}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("work", choices=("ragged", "decoding", "mixed"))
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--prompt", type=int, default=100)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--inputs", type=int, default=128)
+    parser.add_argument("--targets", type=int, default=8)
+    parser.add_argument("--batches", type=int, default=4, help="batches of one round of `ragged`")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--task", default="mrpc")
+    parser.add_argument("--data-dir", type=Path)
+    options = parser.parse_args()
+    sides = {"ragged": ragged, "decoding": decoding, "mixed": mixed}[options.work](options)
+    for run in sides.values():
+        run(), run()
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(options.rounds):
+        for name, run in sides.items():
+            began = time.perf_counter()
+            run()
+            seconds[name].append(time.perf_counter() - began)
+    medians = {name: statistics.median(times) for name, times in seconds.items()}
+    facts = {
+        "work": options.work,
+        "dtype": options.dtype,
+        "median_ms": {name: round(1000 * value) for name, value in medians.items()},
+        "speed_against_peft_of_medians": round(medians["peft"] / medians["spot"], 3),
+        "speed_against_peft_of_minima": round(min(seconds["peft"]) / min(seconds["spot"]), 3),
+    }
+    print(json.dumps(facts, indent=1))
+
+
+if __name__ == "__main__":
+    main()
