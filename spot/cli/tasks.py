@@ -45,6 +45,7 @@ def list_tasks(
 def _show(name: str, data: DataOption, out: JsonOption) -> None:
     from collections import Counter
 
+    from tasks.overlaps import overlapping
     from tasks.task import Split
 
     (task,) = find_tasks([name])
@@ -55,6 +56,7 @@ def _show(name: str, data: DataOption, out: JsonOption) -> None:
         "sizes": {split.value: len(examples) for split, examples in splits.items()},
         "most frequent target": majority,
         "its test score": task.score([majority] * len(test), test)["score"],
+        "shares texts with": list(overlapping(task.name)),
     }
     if out.json:
         samples = [{"inputs": e.inputs, "target": e.target} for e in splits[Split.TRAIN][:3]]
