@@ -171,7 +171,7 @@ def evaluate_retrieval(
         _show_figures(document)
 
 
-WITHOUT_BACKBONE = ("average", "per_token", "centred", "matching", "subspace")
+WITHOUT_BACKBONE = ("average", "per_token", "centred", "seed_centred", "matching", "subspace")
 """Measures that look at prompts alone."""
 
 

@@ -109,6 +109,19 @@ def centred(query: np.ndarray, keys: KeySet) -> np.ndarray:
     return compare(average(query) - keys.centre, keys.average - keys.centre, "average")
 
 
+def seed_centred(query: np.ndarray, keys: KeySet) -> np.ndarray:
+    """Cosine of the mean tokens, each measured from the mean key of its seed; the query's is the nearest of these.
+
+    Runs of one seed start from one prompt, and keys, being early, lie near their start: without this a query is nearest
+    to the keys of its own seed, whatever their task.
+    """
+    seeds = np.array([key.seed for key in keys.keys])
+    centres = {seed: keys.average[seeds == seed].mean(axis=0) for seed in np.unique(seeds)}
+    token = average(query)
+    nearest = max(centres.values(), key=lambda centre: float(compare(token, centre[None], "average")[0]))
+    return compare(token - nearest, keys.average - np.stack([centres[seed] for seed in seeds]), "average")
+
+
 def matching(query: np.ndarray, keys: KeySet) -> np.ndarray:
     """Mean cosine of the best one-to-one matching of tokens, since the order of virtual tokens means little."""
     from scipy.optimize import linear_sum_assignment
@@ -158,6 +171,7 @@ MEASURES: dict[str, Measure] = {
     "average": average_token,
     "per_token": per_token,
     "centred": centred,
+    "seed_centred": seed_centred,
     "matching": matching,
     "subspace": subspace,
     "vocabulary": vocabulary,

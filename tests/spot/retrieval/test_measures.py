@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -66,6 +67,18 @@ def test_centred_does_not_care_what_all_prompts_share() -> None:
     shared = 10 * np.ones(WIDTH, np.float32)
     assert score("centred", QUERY + shared, PROMPTS + shared) == pytest.approx(score("centred"), abs=1e-4)
     assert score("average", QUERY + shared, PROMPTS + shared) == pytest.approx(np.ones(COUNT), abs=0.05)
+
+
+def test_seed_centred_does_not_care_where_a_seed_starts() -> None:
+    tasks, starts = RNG.normal(size=(3, 1, WIDTH)), 9 * RNG.normal(size=(2, 1, WIDTH))
+    prompts = np.concatenate([tasks + start for start in starts]).astype(np.float32)
+    keys = key_set(prompts)
+    keys.keys = [dataclasses.replace(key, seed=i // 3) for i, key in enumerate(keys.keys)]
+    query = (tasks[1] + starts[1]).astype(np.float32)
+    assert np.argsort(-MEASURES["average"](query, keys)).tolist()[:3] != [1, 4]
+    found = MEASURES["seed_centred"](query, keys)
+    assert found[:3] == pytest.approx(found[3:], abs=1e-4)
+    assert found[[1, 4]] == pytest.approx([1.0, 1.0], abs=1e-4)
 
 
 def test_matching_is_the_best_of_all_permutations() -> None:
