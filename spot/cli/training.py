@@ -36,7 +36,7 @@ Similarity = Annotated[
     typer.Option(
         help="What ranks. Of SPoT: average (cosine of mean tokens), per_token. Others: centred (from the bank's mean), "
         "seed_centred (from the mean of a seed's keys), matching (best pairs of tokens), subspace, vocabulary "
-        "(nearness to words), trial (loss of sources on 64 examples), evidence (expected gain by what the bank has seen)."
+        "(nearness to words), trial (loss of sources on 64 examples), evidence (expected gain by what the bank saw)."
     ),
 ]
 AllowOverlap = Annotated[
