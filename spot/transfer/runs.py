@@ -18,6 +18,7 @@ import numpy as np
 
 from bank import Bank, Evaluation, Partition, RunIdentity, RunRecord, SnapshotRecord, StoredRun, TaskRecord
 from spot.backbone.load import Backbone
+from spot.errors import TrainingError
 from spot.inference.predict import mean_losses, predict
 from spot.prompts.initializers import file_address
 from spot.retrieval.measures import Context
@@ -158,8 +159,10 @@ class Trainer:
 
         Raises:
             Interrupted: as :meth:`run_all`.
-            SpotError: what training raises.
+            SpotError: a recipe with patience, which would end runs behind the race's back; what training raises.
         """
+        if self.recipe.patience:
+            raise TrainingError("halving and --patience both stop runs early; use one of them")
         results: list[list[Contestant]] = []
         rest = list(heats)
         while rest:

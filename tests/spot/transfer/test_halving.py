@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from bank import queries
 from bank.listing import list_runs
-from spot.errors import SpotError
+from spot.errors import SpotError, TrainingError
 from spot.training.jobs import Progress
 from spot.training.loop import Interrupted
 from spot.transfer.halving import Halving, rungs
@@ -154,6 +154,12 @@ def test_a_race_stopped_and_started_again_ends_alike(world: World, monkeypatch: 
 def test_budgets_that_make_no_sense_are_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(SpotError, match=message):
         TransferOptions(**options)  # type: ignore[arg-type]
+
+
+def test_patience_and_halving_do_not_go_together(world: World) -> None:
+    trainer = world.trainer.with_recipe(dataclasses.replace(world.trainer.recipe, patience=1))
+    with pytest.raises(TrainingError, match="use one of them"):
+        run_transfer(trainer, world.target, seed=0, options=HALVING)
 
 
 def test_method_none_trains_and_reports_the_baseline_alone(world: World) -> None:
