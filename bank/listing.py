@@ -1,13 +1,16 @@
-"""The lists asked for most often, in plain SQL: the mapping of the schema takes longer to load than they run."""
+"""What a bank holds, as plain rows, in plain SQL: the mapping of the schema takes longer to load than these run."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Engine, text
+from sqlalchemy import JSON, Engine, text
 
 from bank.engine import database_errors
-from bank.types import ROLES
+from bank.errors import BankError
+from bank.types import ROLES, UtcTime
 
 Rows = list[dict[str, Any]]
 
@@ -30,11 +33,83 @@ ORDER BY run.id
 """
 
 
+RUN = """
+SELECT run.id AS id, run.digest AS digest, task.name AS task, task.family AS task_family, run.role AS role,
+       run.seed AS seed, run.steps AS steps, run.metric AS metric, run.score AS score, run.metrics AS metrics,
+       backbone.name AS backbone, backbone.fingerprint AS fingerprint, backbone.width AS width,
+       recipe.options AS options, recipe.family AS recipe_family, run.started_from AS started_from,
+       run.environment AS environment, run.seconds AS seconds, run.created AS created, run.history AS history
+FROM run
+JOIN task ON task.id = run.task_id
+JOIN recipe ON recipe.id = run.recipe_id
+JOIN backbone ON backbone.id = recipe.backbone_id
+WHERE substr(run.digest, 1, :length) = :digest
+LIMIT 2
+"""
+
+SNAPSHOTS = """
+SELECT snapshot.kind, snapshot.step, snapshot.score, prompt.sha256, prompt.length, prompt.width
+FROM snapshot JOIN prompt ON prompt.id = snapshot.prompt_id
+WHERE snapshot.run_id = :run
+ORDER BY snapshot.step
+"""
+
+USES = """
+SELECT transfer.digest, task.name, candidate.rank
+FROM candidate
+JOIN transfer ON transfer.id = candidate.transfer_id
+JOIN task ON task.id = transfer.task_id
+WHERE candidate.source_run_id = :run
+ORDER BY candidate.id
+"""
+
+PROMPTS = """
+SELECT prompt.sha256, prompt.length, prompt.width, snapshot.kind, snapshot.step, task.name, run.seed, run.digest
+FROM prompt
+LEFT JOIN snapshot ON snapshot.prompt_id = prompt.id
+LEFT JOIN run ON run.id = snapshot.run_id
+LEFT JOIN task ON task.id = run.task_id
+ORDER BY prompt.id, snapshot.id
+"""
+
+TRANSFERS = """
+SELECT transfer.id AS id, transfer.digest AS digest, task.name AS target, transfer.method AS method,
+       transfer.similarity AS similarity, transfer.budget AS budget, transfer.steps AS steps, transfer.seed AS seed,
+       transfer.metric AS metric, transfer.baseline_metrics AS baseline, transfer.outcome_metrics AS outcome,
+       transfer.created AS created
+FROM transfer JOIN task ON task.id = transfer.task_id
+WHERE :task = '' OR task.name = :task
+ORDER BY transfer.id
+"""
+
+CANDIDATES = """
+SELECT candidate.transfer_id, candidate.rank, task.name, run.seed, candidate.similarity, candidate.weight,
+       candidate.score, candidate.steps
+FROM candidate
+JOIN run ON run.id = candidate.source_run_id
+JOIN task ON task.id = run.task_id
+ORDER BY candidate.transfer_id, candidate.rank
+"""
+
+Ask = Callable[..., Any]
+
+
+@contextmanager
+def _asking(engine: Engine) -> Iterator[Ask]:
+    """``ask(query, types, **parameters)`` over one connection; ``types`` of columns that are not plain."""
+
+    def ask(query: str, types: dict[str, Any] | None = None, **parameters: Any) -> Any:
+        return connection.execute(text(query).columns(**types or {}), parameters)
+
+    with database_errors(engine.url), engine.connect() as connection:
+        yield ask
+
+
 def list_tasks(engine: Engine) -> Rows:
     """Tasks with their number of runs by role."""
     rows: dict[str, dict[str, Any]] = {}
-    with database_errors(engine.url), engine.connect() as connection:
-        for name, family, role, count in connection.execute(text(TASKS)):
+    with _asking(engine) as ask:
+        for name, family, role, count in ask(TASKS):
             rows.setdefault(name, {"task": name, "family": family} | dict.fromkeys(ROLES, 0))[role] = count
     return list(rows.values())
 
@@ -42,7 +117,80 @@ def list_tasks(engine: Engine) -> Rows:
 def list_runs(engine: Engine, *, task: str = "", role: str = "") -> Rows:
     """Runs, newest last; of one task or role if given."""
     columns = ("run", "task", "role", "seed", "backbone", "length", "key step", "steps", "metric", "score", "seconds")
-    with database_errors(engine.url), engine.connect() as connection:
-        found = connection.execute(text(RUNS), {"task": task, "role": role})
-        rows = [dict(zip(columns, values, strict=True)) for values in found]
+    with _asking(engine) as ask:
+        rows = [dict(zip(columns, values, strict=True)) for values in ask(RUNS, task=task, role=role)]
     return [row | {"run": row["run"][:12], "seconds": round(row["seconds"], 1)} for row in rows]
+
+
+def show_run(engine: Engine, digest: str) -> dict[str, Any]:
+    """Everything about one run: recipe, snapshots, metrics, history, where it started, who used it.
+
+    Raises:
+        BankError: no such run, or several whose digests begin so.
+    """
+    types = {"metrics": JSON, "options": JSON, "environment": JSON, "history": JSON, "created": UtcTime}
+    with _asking(engine) as ask:
+        found = ask(RUN, types, digest=digest, length=len(digest)).mappings().all()
+        if len(found) != 1 or not digest:
+            raise unknown_run(digest, ambiguous=bool(found))
+        run = found[0]
+        snapshots = ask(SNAPSHOTS, run=run["id"]).all()
+        uses = ask(USES, run=run["id"]).all()
+    return {
+        "run": run["digest"],
+        "task": run["task"],
+        "family": run["task_family"],
+        **{name: run[name] for name in ("role", "seed", "steps", "metric", "score", "metrics")},
+        "backbone": {"name": run["backbone"], "fingerprint": run["fingerprint"], "width": run["width"]},
+        "recipe": run["options"],
+        "recipe family": run["recipe_family"],
+        "snapshots": [
+            {"kind": kind, "step": step, "score": score, "prompt": prompt, "shape": [length, width]}
+            for kind, step, score, prompt, length, width in snapshots
+        ],
+        "started from": run["started_from"],
+        "source of transfers": [
+            {"transfer": transfer[:12], "target": target, "rank": rank} for transfer, target, rank in uses
+        ],
+        "environment": run["environment"],
+        "seconds": run["seconds"],
+        "created": run["created"].isoformat(),
+        "history": run["history"],
+    }
+
+
+def unknown_run(digest: str, *, ambiguous: bool) -> BankError:
+    """What to say of a digest that names no single run."""
+    state = "is ambiguous; give more of its digest" if ambiguous else "is not in the bank"
+    return BankError(f"run {digest!r} {state}; `spot bank runs` lists them")
+
+
+def list_prompts(engine: Engine) -> Rows:
+    """Stored prompts and the runs they are snapshots of."""
+    columns = ("prompt", "length", "width", "kind", "step", "task", "seed", "run")
+    with _asking(engine) as ask:
+        rows = [dict(zip(columns, values, strict=True)) for values in ask(PROMPTS)]
+    return [row | {"prompt": row["prompt"][:12], "run": row["run"] and row["run"][:12]} for row in rows]
+
+
+def list_transfers(engine: Engine, *, task: str = "") -> Rows:
+    """Transfers with their ranked sources, what each gave, the baseline and the outcome."""
+    columns = ("rank", "task", "seed", "similarity", "weight", "dev score", "steps")
+    types = {"baseline": JSON, "outcome": JSON, "created": UtcTime}
+    sources: dict[int, Rows] = {}
+    with _asking(engine) as ask:
+        found = ask(TRANSFERS, types, task=task).mappings().all()
+        for transfer, *values in ask(CANDIDATES):
+            sources.setdefault(transfer, []).append(dict(zip(columns, values, strict=True)))
+    shown = ("target", "method", "similarity", "budget", "steps", "seed", "metric")
+    return [
+        {
+            "transfer": row["digest"][:12],
+            **{name: row[name] for name in shown},
+            "baseline": (row["baseline"] or {}).get(row["metric"]),
+            "outcome": row["outcome"].get(row["metric"]),
+            "sources": sources.get(row["id"], []),
+            "created": row["created"].isoformat(),
+        }
+        for row in found
+    ]

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session, aliased
 from bank import schema
 from bank.engine import bank_url, open_engine, shown
 from bank.errors import BankError
+from bank.listing import unknown_run
 from bank.records import RecipeRecord, RunIdentity, RunRecord, SnapshotRecord, TransferRecord
 from bank.sessions import reading, transaction
 from bank.vectors import average, average_normalized, checked_prompt, prompt_sha256
@@ -576,6 +577,5 @@ def _run(session: Session, digest: str) -> schema.Run:
         select(schema.Run).where(schema.Run.digest.startswith(digest, autoescape=True)).limit(2)
     ).all()
     if len(found) != 1 or not digest:
-        state = "is not in the bank" if not found else "is ambiguous; give more of its digest"
-        raise BankError(f"run {digest!r} {state}; `spot bank runs` lists them")
+        raise unknown_run(digest, ambiguous=bool(found))
     return found[0]

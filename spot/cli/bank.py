@@ -49,30 +49,30 @@ def runs(
 @takes(bank=BankOption)
 def show(run: Annotated[str, typer.Argument(help="Digest of a run, or its start.")], *, bank: BankOption) -> None:
     """Everything about one run, as JSON: recipe, snapshots, history, lineage."""
-    from bank import queries
+    from bank.listing import show_run
 
-    with bank.open() as opened:
-        print_json(queries.show_run(opened, run))
+    with bank.connect() as engine:
+        print_json(show_run(engine, run))
 
 
 @app.command("prompts", epilog="Example: spot bank prompts --json")
 @takes(bank=BankOption, out=JsonOption)
 def prompts(*, bank: BankOption, out: JsonOption) -> None:
     """Stored prompts and what they are."""
-    from bank import queries
+    from bank.listing import list_prompts
 
-    with bank.open() as opened:
-        _show(queries.list_prompts(opened), out)
+    with bank.connect() as engine:
+        _show(list_prompts(engine), out)
 
 
 @app.command("transfers", epilog="Example: spot bank transfers --task rte")
 @takes(bank=BankOption, out=JsonOption)
 def transfers(*, task: TaskFilter = "", bank: BankOption, out: JsonOption) -> None:
     """Transfers: ranked sources, why one was chosen, and what it gave."""
-    from bank import queries
+    from bank.listing import list_transfers
 
-    with bank.open() as opened:
-        rows = queries.list_transfers(opened, task=task or None)
+    with bank.connect() as engine:
+        rows = list_transfers(engine, task=task)
     if out.json:
         print_json(rows)
         return

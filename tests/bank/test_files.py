@@ -21,6 +21,7 @@ from hypothesis.extra import numpy as hnp
 
 from bank import BackboneRecord, Bank, BankError, Partition, RunRecord, TaskRecord, queries
 from bank.files import import_prompt, read_prompt, write_prompt
+from bank.listing import show_run
 
 RunMaker = Callable[..., RunRecord]
 
@@ -287,7 +288,7 @@ def test_an_imported_prompt_is_a_source_with_itself_as_key(bank: Bank, tmp_path:
     stored = bank.run(digest)
     assert stored is not None and stored.key == stored.value
     np.testing.assert_array_equal(bank.find_prompt(digest), PROMPT)
-    assert queries.show_run(bank, digest)["environment"] == {"imported from": "mrpc.npy"}
+    assert show_run(bank.engine, digest)["environment"] == {"imported from": "mrpc.npy"}
     assert queries.verify(bank) == []
 
 

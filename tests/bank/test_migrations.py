@@ -18,6 +18,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import inspect
 
 from bank import Bank, BankError, RunRecord, engine, queries
+from bank.listing import list_transfers
 from bank.schema import Base
 from tests.bank.conftest import transfer_of
 
@@ -86,7 +87,7 @@ def test_a_bank_of_the_first_schema_is_brought_up_to_date_with_all_it_holds(tmp_
             config.attributes["connection"] = connection
             command.downgrade(config, "0001")
     with Bank.open(path, create=False) as bank:
-        (row,) = queries.list_transfers(bank)
+        (row,) = list_transfers(bank.engine)
         assert (row["budget"], row["steps"]) == ("full", None)
         assert [candidate["steps"] for candidate in row["sources"]] == [None] * len(row["sources"])
         assert queries.verify(bank) == []

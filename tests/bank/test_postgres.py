@@ -16,7 +16,9 @@ from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, text
 
 from bank import Bank, BankError, Partition, RunRecord, queries
+from bank.listing import list_prompts, list_runs, list_tasks, list_transfers, show_run
 from bank.schema import Base
+from tests.bank.conftest import transfer_of
 
 RunMaker = Callable[..., RunRecord]
 
@@ -80,6 +82,30 @@ def test_what_is_written_comes_back(url: str, make_run: RunMaker) -> None:
         assert bank.prompt(stored.value).tobytes() == record.value.prompt.tobytes()
         assert [key.run for key in bank.keys(Partition.of(record.identity.recipe))] == [digest]
         assert queries.verify(bank) == []
+
+
+def test_lists_are_those_of_a_bank_in_a_file(url: str, tmp_path: Path, make_run: RunMaker) -> None:
+    def listed(location: str | Path) -> list[object]:
+        with Bank.open(location) as bank:
+            runs = [
+                bank.record_run(make_run(task, role=role)) for task, role in (("mnli", "source"), ("rte", "baseline"))
+            ]
+            bank.record_transfer(transfer_of(*runs, runs[1], baseline_run=runs[1], baseline_metrics={"accuracy": 60.0}))
+            engine = bank.engine
+            transfers, run = list_transfers(engine, task="rte"), show_run(engine, runs[0][:12])
+            for row in (*transfers, run):
+                del row["created"]
+            return [
+                list_tasks(engine),
+                list_runs(engine, task="rte", role="baseline"),
+                list_prompts(engine),
+                transfers,
+                run,
+            ]
+
+    found = listed(url)
+    assert found == listed(tmp_path / "bank.sqlite")
+    assert all(found)
 
 
 def test_processes_that_create_and_fill_a_bank_at_once_lose_and_double_nothing(url: str) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from bank import Bank, CandidateRecord, RunRecord, TransferRecord, queries
 from bank.errors import BankError
-from bank.listing import list_runs, list_tasks
+from bank.listing import list_prompts, list_runs, list_tasks, list_transfers, show_run
 from bank.vectors import prompt_sha256
 
 RunMaker = Callable[..., RunRecord]
@@ -172,7 +172,7 @@ def test_runs_are_listed_newest_last_and_filtered(bank: Bank, transfer: Transfer
 def test_one_run_is_shown_whole(bank: Bank, make_run: RunMaker) -> None:
     record = make_run(history=[{"step": 10.0, "loss": 0.5}], environment={"device": "cpu"})
     digest = bank.record_run(record)
-    shown = queries.show_run(bank, digest[:8])
+    shown = show_run(bank.engine, digest[:8])
     assert record.key is not None
     assert shown["run"] == digest
     assert shown["history"] == [{"step": 10.0, "loss": 0.5}]
@@ -185,18 +185,18 @@ def test_one_run_is_shown_whole(bank: Bank, make_run: RunMaker) -> None:
     assert shown["created"].endswith("+00:00")
     assert json.loads(json.dumps(shown)) == shown
     with pytest.raises(BankError, match="run 'feed' is not in the bank; `spot bank runs` lists them"):
-        queries.show_run(bank, "feed")
+        show_run(bank.engine, "feed")
 
 
 def test_a_source_shows_who_used_it(bank: Bank, transfer: TransferRecord) -> None:
-    shown = queries.show_run(bank, transfer.candidates[1].source_run)
+    shown = show_run(bank.engine, transfer.candidates[1].source_run)
     assert shown["source of transfers"] == [{"transfer": transfer.digest[:12], "target": "rte", "rank": 2}]
 
 
 def test_prompts_are_listed_once_for_each_snapshot(bank: Bank, make_run: RunMaker) -> None:
     one = np.ones((3, 4), np.float32)
     bank.record_run(make_run(key=one, value=one))
-    rows = queries.list_prompts(bank)
+    rows = list_prompts(bank.engine)
     assert [(row["prompt"], row["kind"], row["step"]) for row in rows] == [
         (prompt_sha256(one)[:12], "key", 10),
         (prompt_sha256(one)[:12], "value", 30),
@@ -215,7 +215,7 @@ def test_a_prompt_carries_what_is_known_about_it(bank: Bank, make_run: RunMaker)
 
 
 def test_transfers_are_listed_with_ranked_sources(bank: Bank, transfer: TransferRecord) -> None:
-    (row,) = queries.list_transfers(bank, task="rte")
+    (row,) = list_transfers(bank.engine, task="rte")
     assert row["transfer"] == transfer.digest[:12]
     assert row["baseline"] is None
     assert [(s["rank"], s["task"], s["similarity"], s["dev score"]) for s in row["sources"]] == [

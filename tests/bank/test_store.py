@@ -19,7 +19,7 @@ from hypothesis.extra import numpy as hnp
 from sqlalchemy import event
 
 from bank import Bank, BankError, CandidateRecord, Evaluation, Partition, RunRecord, queries
-from bank.listing import list_runs
+from bank.listing import list_prompts, list_runs, list_transfers, show_run
 from bank.vectors import average, average_normalized, prompt_sha256
 from tests.bank.conftest import transfer_of
 
@@ -354,9 +354,9 @@ def test_listing_and_ranking_read_no_prompt(bank: Bank, make_run: RunMaker) -> N
         bank.run(digest)
         bank.partitions()
         bank.backbones_of(digest)
-        queries.list_prompts(bank)
+        list_prompts(bank.engine)
         list_runs(bank.engine)
-        queries.show_run(bank, digest)
+        show_run(bank.engine, digest)
     assert len(sent) > 5
     assert not [statement for statement in sent if 'prompt."values"' in statement]
     with statements(bank) as sent:
@@ -435,10 +435,10 @@ def test_a_transfer_is_stored_once_with_its_sources(bank: Bank, make_run: RunMak
     )
     record = transfer_of(source, query, outcome, baseline_run=baseline, baseline_metrics={"accuracy": 60.0})
     assert bank.record_transfer(record) == bank.record_transfer(record) == record.digest
-    (row,) = queries.list_transfers(bank)
+    (row,) = list_transfers(bank.engine)
     assert (row["target"], row["baseline"], row["outcome"]) == ("rte", 60.0, 70.0)
     assert [source["task"] for source in row["sources"]] == ["mnli"]
-    assert queries.list_transfers(bank, task="mnli") == []
+    assert list_transfers(bank.engine, task="mnli") == []
     assert queries.statistics(bank)["candidate"] == 1
 
 

@@ -14,7 +14,7 @@ import flax.serialization
 import pytest
 
 from bank import Bank, queries
-from bank.listing import list_runs
+from bank.listing import list_runs, show_run
 from spot.training.checkpoint import DIGEST
 from tests.spot.training.conftest import write_task
 
@@ -37,7 +37,7 @@ def outcome(bank: Path) -> tuple[str, str | None, object]:
     """Addresses of value and key, and the history, of a bank's only run."""
     with Bank.open(bank, create=False) as opened:
         (row,) = list_runs(opened.engine)
-        shown = queries.show_run(opened, row["run"])
+        shown = show_run(opened.engine, row["run"])
         run = opened.run(shown["run"])
         assert run is not None
         assert queries.verify(opened) == []

@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bank import queries
-from bank.listing import list_runs
+from bank.listing import list_runs, list_transfers
 from spot.errors import SpotError, TrainingError
 from spot.training.jobs import Progress
 from spot.training.loop import Interrupted
@@ -94,7 +93,7 @@ def test_who_wins_ran_to_the_end_as_if_alone_and_the_others_left_no_run(world: W
     assert all(attempt.result.steps < world.trainer.recipe.steps for attempt in stopped)
     assert len(list_runs(world.bank.engine, task="target", role="transfer")) == len(ended)
     assert outcome.steps < 4 * world.trainer.recipe.steps
-    (row,) = queries.list_transfers(world.bank, task="target")
+    (row,) = list_transfers(world.bank.engine, task="target")
     assert (row["budget"], row["steps"]) == ("halving", outcome.steps)
     assert [source["steps"] for source in row["sources"]] == [attempt.result.steps for attempt in outcome.attempts]
     alone = run_transfer(world.trainer, world.target, seed=0, options=TransferOptions(top_k=4))
@@ -167,5 +166,5 @@ def test_method_none_trains_and_reports_the_baseline_alone(world: World) -> None
     assert (outcome.ranked, outcome.attempts, outcome.chosen) == ([], [], None)
     assert outcome.outcome == outcome.baseline == outcome.query
     assert outcome.outcome_test == outcome.baseline_test
-    (row,) = queries.list_transfers(world.bank, task="target")
+    (row,) = list_transfers(world.bank.engine, task="target")
     assert (row["method"], row["sources"]) == ("none", [])

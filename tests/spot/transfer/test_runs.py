@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from bank import Bank, queries
+from bank.listing import show_run
 from spot.backbone.load import Backbone
 from spot.errors import DivergenceError
 from spot.training.loop import Session
@@ -34,7 +35,7 @@ def test_a_run_goes_into_the_bank_as_it_was_trained(world: World, backbone: Back
     assert world.bank.prompt(run.key).tobytes() == alone.key.tobytes()
     assert world.bank.prompt(run.value).tobytes() == alone.value.tobytes()
     assert (run.score, run.steps, run.metrics) == (alone.metrics["score"], recipe.steps, alone.metrics)
-    shown = queries.show_run(world.bank, run.digest)
+    shown = show_run(world.bank.engine, run.digest)
     assert shown["history"] == alone.history
     assert [snapshot["kind"] for snapshot in shown["snapshots"]].count("key") == 1
     assert {snapshot["kind"]: snapshot["step"] for snapshot in shown["snapshots"]}["key"] == recipe.key_step
@@ -54,7 +55,7 @@ def test_a_source_and_a_baseline_train_alike_and_only_once(world: World, monkeyp
     monkeypatch.setattr(runs, "train_prompts", refuse)
     baseline = world.trainer.run(world.target, seed=4, role="baseline")
     assert baseline == dataclasses.replace(source, digest=baseline.digest)
-    assert queries.show_run(world.bank, baseline.digest)["role"] == "baseline"
+    assert show_run(world.bank.engine, baseline.digest)["role"] == "baseline"
     with pytest.raises(AssertionError, match="trained again"):
         world.trainer.run(world.target, seed=5, role="baseline")
 
@@ -67,8 +68,8 @@ def test_seed_role_start_and_recipe_make_runs_of_their_own(world: World, backbon
     again = other.run(world.target, seed=0, role="source")
     assert len({run.digest for run in (first, baseline, started, again)}) == 4
     assert baseline.key == first.key
-    assert queries.show_run(world.bank, started.digest)["started from"] == first.value
-    assert queries.show_run(world.bank, baseline.digest)["started from"] is None
+    assert show_run(world.bank.engine, started.digest)["started from"] == first.value
+    assert show_run(world.bank.engine, baseline.digest)["started from"] is None
 
 
 def test_a_query_ends_at_the_key_step_with_the_key_of_a_whole_run(world: World, recipe: Recipe) -> None:

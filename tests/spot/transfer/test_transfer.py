@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from bank import Bank, StoredRun, queries
-from bank.listing import list_runs
+from bank.listing import list_runs, list_transfers, show_run
 from spot.backbone.load import Backbone
 from spot.errors import RetrievalError, SpotError
 from spot.retrieval.rank import Ranked, Retriever, rank, weights
@@ -34,7 +34,7 @@ def transfer(world: World, **options: Any) -> Transferred:
 
 
 def started_from(world: World, run: StoredRun) -> str | None:
-    address: str | None = queries.show_run(world.bank, run.digest)["started from"]
+    address: str | None = show_run(world.bank.engine, run.digest)["started from"]
     return address
 
 
@@ -89,7 +89,7 @@ def test_the_baseline_starts_like_a_source_and_its_key_is_the_query(world: World
     outcome = transfer(world)
     assert outcome.baseline == outcome.query
     assert started_from(world, outcome.query) is None
-    assert queries.show_run(world.bank, outcome.query.digest)["role"] == "baseline"
+    assert show_run(world.bank.engine, outcome.query.digest)["role"] == "baseline"
     assert outcome.baseline_test is not None
 
 
@@ -102,12 +102,12 @@ def test_without_a_baseline_a_query_run_ends_at_the_key_step(world: World, recip
     assert with_baseline.query.key == outcome.query.key
     assert with_baseline.ranked == outcome.ranked
     assert with_baseline.attempts == outcome.attempts
-    assert len(queries.list_transfers(world.bank)) == 2
+    assert len(list_transfers(world.bank.engine)) == 2
 
 
 def test_a_transfer_is_recorded_with_its_candidates(world: World) -> None:
     outcome = transfer(world, similarity="per_token", top_k=2)
-    (row,) = queries.list_transfers(world.bank, task="target")
+    (row,) = list_transfers(world.bank.engine, task="target")
     assert row["transfer"] == outcome.digest[:12]
     assert (row["target"], row["method"], row["similarity"], row["seed"]) == ("target", "best", "per_token", 0)
     assert outcome.baseline_test is not None
@@ -128,7 +128,7 @@ def test_a_transfer_is_recorded_with_its_candidates(world: World) -> None:
         }
         for source, weight, (_, _, (run, *_)) in zip(used, weights(used), outcome.attempts, strict=True)
     ]
-    shown = queries.show_run(world.bank, used[0].run)
+    shown = show_run(world.bank.engine, used[0].run)
     assert shown["source of transfers"] == [{"transfer": outcome.digest[:12], "target": "target", "rank": 1}]
     assert queries.verify(world.bank) == []
 
@@ -137,7 +137,7 @@ def test_a_second_transfer_trains_nothing_and_is_the_same(world: World, monkeypa
     first = transfer(world)
     monkeypatch.setattr(runs, "train_prompts", refuse)
     assert transfer(world) == first
-    assert len(queries.list_transfers(world.bank)) == 1
+    assert len(list_transfers(world.bank.engine)) == 1
 
 
 def test_seeds_are_transfers_of_their_own(world: World) -> None:
@@ -244,7 +244,7 @@ def test_an_average_starts_from_the_values_weighted_by_similarity(world: World) 
     np.testing.assert_allclose(world.bank.prompt(start), expected, atol=1e-6)
     assert len({attempt.result.run.digest for attempt in outcome.attempts}) == 1
     assert [attempt.weight for attempt in outcome.attempts] == pytest.approx(weights(used))
-    (row,) = queries.list_transfers(world.bank, task="target")
+    (row,) = list_transfers(world.bank.engine, task="target")
     assert row["method"] == "average"
 
 
@@ -279,7 +279,7 @@ def test_a_mixture_holds_the_sources_and_the_target_and_is_no_source_itself(
     assert mixed["role"] == "transfer"
     assert outcome.steps == 2 * world.trainer.recipe.steps
     run = outcome.attempts[0].result.run
-    assert queries.show_run(world.bank, mixed["run"])["snapshots"][-1]["prompt"] == started_from(world, run)
+    assert show_run(world.bank.engine, mixed["run"])["snapshots"][-1]["prompt"] == started_from(world, run)
     assert name not in {key.task for key in world.bank.keys(world.trainer.partition)}
 
 
