@@ -258,7 +258,6 @@ def retrieve(
     from spot.errors import RetrievalError
     from spot.retrieval.measures import checked_measure
     from spot.retrieval.rank import Retriever, checked_aggregate
-    from tasks.overlaps import overlapping
 
     if bool(target) == bool(query):
         raise RetrievalError("give either a TARGET task or --query FILE")
@@ -277,8 +276,7 @@ def retrieve(
         else:
             (task,) = find_tasks([target])
             trainer = make_trainer(opened, where, data, recipe, runs)
-            context, shared = trainer.context(task), () if allow_overlap else overlapping(task.name)
-            retriever = Retriever(opened, trainer.partition, exclude=[task.name, *shared], context=context)
+            retriever = trainer.retriever(task, allow_overlap=allow_overlap)
             run = trainer.run(task, seed=seed, role="query")
             assert run.key is not None
             prompt = opened.prompt(run.key)

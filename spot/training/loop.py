@@ -12,7 +12,7 @@ import hashlib
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -25,7 +25,7 @@ import numpy as np
 from spot.errors import DivergenceError
 from spot.training import checkpoint
 from spot.training.jobs import GiveUp, Job, Progress, Result, Slot, check_parameters, on_device, on_host
-from spot.training.step import Batch, Step, Variables, cut
+from spot.training.step import Step, Variables, cut
 
 CHECKPOINT_FILE = "checkpoint.msgpack"
 
@@ -131,7 +131,9 @@ class Session:
     def advance(self) -> None:
         """One step of all slots."""
         batches = {number: slot.next() for number, slot in self.slots.items()}
-        parts = self.cut(batches) if self.step.slots else list(batches.values())
+        parts = list(batches.values())
+        if self.step.slots:
+            parts = cut(batches, self.blank.shape[1], apart=self.step.apart)
         active = np.array([number in self.slots for number in range(self.size)])
         noise = jax.random.fold_in(self.noise, self.clock)
         self.trained, self.optimizer, losses = self.step.run(
@@ -141,10 +143,6 @@ class Session:
         for slot in self.slots.values():
             slot.progress.step += 1
             slot.pending.append(losses)
-
-    def cut(self, batches: Mapping[int, Batch]) -> list[Batch]:
-        """A step's batches as parts."""
-        return cut(batches, self.blank.shape[1], apart=self.step.apart)
 
     def look_around(self, caught: Sequence[int]) -> None:
         """Everything that is not a step, where it is due: losses, keys, evaluations, endings, checkpoints."""

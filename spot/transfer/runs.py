@@ -22,12 +22,14 @@ from spot.errors import TrainingError
 from spot.inference.predict import mean_losses, predict
 from spot.prompts.initializers import file_address
 from spot.retrieval.measures import Context
+from spot.retrieval.rank import Retriever
 from spot.training.jobs import CHECKPOINT_SECONDS, GiveUp, Job, Progress, Reporter
 from spot.training.prompt_tuning import TrainedPrompt, prompt_job, train_prompts
 from spot.training.recipe import Recipe
 from spot.training.task_data import MixtureData, TaskData, data_of
 from spot.transfer.halving import Halving
 from tasks.mixture import Mixture
+from tasks.overlaps import overlapping
 from tasks.pipeline import summary
 from tasks.task import Split, Task
 
@@ -53,7 +55,7 @@ SLOTS = 16
 
 
 TRIAL_EXAMPLES = 64
-"""Training examples of a target on which the measure ``trial`` tries the sources."""
+"""Most training examples of a target on which the measure ``trial`` tries the sources."""
 
 
 class Contestant(NamedTuple):
@@ -119,12 +121,23 @@ class Trainer:
             self._data[task.name] = data_of(task, self.backbone, self.recipe, data_dir=self._data_dir)
         return self._data[task.name]
 
+    def retriever(self, target: Task, *, allow_overlap: bool = False) -> Retriever:
+        """Ranks the bank's sources for a target, without those that share texts with it unless allowed.
+
+        Raises:
+            RetrievalError: no comparable source in the bank.
+        """
+        exclude = [target.name, *(() if allow_overlap else overlapping(target.name))]
+        return Retriever(self.bank, self.partition, exclude=exclude, context=self.context(target))
+
     def context(self, task: Task) -> Context:
         """What retrieval measures look at beside prompts, for this target: its examples are training ones."""
 
+        limit = min(TRIAL_EXAMPLES, self.recipe.train_limit or TRIAL_EXAMPLES)
+        limited = dataclasses.replace(self.recipe, train_limit=limit)
+        few = TaskData(task, self.backbone, limited, data_dir=self._data_dir)  # read when first asked for, and once
+
         def losses(prompts: Sequence[np.ndarray]) -> np.ndarray:
-            limited = dataclasses.replace(self.recipe, train_limit=TRIAL_EXAMPLES)
-            few = TaskData(task, self.backbone, limited, data_dir=self._data_dir)
             return mean_losses(self.backbone, prompts, few[Split.TRAIN].tokens)
 
         return Context(embedding=lambda: np.asarray(self.backbone.embedding, np.float32), losses=losses)

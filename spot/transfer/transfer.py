@@ -137,7 +137,7 @@ def run_transfers(
     """
     method = METHODS[options.method]
     retriever = _retriever(trainer, target, options) if method.retrieves else None  # fails before anything trains
-    left_out = sources_left_out(trainer, target.name) if method.retrieves and not options.allow_overlap else []
+    left_out = _left_out(trainer, target, retriever) if retriever else []
     role = "baseline" if options.baseline else "query"
     queries = trainer.run_all([Request(target, seed, role) for seed in seeds])
     ranked = [_rank(trainer, retriever, query, options) if retriever else [] for query in queries]
@@ -162,21 +162,19 @@ def run_transfers(
 
 
 def _retriever(trainer: Trainer, target: Task, options: TransferOptions) -> Retriever:
-    shared = () if options.allow_overlap else overlapping(target.name)
-    retriever = Retriever(
-        trainer.bank, trainer.partition, exclude=[target.name, *shared], context=trainer.context(target)
-    )
+    retriever = trainer.retriever(target, allow_overlap=options.allow_overlap)
     known = dict.fromkeys(key.task for key in retriever.keys)
     if options.source and options.source not in known:
         raise RetrievalError(f"no comparable source {options.source!r} in the bank, which has {', '.join(known)}")
     return retriever
 
 
-def sources_left_out(trainer: Trainer, target: str) -> list[str]:
-    """Sources of the trainer's partition that are not ranked since they share texts with a target."""
-    shared = overlapping(target)
-    kept = {key.task for key in trainer.bank.keys(trainer.partition, exclude=[target, *shared])}
-    return sorted({key.task for key in trainer.bank.keys(trainer.partition, exclude=[target])} - kept)
+def _left_out(trainer: Trainer, target: Task, retriever: Retriever) -> list[str]:
+    """Sources of the partition that a retriever does not rank since they share texts with the target."""
+    if not overlapping(target.name):
+        return []
+    present = {key.task for key in trainer.bank.keys(trainer.partition, exclude=[target.name])}
+    return sorted(present - {key.task for key in retriever.keys})
 
 
 def _rank(trainer: Trainer, retriever: Retriever, query: StoredRun, options: TransferOptions) -> list[Ranked]:
@@ -364,16 +362,12 @@ def _named(ranked: Sequence[Ranked], options: TransferOptions) -> Sequence[Ranke
     return [source for source in ranked if source.task == options.source][:1]
 
 
-def _nothing(ranked: Sequence[Ranked], options: TransferOptions) -> Sequence[Ranked]:
-    return ()
-
-
 METHODS: dict[str, Method] = {
     "best": Method(_top, from_each),
     "average": Method(_top, from_average),
     "mixture": Method(_top, from_mixture),
     "generic": Method(_named, from_each),
     "oracle": Method(_all, from_each),
-    "none": Method(_nothing, from_each, retrieves=False),
+    "none": Method(_top, from_each, retrieves=False),
 }
 """Methods by name."""

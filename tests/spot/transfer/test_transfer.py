@@ -324,6 +324,24 @@ def test_trial_ranks_by_the_loss_of_the_values_on_the_target(world: World) -> No
     assert losses == pytest.approx(context.losses(values).tolist())
 
 
+@pytest.mark.parametrize(("limit", "examples"), [(0, 32), (8, 8)])
+def test_trial_never_looks_at_more_training_examples_than_the_recipe_allows(
+    limit: int, examples: int, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+
+    def losses(_backbone: Backbone, prompts: Sequence[np.ndarray], data: Any) -> np.ndarray:
+        seen.append(len(data))
+        return np.zeros(len(prompts))
+
+    monkeypatch.setattr(runs, "mean_losses", losses)
+    trainer = world.trainer.with_recipe(dataclasses.replace(world.trainer.recipe, train_limit=limit))
+    context = trainer.context(world.target)
+    assert context.losses is not None
+    context.losses([np.zeros((1, 1))])
+    assert seen == [examples]
+
+
 def test_sources_that_share_texts_with_the_target_are_left_out(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tasks.overlaps.SHARED_TEXTS", (frozenset({"target", "second"}),))
     outcome = transfer(world, top_k=10)
