@@ -23,18 +23,21 @@ if TYPE_CHECKING:
     from bank.store import Bank, Evaluation, Key, Outcome, Partition, StoredRun
 
 _HOMES = {
-    "bank.errors": ["BankError"],
-    "bank.records": [
-        "BackboneRecord",
-        "CandidateRecord",
-        "RecipeRecord",
-        "RunIdentity",
-        "RunRecord",
-        "SnapshotRecord",
-        "TaskRecord",
-        "TransferRecord",
-    ],
-    "bank.store": ["Bank", "Evaluation", "Key", "Outcome", "Partition", "StoredRun"],
+    "BackboneRecord": "bank.records",
+    "Bank": "bank.store",
+    "BankError": "bank.errors",
+    "CandidateRecord": "bank.records",
+    "Evaluation": "bank.store",
+    "Key": "bank.store",
+    "Outcome": "bank.store",
+    "Partition": "bank.store",
+    "RecipeRecord": "bank.records",
+    "RunIdentity": "bank.records",
+    "RunRecord": "bank.records",
+    "SnapshotRecord": "bank.records",
+    "StoredRun": "bank.store",
+    "TaskRecord": "bank.records",
+    "TransferRecord": "bank.records",
 }
 
 __all__ = [
@@ -57,10 +60,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    for module, names in _HOMES.items():
-        if name in names:
-            return getattr(importlib.import_module(module), name)
-    raise AttributeError(f"module 'bank' has no attribute {name!r}")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'bank' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:

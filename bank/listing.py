@@ -32,7 +32,6 @@ WHERE (:task = '' OR task.name = :task) AND (:role = '' OR run.role = :role)
 ORDER BY run.id
 """
 
-
 RUN = """
 SELECT run.id AS id, run.digest AS digest, task.name AS task, task.family AS task_family, run.role AS role,
        run.seed AS seed, run.steps AS steps, run.metric AS metric, run.score AS score, run.metrics AS metrics,
@@ -88,6 +87,9 @@ SELECT candidate.transfer_id, candidate.rank, task.name, run.seed, candidate.sim
 FROM candidate
 JOIN run ON run.id = candidate.source_run_id
 JOIN task ON task.id = run.task_id
+JOIN transfer ON transfer.id = candidate.transfer_id
+JOIN task AS target ON target.id = transfer.task_id
+WHERE :task = '' OR target.name = :task
 ORDER BY candidate.transfer_id, candidate.rank
 """
 
@@ -180,7 +182,7 @@ def list_transfers(engine: Engine, *, task: str = "") -> Rows:
     sources: dict[int, Rows] = {}
     with _asking(engine) as ask:
         found = ask(TRANSFERS, types, task=task).mappings().all()
-        for transfer, *values in ask(CANDIDATES):
+        for transfer, *values in ask(CANDIDATES, task=task):
             sources.setdefault(transfer, []).append(dict(zip(columns, values, strict=True)))
     shown = ("target", "method", "similarity", "budget", "steps", "seed", "metric")
     return [

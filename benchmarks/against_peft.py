@@ -14,9 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
-import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,13 +23,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
-from peft import PromptTuningConfig, get_peft_model
-from step_time import SMALL
-from transformers import Adafactor, T5Config, T5ForConditionalGeneration
+from step_time import SMALL, adafactor, alternating, flax_t5, prompted, torch_t5
 
 from spot.backbone.batch import Inputs, Targets
 from spot.backbone.load import load_backbone
-from spot.backbone.random import random_model
 from spot.training.optimizers import Optimizer
 from spot.training.step import Batch, cut, make_step
 from tasks import Split, get_task
@@ -43,26 +37,9 @@ TASKS, EACH, NEW = 8, 4, 10
 Sides = dict[str, Callable[[], Any]]
 
 
-def ours(options: argparse.Namespace) -> tuple[Any, Any]:
-    """Graph and weights in the compute dtype."""
-    dtype = jnp.bfloat16 if options.dtype == "bfloat16" else jnp.float32
-    graph, weights = nnx.split(random_model(SMALL, seed=0, dtype=dtype))
-    return graph, jax.tree.map(lambda w: w.astype(dtype), weights)
-
-
 def theirs(options: argparse.Namespace, adapters: int = 1) -> Any:
     """A PEFT model with so many prompts."""
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder, "config.json").write_text(json.dumps(SMALL.to_huggingface()))
-        model = T5ForConditionalGeneration(T5Config.from_pretrained(folder))
-    model = model.to(torch.bfloat16 if options.dtype == "bfloat16" else torch.float32)
-    settings = PromptTuningConfig(
-        task_type="SEQ_2_SEQ_LM", num_virtual_tokens=options.prompt, num_transformer_submodules=1
-    )
-    tuned = get_peft_model(model, settings, adapter_name="0")
-    for i in range(1, adapters):
-        tuned.add_adapter(str(i), settings)
-    return tuned
+    return prompted(torch_t5(options.dtype), "SEQ_2_SEQ_LM", options.prompt, adapters=adapters)
 
 
 def prompts(options: argparse.Namespace, count: int) -> np.ndarray:
@@ -87,7 +64,7 @@ def ragged(options: argparse.Namespace) -> Sides:
     targets = [rng.integers(3, 32_000, n).astype(np.int32) for n in answers]
     batches = [slice(start, start + options.batch) for start in range(0, len(sources), options.batch)]
 
-    graph, weights = ours(options)
+    graph, weights = flax_t5(options.dtype)
     step = make_step(graph, Optimizer(), steps=1000, trainable="prompts")
     state: dict[str, Any] = {"trained": jnp.asarray(prompts(options, 1))}
     state["optimizer"] = step.init(state["trained"])
@@ -106,13 +83,7 @@ def ragged(options: argparse.Namespace) -> Sides:
         float(losses[0])
 
     tuned = theirs(options)
-    optimizer = Adafactor(
-        [p for p in tuned.parameters() if p.requires_grad],
-        lr=0.3,
-        relative_step=False,
-        scale_parameter=False,
-        warmup_init=False,
-    )
+    optimizer = adafactor(tuned)
 
     def peft_epoch() -> None:
         for rows in batches:
@@ -132,7 +103,7 @@ def ragged(options: argparse.Namespace) -> Sides:
 
 def decoding(options: argparse.Namespace) -> Sides:
     """Ten tokens of every row."""
-    graph, weights = ours(options)
+    graph, weights = flax_t5(options.dtype)
     ids = tokens(options.batch, options.inputs)
     inputs = Inputs(ids, np.ones(ids.shape, bool))
 
@@ -159,7 +130,7 @@ def decoding(options: argparse.Namespace) -> Sides:
 
 def mixed(options: argparse.Namespace) -> Sides:
     """Losses of four examples of each of eight tasks."""
-    graph, weights = ours(options)
+    graph, weights = flax_t5(options.dtype)
     ids, answers = tokens(TASKS * EACH, options.inputs), tokens(TASKS * EACH, options.targets, seed=1)
     inputs = Inputs(ids, np.ones(ids.shape, bool))
     targets = Targets(answers, np.ones(answers.shape, bool))
@@ -197,22 +168,7 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path)
     options = parser.parse_args()
     sides = {"ragged": ragged, "decoding": decoding, "mixed": mixed}[options.work](options)
-    for run in sides.values():
-        run(), run()
-    seconds: dict[str, list[float]] = {name: [] for name in sides}
-    for _ in range(options.rounds):
-        for name, run in sides.items():
-            began = time.perf_counter()
-            run()
-            seconds[name].append(time.perf_counter() - began)
-    medians = {name: statistics.median(times) for name, times in seconds.items()}
-    facts = {
-        "work": options.work,
-        "dtype": options.dtype,
-        "median_ms": {name: round(1000 * value) for name, value in medians.items()},
-        "speed_against_peft_of_medians": round(medians["peft"] / medians["spot"], 3),
-        "speed_against_peft_of_minima": round(min(seconds["peft"]) / min(seconds["spot"]), 3),
-    }
+    facts = {"work": options.work, "dtype": options.dtype} | alternating(sides, options.rounds)
     print(json.dumps(facts, indent=1))
 
 

@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from memory import peak_bytes
@@ -37,24 +38,61 @@ def batch(rows: int, inputs: int, targets: int) -> tuple[np.ndarray, np.ndarray]
     )
 
 
-def flax_step(options: argparse.Namespace) -> Callable[[], float]:
+def flax_t5(dtype: str) -> tuple[Any, Any]:
+    """Graph and random weights of T5 1.1 Small's shape in the compute dtype."""
     import flax.nnx as nnx
+    import jax
+
+    from spot.backbone.random import random_model
+
+    graph, weights = nnx.split(random_model(SMALL, seed=0, dtype=dtype))
+    return graph, jax.tree.map(lambda w: w.astype(dtype), weights)
+
+
+def torch_t5(dtype: str) -> Any:
+    """Transformers' model of the same shape."""
+    import torch
+    from transformers import T5Config as TorchConfig
+    from transformers import T5ForConditionalGeneration
+
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "config.json").write_text(json.dumps(SMALL.to_huggingface()))
+        return T5ForConditionalGeneration(TorchConfig.from_pretrained(folder)).to(getattr(torch, dtype))
+
+
+def prompted(model: Any, kind: str, length: int, *, adapters: int = 1) -> Any:
+    """A PEFT model with so many prompts of a length."""
+    from peft import PromptTuningConfig, get_peft_model
+
+    settings = PromptTuningConfig(task_type=kind, num_virtual_tokens=length, num_transformer_submodules=1)
+    tuned = get_peft_model(model, settings, adapter_name="0")
+    for i in range(1, adapters):
+        tuned.add_adapter(str(i), settings)
+    return tuned
+
+
+def adafactor(tuned: Any) -> Any:
+    """Of prompt tuning, over what a PEFT model trains."""
+    from transformers import Adafactor
+
+    trained = [p for p in tuned.parameters() if p.requires_grad]
+    return Adafactor(trained, lr=0.3, relative_step=False, scale_parameter=False, warmup_init=False)
+
+
+def flax_step(options: argparse.Namespace) -> Callable[[], float]:
     import jax
     import jax.numpy as jnp
 
     from spot.backbone.batch import Inputs, Targets
     from spot.backbone.load import load_backbone
-    from spot.backbone.random import random_model
     from spot.training.optimizers import Optimizer
     from spot.training.step import Batch, cut, make_step
 
-    dtype = jnp.bfloat16 if options.dtype == "bfloat16" else jnp.float32
     if options.model == "smollm2":
         backbone = load_backbone("smollm2", dtype=options.dtype)
         graph, weights, width = backbone.graph, backbone.weights, backbone.width
     else:
-        graph, weights = nnx.split(random_model(SMALL, seed=0, dtype=dtype))
-        weights, width = jax.tree.map(lambda w: w.astype(dtype), weights), SMALL.width
+        graph, weights, width = *flax_t5(options.dtype), SMALL.width
     apart = options.model == "smollm2"
     step = make_step(graph, Optimizer(), steps=1000, trainable="prompts", apart=apart)
     inputs, targets = batch(options.batch, options.inputs, options.targets)
@@ -80,9 +118,7 @@ def flax_step(options: argparse.Namespace) -> Callable[[], float]:
 
 def peft_step(options: argparse.Namespace) -> Callable[[], float]:
     import torch
-    from peft import PromptTuningConfig, get_peft_model
-    from transformers import Adafactor, AutoModelForCausalLM, T5ForConditionalGeneration
-    from transformers import T5Config as TorchConfig
+    from transformers import AutoModelForCausalLM
 
     from spot.backbone.load import find_model
 
@@ -91,18 +127,11 @@ def peft_step(options: argparse.Namespace) -> Callable[[], float]:
         file = find_model("smollm2")
         model = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
         model.config.use_cache = False
-        kind = "CAUSAL_LM"
+        model, kind = model.to(getattr(torch, options.dtype)), "CAUSAL_LM"
     else:
-        with tempfile.TemporaryDirectory() as folder:
-            Path(folder, "config.json").write_text(json.dumps(SMALL.to_huggingface()))
-            config = TorchConfig.from_pretrained(folder)
-        model, kind = T5ForConditionalGeneration(config), "SEQ_2_SEQ_LM"
-    if options.dtype == "bfloat16":
-        model = model.to(torch.bfloat16)
-    settings = PromptTuningConfig(task_type=kind, num_virtual_tokens=options.prompt, num_transformer_submodules=1)
-    tuned = get_peft_model(model, settings)
-    trained = [p for p in tuned.parameters() if p.requires_grad]
-    optimizer = Adafactor(trained, lr=0.3, relative_step=False, scale_parameter=False, warmup_init=False)
+        model, kind = torch_t5(options.dtype), "SEQ_2_SEQ_LM"
+    tuned = prompted(model, kind, options.prompt)
+    optimizer = adafactor(tuned)
     inputs, targets = (torch.tensor(x, dtype=torch.long) for x in batch(options.batch, options.inputs, options.targets))
     labels = targets
     if kind == "CAUSAL_LM":  # text, separator and target are one sequence, of which the target alone is predicted
@@ -124,12 +153,12 @@ def peft_step(options: argparse.Namespace) -> Callable[[], float]:
 SIDES = {"spot": flax_step, "peft": peft_step}
 
 
-def measure(options: argparse.Namespace) -> dict[str, object]:
-    runs = {name: make(options) for name, make in SIDES.items()}
+def alternating(runs: dict[str, Callable[[], Any]], rounds: int) -> dict[str, Any]:
+    """Medians of both sides' times, and ratios of medians and of minima."""
     for run in runs.values():
         run(), run()
     seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(options.rounds):
+    for _ in range(rounds):
         for name, run in runs.items():
             began = time.perf_counter()
             run()
@@ -137,12 +166,6 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
     medians = {name: statistics.median(times) for name, times in seconds.items()}
     minima = {name: min(times) for name, times in seconds.items()}
     return {
-        "model": options.model,
-        "dtype": options.dtype,
-        "batch": options.batch,
-        "inputs": options.inputs,
-        "targets": options.targets,
-        "prompt": options.prompt,
         "median_ms": {name: round(1000 * value) for name, value in medians.items()},
         "speed_against_peft_of_medians": round(medians["peft"] / medians["spot"], 3),
         "speed_against_peft_of_minima": round(minima["peft"] / minima["spot"], 3),
@@ -176,7 +199,8 @@ def main() -> None:
         run(), run(), run()
         print(peak_bytes() / 1e9)
         return
-    result = measure(options)
+    result = {name: getattr(options, name) for name in ("model", "dtype", "batch", "inputs", "targets", "prompt")}
+    result |= alternating({name: make(options) for name, make in SIDES.items()}, options.rounds)
     result["peak_gb"] = {side: round(peak(side, options), 2) for side in SIDES}
     print(json.dumps(result, indent=1))
 

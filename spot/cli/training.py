@@ -23,8 +23,8 @@ from spot.cli.options import (
 from spot.cli.output import print_json, print_rows, say
 
 if TYPE_CHECKING:
+    from spot.retrieval.bootstrap import Estimate
     from spot.retrieval.rank import Ranked
-    from spot.transfer.gain import Gain
     from spot.transfer.runs import Trainer
     from spot.transfer.transfer import Transferred
     from tasks.task import Task
@@ -196,7 +196,7 @@ def transfer(
         say(f"in {opened}; `spot bank transfers --task {task.name}` shows them again")
 
 
-def gain_of(trainer: Trainer, task: Task, results: list[Transferred]) -> Gain:
+def gain_of(trainer: Trainer, task: Task, results: list[Transferred]) -> Estimate:
     """Gain over the baseline on test, with its interval."""
     from spot.transfer.gain import paired_gain
     from tasks import Split
@@ -209,7 +209,7 @@ def gain_of(trainer: Trainer, task: Task, results: list[Transferred]) -> Gain:
     )
 
 
-def gain_line(results: list[Transferred], gain: Gain) -> str:
+def gain_line(results: list[Transferred], gain: Estimate) -> str:
     """Test score without and with transfer: mean over seeds, with the spread, and the gain with its interval."""
     import numpy as np
 

@@ -18,11 +18,11 @@ from bank import Bank, Key, Outcome, Partition
 from bank.files import read_prompt
 from bank.vectors import average, average_normalized
 from spot.errors import RetrievalError
-from spot.retrieval.evidence import Expected, expected_gains
-from spot.retrieval.measures import MEASURES, Context, KeySet
+from spot.retrieval.bootstrap import Estimate, bootstrap
+from spot.retrieval.evidence import expected_gains
+from spot.retrieval.measures import MEASURES, Context, KeySet, checked_measure
 from tasks.overlaps import overlapping
 
-LEVEL = 0.95
 SHUFFLES = 200
 """Random orders that stand for a ranking by chance, and for ties."""
 
@@ -52,14 +52,10 @@ class Case:
     keys: KeySet
     baseline: float | None = None
 
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Estimate:
-    """A mean over targets, and the bootstrap interval that holds ``LEVEL`` of its draws."""
-
-    mean: float
-    low: float
-    high: float
+    def worth(self, measure: str) -> dict[str, float]:
+        """A measure's score of every source that was tried, mean over its keys; higher is held to be better."""
+        values = self.keys.by_task(MEASURES[measure](self.query, self.keys))
+        return {source: float(values[source]) for source in self.scores}
 
 
 def cases_of_bank(
@@ -72,13 +68,16 @@ def cases_of_bank(
     tried: dict[tuple[str, int, str], list[Outcome]] = {}
     for outcome in bank.outcomes(partition):
         tried.setdefault((outcome.target, outcome.seed, outcome.query), []).append(outcome)
+    key_sets = {
+        target: KeySet.of_bank(bank, partition, exclude=[target, *overlapping(target)], context=context_of(target))
+        for target in dict.fromkeys(target for target, _seed, _query in tried)
+    }
     cases = []
     for (target, _seed, query), outcomes in tried.items():
-        keys = KeySet.of_bank(bank, partition, exclude=[target, *overlapping(target)], context=context_of(target))
-        known = {key.task for key in keys.keys}
+        keys = key_sets[target]
         by_source: dict[str, list[float]] = {}
         for outcome in outcomes:
-            if outcome.source in known:
+            if outcome.source in keys.rows:
                 by_source.setdefault(outcome.source, []).append(outcome.score)
         if len(by_source) > 1:
             scores = {source: float(np.mean(values)) for source, values in by_source.items()}
@@ -164,9 +163,8 @@ def evaluate(
     """
     if not cases:
         raise RetrievalError("no target with two sources or more to judge by; run `spot transfer --method oracle`")
-    unknown = [name for name in measures if name not in MEASURES]
-    if unknown:
-        raise RetrievalError(f"similarity {unknown[0]!r} is not known; choose from {', '.join(MEASURES)}")
+    for measure in measures:
+        checked_measure(measure)
     rng = np.random.default_rng(seed)
     names = [*measures, *(b for b in BASELINES if b != "same family" or any(case.family for case in cases))]
     found: dict[str, dict[str, Estimate]] = {}
@@ -182,10 +180,7 @@ def evaluate(
 def _worth(name: str, case: Case, cases: Sequence[Case]) -> dict[str, float]:
     """What a measure or baseline holds of every source of a case."""
     if name in MEASURES:
-        values = MEASURES[name](case.query, case.keys)
-        tasks = [key.task for key in case.keys.keys]
-        return {source: float(np.mean([v for v, t in zip(values, tasks, strict=True) if t == source]))
-                for source in case.scores}  # fmt: skip
+        return case.worth(name)
     if name == "best on average":
         others = [other for other in cases if other.target != case.target]
         levels = [(other.scores, float(np.mean(list(other.scores.values())))) for other in others]
@@ -222,12 +217,9 @@ def _figures(case: Case, worth: Mapping[str, float], k: Sequence[int], rng: np.r
 
 def _estimate(values: Sequence[float], targets: Sequence[str], draws: int, seed: int) -> Estimate:
     """Mean over targets of their cases' means; targets, not cases, are drawn, since cases of a target go together."""
-    rng = np.random.default_rng(seed)
     means = np.array([np.mean([v for v, t in zip(values, targets, strict=True) if t == name])
                       for name in dict.fromkeys(targets)])  # fmt: skip
-    drawn = means[rng.integers(len(means), size=(draws, len(means)))].mean(axis=1)
-    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Estimate(mean=float(means.mean()), low=float(low), high=float(high))
+    return bootstrap(lambda rows: float(means[rows].mean()), len(means), draws=draws, seed=seed)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -255,11 +247,9 @@ def calibration(cases: Sequence[Case]) -> Calibration:
     for case in cases:
         if case.baseline is None:
             continue
-        expected: dict[str, list[Expected]] = {}
-        for key, gain in zip(case.keys.keys, expected_gains(case.query, case.keys), strict=True):
-            expected.setdefault(key.task, []).append(gain)
+        expected = case.keys.by_task(np.array(expected_gains(case.query, case.keys)))
         for source, score in case.scores.items():
-            _, low, high = np.mean(expected[source], axis=0)
+            _, low, high = expected[source]
             inside.append(low <= score - case.baseline <= high)
             widths.append(high - low)
     if not inside:

@@ -18,7 +18,6 @@ The target's own outcomes are never looked at.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -174,60 +173,65 @@ def expected_gains(query: np.ndarray, keys: KeySet) -> list[Expected]:
         query: the target's early prompt.
         keys: the bank's keys, whose history holds outcomes of *other* targets.
     """
-    model, scale = _fit(keys)
     of_query = average(query) - keys.centre
     count = len(keys.keys)
     similarity = compare(average(query), keys.average, "average")
     new = Facts(
         targets=np.repeat(unit_rows(of_query[None]), count, axis=0),
         sources=unit_rows(keys.average - keys.centre),
-        similarity=scale(similarity),
+        similarity=keys.learned.standardised(similarity),
         identity=np.full(count, -1),
     )
-    means, deviations = model.predict(new)
+    means, deviations = keys.learned.model.predict(new)
     half = NORMAL_QUANTILE * deviations
     return [Expected(float(m), float(m - h), float(m + h)) for m, h in zip(means, half, strict=True)]
 
 
-def _fit(keys: KeySet) -> tuple[Model, _Scale]:
-    """The model of a bank's history, and how similarities are standardised."""
-    row = {key.run: i for i, key in enumerate(keys.keys)}
-    history = [o for o in keys.history() if o.baseline is not None and o.source_run in row]
-    queries = {address: average(keys.prompt(address)) for address in dict.fromkeys(o.query for o in history)}
-    pairs: dict[tuple[str, str], list[Outcome]] = {}
-    for outcome in history:
-        pairs.setdefault((outcome.target, outcome.source), []).append(outcome)
-    width = keys.average.shape[1]
-    targets, sources, similarity = np.zeros((len(pairs), width)), np.zeros((len(pairs), width)), np.zeros(len(pairs))
-    for i, outcomes in enumerate(pairs.values()):
-        targets[i] = np.mean([queries[o.query] for o in outcomes], axis=0) - keys.centre
-        sources[i] = np.mean([keys.average[row[o.source_run]] for o in outcomes], axis=0) - keys.centre
-        similarity[i] = np.mean(
-            [compare(queries[o.query], keys.average[row[o.source_run]][None], "average")[0] for o in outcomes]
+class History(NamedTuple):
+    """What a bank's transfers taught."""
+
+    model: Model
+    middle: float
+    """Mean of the similarities seen."""
+    spread: float
+    """Their standard deviation."""
+
+    def standardised(self, similarity: np.ndarray) -> np.ndarray:
+        """Similarities as the model takes them."""
+        return (similarity - self.middle) / self.spread
+
+    @classmethod
+    def of(cls, keys: KeySet) -> History:
+        """The model of the keys' history; without two pairs in it, the keys among themselves say what is similar."""
+        row = {key.run: i for i, key in enumerate(keys.keys)}
+        history = [o for o in keys.history() if o.baseline is not None and o.source_run in row]
+        queries = {address: average(keys.prompt(address)) for address in dict.fromkeys(o.query for o in history)}
+        pairs: dict[tuple[str, str], list[Outcome]] = {}
+        for outcome in history:
+            pairs.setdefault((outcome.target, outcome.source), []).append(outcome)
+        targets, sources = np.zeros((2, len(pairs), keys.average.shape[1]))
+        similarity = np.zeros(len(pairs))
+        for i, outcomes in enumerate(pairs.values()):
+            left = np.stack([queries[o.query] for o in outcomes])
+            right = keys.average[[row[o.source_run] for o in outcomes]]
+            targets[i] = left.mean(axis=0) - keys.centre
+            sources[i] = right.mean(axis=0) - keys.centre
+            similarity[i] = (unit_rows(left) * unit_rows(right)).sum(axis=1).mean()
+        names = {name: i for i, name in enumerate(dict.fromkeys(target for target, _ in pairs))}
+        gains = [np.mean([o.score - (o.baseline or 0.0) for o in outcomes]) for outcomes in pairs.values()]
+        seen = similarity if len(pairs) > 1 else _among(keys.average)
+        middle, spread = (float(seen.mean()), float(seen.std()) or 1.0) if len(seen) else (0.0, 1.0)
+        facts = Facts(
+            targets=unit_rows(targets),
+            sources=unit_rows(sources),
+            similarity=(similarity - middle) / spread,
+            identity=np.array([names[target] for target, _ in pairs], int),
         )
-    among = compare_all(keys.average)
-    scale = _Scale(similarity if len(pairs) > 1 else among)
-    names = {name: i for i, name in enumerate(dict.fromkeys(target for target, _ in pairs))}
-    facts = Facts(
-        unit_rows(targets), unit_rows(sources), scale(similarity), np.array([names[target] for target, _ in pairs], int)
-    )
-    gains = np.array([np.mean([o.score - (o.baseline or 0.0) for o in outcomes]) for outcomes in pairs.values()])
-    counts = np.array([float(len(outcomes)) for outcomes in pairs.values()])
-    return fit(facts, gains, counts), scale
+        counts = np.array([float(len(outcomes)) for outcomes in pairs.values()])
+        return cls(fit(facts, np.array(gains), counts), middle, spread)
 
 
-def compare_all(vectors: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
+def _among(vectors: np.ndarray) -> np.ndarray:
     """Cosines of all pairs of different rows, as one row of numbers."""
-    unit = unit_rows(np.asarray(vectors))
+    unit = unit_rows(vectors)
     return np.asarray((unit @ unit.T)[np.triu_indices(len(unit), 1)])
-
-
-class _Scale:
-    """Standardises similarities by those that were seen."""
-
-    def __init__(self, seen: np.ndarray) -> None:
-        self._mean = float(seen.mean()) if len(seen) else 0.0
-        self._deviation = (float(seen.std()) if len(seen) else 0.0) or 1.0
-
-    def __call__(self, similarity: np.ndarray) -> np.ndarray:
-        return np.asarray((similarity - self._mean) / self._deviation)

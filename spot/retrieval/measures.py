@@ -16,7 +16,7 @@ import numpy as np
 from bank import Bank, Key, Outcome, Partition
 from bank.vectors import average, average_normalized
 from spot.errors import RetrievalError
-from spot.retrieval.evidence import expected_gains
+from spot.retrieval.evidence import History, expected_gains
 from spot.retrieval.similarity import compare, unit_rows
 
 DIRECTIONS = 8
@@ -82,12 +82,38 @@ class KeySet:
         return [self.prompt(key.prompt) for key in self.keys]
 
     @cached_property
+    def rows(self) -> dict[str, list[int]]:
+        """Rows of every task's keys, one a seed."""
+        rows: dict[str, list[int]] = {}
+        for row, key in enumerate(self.keys):
+            rows.setdefault(key.task, []).append(row)
+        return rows
+
+    def by_task(self, values: np.ndarray) -> dict[str, np.ndarray]:
+        """Mean over the keys of every task of ``values[K, ...]``."""
+        return {task: values[rows].mean(axis=0) for task, rows in self.rows.items()}
+
+    @cached_property
     def centre(self) -> np.ndarray:
         """Mean over tasks of their keys' mean tokens, ``[H]``."""
-        tasks = [key.task for key in self.keys]
-        rows = [[i for i, task in enumerate(tasks) if task == name] for name in dict.fromkeys(tasks)]
-        centre: np.ndarray = np.mean([self.average[members].mean(axis=0) for members in rows], axis=0)
+        centre: np.ndarray = np.mean(list(self.by_task(self.average).values()), axis=0)
         return centre
+
+    @cached_property
+    def losses(self) -> np.ndarray:
+        """``[K]`` loss of every source's value on examples of the target.
+
+        Raises:
+            RetrievalError: there is no target to try them on.
+        """
+        if self.context.losses is None:
+            raise RetrievalError("measure trial tries the sources on the target's examples; rank for a TARGET task")
+        return self.context.losses([self.prompt(key.value) for key in self.keys])
+
+    @cached_property
+    def learned(self) -> History:
+        """What ``evidence`` makes of the history."""
+        return History.of(self)
 
 
 Measure = Callable[[np.ndarray, KeySet], np.ndarray]
@@ -157,9 +183,7 @@ def vocabulary(query: np.ndarray, keys: KeySet) -> np.ndarray:
 
 def trial(query: np.ndarray, keys: KeySet) -> np.ndarray:
     """Minus the loss of every source's *value* on a few examples of the target, which costs forward passes only."""
-    if keys.context.losses is None:
-        raise RetrievalError("measure trial tries the sources on the target's examples; rank for a TARGET task")
-    return -keys.context.losses([keys.prompt(key.value) for key in keys.keys])
+    return -keys.losses
 
 
 def evidence(query: np.ndarray, keys: KeySet) -> np.ndarray:

@@ -94,12 +94,10 @@ class Retriever:
             raise RetrievalError("the query has entries that are NaN or infinite")
         scores = {name: MEASURES[name](query, self.key_set) for name in dict.fromkeys((*SPOT_MEASURES, measure))}
         expected = expected_gains(query, self.key_set) if measure == "evidence" else None
-        groups: dict[object, list[int]] = {}
-        for i, key in enumerate(self.keys):
-            groups.setdefault(key.run if aggregate == "none" else key.task, []).append(i)
+        groups = [[row] for row in range(len(self.keys))] if aggregate == "none" else self.key_set.rows.values()
         combine = np.max if aggregate == "max" else np.mean
         ranked = []
-        for members in groups.values():
+        for members in groups:
             best = max(members, key=lambda i: scores[measure][i])
             similarities = {name: float(combine(values[members])) for name, values in scores.items()}
             ranked.append((similarities[measure], self.keys[best], similarities, expected[best] if expected else None))

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from bank import Evaluation, StoredRun
-from spot.retrieval.evaluate import Calibration, Case, Estimate, calibration, cases_of_bank, evaluate
-from spot.retrieval.measures import MEASURES
+from spot.retrieval.bootstrap import Estimate
+from spot.retrieval.evaluate import Calibration, Case, calibration, cases_of_bank, evaluate
+from spot.retrieval.measures import KeySet
 from spot.study.plan import StudyPlan
 from spot.transfer.halving import replay
 from spot.transfer.runs import Request, Trainer
@@ -150,6 +151,7 @@ def run_study(
         for case in cases_of_bank(trainer.bank, trainer.partition, context_of=contexts.__getitem__)
         if case.target in oracles
     ]
+    keys = KeySet.of_bank(trainer.bank, trainer.partition)
     return Findings(
         plan=plan,
         trials=[
@@ -159,7 +161,7 @@ def run_study(
         ],
         tasks={target.name: target for target in targets},
         examples={target.name: of_target.data(target)[Split.TEST].examples for target in targets},
-        keys=mean_keys(trainer.bank.keys(trainer.partition)),
+        keys=keys.by_task(keys.average),
         retrieval=evaluate(cases, plan.measures, k=plan.k),
         calibration=calibration(cases) if "evidence" in plan.measures else None,
         sized=sized,
@@ -222,26 +224,9 @@ def _trial(
         query=query,
         baseline=_tried(trainer, target, result.baseline),
         sources={source: _tried(trainer, target, run) for source, run in attempts.items() if run},
-        worth={measure: _worth(measure, case) for measure in plan.measures},
+        worth={measure: case.worth(measure) for measure in plan.measures},
         others=others,
     )
-
-
-def _worth(measure: str, case: Case) -> dict[str, float]:
-    """A measure's score of every source, mean over its seeds."""
-    values = MEASURES[measure](case.query, case.keys)
-    by_task: dict[str, list[float]] = {}
-    for key, value in zip(case.keys.keys, values, strict=True):
-        by_task.setdefault(key.task, []).append(float(value))
-    return {task: float(np.mean(found)) for task, found in by_task.items()}
-
-
-def mean_keys(keys: Sequence[Any]) -> dict[str, np.ndarray]:
-    """Mean over seeds of every source's mean key token."""
-    by_task: dict[str, list[np.ndarray]] = {}
-    for key in keys:
-        by_task.setdefault(key.task, []).append(key.average)
-    return {task: np.mean(vectors, axis=0) for task, vectors in by_task.items()}
 
 
 def halved(trial: Trial, head: Sequence[str], findings: Findings) -> tuple[Tried, int]:

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from spot.retrieval.bootstrap import LEVEL, Estimate, bootstrap
 from spot.study.run import Findings, Trial, Tried, halved
-from spot.transfer.gain import LEVEL, paired_gain
+from spot.transfer.gain import paired_gain
 
 DRAWS = 2000
 
@@ -69,19 +70,18 @@ def method_rows(findings: Findings) -> list[Row]:
         gains = np.array([_minus(reached[name][target], none[target]) for target in known])
         best = np.array([_minus(oracle[target], none[target]) for target in known])
         spent = [found[1] for trial in findings.trials if (found := choice(trial))]
-        low, high = _interval(_mean_gain, gains, best)
-        share_low, share_high = _interval(_share, gains, best)
+        gain, share = _mean_gain(gains), _share_of(gains, best)
         rows.append(
             {"method": name}
             | {target: reached[name][target] for target in targets}
             | {
                 "mean": float(np.mean([reached[name][target] or 0.0 for target in known])),
-                "gain": float(gains.mean()),
-                "gain low": low,
-                "gain high": high,
-                "share of the oracle's gain": _share(gains, best),
-                "share low": share_low,
-                "share high": share_high,
+                "gain": gain.mean,
+                "gain low": gain.low,
+                "gain high": gain.high,
+                "share of the oracle's gain": share.mean,
+                "share low": share.low,
+                "share high": share.high,
                 "steps": float(np.mean(spent)),
             }
         )
@@ -240,20 +240,13 @@ def _minus(left: float | None, right: float | None) -> float:
     return left - right
 
 
-def _share(gains: np.ndarray, best: np.ndarray) -> float:
-    total = float(best.sum())
-    return float(gains.sum()) / total if total else 0.0
+def _mean_gain(gains: np.ndarray) -> Estimate:
+    return bootstrap(lambda rows: float(gains[rows].mean()), len(gains), draws=DRAWS)
 
 
-def _mean_gain(gains: np.ndarray, _best: np.ndarray) -> float:
-    return float(gains.mean())
+def _share_of(gains: np.ndarray, best: np.ndarray) -> Estimate:
+    def share(rows: np.ndarray) -> float:
+        total = float(best[rows].sum())
+        return float(gains[rows].sum()) / total if total else 0.0
 
-
-def _interval(
-    statistic: Callable[[np.ndarray, np.ndarray], float], gains: np.ndarray, best: np.ndarray
-) -> tuple[float, float]:
-    rng = np.random.default_rng(0)
-    drawn = rng.integers(len(gains), size=(DRAWS, len(gains)))
-    found = [statistic(gains[rows], best[rows]) for rows in drawn]
-    low, high = np.quantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(low), float(high)
+    return bootstrap(share, len(gains), draws=DRAWS)

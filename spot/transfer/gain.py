@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
 
+from spot.retrieval.bootstrap import Estimate
 from tasks.metrics import MEANS, compute
 from tasks.task import Example, Task
-
-LEVEL = 0.95
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Gain:
-    """Mean difference of two test scores in points, and the interval that holds ``LEVEL`` of the bootstrap's draws."""
-
-    mean: float
-    low: float
-    high: float
 
 
 def paired_gain(
@@ -30,8 +19,8 @@ def paired_gain(
     *,
     draws: int = 1000,
     seed: int = 0,
-) -> Gain:
-    """Gain of one set of answers over another, one pair a seed.
+) -> Estimate:
+    """Gain in points of one set of answers over another, one pair a seed.
 
     Every draw takes seeds, and examples (whole groups where a metric has groups), with replacement, the same ones on
     both sides and for all seeds. With few seeds the interval is too narrow: three seeds cannot say how seeds vary.
@@ -64,8 +53,7 @@ def paired_gain(
         drawn = rng.integers(len(members), size=len(members))
         rows = np.concatenate([members[i] for i in drawn])
         found.append(difference(rng.integers(count, size=count), rows))
-    low, high = np.quantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Gain(mean=difference(np.arange(count), np.arange(len(examples))), low=float(low), high=float(high))
+    return Estimate.of_draws(difference(np.arange(count), np.arange(len(examples))), found)
 
 
 def _points(task: Task, examples: Sequence[Example], answers: Sequence[str]) -> np.ndarray | None:

@@ -1,0 +1,38 @@
+"""Figures with intervals: the percentile bootstrap (Efron and Tibshirani 1993, chapter 13)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+LEVEL = 0.95
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A figure, and the interval that holds ``LEVEL`` of its draws."""
+
+    mean: float
+    low: float
+    high: float
+
+    @classmethod
+    def of_draws(cls, mean: float, drawn: Sequence[float]) -> Estimate:
+        """The figure itself, and what it was in every draw."""
+        low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+        return cls(mean=float(mean), low=float(low), high=float(high))
+
+
+def bootstrap(figure: Callable[[np.ndarray], float], count: int, *, draws: int, seed: int = 0) -> Estimate:
+    """A figure of all rows, and its interval under drawing as many rows with replacement.
+
+    Args:
+        figure: of rows ``[n]`` int.
+        count: how many rows there are.
+        draws: bootstrap samples.
+        seed: of the draws.
+    """
+    rows = np.random.default_rng(seed).integers(count, size=(draws, count))
+    return Estimate.of_draws(figure(np.arange(count)), [figure(drawn) for drawn in rows])
