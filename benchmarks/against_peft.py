@@ -3,11 +3,14 @@
     python benchmarks/against_peft.py ragged --data-dir DATA --task mrpc
     python benchmarks/against_peft.py decoding --dtype bfloat16
     python benchmarks/against_peft.py mixed
+    python benchmarks/against_peft.py many --batch 8
 
 Needs the ``interop`` group (torch, peft). Both sides have random weights of one shape and the same tokens. ``ragged``:
 prompt-tuning steps over batches of real lengths, ours cut into parts of like length, theirs padded to their longest
 row. ``decoding``: ten tokens, greedily. ``mixed``: a forward pass over four examples of each of eight tasks, ours in
-one batch, theirs one adapter after another. Printed are times and their ratios by medians and minima; run it alone.
+one batch, theirs one adapter after another. ``many``: a training step of each of eight prompts on ragged batches of
+their own, ours in one program, theirs one after another. Printed are times and their ratios by medians and minima;
+run it alone.
 """
 
 from __future__ import annotations
@@ -23,6 +26,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
+from many_prompts import ragged as lengthy
+from many_prompts import stepper
 from step_time import SMALL, adafactor, alternating, flax_t5, prompted, torch_t5
 
 from spot.backbone.batch import Inputs, Targets
@@ -87,18 +92,44 @@ def ragged(options: argparse.Namespace) -> Sides:
 
     def peft_epoch() -> None:
         for rows in batches:
-            ids, mask = pad(sources[rows], max(map(len, sources[rows])))
-            labels, real = pad(targets[rows], max(map(len, targets[rows])))
-            optimizer.zero_grad()
-            loss = tuned(
-                input_ids=torch.tensor(ids, dtype=torch.long),
-                attention_mask=torch.tensor(mask, dtype=torch.long),
-                labels=torch.tensor(np.where(real, labels, -100), dtype=torch.long),
-            ).loss
-            loss.backward()
-            optimizer.step()
+            inputs = Inputs(*pad(sources[rows], max(map(len, sources[rows]))))
+            train(tuned, optimizer, inputs, Targets(*pad(targets[rows], max(map(len, targets[rows])))))
 
     return {"spot": flax_epoch, "peft": peft_epoch}
+
+
+def train(tuned: Any, optimizer: Any, inputs: Inputs, targets: Targets) -> None:
+    """One step of the PEFT model's active prompt."""
+    optimizer.zero_grad()
+    loss = tuned(
+        input_ids=torch.tensor(inputs.ids, dtype=torch.long),
+        attention_mask=torch.tensor(inputs.mask, dtype=torch.long),
+        labels=torch.tensor(np.where(targets.mask, targets.ids, -100), dtype=torch.long),
+    ).loss
+    loss.backward()
+    optimizer.step()
+
+
+def many(options: argparse.Namespace) -> Sides:
+    """A step of every one of eight prompts, each on a ragged batch of its own."""
+    graph, weights = flax_t5(options.dtype)
+    batches = {slot: lengthy(options.batch, options.inputs, slot) for slot in range(TASKS)}
+    step = make_step(graph, Optimizer(), steps=1000, trainable="prompts")
+    together = stepper(step, weights, TASKS, options.prompt, SMALL.width)
+    tuned = theirs(options, TASKS)
+    optimizers = []
+    for slot in batches:
+        tuned.set_adapter(str(slot))
+        optimizers.append(adafactor(tuned))
+
+    def in_turn() -> None:
+        for slot, batch in batches.items():
+            tuned.set_adapter(str(slot))
+            longest = int(batch.inputs.mask.sum(axis=1).max())
+            inputs = Inputs(batch.inputs.ids[:, :longest], batch.inputs.mask[:, :longest])
+            train(tuned, optimizers[slot], inputs, batch.targets)
+
+    return {"spot": lambda: together(batches), "peft": in_turn}
 
 
 def decoding(options: argparse.Namespace) -> Sides:
@@ -154,9 +185,12 @@ def mixed(options: argparse.Namespace) -> Sides:
     return {"spot": lambda: jax.block_until_ready(run(weights, stack, which, inputs, targets)), "peft": switch}
 
 
+WORK = {"ragged": ragged, "decoding": decoding, "mixed": mixed, "many": many}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("work", choices=("ragged", "decoding", "mixed"))
+    parser.add_argument("work", choices=tuple(WORK))
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--prompt", type=int, default=100)
     parser.add_argument("--batch", type=int, default=32)
@@ -167,7 +201,7 @@ def main() -> None:
     parser.add_argument("--task", default="mrpc")
     parser.add_argument("--data-dir", type=Path)
     options = parser.parse_args()
-    sides = {"ragged": ragged, "decoding": decoding, "mixed": mixed}[options.work](options)
+    sides = WORK[options.work](options)
     facts = {"work": options.work, "dtype": options.dtype} | alternating(sides, options.rounds)
     print(json.dumps(facts, indent=1))
 

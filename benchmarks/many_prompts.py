@@ -15,16 +15,14 @@ import statistics
 import time
 from collections.abc import Callable
 
-import flax.nnx as nnx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from memory import peak_bytes
-from step_time import SMALL
+from step_time import SMALL, flax_t5
 
 from spot.backbone.batch import Inputs, Targets
 from spot.backbone.load import load_backbone
-from spot.backbone.random import random_model
 from spot.training.optimizers import Optimizer
 from spot.training.step import Batch, Step, cut, make_step
 from tasks.objectives import pad
@@ -66,9 +64,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     if options.model == "t5-small":
-        dtype = jnp.bfloat16 if options.dtype == "bfloat16" else jnp.float32
-        graph, weights = nnx.split(random_model(SMALL, seed=0, dtype=dtype))
-        width = SMALL.width
+        graph, weights, width = *flax_t5(options.dtype), SMALL.width
     else:
         backbone = load_backbone(options.model, dtype=options.dtype)
         graph, weights, width = backbone.graph, backbone.weights, backbone.width

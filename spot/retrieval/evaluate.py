@@ -59,14 +59,24 @@ class Case:
 
 
 def cases_of_bank(
-    bank: Bank, partition: Partition, *, context_of: Callable[[str], Context] = lambda _target: Context()
+    bank: Bank,
+    partition: Partition,
+    *,
+    targets: Sequence[str] | None = None,
+    context_of: Callable[[str], Context] = lambda _target: Context(),
 ) -> list[Case]:
     """Every target and seed of a partition for which two sources or more were tried.
 
-    ``context_of`` gives what measures look at beside prompts, by target.
+    Args:
+        bank: where the transfers are.
+        partition: of their keys and queries.
+        targets: the only ones to look at; all if not given.
+        context_of: gives what measures look at beside prompts, by target.
     """
     tried: dict[tuple[str, int, str], list[Outcome]] = {}
     for outcome in bank.outcomes(partition):
+        if targets is not None and outcome.target not in targets:
+            continue
         tried.setdefault((outcome.target, outcome.seed, outcome.query), []).append(outcome)
     key_sets = {
         target: KeySet.of_bank(bank, partition, exclude=[target, *overlapping(target)], context=context_of(target))

@@ -146,24 +146,32 @@ def run_study(
     sized = [_sized(trainer_of_size(size), target, plan, size, say) for size in plan.sizes for target in targets]
     say("what each measure makes of it")
     contexts = {target.name: of_target.context(target) for target in targets}
-    cases = [
-        case
-        for case in cases_of_bank(trainer.bank, trainer.partition, context_of=contexts.__getitem__)
-        if case.target in oracles
-    ]
+    known = cases_of_bank(trainer.bank, trainer.partition, targets=list(oracles), context_of=contexts.__getitem__)
+    cases = {
+        (target.name, result.seed): _case(known, trainer.bank.prompt(result.query.key or ""))
+        for target in targets
+        for result in oracles[target.name]
+    }
     keys = KeySet.of_bank(trainer.bank, trainer.partition)
     return Findings(
         plan=plan,
         trials=[
-            _trial(of_target, target, result, cases, plan, others.get((target.name, result.seed), {}))
+            _trial(
+                of_target,
+                target,
+                result,
+                cases[target.name, result.seed],
+                plan,
+                others.get((target.name, result.seed), {}),
+            )
             for target in targets
             for result in oracles[target.name]
         ],
         tasks={target.name: target for target in targets},
         examples={target.name: of_target.data(target)[Split.TEST].examples for target in targets},
         keys=keys.by_task(keys.average),
-        retrieval=evaluate(cases, plan.measures, k=plan.k),
-        calibration=calibration(cases) if "evidence" in plan.measures else None,
+        retrieval=evaluate(list(cases.values()), plan.measures, k=plan.k),
+        calibration=calibration(list(cases.values())) if "evidence" in plan.measures else None,
         sized=sized,
         steps=trainer.recipe.steps,
         evaluate_every=trainer.recipe.plan().evaluate_every,
@@ -205,23 +213,26 @@ def _tried(trainer: Trainer, target: Task, run: StoredRun) -> Tried:
     return Tried(dev=run.score, test=trainer.test(target, run), history=trainer.bank.history(run.digest))
 
 
+def _case(known: Sequence[Case], query: np.ndarray) -> Case:
+    """The one of a query: a bank may hold the target's transfers of other studies as well."""
+    return next(case for case in known if np.array_equal(case.query, query))
+
+
 def _trial(
     trainer: Trainer,
     target: Task,
     result: Transferred,
-    cases: Sequence[Case],
+    case: Case,
     plan: StudyPlan,
     others: Mapping[str, tuple[Tried, int]],
 ) -> Trial:
     assert result.baseline is not None
-    query = trainer.bank.prompt(result.query.key or "")
-    case = next(case for case in cases if case.target == target.name and np.array_equal(case.query, query))
     attempts = {attempt.source.task: attempt.result.run for attempt in result.attempts}
     return Trial(
         target=target.name,
         family=target.family,
         seed=result.seed,
-        query=query,
+        query=case.query,
         baseline=_tried(trainer, target, result.baseline),
         sources={source: _tried(trainer, target, run) for source, run in attempts.items() if run},
         worth={measure: case.worth(measure) for measure in plan.measures},
