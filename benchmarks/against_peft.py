@@ -5,12 +5,12 @@
     python benchmarks/against_peft.py mixed
     python benchmarks/against_peft.py many --batch 8
 
-Needs the ``interop`` group (torch, peft). Both sides have random weights of one shape and the same tokens. ``ragged``:
-prompt-tuning steps over batches of real lengths, ours cut into parts of like length, theirs padded to their longest
-row. ``decoding``: ten tokens, greedily. ``mixed``: a forward pass over four examples of each of eight tasks, ours in
-one batch, theirs one adapter after another. ``many``: a training step of each of eight prompts on ragged batches of
-their own, ours in one program, theirs one after another. Printed are times and their ratios by medians and minima;
-run it alone.
+Needs the ``interop`` group (torch, peft). Both sides have random weights of one shape and the same tokens.
+``ragged``: prompt-tuning steps over batches of real lengths, ours cut into parts of like length, theirs padded to
+their longest row. ``decoding``: ten tokens, greedily. ``mixed``: a forward pass over four examples of each of eight
+tasks, ours mixed, in parts that fit the caches, theirs one adapter after another. ``many``: a training step of each
+of eight prompts on ragged batches of their own, ours in one program, theirs one after another. Printed are times and
+their ratios by medians and minima; run it alone.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from many_prompts import ragged as lengthy
 from many_prompts import stepper
 from step_time import SMALL, adafactor, alternating, flax_t5, prompted, torch_t5
 
-from spot.backbone.batch import Inputs, Targets
+from spot.backbone.batch import Inputs, Targets, rows_at_once
 from spot.backbone.load import load_backbone
 from spot.training.optimizers import Optimizer
 from spot.training.step import Batch, cut, make_step
@@ -172,6 +172,15 @@ def mixed(options: argparse.Namespace) -> Sides:
         return nnx.merge(graph, weights).token_losses(stack, which, inputs, targets)
 
     stack, tuned = prompts(options, TASKS), theirs(options, TASKS)
+    size = rows_at_once(len(ids), options.prompt + options.inputs)
+
+    def together() -> None:
+        parts = [slice(start, start + size) for start in range(0, len(ids), size)]
+        found = [
+            run(weights, stack, which[part], *(type(side)(*(x[part] for x in side)) for side in (inputs, targets)))
+            for part in parts
+        ]
+        jax.block_until_ready(found)
 
     def switch() -> None:
         with torch.no_grad():
@@ -182,7 +191,7 @@ def mixed(options: argparse.Namespace) -> Sides:
                 labels = torch.tensor(answers[rows], dtype=torch.long)
                 tuned(input_ids=given, attention_mask=torch.ones_like(given), labels=labels)
 
-    return {"spot": lambda: jax.block_until_ready(run(weights, stack, which, inputs, targets)), "peft": switch}
+    return {"spot": together, "peft": switch}
 
 
 WORK = {"ragged": ragged, "decoding": decoding, "mixed": mixed, "many": many}

@@ -42,10 +42,11 @@ def flax_t5(dtype: str) -> tuple[Any, Any]:
     """Graph and random weights of T5 1.1 Small's shape in the compute dtype."""
     import flax.nnx as nnx
     import jax
+    import jax.numpy as jnp
 
     from spot.backbone.random import random_model
 
-    graph, weights = nnx.split(random_model(SMALL, seed=0, dtype=dtype))
+    graph, weights = nnx.split(random_model(SMALL, seed=0, dtype=jnp.dtype(dtype)))
     return graph, jax.tree.map(lambda w: w.astype(dtype), weights)
 
 

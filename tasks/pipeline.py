@@ -272,10 +272,20 @@ def concatenate(parts: Sequence[Tokenized]) -> Tokenized:
     )
 
 
-def evaluation_order(data: Tokenized, batch_size: int) -> list[np.ndarray]:
-    """Rows by length, cut into batches: every example once, little padding."""
-    rows = np.argsort(data.inputs.lengths, kind="stable")
-    return [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]
+def evaluation_order(data: Tokenized, batch_size: Callable[[int], int]) -> list[np.ndarray]:
+    """Rows by falling length, cut into batches: every example once, little padding.
+
+    Args:
+        data: what is evaluated.
+        batch_size: how many rows go together, by the bucket of the longest of them.
+    """
+    rows = np.argsort(-data.inputs.lengths, kind="stable")
+    batches = []
+    while len(rows):
+        size = batch_size(bucket(int(data.inputs.lengths[rows[0]])))
+        batches.append(rows[:size])
+        rows = rows[size:]
+    return batches
 
 
 def summary(data: Tokenized, batches: Batches) -> Mapping[str, float | int]:

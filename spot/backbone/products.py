@@ -16,7 +16,7 @@ def project(x: Array, weight: Array, dtype: DTypeLike) -> Array:
 
     Weights keep the orientation of their file, so nothing is transposed at loading.
     """
-    if dtype == jnp.bfloat16:
+    if jnp.dtype(dtype) == jnp.bfloat16:
         return _project_bfloat16(x, weight)
     return jnp.einsum("...i,oi->...o", x, weight.astype(x.dtype))
 

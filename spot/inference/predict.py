@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import flax.nnx as nnx
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from spot.backbone.batch import Inputs, Targets
+from spot.backbone.batch import Inputs, Targets, rows_at_once
 from spot.backbone.load import Backbone
 from spot.errors import SpotError
 from tasks.objectives import pad
@@ -63,7 +63,7 @@ def predict(
         weights: other weights than the backbone's, for a model in training.
         method: ``rank`` takes the choice of highest log-likelihood, ``generate`` decodes greedily, ``auto`` ranks
             where every example has choices.
-        batch_size: examples a forward pass.
+        batch_size: most examples a forward pass; a CPU takes no more than its caches hold.
         max_new_tokens: longest decoded text; 0 takes the length of the longest target, at most 32.
 
     Raises:
@@ -80,8 +80,7 @@ def predict(
     stack = np.asarray(prompt)[None]
     longest = max_new_tokens or min(MAX_NEW_TOKENS, bucket(int(data.targets.lengths.max()), TARGET_BUCKETS))
     answers: list[str] = [""] * len(examples)
-    for rows in evaluation_order(data, batch_size):
-        padded = _fill(rows, batch_size)
+    for rows, padded in _batches(backbone, len(prompt), data, batch_size):
         prompt_ids = np.zeros(len(padded), np.int32)
         inputs = _inputs(data, padded)
         if ranks:
@@ -104,8 +103,7 @@ def mean_losses(
     """
     _, _, lose = _programs(backbone.graph)
     totals = np.zeros(len(prompts))
-    for rows in evaluation_order(data, batch_size):
-        padded = _fill(rows, batch_size)
+    for rows, padded in _batches(backbone, max(map(len, prompts), default=0), data, batch_size):
         inputs, length = _inputs(data, padded), bucket(int(data.targets.lengths[rows].max()), TARGET_BUCKETS)
         targets = Targets(*pad([data.targets[row] for row in padded], length))
         for i, prompt in enumerate(prompts):
@@ -114,10 +112,15 @@ def mean_losses(
     return totals / len(data.targets)
 
 
-def _fill(rows: np.ndarray, batch_size: int) -> np.ndarray:
-    """Repeat the last row up to a power of two (at most ``batch_size``), so that few shapes are compiled."""
-    size = min(batch_size, 1 << (len(rows) - 1).bit_length())
-    return np.concatenate([rows, np.repeat(rows[-1:], size - len(rows))])
+def _batches(
+    backbone: Backbone, prompt_length: int, data: Tokenized, batch_size: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Rows of every forward pass; and the same with the last repeated up to a power of two, so that few shapes are
+    compiled."""
+    own = 0 if backbone.config.reads_prompts_once else prompt_length
+    for rows in evaluation_order(data, lambda length: rows_at_once(batch_size, own + length)):
+        size = min(batch_size, 1 << (len(rows) - 1).bit_length())
+        yield rows, np.concatenate([rows, np.repeat(rows[-1:], size - len(rows))])
 
 
 def _inputs(data: Tokenized, rows: np.ndarray) -> Inputs:

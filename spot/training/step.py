@@ -19,7 +19,7 @@ import numpy as np
 import optax
 from jax import Array
 
-from spot.backbone.batch import Inputs, Targets, Tokens
+from spot.backbone.batch import Inputs, Targets, Tokens, rows_at_once
 from spot.backbone.layers import Dropout
 from spot.errors import TrainingError
 from spot.training.optimizers import Optimizer, per_prompt
@@ -27,9 +27,6 @@ from tasks.objectives import pad
 from tasks.pipeline import TARGET_BUCKETS, bucket
 
 TRAINABLE = ("prompts", "weights")
-
-CACHED_POSITIONS = 2048
-"""Rows times positions of a part on a CPU: its activations stay in the caches."""
 
 Variables = dict[str, Any]
 """``{"prompts": [N, P, H] float32, "weights": state of the model}``."""
@@ -162,9 +159,9 @@ def cut(batches: Mapping[int, Batch], prompt_length: int, *, apart: bool = False
     """The batches of several slots as parts of like rows: longest first, each padded to its own bucket.
 
     A CPU is fastest, and needs least memory, where the activations of a part stay in its caches; there a part holds
-    about ``CACHED_POSITIONS``. An accelerator takes everything as one part. Rows of any slots share a part, or, on a
-    CPU if asked for, each slot has parts of its own, whose one prompt counts once. The last part is filled up with
-    empty rows, so that few shapes are compiled.
+    about ``batch.CACHED_POSITIONS``. An accelerator takes everything as one part. Rows of any slots share a part,
+    or, on a CPU if asked for, each slot has parts of its own, whose one prompt counts once. The last part is filled
+    up with empty rows, so that few shapes are compiled.
     """
     if apart and jax.default_backend() == "cpu":
         alone = ((slot, cut({0: batch}, 0)) for slot, batch in batches.items())
@@ -180,7 +177,7 @@ def cut(batches: Mapping[int, Batch], prompt_length: int, *, apart: bool = False
     parts: list[Batch] = []
     while rows:
         length = bucket(max(1, len(rows[0][1])))
-        size = _rows_at_once(len(rows) if not parts else 1 << 30, prompt_length + length)
+        size = rows_at_once(len(rows) if not parts else 1 << 30, prompt_length + length)
         taken, rows = rows[:size], rows[size:]
         if parts:
             half = max(1, size // 2)
@@ -195,10 +192,3 @@ def cut(batches: Mapping[int, Batch], prompt_length: int, *, apart: bool = False
             )
         )
     return parts
-
-
-def _rows_at_once(rows: int, positions: int) -> int:
-    """At most ``rows``: all of them on an accelerator, on a CPU the power of two that its caches hold."""
-    if jax.default_backend() != "cpu":
-        return rows
-    return min(rows, 1 << max(0, (CACHED_POSITIONS // positions).bit_length() - 1))

@@ -441,13 +441,22 @@ def test_buckets_grow_and_leave_less_than_half_of_a_row_to_padding() -> None:
 
 @given(st.lists(st.integers(1, 70), max_size=60), batch_sizes)
 def test_evaluation_covers_every_row_once_by_length(lengths: list[int], batch_size: int) -> None:
-    order = evaluation_order(ragged_data(lengths), batch_size)
+    order = evaluation_order(ragged_data(lengths), lambda _longest: batch_size)
     flat = [int(row) for rows in order for row in rows]
     assert sorted(flat) == list(range(len(lengths)))
     assert [len(rows) for rows in order[:-1]] == [batch_size] * max(0, len(order) - 1)
     assert all(1 <= len(rows) <= batch_size for rows in order)
     in_order = [lengths[row] for row in flat]
-    assert in_order == sorted(in_order)
+    assert in_order == sorted(in_order, reverse=True)
+
+
+@given(st.lists(st.integers(1, 70), max_size=60))
+def test_evaluation_takes_more_of_shorter_rows_at_once(lengths: list[int]) -> None:
+    order = evaluation_order(ragged_data(lengths), lambda longest: max(1, 128 // longest))
+    assert sorted(int(row) for rows in order for row in rows) == list(range(len(lengths)))
+    full = [len(rows) for rows in order[:-1]]
+    assert full == [max(1, 128 // bucket(lengths[rows[0]])) for rows in order[:-1]]
+    assert full == sorted(full)
 
 
 @given(row_lengths, seeds)

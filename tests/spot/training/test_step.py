@@ -205,7 +205,7 @@ def content(batches: list[Batch]) -> list[tuple[int, bytes, bytes]]:
 
 @pytest.mark.parametrize("positions", [1, 40, 100, 100_000])
 def test_parts_hold_every_row_of_every_slot_once(positions: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("spot.training.step.CACHED_POSITIONS", positions)
+    monkeypatch.setattr("spot.backbone.batch.CACHED_POSITIONS", positions)
     batches = slots(0, 2, 5)
     parts = cut(batches, 4)
     expected = [batch._replace(prompt_ids=np.full(6, slot, np.int32)) for slot, batch in batches.items()]
@@ -229,7 +229,7 @@ def test_slots_in_parts_train_as_the_whole(
     step = make_step(backbone.graph, Optimizer(learning_rate=0.1), steps=STEPS, trainable="prompts")
 
     def run(cached: int) -> tuple[np.ndarray, np.ndarray]:
-        monkeypatch.setattr("spot.training.step.CACHED_POSITIONS", cached)
+        monkeypatch.setattr("spot.backbone.batch.CACHED_POSITIONS", cached)
         trained = jnp.array(prompts)
         state, losses = step.init(trained), []
         for seed in range(3):
@@ -249,7 +249,7 @@ def test_slots_apart_train_as_the_whole_where_prompts_are_read_once(monkeypatch:
     prompts = np.random.default_rng(0).normal(size=(3, 4, 16)).astype(np.float32)
 
     def run(cached: int, *, apart: bool) -> tuple[np.ndarray, np.ndarray, set[int]]:
-        monkeypatch.setattr("spot.training.step.CACHED_POSITIONS", cached)
+        monkeypatch.setattr("spot.backbone.batch.CACHED_POSITIONS", cached)
         step = make_step(graph, Optimizer(learning_rate=0.1), steps=STEPS, trainable="prompts", apart=apart)
         trained = jnp.array(prompts)
         state, losses, rows = step.init(trained), [], set()
