@@ -155,7 +155,7 @@ def transfer(
 ) -> None:
     """Find the best sources for a target, train from their values, compare with no transfer."""
     from spot.transfer.transfer import TransferOptions, run_transfers
-    from tasks import get_task
+    from tasks import get_learnable
 
     (task,) = find_tasks([target])
     own = {found.name: found for found in find_tasks([str(path) for path in source_file or ()])}
@@ -176,7 +176,7 @@ def transfer(
             task,
             seeds=range(first_seed, first_seed + seeds),
             options=options,
-            find_task=lambda name: own.get(name) or get_task(name),
+            find_task=lambda name: own.get(name) or get_learnable(name),
         )
         if out.json:
             print_json({"bank": str(opened), "transfers": [_transfer_document(r) for r in results]})

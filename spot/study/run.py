@@ -16,7 +16,7 @@ from spot.study.plan import StudyPlan
 from spot.transfer.halving import replay
 from spot.transfer.runs import Request, Trainer
 from spot.transfer.transfer import FindTask, TransferOptions, Transferred, run_transfers
-from tasks import get_task
+from tasks import get_learnable
 from tasks.task import Example, Split, Task
 
 
@@ -109,7 +109,6 @@ def run_study(
     *,
     trainer: Trainer,
     trainer_of_size: Callable[[int], Trainer],
-    find_task: FindTask = get_task,
     say: Callable[[str], None] = lambda _line: None,
 ) -> Findings:
     """Train sources and targets of a plan into the trainer's bank, unless they are there, and gather the findings.
@@ -120,7 +119,6 @@ def run_study(
         targets: its targets.
         trainer: of the sources, on all their training examples.
         trainer_of_size: gives a trainer on so many training examples of the same bank and recipe.
-        find_task: gives a source task by name, for the method ``mixture``.
         say: told of every part that begins.
 
     Raises:
@@ -130,10 +128,15 @@ def run_study(
     say(f"{len(sources)} sources x {plan.source_seeds} seeds")
     trainer.run_all([Request(task, seed, "source") for task in sources for seed in range(plan.source_seeds)])
     of_target = trainer_of_size(plan.train_limit)
+    own = {task.name: task for task in [*sources, *targets]}
+
+    def find_task(name: str) -> Any:
+        return own.get(name) or get_learnable(name)
+
     oracles = {}
     for target in targets:
         say(f"{target.name}: from every source, and without")
-        oracles[target.name] = _transfers(of_target, target, plan, find_task, method="oracle")
+        oracles[target.name] = _transfers(of_target, target, plan, method="oracle")
     others: dict[tuple[str, int], dict[str, tuple[Tried, int]]] = {}
     for name, options in _further(plan).items():
         for target in targets:
@@ -191,7 +194,7 @@ def _further(plan: StudyPlan) -> dict[str, dict[str, Any]]:
 
 
 def _transfers(
-    trainer: Trainer, target: Task, plan: StudyPlan, find_task: FindTask = get_task, **options: Any
+    trainer: Trainer, target: Task, plan: StudyPlan, find_task: FindTask = get_learnable, **options: Any
 ) -> list[Transferred]:
     similarity = plan.measures[0] if plan.measures[0] != "evidence" else "average"
     chosen = TransferOptions(similarity=similarity, **options)

@@ -14,7 +14,7 @@ from spot.errors import RetrievalError, SpotError
 from spot.retrieval.measures import checked_measure
 from spot.retrieval.rank import Ranked, Retriever, checked_aggregate, weights
 from spot.transfer.runs import Contestant, Request, Trainer
-from tasks import Mixture, Task, get_task
+from tasks import Mixture, Task, get_learnable
 from tasks.overlaps import overlapping
 
 
@@ -104,18 +104,23 @@ class Attempt(NamedTuple):
     result: Contestant
 
 
-FindTask = Callable[[str], Task]
+FindTask = Callable[[str], Task | Mixture]
 
 
 def run_transfer(
-    trainer: Trainer, target: Task, *, seed: int, options: TransferOptions, find_task: FindTask = get_task
+    trainer: Trainer, target: Task, *, seed: int, options: TransferOptions, find_task: FindTask = get_learnable
 ) -> Transferred:
     """One seed of :func:`run_transfers`."""
     return run_transfers(trainer, target, seeds=[seed], options=options, find_task=find_task)[0]
 
 
 def run_transfers(
-    trainer: Trainer, target: Task, *, seeds: Sequence[int], options: TransferOptions, find_task: FindTask = get_task
+    trainer: Trainer,
+    target: Task,
+    *,
+    seeds: Sequence[int],
+    options: TransferOptions,
+    find_task: FindTask = get_learnable,
 ) -> list[Transferred]:
     """Find the best sources for ``target`` in the trainer's bank, train from them, and record it all.
 
@@ -129,7 +134,7 @@ def run_transfers(
         target: the task.
         seeds: of the target's runs.
         options: how.
-        find_task: gives a source task by name, for ``mixture``, which trains on its data again.
+        find_task: gives a source's task or mixture by name, for ``mixture``, which trains on its data again.
 
     Raises:
         RetrievalError: no comparable source in the bank, or not the one asked for.
@@ -324,15 +329,17 @@ def from_average(jobs: Sequence[Job]) -> list[list[Start]]:
 
 
 def from_mixture(jobs: Sequence[Job]) -> list[list[Start]]:
-    """Train one prompt on the sources' tasks and the target together, and start from its value.
+    """Train one prompt on the sources' tasks, those of mixtures among them, and the target together.
 
-    Vu et al. 2022, "top-k multi-task mixture". That prompt is no source: it has seen the target.
+    The target starts from its value. Vu et al. 2022, "top-k multi-task mixture". That prompt is no source: it has seen
+    the target.
     """
 
     def request(job: Job) -> Request:
-        names = [*dict.fromkeys(source.task for source in job.sources)]
-        members = (*map(job.find_task, names), job.target)
-        return Request(Mixture(name="+".join([*names, job.target.name]), members=members), job.seed, "transfer")
+        found = [job.find_task(source.task) for source in job.sources]
+        tasks = [task for source in found for task in (source.members if isinstance(source, Mixture) else [source])]
+        members = tuple({task.name: task for task in [*tasks, job.target]}.values())
+        return Request(Mixture(name="+".join(task.name for task in members), members=members), job.seed, "transfer")
 
     mixed = jobs[0].trainer.run_all([request(job) for job in jobs])
     return [

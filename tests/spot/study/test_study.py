@@ -45,7 +45,6 @@ def study(world: World, tasks: dict[str, Task], said: list[str] | None = None) -
         trainer_of_size=lambda size: world.trainer.with_recipe(
             dataclasses.replace(world.trainer.recipe, train_limit=size)
         ),
-        find_task=tasks.__getitem__,
         say=(said if said is not None else []).append,
     )
 

@@ -283,6 +283,19 @@ def test_a_mixture_holds_the_sources_and_the_target_and_is_no_source_itself(
     assert name not in {key.task for key in world.bank.keys(world.trainer.partition)}
 
 
+def test_the_tasks_of_a_mixture_among_the_sources_join_the_mixture(world: World, tasks: dict[str, Task]) -> None:
+    both = Mixture(name="both", members=(tasks["first"], tasks["second"]))
+    world.trainer.run(both, seed=0, role="source")
+    known: dict[str, Task | Mixture] = {**tasks, "both": both}
+    options = TransferOptions(method="mixture", top_k=9)
+    outcome = run_transfer(world.trainer, world.target, seed=0, options=options, find_task=known.__getitem__)
+    assert "both" in {source.task for source in outcome.ranked}
+    (mixed,) = (row for row in list_runs(world.bank.engine, role="transfer") if "+" in row["task"])
+    names = mixed["task"].split("+")
+    assert sorted(names) == sorted({*(source.task for source in outcome.ranked), "target"} - {"both"})
+    assert names[-1] == "target"
+
+
 def test_mixtures_that_hold_the_target_are_no_sources_for_it(world: World, tasks: dict[str, Task]) -> None:
     for others in ("first", "target"):
         members = (tasks["second"], tasks[others])
