@@ -71,8 +71,8 @@ def similarity_and_gain(findings: Findings, pyplot: Any) -> Any:
     from scipy import stats
 
     measures = findings.plan.measures
-    figure, grid = pyplot.subplots(1, len(measures), figsize=(3.6 * len(measures), 3.4), sharey=True, squeeze=False)
-    for axes, measure in zip(grid[0], measures, strict=True):
+    figure, panels = _panels(pyplot, len(measures), 3.4, sharey=True)
+    for axes, measure in zip(panels, measures, strict=True):
         everything: list[tuple[float, float]] = []
         for target in findings.tasks:
             points = [
@@ -88,9 +88,10 @@ def similarity_and_gain(findings: Findings, pyplot: Any) -> Any:
             found = stats.pearsonr(x, y)
             axes.set_title(f"{measure}\nr = {found.statistic:.2f}, p = {found.pvalue:.2g}", fontsize=10)
         axes.axhline(0, color="grey", linewidth=0.8)
-        axes.set_xlabel("score of the source")
-    grid[0][0].set_ylabel("relative error reduction, %")
-    grid[0][-1].legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+    figure.legend(*panels[0].get_legend_handles_labels(), fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+    figure.supxlabel("score of the source")
+    figure.supylabel("relative error reduction, %")
+    figure.tight_layout()
     return figure
 
 
@@ -121,12 +122,8 @@ def score_and_k(findings: Findings, pyplot: Any) -> Any:
 
 def learning_curves(findings: Findings, pyplot: Any) -> Any:
     """Development score by step without transfer, and from the source that the first measure ranks first."""
-    columns = min(3, len(findings.tasks))
-    rows = -(-len(findings.tasks) // columns)
-    figure, grid = pyplot.subplots(rows, columns, figsize=(3.4 * columns, 2.6 * rows), squeeze=False)
-    for axes in grid.flat[len(findings.tasks) :]:
-        axes.set_visible(False)
-    for axes, target in zip(grid.flat, findings.tasks, strict=False):
+    figure, panels = _panels(pyplot, len(findings.tasks), 2.6)
+    for axes, target in zip(panels, findings.tasks, strict=True):
         trials = [trial for trial in findings.trials if trial.target == target]
         first = [trial.sources[trial.head(findings.plan.measures[0], 1)[0]] for trial in trials]
         for label, runs in (("no transfer", [trial.baseline for trial in trials]), ("top-1", first)):
@@ -135,7 +132,7 @@ def learning_curves(findings: Findings, pyplot: Any) -> Any:
             axes.plot(steps, scores.mean(axis=0), marker="o", markersize=3, label=label)
             axes.fill_between(steps, scores.min(axis=0), scores.max(axis=0), alpha=0.2)
         axes.set_title(target, fontsize=9)
-    grid[0][0].legend(fontsize=8)
+    panels[0].legend(fontsize=8)
     figure.supxlabel("step")
     figure.supylabel("dev score (mean and range over seeds)")
     figure.tight_layout()
@@ -157,6 +154,16 @@ def gain_and_size(findings: Findings, pyplot: Any) -> Any:
     axes.set_ylabel("gain of the best of top-1, points")
     axes.legend(fontsize=8)
     return figure
+
+
+def _panels(pyplot: Any, count: int, height: float, **options: Any) -> tuple[Any, list[Any]]:
+    """A figure of so many panels, three in a row."""
+    columns = min(3, count)
+    rows = -(-count // columns)
+    figure, grid = pyplot.subplots(rows, columns, figsize=(3.4 * columns, height * rows), squeeze=False, **options)
+    for axes in grid.flat[count:]:
+        axes.set_visible(False)
+    return figure, list(grid.flat[:count])
 
 
 PLOTS: Mapping[str, Callable[[Findings, Any], Any]] = {

@@ -156,20 +156,18 @@ def run_study(
         for result in oracles[target.name]
     }
     keys = KeySet.of_bank(trainer.bank, trainer.partition)
+    trials = [
+        _trial(
+            of_target, target, result, cases[target.name, result.seed], plan, others.get((target.name, result.seed), {})
+        )
+        for target in targets
+        for result in oracles[target.name]
+    ]
+    if sized:
+        sized += [_whole(of_target, target, plan, trials) for target in targets]
     return Findings(
         plan=plan,
-        trials=[
-            _trial(
-                of_target,
-                target,
-                result,
-                cases[target.name, result.seed],
-                plan,
-                others.get((target.name, result.seed), {}),
-            )
-            for target in targets
-            for result in oracles[target.name]
-        ],
+        trials=trials,
         tasks={target.name: target for target in targets},
         examples={target.name: of_target.data(target)[Split.TEST].examples for target in targets},
         keys=keys.by_task(keys.average),
@@ -209,6 +207,18 @@ def _sized(trainer: Trainer, target: Task, plan: StudyPlan, size: int, say: Call
         size=size,
         without=[result.baseline_test.metrics["score"] for result in results if result.baseline_test],
         with_transfer=[result.outcome_test.metrics["score"] for result in results],
+    )
+
+
+def _whole(trainer: Trainer, target: Task, plan: StudyPlan, trials: Sequence[Trial]) -> Sized:
+    """The same with all training examples of the study, from runs that are there."""
+    own = [trial for trial in trials if trial.target == target.name]
+    first = [trial.best(trial.head(plan.measures[0], 1)) for trial in own]
+    return Sized(
+        target=target.name,
+        size=len(trainer.data(target)[Split.TRAIN].examples),
+        without=[trial.baseline.test.metrics["score"] for trial in own],
+        with_transfer=[tried.test.metrics["score"] for tried in first],
     )
 
 

@@ -64,7 +64,13 @@ def test_every_source_is_tried_on_every_target_and_seed(world: World, findings: 
         assert set(trial.worth) == set(PLAN.measures)
         assert all(set(worth) >= set(trial.sources) for worth in trial.worth.values())
         assert set(trial.others) == {"average of top-2", "mixture of top-2", "generic first"}
-    assert [(sized.target, sized.size) for sized in findings.sized] == [("target", 8), ("fourth", 8)]
+    small, whole = findings.sized[:2], findings.sized[2:]
+    assert [(sized.target, sized.size) for sized in small] == [("target", 8), ("fourth", 8)]
+    assert [(sized.target, sized.size) for sized in whole] == [("target", 16), ("fourth", 16)]
+    for sized in whole:
+        trials = [trial for trial in findings.trials if trial.target == sized.target]
+        assert sized.without == [score(trial.baseline) for trial in trials]
+        assert sized.with_transfer == [score(trial.sources[trial.head("average", 1)[0]]) for trial in trials]
 
 
 def test_a_second_call_trains_nothing_and_finds_the_same(
