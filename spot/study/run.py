@@ -150,18 +150,12 @@ def run_study(
     say("what each measure makes of it")
     contexts = {target.name: of_target.context(target) for target in targets}
     known = cases_of_bank(trainer.bank, trainer.partition, targets=list(oracles), context_of=contexts.__getitem__)
-    cases = {
-        (target.name, result.seed): _case(known, trainer.bank.prompt(result.query.key or ""))
-        for target in targets
-        for result in oracles[target.name]
-    }
+    done = [(target, result) for target in targets for result in oracles[target.name]]
+    cases = [_case(known, target, trainer.bank.prompt(result.query.key or "")) for target, result in done]
     keys = KeySet.of_bank(trainer.bank, trainer.partition)
     trials = [
-        _trial(
-            of_target, target, result, cases[target.name, result.seed], plan, others.get((target.name, result.seed), {})
-        )
-        for target in targets
-        for result in oracles[target.name]
+        _trial(of_target, target, result, case, plan, others.get((target.name, result.seed), {}))
+        for (target, result), case in zip(done, cases, strict=True)
     ]
     if sized:
         sized += [_whole(of_target, target, plan, trials) for target in targets]
@@ -171,8 +165,8 @@ def run_study(
         tasks={target.name: target for target in targets},
         examples={target.name: of_target.data(target)[Split.TEST].examples for target in targets},
         keys=keys.by_task(keys.average),
-        retrieval=evaluate(list(cases.values()), plan.measures, k=plan.k),
-        calibration=calibration(list(cases.values())) if "evidence" in plan.measures else None,
+        retrieval=evaluate(cases, plan.measures, k=plan.k),
+        calibration=calibration(cases) if "evidence" in plan.measures else None,
         sized=sized,
         steps=trainer.recipe.steps,
         evaluate_every=trainer.recipe.plan().evaluate_every,
@@ -226,9 +220,9 @@ def _tried(trainer: Trainer, target: Task, run: StoredRun) -> Tried:
     return Tried(dev=run.score, test=trainer.test(target, run), history=trainer.bank.history(run.digest))
 
 
-def _case(known: Sequence[Case], query: np.ndarray) -> Case:
+def _case(known: Sequence[Case], target: Task, query: np.ndarray) -> Case:
     """The one of a query: a bank may hold the target's transfers of other studies as well."""
-    return next(case for case in known if np.array_equal(case.query, query))
+    return next(case for case in known if case.target == target.name and np.array_equal(case.query, query))
 
 
 def _trial(
