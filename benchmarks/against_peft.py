@@ -1,16 +1,17 @@
 """Ragged training, decoding and mixed tasks against Hugging Face PEFT on T5 1.1 Small's shape, alternating.
 
     python benchmarks/against_peft.py ragged --data-dir DATA --task mrpc
+    python benchmarks/against_peft.py ragged --data-dir DATA --task mrpc --peft-sorts
     python benchmarks/against_peft.py decoding --dtype bfloat16
     python benchmarks/against_peft.py mixed
     python benchmarks/against_peft.py many --batch 8
 
-Needs the ``interop`` group (torch, peft). Both sides have random weights of one shape and the same tokens.
-``ragged``: prompt-tuning steps over batches of real lengths, ours cut into parts of like length, theirs padded to
-their longest row. ``decoding``: ten tokens, greedily. ``mixed``: a forward pass over four examples of each of eight
-tasks, ours mixed, in parts that fit the caches, theirs one adapter after another. ``many``: a training step of each
-of eight prompts on ragged batches of their own, ours in one program, theirs one after another. Printed are times and
-their ratios by medians and minima; run it alone.
+Needs the ``interop`` group (torch, peft). Both sides have random weights of one shape and the same tokens, and are
+processes of their own. ``ragged``: prompt-tuning steps over batches of real lengths, ours cut into parts of like
+length, theirs padded to their longest row. ``decoding``: ten tokens, greedily. ``mixed``: a forward pass over four
+examples of each of eight tasks, ours mixed, in parts that fit the caches, theirs one adapter after another. ``many``:
+a training step of each of eight prompts on ragged batches of their own, ours in one program, theirs one after another.
+Printed are times and their ratios by medians and minima; run it alone.
 """
 
 from __future__ import annotations
@@ -21,30 +22,36 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import flax.nnx as nnx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import torch
 from many_prompts import ragged as lengthy
 from many_prompts import stepper
-from step_time import SMALL, adafactor, alternating, flax_t5, prompted, torch_t5
+from sides import Make, in_turn
+from step_time import SMALL, adafactor, add_peers, flax_t5, prompted, torch_t5
 
 from spot.backbone.batch import Inputs, Targets, rows_at_once
 from spot.backbone.load import load_backbone
+from spot.backbone.process import prepare_process
 from spot.training.optimizers import Optimizer
-from spot.training.step import Batch, cut, make_step
+from spot.training.step import Batch, make_step
 from tasks import Split, get_task
 from tasks.objectives import pad
 
 TASKS, EACH, NEW = 8, 4, 10
 
-Sides = dict[str, Callable[[], Any]]
+Work = Callable[[], Any]
+
+
+def ours(options: argparse.Namespace) -> tuple[Any, Any]:
+    """Graph and weights, in a process set up as ``spot`` sets it up."""
+    prepare_process()
+    return flax_t5(options.dtype)
 
 
 def theirs(options: argparse.Namespace, adapters: int = 1) -> Any:
     """A PEFT model with so many prompts."""
-    return prompted(torch_t5(options.dtype), "SEQ_2_SEQ_LM", options.prompt, adapters=adapters)
+    return prompted(torch_t5(options.dtype), "SEQ_2_SEQ_LM", options, adapters=adapters)
 
 
 def prompts(options: argparse.Namespace, count: int) -> np.ndarray:
@@ -56,50 +63,49 @@ def tokens(rows: int, length: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(3, 32_000, (rows, length)).astype(np.int32)
 
 
-def ragged(options: argparse.Namespace) -> Sides:
-    """Steps over batches of real lengths, in an order of their own."""
+def whole(rows: np.ndarray) -> Inputs:
+    return Inputs(rows, np.ones(rows.shape, bool))
+
+
+# -- steps over batches of real lengths, in an order of their own ------------------------------------------
+
+
+def real_batches(options: argparse.Namespace, *, by_length: bool = False) -> list[Batch]:
+    """Random tokens of a task's lengths, batches padded to their longest row."""
     backbone, task = load_backbone("tiny"), get_task(options.task)
     examples = task.examples(Split.TRAIN, data_dir=options.data_dir)
     chosen = np.random.default_rng(0).permutation(len(examples))[: options.batches * options.batch]
     encode = backbone.tokenizer.encode
-    lengths = [min(256, len(ids) + 1) for ids in encode([examples[i].inputs for i in chosen])]
-    answers = [len(ids) + 1 for ids in encode([examples[i].target for i in chosen])]
-    rng = np.random.default_rng(2)
-    sources = [rng.integers(3, 32_000, n).astype(np.int32) for n in lengths]
-    targets = [rng.integers(3, 32_000, n).astype(np.int32) for n in answers]
-    batches = [slice(start, start + options.batch) for start in range(0, len(sources), options.batch)]
+    lengths = np.array([min(256, len(ids) + 1) for ids in encode([examples[i].inputs for i in chosen])])
+    answers = np.array([len(ids) + 1 for ids in encode([examples[i].target for i in chosen])])
+    order = np.argsort(lengths, kind="stable") if by_length else np.arange(len(lengths))
+    rng, found = np.random.default_rng(2), []
+    for start in range(0, len(order), options.batch):
+        rows = order[start : start + options.batch]
+        sides = [[rng.integers(3, 32_000, n).astype(np.int32) for n in side[rows]] for side in (lengths, answers)]
+        inputs, targets = (pad(side, max(map(len, side))) for side in sides)
+        found.append(Batch(np.zeros(len(rows), np.int32), Inputs(*inputs), Targets(*targets)))
+    return found
 
-    graph, weights = flax_t5(options.dtype)
-    step = make_step(graph, Optimizer(), steps=1000, trainable="prompts")
-    state: dict[str, Any] = {"trained": jnp.asarray(prompts(options, 1))}
-    state["optimizer"] = step.init(state["trained"])
 
-    def flax_epoch() -> None:
-        for rows in batches:
-            whole = Batch(
-                np.zeros(len(sources[rows]), np.int32),
-                Inputs(*pad(sources[rows], max(map(len, sources[rows])))),
-                Targets(*pad(targets[rows], max(map(len, targets[rows])))),
-            )
-            parts = cut({0: whole}, options.prompt)
-            state["trained"], state["optimizer"], losses = step.run(
-                state["trained"], state["optimizer"], {"weights": weights}, parts, jax.random.key(0), np.ones(1, bool)
-            )
-        float(losses[0])
+def flax_ragged(options: argparse.Namespace) -> Work:
+    (graph, weights), batches = ours(options), real_batches(options)
+    run = stepper(
+        make_step(graph, Optimizer(), steps=1000, trainable="prompts"), weights, 1, options.prompt, SMALL.width
+    )
+    return lambda: [run({0: batch}) for batch in batches]
 
-    tuned = theirs(options)
+
+def peft_ragged(options: argparse.Namespace) -> Work:
+    tuned, batches = theirs(options), real_batches(options, by_length=options.peft_sorts)
     optimizer = adafactor(tuned)
-
-    def peft_epoch() -> None:
-        for rows in batches:
-            inputs = Inputs(*pad(sources[rows], max(map(len, sources[rows]))))
-            train(tuned, optimizer, inputs, Targets(*pad(targets[rows], max(map(len, targets[rows])))))
-
-    return {"spot": flax_epoch, "peft": peft_epoch}
+    return lambda: [train(tuned, optimizer, batch.inputs, batch.targets) for batch in batches]
 
 
 def train(tuned: Any, optimizer: Any, inputs: Inputs, targets: Targets) -> None:
     """One step of the PEFT model's active prompt."""
+    import torch
+
     optimizer.zero_grad()
     loss = tuned(
         input_ids=torch.tensor(inputs.ids, dtype=torch.long),
@@ -110,91 +116,111 @@ def train(tuned: Any, optimizer: Any, inputs: Inputs, targets: Targets) -> None:
     optimizer.step()
 
 
-def many(options: argparse.Namespace) -> Sides:
-    """A step of every one of eight prompts, each on a ragged batch of its own."""
-    graph, weights = flax_t5(options.dtype)
-    batches = {slot: lengthy(options.batch, options.inputs, slot) for slot in range(TASKS)}
+# -- a step of every one of eight prompts, each on a ragged batch of its own --------------------------------
+
+
+def eight_batches(options: argparse.Namespace) -> dict[int, Batch]:
+    return {slot: lengthy(options.batch, options.inputs, slot) for slot in range(TASKS)}
+
+
+def flax_many(options: argparse.Namespace) -> Work:
+    (graph, weights), batches = ours(options), eight_batches(options)
     step = make_step(graph, Optimizer(), steps=1000, trainable="prompts")
     together = stepper(step, weights, TASKS, options.prompt, SMALL.width)
-    tuned = theirs(options, TASKS)
-    optimizers = []
+    return lambda: together(batches)
+
+
+def peft_many(options: argparse.Namespace) -> Work:
+    tuned, batches, optimizers = theirs(options, TASKS), eight_batches(options), []
     for slot in batches:
         tuned.set_adapter(str(slot))
         optimizers.append(adafactor(tuned))
 
-    def in_turn() -> None:
+    def one_after_another() -> None:
         for slot, batch in batches.items():
             tuned.set_adapter(str(slot))
             longest = int(batch.inputs.mask.sum(axis=1).max())
             inputs = Inputs(batch.inputs.ids[:, :longest], batch.inputs.mask[:, :longest])
             train(tuned, optimizers[slot], inputs, batch.targets)
 
-    return {"spot": lambda: together(batches), "peft": in_turn}
+    return one_after_another
 
 
-def decoding(options: argparse.Namespace) -> Sides:
-    """Ten tokens of every row."""
-    graph, weights = flax_t5(options.dtype)
-    ids = tokens(options.batch, options.inputs)
-    inputs = Inputs(ids, np.ones(ids.shape, bool))
+# -- ten tokens of every row --------------------------------------------------------------------------------
+
+
+def flax_decoding(options: argparse.Namespace) -> Work:
+    import flax.nnx as nnx
+
+    graph, weights = ours(options)
+    inputs, stack = whole(tokens(options.batch, options.inputs)), prompts(options, 1)
 
     @jax.jit
     def run(weights: Any, stack: Any, inputs: Inputs) -> Any:
-        return nnx.merge(graph, weights).greedy(stack, jnp.zeros(options.batch, jnp.int32), inputs, NEW)
+        return nnx.merge(graph, weights).greedy(stack, jnp.zeros(len(inputs.ids), jnp.int32), inputs, NEW)
 
-    tuned, given = theirs(options), torch.tensor(ids, dtype=torch.long)
+    return lambda: jax.block_until_ready(run(weights, stack, inputs))
+
+
+def peft_decoding(options: argparse.Namespace) -> Work:
+    import torch
+
+    tuned, given = theirs(options), torch.tensor(tokens(options.batch, options.inputs), dtype=torch.long)
+    settings = {"max_new_tokens": NEW, "min_new_tokens": NEW, "do_sample": False, "num_beams": 1}
 
     def generate() -> None:
         with torch.no_grad():
-            tuned.generate(
-                input_ids=given,
-                attention_mask=torch.ones_like(given),
-                max_new_tokens=NEW,
-                min_new_tokens=NEW,
-                do_sample=False,
-                num_beams=1,
-            )
+            tuned.generate(input_ids=given, attention_mask=torch.ones_like(given), **settings)
 
-    stack = prompts(options, 1)
-    return {"spot": lambda: jax.block_until_ready(run(weights, stack, inputs)), "peft": generate}
+    return generate
 
 
-def mixed(options: argparse.Namespace) -> Sides:
-    """Losses of four examples of each of eight tasks."""
-    graph, weights = flax_t5(options.dtype)
-    ids, answers = tokens(TASKS * EACH, options.inputs), tokens(TASKS * EACH, options.targets, seed=1)
-    inputs = Inputs(ids, np.ones(ids.shape, bool))
-    targets = Targets(answers, np.ones(answers.shape, bool))
-    which = np.repeat(np.arange(TASKS, dtype=np.int32), EACH)
+# -- losses of four examples of each of eight tasks ---------------------------------------------------------
+
+
+def mixture(options: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
+    return tokens(TASKS * EACH, options.inputs), tokens(TASKS * EACH, options.targets, seed=1)
+
+
+def flax_mixed(options: argparse.Namespace) -> Work:
+    import flax.nnx as nnx
+
+    graph, weights = ours(options)
+    inputs, targets = map(whole, mixture(options))
+    which, stack = np.repeat(np.arange(TASKS, dtype=np.int32), EACH), prompts(options, TASKS)
 
     @jax.jit
     def run(weights: Any, stack: Any, which: Any, inputs: Inputs, targets: Targets) -> Any:
         return nnx.merge(graph, weights).token_losses(stack, which, inputs, targets)
 
-    stack, tuned = prompts(options, TASKS), theirs(options, TASKS)
-    size = rows_at_once(len(ids), options.prompt + options.inputs)
+    size = rows_at_once(len(which), options.prompt + options.inputs)
+    parts = [slice(start, start + size) for start in range(0, len(which), size)]
+    cuts = [(which[rows], Inputs(*(x[rows] for x in inputs)), Targets(*(x[rows] for x in targets))) for rows in parts]
+    return lambda: jax.block_until_ready([run(weights, stack, *part) for part in cuts])
 
-    def together() -> None:
-        parts = [slice(start, start + size) for start in range(0, len(ids), size)]
-        found = [
-            run(weights, stack, which[part], *(type(side)(*(x[part] for x in side)) for side in (inputs, targets)))
-            for part in parts
-        ]
-        jax.block_until_ready(found)
+
+def peft_mixed(options: argparse.Namespace) -> Work:
+    import torch
+
+    tuned = theirs(options, TASKS)
+    given, labels = (torch.tensor(x, dtype=torch.long) for x in mixture(options))
 
     def switch() -> None:
         with torch.no_grad():
             for i in range(TASKS):
                 tuned.set_adapter(str(i))
                 rows = slice(i * EACH, (i + 1) * EACH)
-                given = torch.tensor(ids[rows], dtype=torch.long)
-                labels = torch.tensor(answers[rows], dtype=torch.long)
-                tuned(input_ids=given, attention_mask=torch.ones_like(given), labels=labels)
+                tuned(input_ids=given[rows], attention_mask=torch.ones_like(given[rows]), labels=labels[rows])
 
-    return {"spot": together, "peft": switch}
+    return switch
 
 
-WORK = {"ragged": ragged, "decoding": decoding, "mixed": mixed, "many": many}
+WORK: dict[str, dict[str, Make]] = {
+    "ragged": {"spot": flax_ragged, "peft": peft_ragged},
+    "decoding": {"spot": flax_decoding, "peft": peft_decoding},
+    "mixed": {"spot": flax_mixed, "peft": peft_mixed},
+    "many": {"spot": flax_many, "peft": peft_many},
+}
 
 
 def main() -> None:
@@ -209,10 +235,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--task", default="mrpc")
     parser.add_argument("--data-dir", type=Path)
+    parser.add_argument("--peft-sorts", action="store_true", help="PEFT's batches of `ragged` sorted by length")
+    add_peers(parser)
     options = parser.parse_args()
-    sides = WORK[options.work](options)
-    facts = {"work": options.work, "dtype": options.dtype} | alternating(sides, options.rounds)
-    print(json.dumps(facts, indent=1))
+    found = in_turn(WORK[options.work], options, rounds=options.rounds, against="peft")
+    print(json.dumps(vars(options) | found, indent=1, default=str))
 
 
 if __name__ == "__main__":

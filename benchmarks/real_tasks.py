@@ -17,7 +17,8 @@ import json
 import time
 from pathlib import Path
 
-from spot.backbone.load import keep_compiled_programs, load_backbone
+from spot.backbone.load import load_backbone
+from spot.backbone.process import prepare_process
 from spot.inference.predict import predict
 from spot.training.optimizers import Optimizer
 from spot.training.prompt_tuning import train_prompt
@@ -60,7 +61,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--learning-rate", type=float, default=0.3)
     options = parser.parse_args()
-    keep_compiled_programs()
+    prepare_process()
     backbone = load_backbone()
     recipe = Recipe(
         prompt_length=16,

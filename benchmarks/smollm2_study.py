@@ -22,7 +22,8 @@ from pathlib import Path
 import numpy as np
 
 from bank import Bank
-from spot.backbone.load import Backbone, keep_compiled_programs, load_backbone
+from spot.backbone.load import Backbone, load_backbone
+from spot.backbone.process import prepare_process
 from spot.inference.predict import predict
 from spot.training.optimizers import Optimizer
 from spot.training.progress import make_reporter
@@ -87,7 +88,7 @@ def main() -> None:
     parser.add_argument("--zero-shot", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--test-limit", type=int, default=0, help="test examples of a task; 0 takes all")
     options = parser.parse_args()
-    keep_compiled_programs()
+    prepare_process()
     backbone = load_backbone(options.backbone, dtype=options.dtype)
     recipe = Recipe(
         prompt_length=options.length,

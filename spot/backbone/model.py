@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from spot.backbone.batch import Inputs, Targets, Tokens
+from spot.backbone.batch import Inputs, Targets, Tokens, rows_at_once
 from spot.backbone.config import Config
 from spot.backbone.layers import Dropout
 
@@ -84,7 +84,7 @@ class LanguageModel(nnx.Module):
 
         One compiled loop that stops when every row has ended.
         """
-        seen, config = self.read(prompts, prompt_ids, inputs), self.config
+        seen, config = self._read_in_parts(prompts, prompt_ids, inputs), self.config
         rows = len(inputs.ids)
 
         class State(NamedTuple):
@@ -112,6 +112,19 @@ class LanguageModel(nnx.Module):
             cache=self.start_cache(seen, max_length),
         )
         return jax.lax.while_loop(unfinished, advance, start).output
+
+    def _read_in_parts(self, prompts: Array, prompt_ids: Tokens, inputs: Inputs) -> Any:
+        """:meth:`read`, on a CPU of as many rows at once as its caches hold.
+
+        What is read of them stays together, so that each later token passes over the weights once for all rows.
+        """
+        rows = len(inputs.ids)
+        size = rows_at_once(rows, prompts.shape[1] + inputs.ids.shape[1])
+        if size == rows or rows % size or self.config.reads_prompts_once:
+            return self.read(prompts, prompt_ids, inputs)
+        parts = jax.tree.map(lambda x: x.reshape(-1, size, *x.shape[1:]), (prompt_ids, inputs))
+        seen = jax.lax.map(lambda part: self.read(prompts, *part), parts)
+        return jax.tree.map(lambda x: x.reshape(rows, *x.shape[2:]), seen)
 
     def _losses(self, seen: Any, ids: Tokens, mask: Tokens, dropout: Dropout | None = None) -> Array:
         start = jnp.full_like(ids[..., :1], self.config.start_token_id)

@@ -83,9 +83,10 @@ class BackboneOption:
     ] = "float32"
 
     def load(self) -> Backbone:
-        from spot.backbone.load import keep_compiled_programs, load_backbone
+        from spot.backbone.load import load_backbone
+        from spot.backbone.process import prepare_process
 
-        keep_compiled_programs()
+        prepare_process()
         return load_backbone(self.backbone, dtype=self.dtype)
 
 

@@ -320,14 +320,14 @@ def pretrain(
 ) -> None:
     """Pre-train a small T5 1.1 on text: span corruption, LM adaptation, then supervised tasks."""
     from spot.backbone.config import T5Config
-    from spot.backbone.load import keep_compiled_programs
+    from spot.backbone.process import prepare_process
     from spot.cli.output import errors
     from spot.training.pretrain import Pretraining, pretrain, read_supervised
     from spot.training.progress import make_reporter
     from tasks.objectives import read_lines
     from tasks.sentences import sentence_tasks
 
-    keep_compiled_programs()
+    prepare_process()
     plan = Pretraining(
         config=T5Config(
             vocab_size=vocab_size,

@@ -63,7 +63,7 @@ def predict(
         weights: other weights than the backbone's, for a model in training.
         method: ``rank`` takes the choice of highest log-likelihood, ``generate`` decodes greedily, ``auto`` ranks
             where every example has choices.
-        batch_size: most examples a forward pass; a CPU takes no more than its caches hold.
+        batch_size: most examples at once; a CPU computes on no more than its caches hold.
         max_new_tokens: longest decoded text; 0 takes the length of the longest target, at most 32.
 
     Raises:
@@ -80,7 +80,8 @@ def predict(
     stack = np.asarray(prompt)[None]
     longest = max_new_tokens or min(MAX_NEW_TOKENS, bucket(int(data.targets.lengths.max()), TARGET_BUCKETS))
     answers: list[str] = [""] * len(examples)
-    for rows, padded in _batches(backbone, len(prompt), data, batch_size):
+    together = not ranks and not backbone.config.reads_prompts_once
+    for rows, padded in _batches(backbone, len(prompt), data, batch_size, together=together):
         prompt_ids = np.zeros(len(padded), np.int32)
         inputs = _inputs(data, padded)
         if ranks:
@@ -113,12 +114,13 @@ def mean_losses(
 
 
 def _batches(
-    backbone: Backbone, prompt_length: int, data: Tokenized, batch_size: int
+    backbone: Backbone, prompt_length: int, data: Tokenized, batch_size: int, *, together: bool = False
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Rows of every forward pass; and the same with the last repeated up to a power of two, so that few shapes are
-    compiled."""
+    compiled. Rows stay ``together`` for decoding, which reads them in parts itself where it can hold them all."""
     own = 0 if backbone.config.reads_prompts_once else prompt_length
-    for rows in evaluation_order(data, lambda length: rows_at_once(batch_size, own + length)):
+    most = (lambda _: batch_size) if together else (lambda length: rows_at_once(batch_size, own + length))
+    for rows in evaluation_order(data, most):
         size = min(batch_size, 1 << (len(rows) - 1).bit_length())
         yield rows, np.concatenate([rows, np.repeat(rows[-1:], size - len(rows))])
 
