@@ -62,16 +62,16 @@ def attention(query: Array, key: Array, value: Array, bias: Array | float, mask:
 
     Args:
         query: ``[B, K, Q, D]`` (heads before tokens: several times faster on a CPU than the reverse).
-        key: ``[B, K, S, D]``.
-        value: ``[B, K, S, D]``.
+        key: ``[B, K, S, D]``, float32, or bfloat16 to be multiplied as such.
+        value: ``[B, K, S, D]``, likewise.
         bias: ``[1, K, Q, S]`` relative position bias, or 0.
         mask: ``[B, 1, 1 or Q, S]`` float32, 0 where a key may be seen and a large negative number elsewhere.
 
     Returns:
         ``[B, K, Q, D]`` float32.
     """
-    scores = jnp.einsum("bkqd,bksd->bkqs", query, key) + bias + mask
-    return _weigh(scores, value)
+    scores = jnp.einsum("bkqd,bksd->bkqs", query.astype(key.dtype), key, preferred_element_type=jnp.float32)
+    return _weigh(scores + bias + mask, value)
 
 
 @jax.custom_vjp
@@ -83,7 +83,8 @@ def _weigh(scores: Array, value: Array) -> Array:
 def _weigh_forward(scores: Array, value: Array) -> tuple[Array, tuple[Array, Array, Array, Array]]:
     exponential = jnp.exp(scores - scores.max(axis=-1, keepdims=True))
     reciprocal = 1.0 / exponential.sum(axis=-1, keepdims=True)
-    out = jnp.einsum("bkqs,bksd->bkqd", exponential, value) * reciprocal
+    weights = exponential.astype(value.dtype)
+    out = jnp.einsum("bkqs,bksd->bkqd", weights, value, preferred_element_type=jnp.float32) * reciprocal
     return out, (exponential, reciprocal, value, out)
 
 
@@ -93,7 +94,8 @@ def _weigh_backward(saved: tuple[Array, Array, Array, Array], cotangent: Array) 
     for_value = jnp.einsum("bkqs,bkqd->bksd", exponential, scaled)
     # d scores = p * (d p - sum(p * d p)), and sum_s(p * d p) = sum_d(cotangent * out)
     inner = jnp.einsum("bkqd,bksd->bkqs", scaled, value)
-    return exponential * (inner - jnp.sum(scaled * out, axis=-1, keepdims=True)), for_value
+    for_scores = exponential * (inner - jnp.sum(scaled * out, axis=-1, keepdims=True))
+    return for_scores, for_value.astype(value.dtype)
 
 
 _weigh.defvjp(_weigh_forward, _weigh_backward)

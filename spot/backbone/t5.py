@@ -228,6 +228,8 @@ class T5(LanguageModel):
         )
 
     def advance(self, seen: Encoded, cache: Cache, last: Array, step: Array) -> tuple[Array, Cache]:
+        # a token's products with all it sees are bound by memory: half of it in bfloat16, cast once before the loop
+        seen = seen._replace(hidden=seen.hidden.astype(self.dtype))
         x, length = self._embed(last[:, None]), cache.own[0][0].shape[2]
         bias = self._position_bias(self.decoder_bias[...], length, length, bidirectional=False)
         row = jax.lax.dynamic_slice_in_dim(bias, step, 1, axis=2)
