@@ -9,6 +9,7 @@ initialisation and shape checking are the same walk over the modules, and each p
 
 from __future__ import annotations
 
+import functools
 from typing import ClassVar, NamedTuple
 
 import flax.nnx as nnx
@@ -125,10 +126,21 @@ class EncoderBlock(nnx.Module):
         self.feed_forward_norm = _norm(config, weights, f"{name}.layer.1.layer_norm")
         self.feed_forward = FeedForward(config, weights, f"{name}.layer.1.DenseReluDense", dtype)
 
-    def __call__(self, x: Array, bias: Array, mask: Array, dropout: Dropout | None, site: int) -> Array:
+    def project(self, x: Array) -> tuple[Array, KeysValues]:
+        """Queries, and keys and values, of ``x[B, S, H]``."""
         normed = self.attention_norm(x)
-        attended = self.attention(self.attention.queries(normed), self.attention.keys_values(normed), bias, mask)
-        x = x + drop(attended, dropout, site)
+        return self.attention.queries(normed), self.attention.keys_values(normed)
+
+    def __call__(
+        self,
+        x: Array,
+        projected: tuple[Array, KeysValues],
+        bias: Array,
+        mask: Array,
+        dropout: Dropout | None,
+        site: int,
+    ) -> Array:
+        x = x + drop(self.attention(*projected, bias, mask), dropout, site)
         return x + drop(self.feed_forward(self.feed_forward_norm(x)), dropout, site + 1)
 
 
@@ -189,16 +201,27 @@ class T5(LanguageModel):
             self.head = parameter(weights, "lm_head.weight", config.vocab_size, config.d_model)
 
     def read(self, prompts: Array, prompt_ids: Tokens, inputs: Inputs, dropout: Dropout | None = None) -> Encoded:
-        """Prompt and input through the encoder."""
-        prompt = prompts[prompt_ids].astype(jnp.float32)
-        x = jnp.concatenate([prompt, self._embed(inputs.ids)], axis=1)
-        visible = jnp.concatenate([jnp.ones(prompt.shape[:2], bool), inputs.mask], axis=1)
+        """Prompt and input through the encoder.
+
+        The first layer projects the two apart: a prompt once for all its rows, and the input without a gradient, since
+        nothing that trains stands before it.
+        """
+        if dropout or len(prompts) > len(prompt_ids):  # rows that differ, or are fewer than the prompts
+            prompts, prompt_ids = prompts[prompt_ids], jnp.arange(len(prompt_ids))
+        prompt, text = drop(prompts.astype(jnp.float32), dropout, 0), drop(self._embed(inputs.ids), dropout, 999)
+
+        def lead(prompt: Array, text: Array, axis: int) -> Array:
+            return jnp.concatenate([prompt[prompt_ids], text], axis=axis)
+
+        x = lead(prompt, text, 1)
+        visible = jnp.pad(jnp.asarray(inputs.mask), ((0, 0), (prompt.shape[1], 0)), constant_values=True)
         mask = jnp.where(visible, 0.0, MASKED)[:, None, None, :]
         length = x.shape[1]
         bias = self._position_bias(self.encoder_bias[...], length, length, bidirectional=True)
-        x = drop(x, dropout, 0)
+        first = self.encoder[0]
+        projected = jax.tree.map(functools.partial(lead, axis=2), first.project(prompt), first.project(text))
         for i, block in enumerate(self.encoder):
-            x = block(x, bias, mask, dropout, 1 + 2 * i)
+            x = block(x, projected if i == 0 else block.project(x), bias, mask, dropout, 1 + 2 * i)
         return Encoded(drop(self.encoder_norm(x), dropout, 1000), mask)
 
     def decode(self, seen: Encoded, ids: Tokens, dropout: Dropout | None = None) -> Array:
