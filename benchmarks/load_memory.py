@@ -63,7 +63,9 @@ def load(folder: str) -> None:
     import jax
 
     from spot.backbone.load import load_backbone
+    from spot.backbone.process import prepare_process
 
+    prepare_process()
     jax.block_until_ready(jax.numpy.ones(8) + 1)
     before = peak_bytes()
     load_backbone(folder)

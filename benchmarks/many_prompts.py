@@ -23,6 +23,7 @@ from step_time import SMALL, flax_t5
 
 from spot.backbone.batch import Inputs, Targets
 from spot.backbone.load import load_backbone
+from spot.backbone.process import prepare_process
 from spot.training.optimizers import Optimizer
 from spot.training.step import Batch, Step, cut, make_step
 from tasks.objectives import pad
@@ -63,6 +64,7 @@ def main() -> None:
     parser.add_argument("--prompt", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
+    prepare_process()
     if options.model == "t5-small":
         graph, weights, width = *flax_t5(options.dtype), SMALL.width
     else:

@@ -1,0 +1,37 @@
+"""What a process keeps from one computation for the next."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+FAULTS = """
+import resource
+import jax, jax.numpy as jnp
+from spot.backbone.process import keep_freed_memory, run_in_turn
+if {keep}:
+    keep_freed_memory()
+    run_in_turn()
+program = jax.jit(lambda x: jnp.sort(jnp.sort(x[:, None] * x, axis=0), axis=1).sum())
+x = jnp.arange(4000.0)
+for i in range(6):
+    program(x).block_until_ready()
+    if i == 2:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt's parameters are glibc's")
+def test_freed_memory_is_used_again() -> None:
+    """Three more runs of a program with some 64 MB of its own fetch hardly a page from the system."""
+    faults = {
+        keep: int(subprocess.check_output([sys.executable, "-c", FAULTS.format(keep=keep)], text=True))
+        for keep in (False, True)
+    }
+    pages = 64e6 / 4096
+    assert faults[False] > pages, "by default every run fetches its pages anew"
+    assert faults[True] < pages / 10
