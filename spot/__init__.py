@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bank import Bank, Partition
     from spot.backbone.load import Backbone, load_backbone
+    from spot.backbone.process import prepare_process
     from spot.errors import SpotError
     from spot.inference.predict import predict
     from spot.retrieval.rank import Ranked, Retriever, rank
@@ -29,6 +30,7 @@ _HOMES = {
     "Partition": "bank",
     "Backbone": "spot.backbone.load",
     "load_backbone": "spot.backbone.load",
+    "prepare_process": "spot.backbone.process",
     "SpotError": "spot.errors",
     "predict": "spot.inference.predict",
     "Ranked": "spot.retrieval.rank",
@@ -63,6 +65,7 @@ __all__ = [
     "__version__",
     "load_backbone",
     "predict",
+    "prepare_process",
     "rank",
     "run_transfer",
     "similarity",
