@@ -2,6 +2,20 @@
 
 from __future__ import annotations
 
+LONGEST = 80
+
 
 class TaskError(ValueError):
     """A task, data file or metric that cannot be found, read or understood."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.splitlines()))  # names of files and columns may hold line ends
+
+
+def shown(value: object) -> str:
+    """A value as messages show it: short, whatever it is."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # numbers of more digits than Python writes, lists without a floor
+        return f"a {type(value).__name__} too long to show"
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
