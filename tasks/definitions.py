@@ -21,9 +21,10 @@ from tasks.formats import (
     wsc,
     wsc_is_true,
 )
-from tasks.readers import label_first, read_json, read_jsonl, text_and_labels, tsv
+from tasks.readers import label_first, read_json, read_jsonl, text_and_labels
 from tasks.rows import Reader
 from tasks.sources import Hub, Source
+from tasks.tables import tsv
 from tasks.task import DEV_AND_TEST, PUBLISHED, TRAIN_AND_DEV, TRAIN_AND_TEST, Part, Split, Task, one_part
 
 Labels = Mapping[str, str]

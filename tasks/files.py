@@ -40,20 +40,22 @@ def checked_file(path: Path) -> os.stat_result:
     Raises:
         TaskError: no such file, a folder, a pipe or device, a git-LFS pointer, or a compressed file.
     """
+    start = b""
     try:
         state = path.stat()
-        if stat.S_ISDIR(state.st_mode):
-            raise TaskError(f"{path}: cannot be read (a folder, expected a file)")
-        if not stat.S_ISREG(state.st_mode):
-            raise TaskError(f"{path}: cannot be read (a pipe or device, expected a file); write it to a file first")
-        with path.open("rb") as file:
-            start = file.read(len(POINTER))
+        if stat.S_ISREG(state.st_mode):
+            with path.open("rb") as file:
+                start = file.read(len(POINTER))
     except FileNotFoundError as error:
         raise TaskError(f"{path}: no such file") from error
     except OSError as error:
         raise TaskError(f"{path}: cannot be read ({error.strerror})") from error
     except ValueError as error:  # a name that no file can have
         raise TaskError(f"{shown(str(path))}: cannot be read ({error})") from error
+    if stat.S_ISDIR(state.st_mode):
+        raise TaskError(f"{path}: cannot be read (a folder, expected a file)")
+    if not stat.S_ISREG(state.st_mode):
+        raise TaskError(f"{path}: cannot be read (a pipe or device, expected a file); write it to a file first")
     if start == POINTER:
         raise TaskError(f"{path}: a git-LFS pointer, not the file; fetch it with `git lfs pull`")
     for magic, kind in PACKED.items():

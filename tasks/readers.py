@@ -12,7 +12,7 @@ from tasks.answers import answer_texts
 from tasks.errors import TaskError, shown
 from tasks.files import checked_file, read_text
 from tasks.rows import Left, Numbered, Reader, Row
-from tasks.tables import read_csv, table, text_lines, tsv
+from tasks.tables import table, text_lines
 
 DEEPEST = 100
 """Lists and objects within each other in JSON."""
@@ -199,10 +199,11 @@ def text_and_labels(encoding: str = "", labels: Mapping[Path, Path] | None = Non
     """
 
     def read(path: Path) -> Iterator[Numbered]:
+        texts = _lines_with_blanks(path, encoding)
         beside = (labels or {}).get(path) or path.with_name(path.name.replace("_text", "_labels"))
         if beside == path:
             raise TaskError(f"{path}: its labels are not known; expected NAME_text beside NAME_labels")
-        texts, words = _lines_with_blanks(path, encoding), _lines_with_blanks(beside, encoding)
+        words = _lines_with_blanks(beside, encoding)
         if len(texts) != len(words):
             raise TaskError(f"{path}: {len(texts)} texts, but {beside.name} has {len(words)} labels")
         for number, (text, word) in enumerate(zip(texts, words, strict=True), 1):
@@ -277,6 +278,9 @@ FORMATS: Mapping[str, Format] = {
 """Formats of files by the name that a task file calls them; those without a suffix are only read when named."""
 
 
+SUFFIXES = ", ".join(format.suffixes[0] for format in FORMATS.values() if format.suffixes)
+
+
 def format_of(path: Path, writing: Writing) -> str:
     """The format's name, by what is said or by the suffix.
 
@@ -288,8 +292,7 @@ def format_of(path: Path, writing: Writing) -> str:
     for name, format in FORMATS.items():
         if path.suffix.lower() in format.suffixes:
             return name
-    known = ", ".join(suffix for format in FORMATS.values() for suffix in format.suffixes)
-    raise TaskError(f"{path}: unknown format {path.suffix!r}; expected one of {known}, or say format under [data]")
+    raise TaskError(f"{path}: unknown format {path.suffix!r}; expected one of {SUFFIXES}, or say format under [data]")
 
 
 def reader_of(writing: Writing) -> Reader:
@@ -299,22 +302,3 @@ def reader_of(writing: Writing) -> Reader:
         return FORMATS[format_of(path, writing)].make(writing)(path)
 
     return read
-
-
-__all__ = [
-    "FORMATS",
-    "Format",
-    "Writing",
-    "format_of",
-    "json_document",
-    "jsonl",
-    "label_first",
-    "parse_json",
-    "read_csv",
-    "read_json",
-    "read_jsonl",
-    "read_parquet",
-    "reader_of",
-    "text_and_labels",
-    "tsv",
-]

@@ -121,13 +121,13 @@ def _is_row(line: str, delimiter: str, known: Sequence[set[str]], lines: int) ->
     """Whether a line inside a field looks like a row that was swallowed.
 
     It has every delimiter that a row has, and a short field that the same column holds elsewhere, such as a label;
-    of three lines and more, delimiters that no space follows, as they do in prose, are enough.
+    of three lines and more, it is enough that no field is empty and none begins with a space, as in prose.
     """
     fields = line.split(delimiter)
     if len(fields) != len(known) or len(known) < 2:
         return False
     label = any(field.strip() and field.strip() in seen for field, seen in zip(fields, known, strict=True))
-    return label or (lines >= 3 and not any(field.startswith((" ", "\t")) for field in fields[1:]))
+    return label or (lines >= 3 and not any(field[:1].isspace() or not field for field in fields))
 
 
 def _refuse_quoted_look(path: Path, text: str, delimiter: str) -> None:

@@ -150,7 +150,7 @@ class Task:
                 raise TaskError(f"{rows.where}, row {row.number}: {error}") from error
         if not found:
             why = self._why_empty(read, used_rows, self.source.skipped.get(part.name, {}))
-            raise TaskError(f"task {self.name}: split {split.value} is empty: {why} ({rows.where})")
+            raise TaskError(f"task {self.name}: split {split.value} is empty{why} ({rows.where})")
         return found
 
     def score(self, predictions: Sequence[str], examples: Sequence[Example]) -> dict[str, float]:
@@ -180,10 +180,10 @@ class Task:
         left_out = sum(skipped.values())
         if used or (left_out and not read):
             if all(why.startswith(NO_LABEL) for why in skipped):
-                return f"none of its {used + left_out} rows has a label"
+                return f": none of its {used + left_out} rows has a label"
             reasons = ", ".join(f"{why}: {count}" for why, count in skipped.items())
-            return f"none of its {used + left_out} rows can be used ({reasons})"
-        return f"none of {read} rows falls into it; name a file for it, or give more rows" if read else "no rows"
+            return f": none of its {used + left_out} rows can be used ({reasons})"
+        return f": none of {read} rows falls into it; name a file for it, or give more rows" if read else ""
 
     def _hash(self, row: Row) -> float:
         key = row[self.split_key] if self.split_key else row

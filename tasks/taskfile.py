@@ -13,7 +13,7 @@ from tasks.errors import TaskError, shown
 from tasks.files import checked_encoding, file_digest
 from tasks.formats import UNLABELLED
 from tasks.metrics import METRICS, NEED_LABELS
-from tasks.readers import FORMATS, Writing, format_of, reader_of
+from tasks.readers import FORMATS, SUFFIXES, Writing, format_of, reader_of
 from tasks.sources import Hub, Skip, Source
 from tasks.task import (
     DEV_AND_TEST,
@@ -229,10 +229,7 @@ def _format(data: TomlTable, part: str, file: Path, writing: Writing) -> str:
     try:
         return format_of(file, writing)
     except TaskError as error:
-        known = ", ".join(suffix for form in FORMATS.values() for suffix in form.suffixes)
-        raise data.error(
-            part, f'is {file.name}; expected one of {known}, or say its format, as in format = "csv"'
-        ) from error
+        raise data.error(part, f'is {file.name}; expected one of {SUFFIXES}, or format = "csv"') from error
 
 
 def _skip(data: TomlTable, layout: Layout, labels: Mapping[str, str]) -> Skip:

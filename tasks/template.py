@@ -137,9 +137,10 @@ def _raw_label(row: Row, column: str, labels: Mapping[str, str]) -> str:
     if raw not in labels and isinstance(value, float) and value.is_integer():
         raw = str(int(value))
     if raw not in labels:
+        known = ", ".join(list(labels)[:20])
         raise ValueError(
-            f"unknown label {shown(raw)}; expected one of {shown(', '.join(labels))[1:-1]}; rows without a label are left "
-            f"out by skip = {{ {column} = [{json.dumps(raw[:20])}] }} under [data]"
+            f"unknown label {shown(raw)}; expected one of {known}; rows without a label are left out by "
+            f"skip = {{ {column} = [{json.dumps(raw[:20], ensure_ascii=False)}] }} under [data]"
         )
     return raw
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tasks.errors import TaskError, shown
-from tasks.files import read_text
+from tasks.files import read_bytes
 
 LARGEST = 2**22
 """Bytes of a TOML file; tables of labels are far smaller."""
@@ -46,7 +46,10 @@ def read_toml(path: Path) -> dict[str, Any]:
         size = 0  # said when it is read
     if size > LARGEST:
         raise TaskError(f"{path}: {size} bytes, too many for a TOML file")
-    text = read_text(path)
+    try:
+        text = read_bytes(path).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise TaskError(f"{path}: not UTF-8 text; save it as UTF-8") from error
     if DEEP_KEY.search(text):
         raise TaskError(f"{path}: not TOML (a key of too many parts)")
     try:

@@ -14,19 +14,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks import TaskError
-from tasks.sources import (
-    BY_SUFFIX,
-    Hub,
-    Reader,
-    Source,
+from tasks.readers import (
+    FORMATS,
     label_first,
-    read_csv,
     read_json,
     read_jsonl,
     read_parquet,
     text_and_labels,
-    tsv,
 )
+from tasks.rows import Numbered, Reader
+from tasks.sources import Hub, Source
+from tasks.tables import read_csv, tsv
 
 Write = Callable[[str, str | bytes], Path]
 
@@ -47,7 +45,7 @@ def write(tmp_path: Path) -> Write:
 
 def numbered(reader: Reader, path: Path) -> list[tuple[int, Mapping[str, Any]]]:
     """Row numbers and rows."""
-    return [(row.number, row.values) for row in reader(path)]
+    return [(row.number, row.values) for row in reader(path) if isinstance(row, Numbered)]
 
 
 def fails(reader: Reader, path: Path) -> str:
@@ -103,12 +101,12 @@ def test_a_quoted_tsv_holds_tabs_newlines_and_doubled_quotation_marks(write: Wri
 def test_a_wrong_number_of_columns_names_the_file_and_the_row(write: Write, quoted: bool) -> None:
     for line, count in (("two", 1), ("two\t0\t0", 3)):
         path = write("a.tsv", f"text\tlabel\none\t1\n{line}\nthree\t1\n")
-        assert fails(tsv(quoted=quoted), path) == f"{path}, row 3: {count} columns, expected 2"
+        assert fails(tsv(quoted=quoted), path).startswith(f"{path}, row 3: {count} columns, expected 2")
 
 
 def test_a_wrong_number_of_columns_without_header_is_held_against_the_given_ones(write: Write) -> None:
     path = write("a.tsv", "one\t1\ntwo\n")
-    assert fails(tsv("text", "label"), path) == f"{path}, row 2: 1 columns, expected 2"
+    assert fails(tsv("text", "label"), path).startswith(f"{path}, row 2: 1 columns, expected 2")
 
 
 cell = st.text(st.characters(codec="utf-8", exclude_characters="\t\n\r"), min_size=1).filter(str.strip)
@@ -136,7 +134,7 @@ def test_a_csv_has_a_header_and_quoted_fields_of_several_lines(write: Write) -> 
 
 def test_a_wrong_number_of_columns_of_a_csv_names_the_file_and_the_row(write: Write) -> None:
     path = write("a.csv", "text,label\none,1\ntwo\n")
-    assert fails(read_csv, path) == f"{path}, row 3: 1 columns, expected 2"
+    assert fails(read_csv, path).startswith(f"{path}, row 3: 1 columns, expected 2")
 
 
 @settings(max_examples=60)
@@ -232,7 +230,7 @@ def test_json_of_another_shape_names_the_file(write: Write, content: str) -> Non
     "content",
     [
         '{"data": 5}',
-        '{"data": [{"text": "one", "label": 1}]}',
+        '{"data": [{"paragraphs": 5}]}',
         '{"data": [{"paragraphs": [{"context": "c", "qas": [{"question": "q"}]}]}]}',
     ],
 )
@@ -287,26 +285,26 @@ def test_label_first_cuts_at_the_first_space_only(write: Write) -> None:
 def test_label_first_reads_latin_1_where_it_is_told_to(write: Write) -> None:
     path = write("a.txt", "0 Who painted Olympia ?\n1 café\n".encode("latin-1"))
     assert numbered(label_first("latin-1"), path)[1] == (2, {"label": "1", "text": "café"})
-    assert fails(label_first(), path) == f"{path}, row 2: not utf-8 text"
+    assert fails(label_first(), path).startswith(f"{path}, row 2: not utf-8 text; ")
 
 
 def test_texts_and_labels_go_together_line_by_line(write: Write) -> None:
     path = write("val_text.txt", "one \ntwo\n")
     write("val_labels.txt", "1\n0\n")
     expected = [(1, {"text": "one", "label": "1"}), (2, {"text": "two", "label": "0"})]
-    assert numbered(text_and_labels, path) == expected
+    assert numbered(text_and_labels(), path) == expected
 
 
 def test_texts_and_labels_of_unequal_number_name_the_file_and_both_counts(write: Write) -> None:
     path = write("val_text.txt", "one\ntwo\nthree\n")
     write("val_labels.txt", "1\n0\n")
-    assert fails(text_and_labels, path) == f"{path}: 3 texts, but val_labels.txt has 2 labels"
+    assert fails(text_and_labels(), path) == f"{path}: 3 texts, but val_labels.txt has 2 labels"
 
 
 def test_a_missing_file_of_labels_is_named(write: Write) -> None:
     path = write("val_text.txt", "one\n")
     labels = path.with_name("val_labels.txt")
-    assert fails(text_and_labels, path) == f"{labels}: no such file"
+    assert fails(text_and_labels(), path) == f"{labels}: no such file"
 
 
 # -- every reader of text -----------------------------------------------------------------------------------
@@ -319,7 +317,7 @@ TEXT_READERS: dict[str, Reader] = {
     "jsonl": read_jsonl,
     "json": read_json,
     "label first": label_first(),
-    "text and labels": text_and_labels,
+    "text and labels": text_and_labels(),
 }
 
 
@@ -335,7 +333,7 @@ def test_bytes_that_are_not_utf_8_are_an_error_at_their_line(write: Write, reade
     lines = [b"some text"] * 9
     lines[line - 1] = b"caf\xe9 au lait"
     path = write("a_text.txt", b"\n".join(lines))
-    assert fails(reader, path) == f"{path}, row {line}: not utf-8 text"
+    assert fails(reader, path).startswith(f"{path}, row {line}: not utf-8 text; ")
 
 
 @pytest.mark.parametrize("reader", TEXT_READERS.values(), ids=TEXT_READERS)
@@ -443,7 +441,7 @@ def test_a_source_reads_by_suffix(write: Write) -> None:
         ".parquet": write("a.parquet", b""),
     }
     parquet.write_table(pyarrow.table({"x": ["1"]}), files[".parquet"])
-    assert set(files) == set(BY_SUFFIX)
+    assert set(files) <= {suffix for form in FORMATS.values() for suffix in form.suffixes}
     for path in files.values():
         where, rows = Source(files={"train": path}).rows("train", None)
         assert where == str(path)

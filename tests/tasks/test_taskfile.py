@@ -57,8 +57,8 @@ def test_the_file_to_start_from_is_a_task_as_it_stands(tmp_path: Path) -> None:
     assert (task.name, task.family, task.metrics) == ("reviews", "sentiment", ("accuracy",))
     found = [example for split in Split for example in task.examples(split)]
     assert len(found) == 100
-    assert Example(inputs="review: fine 0", target="good", choices=("bad", "good")) in found
-    assert Example(inputs="review: bad 1", target="bad", choices=("bad", "good")) in found
+    assert Example(inputs="review: fine 0", target="good", choices=("bad", "good"), cut=(8, 14)) in found
+    assert Example(inputs="review: bad 1", target="bad", choices=("bad", "good"), cut=(8, 13)) in found
 
 
 def test_the_commented_keys_of_the_file_to_start_from_are_keys(tmp_path: Path) -> None:
@@ -158,14 +158,16 @@ def test_a_template_may_use_several_columns_braces_and_lines(tmp_path: Path) -> 
     (tmp_path / "a.csv").write_text("text,label,other\nfine,1,{x}\n", encoding="utf-8")
     content = GOOD.replace('"review: {text}"', '"""{{a}} one: {text}\n two:   {other} {text}"""')
     (example,) = load(tmp_path, content + '# "2" = "no"').formatter({"text": "a\tb", "other": "{x}", "label": 1})
-    assert example == Example(inputs="{a} one: a b two: {x} a b", target="good", choices=("bad", "good"))
+    assert example == Example(inputs="{a} one: a b two: {x} a b", target="good", choices=("bad", "good"), cut=(9, 12))
 
 
 def test_without_labels_the_answer_is_free_text_scored_by_exact_match(tmp_path: Path) -> None:
     content = GOOD.split("[labels]")[0].replace('metrics = ["accuracy"]\n', "")
     task = load(tmp_path, content)
     assert (task.metrics, task.labels, task.family) == (("exact_match",), (), "user")
-    assert task.formatter({"text": "a", "label": "Any Thing"}) == [Example(inputs="review: a", target="Any Thing")]
+    assert task.formatter({"text": "a", "label": "Any Thing"}) == [
+        Example(inputs="review: a", target="Any Thing", cut=(8, 9))
+    ]
 
 
 def test_without_metrics_labels_are_scored_by_accuracy(tmp_path: Path) -> None:
@@ -201,29 +203,37 @@ def test_mistakes_in_the_rows_are_those_of_any_task(tmp_path: Path) -> None:
 
 MISTAKES: Mapping[str, tuple[str, str, str]] = {
     "unknown key": ("[data]", "batch = 3\n[data]", "unknown key batch; expected data, family"),
-    "unknown key of data": ("[format]", 'trian = "b.csv"\n[format]', "unknown key data.trian; expected config, dev"),
-    "unknown key of format": ("[labels]", 'prefix = "a"\n[labels]', "unknown key format.prefix; expected label"),
+    "unknown key of data": (
+        "[format]",
+        'trian = "b.csv"\n[format]',
+        "unknown key data.trian (did you mean train?); expected",
+    ),
+    "unknown key of format": ("[labels]", 'prefix = "a"\n[labels]', "unknown key format.prefix; expected answers, cut"),
     "no name": ('name = "mine"\n', "", "name is missing"),
-    "empty name": ('"mine"', '""', "name is missing"),
-    "name of another type": ('"mine"', "5", "name is missing or not a text"),
+    "empty name": ('"mine"', '""', "name is empty"),
+    "name of another type": ('"mine"', "5", "name is 5; expected a text"),
     "no data": ('[data]\ntrain = "a.csv"\n', "", "table [data] is missing"),
     "data of another type": ('[data]\ntrain = "a.csv"\n', 'data = "a.csv"\n', "table [data] is missing"),
     "no file": ('train = "a.csv"', "", "[data] names neither a file for train, dev or test, nor a hub data set"),
     "file of unknown kind": ("a.csv", "a.xlsx", "data.train is a.xlsx; expected one of .jsonl, .json"),
-    "number as file": ('"a.csv"', "5", "data.train is 5; expected one of .jsonl, .json"),
+    "number as file": ('"a.csv"', "5", "data.train is 5; expected the name of a file"),
     "parts of unknown name": ('train = "a.csv"', 'hub = "a/b"\nparts = { trian = "x" }', "data.parts must name"),
     "no parts": ('train = "a.csv"', 'hub = "a/b"\nparts = {}', "data.parts must name"),
     "parts of another type": ('train = "a.csv"', 'hub = "a/b"\nparts = "train"', "data.parts must name"),
     "no format": ('[format]\ntemplate = "review: {text}"\nlabel = "label"\n', "", "table [format] is missing"),
-    "no template": ('template = "review: {text}"\n', "", "template is missing"),
-    "no label": ('label = "label"\n', "", "label is missing"),
+    "no template": ('template = "review: {text}"\n', "", "format.template is missing"),
+    "no label": ('label = "label"\n', "", "format.label is missing"),
     "template without column": ("{text}", "text", "format.template names no column"),
     "template with an empty column": ("{text}", "{text} {}", "format.template names no column"),
-    "template with an open brace": ("{text}", "{text", "format.template: expected '}'"),
+    "template with an open brace": ("{text}", "{text", "format.template cannot be read: expected '}'"),
     "labels of another type": ('[labels]\n"0" = "bad"\n"1" = "good"\n', "[[labels]]\na = 1\n", "table [labels]"),
     "metrics of another type": ('["accuracy"]', '"accuracy"', "metrics must be a list of names"),
     "no metric": ('["accuracy"]', "[]", "metrics must be a list of names"),
-    "unknown metric": ('["accuracy"]', '["acuracy"]', "metric 'acuracy' is not known; choose from accuracy"),
+    "unknown metric": (
+        '["accuracy"]',
+        '["acuracy"]',
+        "metric 'acuracy' is not known (did you mean accuracy?)",
+    ),
     "metric of another type": ('["accuracy"]', "[5]", "metric 5 is not known"),
     "no TOML": ("[data]", "[data", "not TOML ("),
 }
