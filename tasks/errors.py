@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 LONGEST = 80
+"""Letters of a value that a message shows."""
+
+WHOLE = 900
+"""Letters of a message; what is longer loses its middle."""
 
 
 class TaskError(ValueError):
     """A task, data file or metric that cannot be found, read or understood."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.splitlines()))  # names of files and columns may hold line ends
+        line = " ".join(message.splitlines())  # names of files and columns may hold line ends, and be long
+        super().__init__(line if len(line) <= WHOLE else f"{line[: 2 * WHOLE // 3]} ... {line[-WHOLE // 3 :]}")
 
 
 def shown(value: object) -> str:

@@ -20,7 +20,7 @@ DEEPEST = 100
 PARQUET_ROWS = 1000
 """Rows of a Parquet file that are unpacked at once."""
 
-PARQUET_GROWTH = 1000
+PARQUET_GROWTH = 300
 """Times its size that a Parquet file may hold unpacked."""
 
 PARQUET_FREE = 2**26, 100_000
@@ -152,20 +152,24 @@ def read_parquet(path: Path) -> Iterator[Numbered]:
     number = 0
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
-            names, facts = file.schema_arrow.names, file.metadata
-            twice = sorted({name for name in names if names.count(name) > 1})
-            if twice:
-                raise TaskError(f"{path}: two columns are called {shown(twice[0])}; rename one of them")
-            unpacked = sum(facts.row_group(i).total_byte_size for i in range(facts.num_row_groups))
-            if unpacked > most_bytes or facts.num_rows > most_rows:
-                raise TaskError(f"{path}: {facts.num_rows} rows of {unpacked} bytes, which no file of its size holds")
+            names, facts, fields = file.schema_arrow.names, file.metadata, list(file.schema_arrow)
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise TaskError(f"{path}: two columns are called {shown(twice[0])}; rename one of them")
+        unpacked = sum(facts.row_group(i).total_byte_size for i in range(facts.num_row_groups))
+        if unpacked > most_bytes or facts.num_rows > most_rows:
+            raise TaskError(f"{path}: {facts.num_rows} rows of {unpacked} bytes, which no file of its size holds")
+        texts = [field.name for field in fields if field.type in (pyarrow.string(), pyarrow.large_string())]
+        # As a dictionary, a text that many rows share is unpacked once.
+        with pyarrow.parquet.ParquetFile(path, read_dictionary=texts) as file:
             for batch in file.iter_batches(PARQUET_ROWS):
-                most_bytes -= batch.nbytes
-                if most_bytes < 0:
-                    raise TaskError(f"{path}, row {number + 1}: unpacks to more than a file of its size holds")
-                for row in batch.to_pylist():
+                columns = [_parquet_values(column) for column in batch.columns]
+                for values in zip(*columns, strict=True):
                     number += 1
-                    yield Numbered(number, row)
+                    most_bytes -= sum(len(value) for value in values if isinstance(value, str | bytes))
+                    if most_bytes < 0:
+                        raise TaskError(f"{path}, row {number}: unpacks to more than a file of its size holds")
+                    yield Numbered(number, dict(zip(names, values, strict=True)))
     except TaskError:
         raise
     except UnicodeDecodeError as error:
@@ -173,6 +177,16 @@ def read_parquet(path: Path) -> Iterator[Numbered]:
     except Exception as error:  # pyarrow raises errors of many kinds, all of them about the file
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise TaskError(f"{path}: not a Parquet file ({reason})") from error
+
+
+def _parquet_values(column: Any) -> list[Any]:
+    """Values of an array, those of a dictionary shared."""
+    if not hasattr(column, "dictionary"):
+        values: list[Any] = column.to_pylist()
+        return values
+    used = column.indices.unique()
+    words = dict(zip(used.to_pylist(), column.dictionary.take(used).to_pylist(), strict=True))
+    return [words[index] for index in column.indices.to_pylist()]
 
 
 # -- lines -----------------------------------------------------------------------------------------------

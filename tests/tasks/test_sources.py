@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -244,6 +245,43 @@ def test_a_json_list_of_other_things_than_objects_names_the_file_and_the_row(wri
     assert fails(read_json, path).startswith(f"{path}, row 2: expected a JSON object")
 
 
+@pytest.mark.parametrize(
+    "nested", ["[" * 100_000, '{"x": ' * 50_000, "[" * 500 + "]" * 500, '[{"x": ' * 300 + "1" + "}]" * 300]
+)
+def test_json_nested_without_end_is_an_error_of_the_task(write: Write, nested: str) -> None:
+    for reader in (read_json, read_jsonl):
+        assert fails(reader, write("a", nested)).endswith("not JSON (nested too deeply)")
+
+
+def test_json_nested_as_far_as_data_is_stays_as_it_is(write: Write) -> None:
+    value: object = 1
+    for _ in range(40):
+        value = {"x": [value]}
+    path = write("a.jsonl", json.dumps(value) + "\n")
+    assert numbered(read_jsonl, path) == [(1, value)]
+
+
+def test_a_number_of_many_digits_is_an_error_with_its_row(write: Write) -> None:
+    path = write("a.jsonl", '{"x": 1}\n{"x": ' + "9" * 5_000 + "}\n")
+    assert fails(read_jsonl, path) == f"{path}, row 2: not JSON (a number of too many digits)"
+    assert fails(read_json, write("b.json", "[" + "9" * 5_000 + "]")).endswith("not JSON (a number of too many digits)")
+
+
+def test_a_key_twice_in_one_object_is_refused(write: Write) -> None:
+    path = write("a.jsonl", '{"text": "a", "label": 1}\n{"text": "a", "label": 1, "text": "b"}\n')
+    assert fails(read_jsonl, path) == f"{path}, row 2: not JSON (key 'text' twice in one object)"
+
+
+def test_json_lines_in_a_json_file_are_told_how_to_be_read(write: Write) -> None:
+    message = fails(read_json, write("a.json", '{"x": 1}\n{"x": 2}\n'))
+    assert 'row 2: not JSON (Extra data); if every line is an object of its own, say format = "jsonl"' in message
+
+
+def test_rows_under_data_are_rows(write: Write) -> None:
+    path = write("a.json", '{"version": "1", "data": [{"x": 1}, {"x": 2}]}')
+    assert numbered(read_json, path) == [(1, {"x": 1}), (2, {"x": 2})]
+
+
 # -- Parquet ------------------------------------------------------------------------------------------------
 
 
@@ -253,6 +291,58 @@ def test_parquet_rows_keep_their_types(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     parquet.write_table(pyarrow.table({"text": ["one", "two"], "label": [1, 0]}), path)
     assert numbered(read_parquet, path) == [(1, {"text": "one", "label": 1}), (2, {"text": "two", "label": 0})]
+
+
+@pytest.fixture
+def parquet(tmp_path: Path) -> Callable[..., Path]:
+    """Write columns as a Parquet file."""
+    pyarrow = pytest.importorskip("pyarrow")
+    module = pytest.importorskip("pyarrow.parquet")
+
+    def to(columns: Mapping[str, Any] | list[tuple[str, Any]], **options: Any) -> Path:
+        named = list(columns.items()) if isinstance(columns, Mapping) else columns
+        path = tmp_path / "a.parquet"
+        arrays = [values if isinstance(values, pyarrow.Array) else pyarrow.array(values) for _, values in named]
+        module.write_table(pyarrow.table(arrays, names=[name for name, _ in named]), path, **options)
+        return path
+
+    return to
+
+
+def test_parquet_columns_of_one_name_are_refused(parquet: Callable[..., Path]) -> None:
+    path = parquet([("text", ["a"]), ("label", [1]), ("text", ["b"])])
+    assert fails(read_parquet, path) == f"{path}: two columns are called 'text'; rename one of them"
+
+
+def test_parquet_texts_nulls_and_lists_come_back_as_they_were_written(parquet: Callable[..., Path]) -> None:
+    columns = {
+        "text": ["one", None, "one", "two", ""],
+        "bytes": [b"one", b"\xff", None, b"", b"x"],
+        "answers": [["a"], [], None, ["a", "b"], [None]],
+        "number": [1.5, float("inf"), None, -0.0, 2.0],
+        "struct": [{"text": ["a"]}, None, {"text": []}, {"text": None}, {"text": ["a", "b"]}],
+    }
+    rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    assert [row for _, row in numbered(read_parquet, parquet(columns))] == rows
+
+
+def test_parquet_of_many_rows_is_read_in_parts(parquet: Callable[..., Path]) -> None:
+    texts = [f"text {i % 1500}" for i in range(4000)]
+    path = parquet({"text": texts}, row_group_size=1700)
+    assert numbered(read_parquet, path) == [(i, {"text": text}) for i, text in enumerate(texts, 1)]
+
+
+@pytest.mark.parametrize("compression", ["zstd", "gzip", "none"])
+def test_parquet_that_unpacks_without_end_is_refused_in_time(parquet: Callable[..., Path], compression: str) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    shared = pyarrow.array(["x" * 2_000_000]).dictionary_encode().take(pyarrow.array([0] * 20_000))
+    start = time.monotonic()
+    path = parquet({"text": shared}, compression=compression)
+    if path.stat().st_size < 100_000:
+        assert "than a file of its size holds" in fails(read_parquet, path)
+    many = parquet({"label": pyarrow.array([1] * 2_000_000)}, compression=compression)
+    assert "2000000 rows of" in fails(read_parquet, many)
+    assert time.monotonic() - start < 5
 
 
 def test_a_parquet_file_that_is_none_or_missing_names_the_file(write: Write, tmp_path: Path) -> None:
@@ -299,6 +389,13 @@ def test_texts_and_labels_of_unequal_number_name_the_file_and_both_counts(write:
     path = write("val_text.txt", "one\ntwo\nthree\n")
     write("val_labels.txt", "1\n0\n")
     assert fails(text_and_labels(), path) == f"{path}: 3 texts, but val_labels.txt has 2 labels"
+
+
+def test_texts_whose_labels_file_nobody_names_are_refused(write: Write) -> None:
+    path = write("texts.txt", "one\n")
+    assert fails(text_and_labels(), path).startswith(f"{path}: its labels are not known")
+    labels = write("gold", "1\n")
+    assert numbered(text_and_labels(labels={path: labels}), path) == [(1, {"text": "one", "label": "1"})]
 
 
 def test_a_missing_file_of_labels_is_named(write: Write) -> None:
@@ -425,6 +522,70 @@ def test_hub_rows_have_our_column_names_and_the_names_of_class_labels(monkeypatc
         (("owner/name", "small"), {"split": "validation"}),
         (("owner/plain", None), {"split": "validation"}),
     ]
+
+
+class FakeData(list[dict[str, Any]]):
+    """Stands for a data set of the hub, with a class label in ``star``."""
+
+    def __init__(self, rows: list[dict[str, Any]]) -> None:
+        super().__init__(rows)
+        label = FakeClassLabel()
+        label.names = ["bad", "good"]  # type: ignore[attr-defined]
+        self.features = {"star": label}
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[dict[str, object]]]:
+    """Install a hub client with these rows; its calls are kept."""
+
+    def install(*rows: dict[str, Any]) -> list[dict[str, object]]:
+        calls: list[dict[str, object]] = []
+
+        def load_dataset(*args: object, **options: object) -> FakeData:
+            calls.append(options)
+            return FakeData(list(rows))
+
+        fake = SimpleNamespace(load_dataset=load_dataset, ClassLabel=FakeClassLabel)
+        monkeypatch.setitem(sys.modules, "datasets", fake)
+        return calls
+
+    return install
+
+
+def test_a_revision_is_asked_for_where_it_is_named(hub: Callable[..., list[dict[str, object]]]) -> None:
+    calls = hub({"star": 1})
+    list(Hub(path="a/b", revision="abc").rows("dev").rows)
+    list(Hub(path="a/b").rows("dev").rows)
+    assert calls == [{"split": "validation", "revision": "abc"}, {"split": "validation"}]
+
+
+def test_class_labels_that_are_null_or_unknown_stay_so(hub: Callable[..., list[dict[str, object]]]) -> None:
+    hub({"star": None}, {"star": -1}, {"star": 1})
+    assert [row.values["star"] for row in Hub(path="a/b").rows("dev").rows] == [None, -1, "good"]
+
+
+def test_a_column_that_is_named_for_ours_goes_before_one_of_that_name(
+    hub: Callable[..., list[dict[str, object]]],
+) -> None:
+    for row in ({"star": 1, "label": "x"}, {"label": "x", "star": 1}):
+        hub(row)
+        (found,) = Hub(path="a/b", columns={"label": "star"}).rows("dev").rows
+        assert found.values == {"label": "good"}
+
+
+def test_a_row_of_the_hub_that_cannot_be_unpacked_is_one_line(hub: Callable[..., list[dict[str, object]]]) -> None:
+    hub({"star": 1}, {"star": 7})
+    rows = iter(Hub(path="a/b").rows("dev").rows)
+    assert next(rows).values == {"star": "good"}
+    with pytest.raises(TaskError, match=r"hub data set a/b, row 2: cannot be read \("):
+        next(rows)
+
+
+def test_a_task_of_the_hub_alone_is_asked_for_there_whatever_the_data_folder(
+    tmp_path: Path, hub: Callable[..., list[dict[str, object]]]
+) -> None:
+    hub({"star": 1})
+    assert len(list(Source(hub=Hub(path="a/b")).rows("dev", tmp_path).rows)) == 1
 
 
 # -- sources ------------------------------------------------------------------------------------------------

@@ -171,7 +171,7 @@ def test_a_split_without_a_row_is_an_error_that_names_task_split_and_file() -> N
     with pytest.raises(TaskError, match=r"^task toy: split dev is empty \(/dev\)$"):
         task.examples(Split.DEV)
     filtered = task_of({"train": rows(3)}, train_filter=lambda row: False)
-    with pytest.raises(TaskError, match=r"^task toy: split train is empty: none of 3 rows falls into it; .* \(/train\)$"):
+    with pytest.raises(TaskError, match=r"^task toy: split train is empty: none of 3 rows .* \(/train\)$"):
         filtered.examples(Split.TRAIN)
 
 
