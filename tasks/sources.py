@@ -11,7 +11,9 @@ from typing import NamedTuple
 from tasks.answers import is_null, text_in
 from tasks.errors import TaskError, shown
 from tasks.readers import Writing, reader_of
-from tasks.rows import Left, Numbered, Reader
+from tasks.rows import Left
+from tasks.rows import Numbered as Numbered
+from tasks.rows import Reader as Reader
 from tasks.rows import Row as Row
 
 

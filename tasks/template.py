@@ -92,7 +92,8 @@ def formatter_of(layout: Layout, labels: Mapping[str, str], split_key: str) -> F
             raise ValueError(f"column {shown(split_key)}, the split_key, is null")
         texts = {column: text_in(row, column) for column in layout.columns}
         inputs, spans = fill(layout.pieces, texts)
-        span = spans[layout.cut] if layout.cut else max(spans.values(), key=lambda span: span[1] - span[0])
+        span = spans[layout.cut] if layout.cut else max(spans.values(), key=lambda span: (span[1] - span[0], span))
+        span = span if span[1] < len(inputs) else (0, 0)  # what stands last is the tail
         group = text_in(row, layout.group) if layout.group else ""
         if inner is not None:
             found = inner({layout.label: _raw_label(row, layout.label, labels)})

@@ -59,8 +59,8 @@ def test_the_file_to_start_from_is_a_task_as_it_stands(tmp_path: Path) -> None:
     assert (task.name, task.family, task.metrics) == ("reviews", "sentiment", ("accuracy",))
     found = [example for split in Split for example in task.examples(split)]
     assert len(found) == 100
-    assert Example(inputs="review: fine 0", target="good", choices=("bad", "good"), cut=(8, 14)) in found
-    assert Example(inputs="review: bad 1", target="bad", choices=("bad", "good"), cut=(8, 13)) in found
+    assert Example(inputs="review: fine 0", target="good", choices=("bad", "good")) in found
+    assert Example(inputs="review: bad 1", target="bad", choices=("bad", "good")) in found
 
 
 def test_the_commented_keys_of_the_file_to_start_from_are_keys(tmp_path: Path) -> None:
@@ -160,16 +160,15 @@ def test_a_template_may_use_several_columns_braces_and_lines(tmp_path: Path) -> 
     (tmp_path / "a.csv").write_text("text,label,other\nfine,1,{x}\n", encoding="utf-8")
     content = GOOD.replace('"review: {text}"', '"""{{a}} one: {text}\n two:   {other} {text}"""')
     (example,) = load(tmp_path, content + '# "2" = "no"').formatter({"text": "a\tb", "other": "{x}", "label": 1})
-    assert example == Example(inputs="{a} one: a b two: {x} a b", target="good", choices=("bad", "good"), cut=(9, 12))
+    assert (example.inputs, example.target) == ("{a} one: a b two: {x} a b", "good")
+    assert example.choices == ("bad", "good")
 
 
 def test_without_labels_the_answer_is_free_text_scored_by_exact_match(tmp_path: Path) -> None:
     content = GOOD.split("[labels]")[0].replace('metrics = ["accuracy"]\n', "")
     task = load(tmp_path, content)
     assert (task.metrics, task.labels, task.family) == (("exact_match",), (), "user")
-    assert task.formatter({"text": "a", "label": "Any Thing"}) == [
-        Example(inputs="review: a", target="Any Thing", cut=(8, 9))
-    ]
+    assert task.formatter({"text": "a", "label": "Any Thing"}) == [Example(inputs="review: a", target="Any Thing")]
 
 
 def test_without_metrics_labels_are_scored_by_accuracy(tmp_path: Path) -> None:
@@ -439,6 +438,8 @@ def test_the_longest_field_is_cut_unless_another_is_named(tmp_path: Path) -> Non
     assert example.inputs[slice(*example.cut)] == "a long text about it"
     (example,) = load(tmp_path, layout.replace("[labels]", 'cut = "question"\n[labels]')).formatter(row)
     assert example.inputs[slice(*example.cut)] == "who wrote it?"
+    (example,) = load(tmp_path, GOOD.replace("review: {text}", "{question} {passage}")).formatter(row)
+    assert example.cut == (0, 0)  # its tail
 
 
 def test_a_list_is_no_text(tmp_path: Path) -> None:
