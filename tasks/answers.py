@@ -55,6 +55,21 @@ def text_in(row: Mapping[str, Any], column: str) -> str:
     return text
 
 
+def spellings(row: Mapping[str, Any], column: str) -> tuple[str, ...]:
+    """How a value may be spelled where it is named: a truth as Python or JSON does, a whole number without ``.0``.
+
+    Raises:
+        KeyError: no such column.
+        ValueError: a value that is no text.
+    """
+    value, text = row[column], text_in(row, column).strip()
+    if isinstance(value, bool):
+        return text, text.lower()
+    if isinstance(value, float) and value.is_integer():
+        return text, str(int(value))
+    return (text,)
+
+
 def answer_texts(value: object) -> tuple[str, ...]:
     """The accepted answers of a question, none where it is unanswerable.
 

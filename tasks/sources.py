@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from tasks.answers import is_null, text_in
+from tasks.answers import is_null, spellings
 from tasks.errors import TaskError, shown
 from tasks.readers import Writing, reader_of
 from tasks.rows import Left
@@ -113,14 +113,15 @@ class Skip:
             KeyError: a column of ``values`` that the row has not.
             ValueError: a value that is no text.
         """
-        empty = next((column for column in self.nulls if column in row and is_null(row[column])), None)
-        if empty is not None:
-            return f"{empty} is null"
+        for column in self.nulls:
+            if column in row and is_null(row[column]):
+                return f"{NO_LABEL} (null)" if column == self.label else f"{column} is null"
         for column, values in self.values.items():
-            if not isinstance(row[column], list | dict) and not is_null(row[column]):
-                text = text_in(row, column).strip()
-                if text in values:
-                    return f"{NO_LABEL} ({text})" if column == self.label else f"{column} is {text}"
+            if isinstance(row[column], list | dict) or is_null(row[column]):
+                continue
+            text = next((text for text in spellings(row, column) if text in values), None)
+            if text is not None:
+                return f"{NO_LABEL} ({text})" if column == self.label else f"{column} is {text}"
         return ""
 
 

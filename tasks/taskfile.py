@@ -96,6 +96,7 @@ SPLITS_BY_PARTS: Mapping[frozenset[str], Mapping[Split, Part]] = {
 }
 
 PARTS = ("train", "dev", "test")
+PACKED_SUFFIXES = (".gz", ".bz2", ".xz", ".zst", ".zip")
 OF_FILES = ("columns", "delimiter", "quoted", "encoding", "allow_bad_rows")
 OF_ROWS = ("split_key", "skip", "skip_nulls")
 OF_HUB = ("hub", "config", "revision", "parts", "columns")
@@ -226,6 +227,8 @@ def _paths(data: TomlTable, part: str, writing: Writing) -> list[Path]:
 
 
 def _format(data: TomlTable, part: str, file: Path, writing: Writing) -> str:
+    if not writing.format and file.suffix.lower() in PACKED_SUFFIXES:
+        raise data.error(part, f"is {file.name}, a compressed file; unpack it first")
     try:
         return format_of(file, writing)
     except TaskError as error:

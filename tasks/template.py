@@ -7,7 +7,7 @@ import json
 import string
 from collections.abc import Mapping, Sequence
 
-from tasks.answers import UNANSWERABLE, answer_texts, is_null, text_in
+from tasks.answers import UNANSWERABLE, answer_texts, is_null, spellings, text_in
 from tasks.errors import shown
 from tasks.formats import classify
 from tasks.rows import Row
@@ -131,12 +131,8 @@ def fill(pieces: Sequence[tuple[str, str | None]], texts: Mapping[str, str]) -> 
 
 def _raw_label(row: Row, column: str, labels: Mapping[str, str]) -> str:
     """The label as ``[labels]`` spells it: ``true`` or ``True``, ``1`` or ``1.0``."""
-    value = row[column]
-    raw = text_in(row, column).strip()
-    if raw not in labels and isinstance(value, bool):
-        raw = raw.lower()
-    if raw not in labels and isinstance(value, float) and value.is_integer():
-        raw = str(int(value))
+    spelled = spellings(row, column)
+    raw = next((text for text in spelled if text in labels), spelled[0])
     if raw not in labels:
         known = ", ".join(list(labels)[:20])
         raise ValueError(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks import Split, TaskError
+from tasks import Split, TaskError, get_learnable
 from tasks.taskfile import load_task_file
 
 ROWS = [{"text": f"film {i}, so so" + ' "x"' * (i % 3), "label": i % 2} for i in range(30)]
@@ -97,3 +97,14 @@ def test_damaged_files_are_read_or_refused_in_one_line_and_in_time(tmp_path: Pat
             assert "\n" not in str(error), number
             assert len(str(error)) < 1_000, number
         assert time.monotonic() - start < 5, number
+
+
+def test_a_mixture_that_names_itself_or_another_is_refused(tmp_path: Path) -> None:
+    first, second = tmp_path / "a.toml", tmp_path / "b.toml"
+    first.write_text('tasks = ["b.toml", "wn_pos"]\n', encoding="utf-8")
+    second.write_text('tasks = ["a.toml", "wn_isa"]\n', encoding="utf-8")
+    itself = tmp_path / "c.toml"
+    itself.write_text('tasks = ["c.toml", "wn_pos"]\n', encoding="utf-8")
+    for path in (first, second, itself):
+        with pytest.raises(TaskError, match=r"tasks holds [abc]\.toml, which is a mixture; expected single tasks"):
+            get_learnable(str(path))

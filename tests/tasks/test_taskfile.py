@@ -309,7 +309,7 @@ def test_null_is_an_error_with_its_row_or_left_out_and_counted(tmp_path: Path, n
         load(tmp_path, whole).examples(Split.TEST)
     task = load(tmp_path, of_data("skip_nulls = true", file="a.jsonl"))
     assert everything(task) == EXPECTED
-    assert task.source.skipped["train"] == {f"{column} is null": 3}
+    assert task.source.skipped["train"] == {"no label (null)" if column == "label" else "text is null": 3}
 
 
 def test_null_in_a_column_that_is_not_used_is_no_matter(tmp_path: Path) -> None:
@@ -327,6 +327,15 @@ def test_bad_rows_are_an_error_unless_some_are_allowed(tmp_path: Path) -> None:
     task = load(tmp_path, of_data("allow_bad_rows = 1"))
     assert everything(task) == EXPECTED
     assert task.source.skipped["train"] == {"not 2 columns": 1}
+
+
+@pytest.mark.parametrize("value", ["-1", "-1.0", '"-1"'])
+def test_minus_one_is_no_label_however_it_is_spelled(tmp_path: Path, value: str) -> None:
+    content = "".join(json.dumps(row) + "\n" for row in ROWS) + f'{{"text": "x", "label": {value}}}\n'
+    (tmp_path / "a.jsonl").write_text(content, encoding="utf-8")
+    task = load(tmp_path, of_data(file="a.jsonl"))
+    assert everything(task) == EXPECTED
+    assert task.source.skipped["train"] == {"no label (-1)": 1}
 
 
 @pytest.mark.parametrize("lines", [(), ('skip = { label = ["-"] }',)])
@@ -601,7 +610,7 @@ MISTAKES: Mapping[str, tuple[str, str, str]] = {
         "data.columns is ['a']; expected our",
     ),
     "two files of a table": ('"a.csv"', '["a.csv", "b.csv"]', "data.train is ['a.csv', 'b.csv']; expected the name"),
-    "a compressed file": ("a.csv", "a.csv.gz", "data.train is a.csv.gz; expected one of .jsonl, .json"),
+    "a compressed file": ("a.csv", "a.csv.gz", "data.train is a.csv.gz, a compressed file; unpack it"),
     "answers beside label": ("[labels]", 'answers = "a"\n[labels]', "format.answers stands beside format.label"),
     "answers with labels": ('label = "label"', 'answers = "a"', "format.answers is for free text"),
     "cut of a column elsewhere": ("[labels]", 'cut = "txet"\n[labels]', "format.cut is 'txet' (did you mean text?)"),
