@@ -70,6 +70,11 @@ def spellings(row: Mapping[str, Any], column: str) -> tuple[str, ...]:
     return (text,)
 
 
+def is_impossible(row: Mapping[str, Any]) -> bool:
+    """Whether a row says by SQuAD 2's ``is_impossible`` that its text does not answer the question."""
+    return str(row.get("is_impossible")).strip().lower() in ("true", "1")
+
+
 def answer_texts(value: object) -> tuple[str, ...]:
     """The accepted answers of a question, none where it is unanswerable.
 

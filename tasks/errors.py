@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
+
 LONGEST = 80
 """Letters of a value that a message shows."""
 
@@ -15,6 +18,11 @@ class TaskError(ValueError):
     def __init__(self, message: str) -> None:
         line = " ".join(message.splitlines())  # names of files and columns may hold line ends, and be long
         super().__init__(line if len(line) <= WHOLE else f"{line[: 2 * WHOLE // 3]} ... {line[-WHOLE // 3 :]}")
+
+
+def repeated(names: Iterable[str]) -> list[str]:
+    """Names that occur more than once, in their first order."""
+    return [name for name, count in Counter(names).items() if count > 1]
 
 
 def shown(value: object) -> str:

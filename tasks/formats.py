@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from tasks.answers import UNANSWERABLE, answer_texts, text_in
+from tasks.answers import UNANSWERABLE, answer_texts, is_impossible, text_in
 from tasks.sources import Row
 from tasks.task import Example, Formatter
 
@@ -123,6 +123,6 @@ def question_answer(row: Row) -> Sequence[Example]:
     A question that its text does not answer (SQuAD 2) has one answer, ``unanswerable``.
     """
     answers = row["answers"] if "answers" in row else row["answer"]
-    accepted = () if row.get("is_impossible") is True else answer_texts(answers)
+    accepted = () if is_impossible(row) else answer_texts(answers)
     accepted = accepted or (UNANSWERABLE,)
     return [Example(inputs=joined(fields("question", "context"), row), target=accepted[0], answers=accepted)]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.answers import answer_texts
-from tasks.errors import TaskError, shown
+from tasks.errors import TaskError, repeated, shown
 from tasks.files import checked_file, read_text
 from tasks.rows import Left, Numbered, Reader, Row
 from tasks.tables import table, text_lines
@@ -56,8 +56,7 @@ class _Twice(ValueError):
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise _Twice(f"key {shown(next(key for key in keys if keys.count(key) > 1))} twice in one object")
+        raise _Twice(f"key {shown(repeated(key for key, _ in pairs)[0])} twice in one object")
     return found
 
 
@@ -153,8 +152,7 @@ def read_parquet(path: Path) -> Iterator[Numbered]:
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
             names, facts, fields = file.schema_arrow.names, file.metadata, list(file.schema_arrow)
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
+        if twice := repeated(names):
             raise TaskError(f"{path}: two columns are called {shown(twice[0])}; rename one of them")
         unpacked = sum(facts.row_group(i).total_byte_size for i in range(facts.num_row_groups))
         if unpacked > most_bytes or facts.num_rows > most_rows:

@@ -71,15 +71,15 @@ class Hub:
         return Rows(f"hub data set {name}", self._numbered(name, data, names))
 
     def _numbered(self, name: str, data: Iterable[Row], names: Mapping[str, list[str]]) -> Iterator[Numbered]:
-        renamed = {theirs: ours for ours, theirs in self.columns.items()}
+        theirs = set(self.columns.values())
         number = 0
         try:
             for row in data:
                 values = {c: names[c][v] if c in names and v is not None and v >= 0 else v for c, v in row.items()}
                 number += 1
                 # A column of the hub that has our name already gives way to the one that is named for it.
-                plain = {c: v for c, v in values.items() if c not in renamed and c not in self.columns}
-                yield Numbered(number, plain | {ours: values[c] for c, ours in renamed.items() if c in values})
+                plain = {c: v for c, v in values.items() if c not in theirs and c not in self.columns}
+                yield Numbered(number, plain | {ours: values[c] for ours, c in self.columns.items() if c in values})
         except Exception as error:  # files are unpacked as rows are asked for
             raise TaskError(f"hub data set {name}, row {number + 1}: cannot be read ({_reason(error)})") from error
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tasks.errors import TaskError, shown
+from tasks.errors import TaskError, repeated, shown
 from tasks.files import read_text
 from tasks.rows import Left, Numbered, Reader
 
@@ -190,9 +189,8 @@ def _hint(values: Sequence[str], bad: int) -> str:
 
 
 def _check_header(path: Path, number: int, names: Sequence[str], delimiter: str) -> None:
-    twice = next((name for name, count in Counter(names).items() if count > 1 and name), None)
-    if twice is not None:
-        raise TaskError(f"{path}, row {number}: two columns are called {shown(twice)}; rename one of them")
+    if twice := repeated(name for name in names if name):
+        raise TaskError(f"{path}, row {number}: two columns are called {shown(twice[0])}; rename one of them")
     other = next((mark for mark in ("\t", ";", "|", ",") if len(names) == 1 and mark in names[0]), None)
     if other is not None and other != delimiter:
         raise TaskError(

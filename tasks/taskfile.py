@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tasks.answers import UNANSWERABLE
-from tasks.errors import TaskError, shown
+from tasks.errors import TaskError, repeated, shown
 from tasks.files import checked_encoding, file_digest
 from tasks.formats import UNLABELLED
 from tasks.metrics import METRICS, NEED_LABELS
@@ -203,9 +203,8 @@ def _writing(data: TomlTable) -> Writing:
             "encoding", f"is {shown(encoding)}, which is not known; known are utf-8, latin-1, cp1252"
         ) from error
     columns = data.texts("columns")
-    twice = {column for column in columns if columns.count(column) > 1}
-    if twice:
-        raise data.error("columns", f"names {', '.join(map(shown, sorted(twice)))} more than once")
+    if twice := repeated(columns):
+        raise data.error("columns", f"names {shown(twice[0])} more than once")
     if (allowed := data.get("allow_bad_rows", int, 0)) < 0:
         raise data.error("allow_bad_rows", f"is {shown(allowed)}; expected 0 or more")
     quoted = data.get("quoted", bool, False) if "quoted" in data.values else None

@@ -7,7 +7,7 @@ import json
 import string
 from collections.abc import Mapping, Sequence
 
-from tasks.answers import UNANSWERABLE, answer_texts, is_null, spellings, text_in
+from tasks.answers import UNANSWERABLE, answer_texts, is_impossible, is_null, spellings, text_in
 from tasks.errors import shown
 from tasks.formats import classify
 from tasks.rows import Row
@@ -148,6 +148,6 @@ def _free_text(row: Row, layout: Layout) -> Example:
         return Example(inputs="", target=text_in(row, layout.label))
     if is_null(value):
         text_in(row, layout.label)
-    answers = () if row.get("is_impossible") is True else answer_texts(value)
+    answers = () if is_impossible(row) else answer_texts(value)
     answers = answers or (layout.unanswerable,)
     return Example(inputs="", target=answers[0], answers=answers)

@@ -84,8 +84,15 @@ def test_the_built_in_reader_takes_every_shape(value: Any) -> None:
 def test_the_built_in_reader_has_a_word_for_questions_without_answer(value: Any) -> None:
     (example,) = question_answer({"question": "q", "context": "c", "answers": value})
     assert (example.target, example.answers) == ("unanswerable", ("unanswerable",))
-    (example,) = question_answer({"question": "q", "context": "c", "answers": ["x"], "is_impossible": True})
-    assert example.target == "unanswerable"
+    for said, target in (
+        (True, "unanswerable"),
+        ("True", "unanswerable"),
+        (1, "unanswerable"),
+        ("0", "x"),
+        (None, "x"),
+    ):
+        (example,) = question_answer({"question": "q", "context": "c", "answers": ["x"], "is_impossible": said})
+        assert example.target == target
 
 
 @pytest.mark.parametrize(

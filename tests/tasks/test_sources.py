@@ -272,6 +272,13 @@ def test_a_key_twice_in_one_object_is_refused(write: Write) -> None:
     assert fails(read_jsonl, path) == f"{path}, row 2: not JSON (key 'text' twice in one object)"
 
 
+def test_many_keys_are_searched_for_a_repeated_one_in_time(write: Write) -> None:
+    keys = ", ".join(f'"k{i}": 1' for i in range(50_000))
+    start = time.monotonic()
+    assert "key 'k49999' twice" in fails(read_jsonl, write("a.jsonl", f'{{{keys}, "k49999": 2}}'))
+    assert time.monotonic() - start < 5
+
+
 def test_json_lines_in_a_json_file_are_told_how_to_be_read(write: Write) -> None:
     message = fails(read_json, write("a.json", '{"x": 1}\n{"x": 2}\n'))
     assert 'row 2: not JSON (Extra data); if every line is an object of its own, say format = "jsonl"' in message
@@ -571,6 +578,12 @@ def test_a_column_that_is_named_for_ours_goes_before_one_of_that_name(
         hub(row)
         (found,) = Hub(path="a/b", columns={"label": "star"}).rows("dev").rows
         assert found.values == {"label": "good"}
+
+
+def test_one_column_of_the_hub_may_have_two_names(hub: Callable[..., list[dict[str, object]]]) -> None:
+    hub({"star": 1})
+    (found,) = Hub(path="a/b", columns={"label": "star", "text": "star"}).rows("dev").rows
+    assert found.values == {"label": "good", "text": "good"}
 
 
 def test_a_row_of_the_hub_that_cannot_be_unpacked_is_one_line(hub: Callable[..., list[dict[str, object]]]) -> None:
