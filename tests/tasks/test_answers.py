@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tasks.answers import answer_texts, is_null, text_in
+from tasks.answers import UNANSWERABLE, answer_texts, is_null, text_in
 from tasks.formats import classify, fields, free_text, question_answer
 
 SHAPES: dict[str, Any] = {
