@@ -14,7 +14,7 @@ from bank import Bank, StoredRun, queries
 from bank.listing import list_runs, list_transfers, show_run
 from spot.backbone.load import Backbone
 from spot.errors import RetrievalError, SpotError
-from spot.retrieval.rank import Ranked, Retriever, rank, weights
+from spot.retrieval.rank import Ranked, Retriever, weights
 from spot.training.recipe import Recipe
 from spot.training.task_data import TaskData
 from spot.transfer import runs
@@ -40,9 +40,11 @@ def started_from(world: World, run: StoredRun) -> str | None:
 
 def test_candidates_start_from_the_values_of_the_best_ranked_sources(world: World) -> None:
     outcome = transfer(world, top_k=3)
-    query = world.bank.prompt(outcome.query.key or "")
-    expected = rank(world.bank, query, world.trainer.partition, exclude=["target"])
-    assert list(outcome.ranked) == expected
+    query = world.trainer.query(world.target, outcome.query)
+    context = world.trainer.context(world.target)
+    retriever = Retriever(world.bank, world.trainer.partition, exclude=["target"], context=context)
+    assert list(outcome.ranked) == retriever.rank(query)
+    expected = outcome.ranked
     assert [started_from(world, run) for _, _, (run, *_) in outcome.attempts] == [
         source.value for source in expected[:3]
     ]
