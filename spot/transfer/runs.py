@@ -133,6 +133,12 @@ class Trainer:
                 )
         return self._data[task.name]
 
+    def task_data(self, task: Task) -> TaskData:
+        """The same of a single task."""
+        data = self.data(task)
+        assert isinstance(data, TaskData)
+        return data
+
     def retriever(self, target: Task, *, allow_overlap: bool = False) -> Retriever:
         """Ranks the bank's sources for a target, without those that share texts with it unless allowed.
 
