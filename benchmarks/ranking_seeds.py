@@ -76,9 +76,7 @@ def main() -> None:
                     float(stats.spearmanr(one, other).statistic) for one, other in itertools.pairwise(drawn)
                 ]
     for name in measures:
-        print(
-            f"{name:14s} rank correlation {np.mean(agreement[name]):5.2f}   same first source {np.mean(kept[name]):4.0%}"
-        )
+        print(f"{name:14s} rank correlation {np.mean(agreement[name]):5.2f}, same first {np.mean(kept[name]):4.0%}")
 
 
 if __name__ == "__main__":
