@@ -177,7 +177,7 @@ def vocabulary(query: np.ndarray, keys: KeySet) -> np.ndarray:
     left = average_normalized(query).astype(np.float64)
     right = keys.average_normalized.astype(np.float64)
     lengths = np.sqrt(np.einsum("kh,hg,kg->k", right, shape, right) * (left @ shape @ left))
-    products = right @ shape @ left
+    products = np.einsum("kh,h->k", right, shape @ left)
     return np.asarray(products / np.where(lengths > 0, lengths, 1.0))
 
 

@@ -127,6 +127,14 @@ def test_many_keys_are_compared_as_one_by_one(measure: str) -> None:
     assert_close(together, alone, scale=1.0, dtype=np.float64)
 
 
+@pytest.mark.parametrize("measure", SPOT_MEASURES)
+@pytest.mark.parametrize("width", [4, 7, 64, 1000])
+def test_equal_keys_are_equally_similar_wherever_they_stand(measure: str, width: int) -> None:
+    query, key = np.random.default_rng(width).normal(size=(2, width)).astype(np.float32)
+    for count in range(2, 40):
+        assert len(set(compare(query, np.tile(key, (count, 1)), measure).tolist())) == 1
+
+
 def test_unknown_measures_and_other_widths_are_refused() -> None:
     prompt = np.ones((2, 3))
     with pytest.raises(RetrievalError, match="similarity 'euclidean' is not known; choose from average, per_token"):
