@@ -134,19 +134,51 @@ def test_greedy_pads_after_the_end_token_and_leaves_other_rows_alone(case):
 
 
 def test_dropping_nothing_changes_nothing(case):
-    none = Dropout(0.0, jax.random.key(0))
+    none = Dropout(0.0, jax.random.split(jax.random.key(0), 4))
     dropped = case.model.token_losses(case.prompts, case.prompt_ids, case.inputs, case.targets, none)
     assert_close(dropped, losses_of(case), terms=TERMS)
 
 
 def test_dropout_keeps_the_mean_and_differs_between_sites():
-    dropout = Dropout(0.25, jax.random.key(3))
-    ones = jnp.ones((200, 200))
+    dropout = Dropout(0.25, jax.random.split(jax.random.key(3), 200))
+    ones = jnp.ones((200, 3, 200))
     first, second = drop(ones, dropout, 0), drop(ones, dropout, 1)
     assert first.mean() == pytest.approx(1.0, abs=0.02)
     assert (first == 0).mean() == pytest.approx(0.25, abs=0.02)
     assert not np.array_equal(first, second)
     assert np.array_equal(first, drop(ones, dropout, 0))
+    assert np.array_equal(first[:, 0], first[:, 1]), "a feature is dropped at all positions of a row"
+
+
+def test_noise_of_a_row_does_not_depend_on_its_batch_or_padding(case):
+    dropout = Dropout(0.3, jax.random.split(jax.random.key(5), 4))
+    together = case.model.token_losses(case.prompts, case.prompt_ids, case.inputs, case.targets, dropout)
+    wide = Inputs(*(jnp.pad(part, ((0, 0), (0, 7))) for part in case.inputs))
+    padded = case.model.token_losses(case.prompts, case.prompt_ids, wide, case.targets, dropout)
+    alone = [
+        case.model.token_losses(
+            case.prompts[case.prompt_ids[row]][None],
+            jnp.zeros(1, jnp.int32),
+            jax.tree.map(lambda part, row=row: part[row : row + 1], case.inputs),
+            jax.tree.map(lambda part, row=row: part[row : row + 1], case.targets),
+            dropout._replace(keys=dropout.keys[row : row + 1]),
+        )[0]
+        for row in range(4)
+    ]
+    np.testing.assert_allclose(padded, together, rtol=1e-5, atol=1e-5 * float(np.abs(together).max()))
+    np.testing.assert_allclose(np.stack(alone), together, rtol=1e-5, atol=1e-5 * float(np.abs(together).max()))
+    assert not np.allclose(together, losses_of(case), rtol=1e-2)
+
+
+def test_z_loss_adds_the_square_of_the_softmax_sum(case):
+    plain, weighted = (
+        case.model.token_losses(case.prompts, case.prompt_ids, case.inputs, case.targets, None, weight)
+        for weight in (0.0, 0.5)
+    )
+    once = case.model.token_losses(case.prompts, case.prompt_ids, case.inputs, case.targets, None, 1.0)
+    np.testing.assert_allclose(once - plain, 2 * (weighted - plain), rtol=1e-4)
+    assert (np.asarray(once - plain)[np.asarray(case.targets.mask)] > 0).all()
+    assert not np.asarray(once)[~np.asarray(case.targets.mask)].any()
 
 
 @pytest.mark.parametrize("name", ["v1.0", "v1.1"])

@@ -11,7 +11,7 @@ import pytest
 from bank import Key
 from bank.vectors import average, average_normalized
 from spot.errors import RetrievalError
-from spot.retrieval.measures import MEASURES, Context, KeySet, checked_measure
+from spot.retrieval.measures import MEASURES, Context, KeySet, Query, checked_measure
 from spot.retrieval.similarity import similarity
 from tests.closeness import assert_close
 
@@ -19,6 +19,7 @@ RNG = np.random.default_rng(5)
 LENGTH, WIDTH, COUNT = 4, 6, 5
 QUERY = RNG.normal(size=(LENGTH, WIDTH)).astype(np.float32)
 PROMPTS = RNG.normal(size=(COUNT, LENGTH, WIDTH)).astype(np.float32)
+START = RNG.normal(size=WIDTH).astype(np.float32)
 EMBEDDING = RNG.normal(size=(40, WIDTH)).astype(np.float32)
 
 
@@ -40,8 +41,12 @@ def key_set(prompts: np.ndarray, context: Context | None = None) -> KeySet:
 
 
 def score(measure: str, query: np.ndarray = QUERY, prompts: np.ndarray = PROMPTS) -> np.ndarray:
-    context = Context(embedding=lambda: EMBEDDING, losses=lambda values: np.array([np.abs(v).sum() for v in values]))
-    return MEASURES[measure](query, key_set(prompts, context))
+    context = Context(
+        embedding=lambda: EMBEDDING,
+        losses=lambda values: np.array([np.abs(v).sum() for v in values]),
+        start=lambda _seed: START,
+    )
+    return MEASURES[measure](Query(query, START), key_set(prompts, context))
 
 
 def unit(tokens: np.ndarray) -> np.ndarray:
@@ -62,6 +67,11 @@ def test_the_order_of_virtual_tokens_does_not_matter(measure: str) -> None:
 @pytest.mark.parametrize("measure", ["average", "per_token", "matching", "subspace", "vocabulary"])
 def test_longer_tokens_all_alike_do_not_matter(measure: str) -> None:
     assert_close(score(measure, 3 * QUERY, 7 * PROMPTS), score(measure), scale=1.0)
+
+
+def test_displacement_is_the_cosine_of_ways_from_the_starts() -> None:
+    expected = [similarity(QUERY - START, prompt - START, "average") for prompt in PROMPTS]
+    assert score("displacement") == pytest.approx(expected, abs=1e-6)
 
 
 def test_centred_does_not_care_what_all_prompts_share() -> None:
@@ -116,5 +126,5 @@ def test_a_measure_that_needs_more_than_prompts_says_so(measure: str) -> None:
 
 
 def test_an_unknown_measure_is_refused() -> None:
-    with pytest.raises(RetrievalError, match="'euclidean' is not known; choose from average, per_token, centred"):
+    with pytest.raises(RetrievalError, match="'euclidean' is not known; choose from auto, displacement, average"):
         checked_measure("euclidean")

@@ -56,7 +56,21 @@ def test_a_run_without_a_key_step_has_no_key() -> None:
     assert toy.run(Plan(steps=3, evaluate_every=3)).key is None
 
 
-def test_the_value_is_the_best_on_dev_and_ties_keep_the_earlier() -> None:
+def test_of_equal_scores_the_smaller_development_loss_wins() -> None:
+    scores, losses = [1.0, 3.0, 3.0, 3.0, 2.0], {10: 0.7, 15: 0.5, 20: 0.6}
+    states = toy.states(25)
+
+    def loss(variables: Any) -> float:
+        (step,) = (i for i, state in enumerate(states) if np.array_equal(state, variables["prompts"]))
+        return losses[step]
+
+    result = toy.run(Plan(steps=25, evaluate_every=5), evaluate=toy.scripted(scores), loss=loss)
+    assert (result.progress.best_step, result.progress.best_loss) == (15, 0.5)
+    np.testing.assert_array_equal(result.best, states[15])
+    assert result.progress.stale == 3, "a tie is no better score"
+
+
+def test_without_a_development_loss_ties_keep_the_earlier() -> None:
     result = toy.run(Plan(steps=20, evaluate_every=5), evaluate=toy.scripted([1.0, 3.0, 3.0, 2.0]))
     assert (result.progress.best_step, result.progress.best_score) == (10, 3.0)
     np.testing.assert_array_equal(result.best, toy.states(10)[-1])

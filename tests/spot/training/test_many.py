@@ -45,7 +45,7 @@ def run_toys(slots: int, folder: Path | None = None, step: Step = toy.STEP, **ch
         return lambda result: results.update({number: result})
 
     jobs = [toy_job(number, keep(number), **changes) for number in range(len(STEPS))]
-    fit(jobs, frozen={"weights": jnp.float32(0)}, trainable="prompts", step=step, slots=slots, seed=5, folder=folder)
+    fit(jobs, frozen={"weights": jnp.float32(0)}, trainable="prompts", step=step, slots=slots, folder=folder)
     return results
 
 
@@ -84,7 +84,7 @@ def test_jobs_start_in_their_order_as_slots_become_free() -> None:
             seen.append(("finish", self.name))
 
     jobs = [dataclasses.replace(toy_job(n, lambda _: None), reporter=Watch(n)) for n in range(5)]
-    fit(jobs, frozen={"weights": jnp.float32(0)}, trainable="prompts", step=toy.STEP, slots=2, seed=5)
+    fit(jobs, frozen={"weights": jnp.float32(0)}, trainable="prompts", step=toy.STEP, slots=2)
     assert [name for kind, name in seen if kind == "start"] == [0, 1, 2, 3, 4]
     assert [name for kind, name in seen if kind == "finish"] == [1, 0, 3, 2, 4]  # 10, 25, 25 + 15, 10 + 40, 40 + 30
 
@@ -139,7 +139,6 @@ def test_results_are_saved_before_they_are_handed_on(tmp_path: Path) -> None:
             trainable="prompts",
             step=toy.STEP,
             slots=3,
-            seed=5,
             folder=tmp_path,
         )
     assert same(run_toys(3, tmp_path), run_toys(3))
@@ -159,7 +158,6 @@ def test_a_job_that_diverges_gives_its_slot_up_and_the_others_go_on(tmp_path: Pa
             trainable="prompts",
             step=dataclasses.replace(toy.STEP, slope=slope),
             slots=2,
-            seed=5,
             folder=tmp_path,
         )
     assert sorted(results) == [0, 2, 3, 4]

@@ -171,14 +171,15 @@ def test_training_weights_moves_them_and_leaves_prompts_alone(
     np.testing.assert_array_equal(frozen["prompts"], prompts)
 
 
-def test_dropout_draws_from_the_key_it_is_given(backbone: Backbone, prompts: np.ndarray) -> None:
+def test_dropout_draws_from_the_keys_it_is_given(backbone: Backbone, prompts: np.ndarray) -> None:
     noisy = make_step(backbone.graph, Optimizer(), steps=STEPS, trainable="prompts", dropout=0.3)
     batch, frozen = random_batch([0, 1, 2, 2, 1, 0], seed=0), {"weights": backbone.weights}
 
     def losses(seed: int) -> np.ndarray:
         trained = jnp.array(prompts)
         parts, active = [batch], np.ones(3, bool)
-        return np.asarray(noisy.run(trained, noisy.init(trained), frozen, parts, jax.random.key(seed), active)[2])
+        keys = jax.random.split(jax.random.key(seed), 3)
+        return np.asarray(noisy.run(trained, noisy.init(trained), frozen, parts, keys, active)[2])
 
     np.testing.assert_array_equal(losses(1), losses(1))
     assert not np.array_equal(losses(1), losses(2))
