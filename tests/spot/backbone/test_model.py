@@ -165,8 +165,8 @@ def test_noise_of_a_row_does_not_depend_on_its_batch_or_padding(case):
         )[0]
         for row in range(4)
     ]
-    np.testing.assert_allclose(padded, together, rtol=1e-5, atol=1e-5 * float(np.abs(together).max()))
-    np.testing.assert_allclose(np.stack(alone), together, rtol=1e-5, atol=1e-5 * float(np.abs(together).max()))
+    assert_close(padded, together, terms=TERMS)
+    assert_close(np.stack(alone), together, terms=TERMS)
     assert not np.allclose(together, losses_of(case), rtol=1e-2)
 
 
@@ -176,7 +176,7 @@ def test_z_loss_adds_the_square_of_the_softmax_sum(case):
         for weight in (0.0, 0.5)
     )
     once = case.model.token_losses(case.prompts, case.prompt_ids, case.inputs, case.targets, None, 1.0)
-    np.testing.assert_allclose(once - plain, 2 * (weighted - plain), rtol=1e-4)
+    assert_close(once - plain, 2 * (weighted - plain), terms=TERMS, scale=float(once.max()))
     assert (np.asarray(once - plain)[np.asarray(case.targets.mask)] > 0).all()
     assert not np.asarray(once)[~np.asarray(case.targets.mask)].any()
 
