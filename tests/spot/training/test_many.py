@@ -197,7 +197,7 @@ def test_each_prompt_equals_the_one_trained_alone_after_50_steps(
     for seed, prompt in together.items():
         alone = train_prompt(backbone, data, fifty, seed=seed)
         for ours, theirs in ((prompt.key, alone.key), (prompt.value, alone.value)):
-            assert_close(ours, theirs, relative=1e-5)
+            assert_close(ours, theirs, relative=3e-5)
         assert [row["step"] for row in prompt.history] == [row["step"] for row in alone.history]
         losses, expected = ([row["loss"] for row in trained.history] for trained in (prompt, alone))
-        assert_close(losses, expected, relative=1e-5)
+        assert_close(losses, expected, relative=3e-5)

@@ -89,8 +89,8 @@ def test_prompts_trained_together_end_where_each_ends_alone(backbone: Backbone, 
     together, losses = train(step, prompts, backbone, batches)
     for n in range(3):
         alone, loss = train(step, prompts[n : n + 1], backbone, [rows_of(batch, n) for batch in batches])
-        assert_close(together[n], alone[0], relative=1e-5)
-        assert_close(losses[:, n], loss[:, 0], relative=1e-5)
+        assert_close(together[n], alone[0], relative=3e-5)
+        assert_close(losses[:, n], loss[:, 0], relative=3e-5)
     assert np.abs(together - prompts).max() > 0.3
 
 
@@ -242,7 +242,7 @@ def test_slots_in_parts_train_as_the_whole(
         return np.asarray(trained), np.array(losses)
 
     whole, apart = run(100_000), run(positions)
-    assert_close(apart[1], whole[1], relative=1e-5)
+    assert_close(apart[1], whole[1], relative=3e-5)
     assert_close(apart[0], whole[0], relative=1e-4)
 
 
@@ -269,7 +269,7 @@ def test_slots_apart_train_as_the_whole_where_prompts_are_read_once(monkeypatch:
     for cached in (40, 100_000):
         apart = run(cached, apart=True)
         assert max(apart[2]) <= 4
-        assert_close(apart[1], whole[1], relative=1e-5)
+        assert_close(apart[1], whole[1], relative=3e-5)
         assert_close(apart[0], whole[0], relative=1e-4)
     np.testing.assert_array_equal(whole[0][1], prompts[1])
 
