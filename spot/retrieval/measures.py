@@ -250,7 +250,7 @@ def vocabulary(query: Query, keys: KeySet) -> np.ndarray:
     left = average_normalized(query.prompt).astype(np.float64)
     right = keys.average_normalized.astype(np.float64)
     lengths = np.sqrt(np.einsum("kh,hg,kg->k", right, shape, right) * (left @ shape @ left))
-    products = right @ shape @ left
+    products = np.einsum("kh,h->k", right, shape @ left)
     return np.asarray(products / np.where(lengths > 0, lengths, 1.0))
 
 

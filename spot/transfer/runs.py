@@ -200,7 +200,8 @@ class Trainer:
         return [run for run in found if run]
 
     def race(self, heats: Sequence[Sequence[Request]]) -> list[list[Contestant]]:
-        """Successive halving in every heat; who is left at its end is in the bank, as if trained alone.
+        """Successive halving in every heat; who is left at its end is in the bank, as trained alone up to
+        rounding.
 
         The requests of a heat compete with each other, the more promising first; a run that the bank holds already
         takes part with its history. All of a heat train at once, however many slots that takes, and as many heats
