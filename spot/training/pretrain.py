@@ -336,8 +336,9 @@ def _run_phase(
         start=lambda: weights,
         stream=lambda: stream,
         evaluate=evaluate,
+        seed=phase.seed,
         done=results.append,
         reporter=reporter or Silent(),
     )
-    fit([job], frozen=frozen, trainable="weights", step=step, seed=phase.seed, folder=folder)
+    fit([job], frozen=frozen, trainable="weights", step=step, folder=folder)
     return results[-1]
