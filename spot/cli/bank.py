@@ -88,11 +88,12 @@ def transfers(*, task: TaskFilter = "", bank: BankOption, out: JsonOption) -> No
 @app.command("verify", epilog="Example: spot bank verify --bank bank.sqlite")
 @takes(bank=BankOption, out=JsonOption)
 def verify(*, bank: BankOption, out: JsonOption) -> None:
-    """Check every prompt, key vector and reference; exits with 1 if something is wrong."""
+    """Check every row against the others and its own digest; exits with 1 if something is wrong."""
     from bank import queries
+    from bank.integrity import verify as verify_bank
 
     with bank.open() as opened:
-        problems = queries.verify(opened)
+        problems = verify_bank(opened)
         counts = queries.statistics(opened)
     if out.json:
         print_json({"problems": problems, "rows": counts})

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from typing import Any
 
-from bank.records import BackboneRecord, RecipeRecord, digest
+from bank.records import BackboneRecord, RecipeRecord, recipe_family
 from spot.backbone.load import Backbone
 from spot.errors import TrainingError
 from spot.training.jobs import Plan
@@ -90,18 +90,10 @@ class Recipe:
 
     def family(self, backbone: Backbone) -> str:
         """Digest of what shapes a prompt up to its key step: keys of one family can be compared."""
-        shaping = [
-            self.init,
-            dataclasses.asdict(self.optimizer),
-            self.batch_size,
-            self.max_input,
-            self.max_target,
-            backbone.dtype,
-            # a decaying schedule reaches the key step at another rate when the run is longer
-            self.steps if self.optimizer.schedule in ("linear", "cosine") else None,
-            *([self._added()] if self._added() else []),
-        ]
-        return digest(*shaping)
+        return recipe_family(self._options(backbone))
+
+    def _options(self, backbone: Backbone) -> dict[str, Any]:
+        return self._first() | self._added() | {"dtype": backbone.dtype}
 
     def _first(self) -> dict[str, Any]:
         """Fields that the first release had."""
@@ -115,13 +107,12 @@ class Recipe:
 
     def record(self, backbone: Backbone) -> RecipeRecord:
         """The recipe as the bank stores it."""
-        options: dict[str, Any] = self._first() | self._added() | {"dtype": backbone.dtype}
         return RecipeRecord(
             backbone=backbone_record(backbone),
             prompt_length=self.prompt_length,
             key_step=self.key_step,
             family=self.family(backbone),
-            options=options,
+            options=self._options(backbone),
         )
 
 
