@@ -131,7 +131,7 @@ def load_task_file(path: Path) -> Task:
         splits=splits,
         split_key=split_key,
         notes=file.get("notes", str, f"from {path.name}"),
-        content=_content(source, file.table("data"), layout, labels, metrics),
+        content=_content(source, file.table("data"), layout, labels),
     )
 
 
@@ -285,10 +285,10 @@ def _labels(file: TomlTable) -> dict[str, str]:
     return dict(labels.values)
 
 
-def _content(source: Source, data: TomlTable, layout: Layout, labels: Mapping[str, str], metrics: Sequence[str]) -> str:
-    """sha256 of what a task is: how its data is read, turned into text and scored, and the data itself.
+def _content(source: Source, data: TomlTable, layout: Layout, labels: Mapping[str, str]) -> str:
+    """sha256 of what a task is: how its data is read and turned into text, and the data itself.
 
-    Paths, name and notes are left out, and so is an option that is not given, so that later options change nothing.
+    Paths, name, notes and metrics are left out, and so is an option that is not given, so that later options change nothing.
     """
     options = {key: value for key, value in data.values.items() if key not in (*PARTS, "format", *OF_HUB)}
     if source.hub:
@@ -310,6 +310,5 @@ def _content(source: Source, data: TomlTable, layout: Layout, labels: Mapping[st
         "data": options,
         "format": {key: value for key, value in layout_of.items() if value},
         "labels": list(labels.items()),
-        "metrics": list(metrics),
     }
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
