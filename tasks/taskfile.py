@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from tasks.answers import UNANSWERABLE
@@ -288,7 +288,7 @@ def _labels(file: TomlTable) -> dict[str, str]:
 def _content(source: Source, data: TomlTable, layout: Layout, labels: Mapping[str, str]) -> str:
     """sha256 of what a task is: how its data is read and turned into text, and the data itself.
 
-    Paths, name, notes and metrics are left out, and so is an option that is not given, so that later options change nothing.
+    Paths, name, notes and metrics are left out, and so is an option that is not given: later ones change nothing.
     """
     options = {key: value for key, value in data.values.items() if key not in (*PARTS, "format", *OF_HUB)}
     if source.hub:

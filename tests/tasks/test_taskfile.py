@@ -481,7 +481,6 @@ CHANGES: Mapping[str, tuple[str, str]] = {
     "label column": ('label = "label"', 'label = "text"'),
     "a word": ('"good"', '"fine"'),
     "order of labels": ('"0" = "bad"\n"1" = "good"', '"1" = "good"\n"0" = "bad"'),
-    "metrics": ('["accuracy"]', '["macro_f1"]'),
     "part": ('train = "a.csv"', 'dev = "a.csv"'),
     "format": ('"a.csv"', '"a.csv"\nformat = "tsv"'),
     "delimiter": ('"a.csv"', '"a.csv"\ndelimiter = ";"'),
