@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sqlalchemy import Engine, or_, select
+from sqlalchemy import Engine, and_, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     import numpy as np
 
 Row = TypeVar("Row", bound=schema.Base)
+
+IMPORTED = "imported"
+"""Method of a transfer that trained nothing: what others measured of a target and its sources."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -113,6 +116,8 @@ class Outcome:
     source_run: str
     score: float
     baseline: float | None
+    train_limit: int | None = None
+    """Training examples the target had, 0 for all; ``None`` where that is not known."""
 
 
 class Bank:
@@ -468,7 +473,8 @@ class Bank:
     def outcomes(self, partition: Partition) -> list[Outcome]:
         """What single sources did for targets in the transfers of a partition, once a target, seed and source run.
 
-        Only runs that went to their end count, and only methods that start from one source at a time.
+        Only methods that start from one source at a time count, and only transfers that ran every source to its end:
+        whom a race left over is no fair sample of what sources do. What others measured counts as they say it is.
         """
         query_run, source, baseline = (aliased(schema.Run) for _ in range(3))
         of_target, of_source = aliased(schema.Task), aliased(schema.Task)
@@ -476,6 +482,7 @@ class Bank:
             select(
                 of_target.name, of_target.family, schema.Transfer.seed, schema.Prompt.sha256,
                 of_source.name, of_source.family, source.digest, schema.Candidate.score, baseline.score,
+                schema.Recipe.options, schema.Transfer.method, schema.Transfer.baseline_metrics,
             )
             .join_from(schema.Candidate, schema.Candidate.transfer)
             .join(of_target, schema.Transfer.task_id == of_target.id)
@@ -488,8 +495,14 @@ class Bank:
             .join(of_source, source.task_id == of_source.id)
             .outerjoin(baseline, schema.Transfer.baseline_run_id == baseline.id)
             .where(
-                schema.Transfer.method.in_(("best", "oracle", "generic")),
-                schema.Candidate.run_id.is_not(None),
+                or_(
+                    and_(
+                        schema.Transfer.method.in_(("best", "oracle", "generic")),
+                        schema.Transfer.budget == "full",
+                        schema.Candidate.run_id.is_not(None),
+                    ),
+                    schema.Transfer.method == IMPORTED,
+                ),
                 schema.Backbone.fingerprint == partition.fingerprint,
                 schema.Recipe.prompt_length == partition.prompt_length,
                 schema.Recipe.key_step == partition.key_step,
@@ -497,11 +510,20 @@ class Bank:
             )
             .order_by(of_target.name, schema.Transfer.seed, of_source.name, source.digest, schema.Transfer.id)
         )  # fmt: skip
-        names = [field.name for field in dataclasses.fields(Outcome)]
         with reading(self.engine) as session:
-            rows: list[dict[str, Any]] = [dict(zip(names, row, strict=True)) for row in session.execute(query)]
-        found = [Outcome(**row) for row in rows]
+            rows = session.execute(query).all()
+        found = [_outcome(*row) for row in rows]
         return list({(o.target, o.seed, o.query, o.source_run): o for o in found}.values())
+
+
+def _outcome(*row: Any) -> Outcome:
+    """Of a row of :meth:`Bank.outcomes`."""
+    *fields, options, method, measured = row
+    names = [field.name for field in dataclasses.fields(Outcome)]
+    known = dict(zip(names, [*fields, options.get("train_limit")], strict=True))
+    if method == IMPORTED and measured:
+        known["baseline"] = measured["score"]
+    return Outcome(**known)
 
 
 def _find(session: Session, table: type[Row], **where: Any) -> Row | None:
