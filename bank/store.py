@@ -503,6 +503,7 @@ class Bank:
                     ),
                     schema.Transfer.method == IMPORTED,
                 ),
+                schema.Candidate.score.is_not(None),
                 schema.Backbone.fingerprint == partition.fingerprint,
                 schema.Recipe.prompt_length == partition.prompt_length,
                 schema.Recipe.key_step == partition.key_step,

@@ -65,7 +65,7 @@ class Case:
         return len(self.scores) / len(self.keys.rows)
 
     def worth(self, measure: str) -> dict[str, float]:
-        """A measure's score of every source that was tried, mean over its keys of the seeds that count; higher is held to be better."""
+        """A measure's score of every source that was tried, mean over its keys; higher is held to be better."""
         query = Query(self.query, self.start)
         values = MEASURES[resolved_measure(measure, query, self.keys)].by_task(query, self.keys)
         return {source: values[source] for source in self.scores}

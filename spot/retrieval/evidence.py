@@ -462,7 +462,7 @@ class History(NamedTuple):
     def of(cls, keys: KeySet) -> History:
         """The model of the keys' history."""
         runs = {key.run for key in keys.keys}
-        usable = [o for o in keys.history() if o.baseline is not None and o.source_run in runs and o.source != o.target]
+        usable = [o for o in keys.history() if o.source_run in runs and o.source != o.target and _gain(o) is not None]
         limits = sorted({limit for o in usable if (limit := o.train_limit) is not None})
         wanted = keys.context.train_limit
         if wanted is None and len(limits) > 1:
@@ -486,6 +486,12 @@ class History(NamedTuple):
         )
 
 
+def _gain(outcome: Outcome) -> float | None:
+    """In points, where score and baseline are known."""
+    gain = math.nan if outcome.baseline is None else outcome.score - outcome.baseline
+    return gain if math.isfinite(gain) else None
+
+
 def _pairs(outcomes: Sequence[Outcome], keys: KeySet) -> Pairs:
     """The history as numbers: a row for every target and source, whatever the seeds."""
     sources = unit_rows(np.stack(list(keys.by_task(keys.average).values())) - keys.centre)
@@ -501,7 +507,7 @@ def _pairs(outcomes: Sequence[Outcome], keys: KeySet) -> Pairs:
         targets[i] = np.mean(tokens, axis=0) - keys.centre
         standing = _standing(tokens, keys, leave_out=target)
         for source, of_source in by_source.items():
-            gain = float(np.mean([o.score - (o.baseline or 0.0) for o in of_source]))
+            gain = float(np.mean([_gain(o) or 0.0 for o in of_source]))
             rows.append((i, row[source], float(standing[row[source]]), gain, float(len(of_source))))
     columns = [np.array(column) for column in zip(*rows, strict=True)] or [np.zeros(0)] * 5
     return Pairs(unit_rows(targets), sources, columns[0].astype(int), columns[1].astype(int), *columns[2:])
