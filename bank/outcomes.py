@@ -6,7 +6,8 @@ import csv
 import dataclasses
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -90,12 +91,13 @@ def import_outcomes(bank: Bank, rows: Sequence[Measured], *, recipe: str = "") -
             contradict each other.
     """
     with transaction(bank.engine) as session:
+        runs = cache(partial(_runs, session))
         written: dict[tuple[int, int], Measured] = {}
         transfers: dict[int, tuple[schema.Transfer, Measured]] = {}
         counts = dict.fromkeys(Imported._fields, 0)
         for row in rows:
-            query = _query_run(session, row, recipe)
-            source = _source_run(session, row, query)
+            query = _query_run(runs, row, recipe)
+            source = _source_run(runs, row, query)
             if (first := written.setdefault((query.id, source.id), row)) is not row:
                 raise BankError(
                     f"{row.where}: {row.target} from {row.source}, seed {row.seed}, is in {first.where} too"
@@ -168,7 +170,10 @@ def _measured(where: str, row: Mapping[str, Any], score: str, baseline: str) -> 
     )
 
 
-def _runs(session: Session, task: str, roles: Sequence[str]) -> list[schema.Run]:
+Runs = Callable[[str, tuple[str, ...]], list[schema.Run]]
+
+
+def _runs(session: Session, task: str, roles: tuple[str, ...]) -> list[schema.Run]:
     """Runs of a task that have a key."""
     query = (
         select(schema.Run)
@@ -180,9 +185,9 @@ def _runs(session: Session, task: str, roles: Sequence[str]) -> list[schema.Run]
     return list(session.scalars(query))
 
 
-def _query_run(session: Session, row: Measured, recipe: str) -> schema.Run:
+def _query_run(runs: Runs, row: Measured, recipe: str) -> schema.Run:
     """The target's run whose key is the query: its baseline, or where it has none its query run."""
-    of_task = _runs(session, row.target, ("baseline", "query"))
+    of_task = runs(row.target, ("baseline", "query"))
     of_recipe = [run for run in of_task if run.recipe.digest.startswith(recipe)]
     found = [run for run in of_recipe if run.seed == row.seed]
     found = [run for run in found if run.role == "baseline"] or found
@@ -199,9 +204,9 @@ def _query_run(session: Session, row: Measured, recipe: str) -> schema.Run:
     raise BankError(f"{row.where}: the bank has no run of {row.target} with seed {row.seed}; it has {seeds}")
 
 
-def _source_run(session: Session, row: Measured, query: schema.Run) -> schema.Run:
+def _source_run(runs: Runs, row: Measured, query: schema.Run) -> schema.Run:
     """The source's run, comparable with the query: of its seed, or the best by its development score."""
-    of_task = _runs(session, row.source, ("source",))
+    of_task = runs(row.source, ("source",))
     comparable = [run for run in of_task if _partition(run) == _partition(query)]
     found = [run for run in comparable if row.source_seed in (None, run.seed)]
     if found:

@@ -514,7 +514,7 @@ class Bank:
         with reading(self.engine) as session:
             rows = session.execute(query).all()
         found = [_outcome(*row) for row in rows]
-        return list({(o.target, o.seed, o.query, o.source_run): o for o in found}.values())
+        return list({(o.target, o.train_limit, o.seed, o.query, o.source_run): o for o in found}.values())
 
 
 def _outcome(*row: Any) -> Outcome:

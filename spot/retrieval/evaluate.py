@@ -180,18 +180,44 @@ def cases_of_files(prompts: Path, scores: Path) -> tuple[list[Case], list[str]]:
         raise RetrievalError(f"{prompts}: prompts of different shapes {sorted(shapes)} cannot be compared")
     table = {t: {s: v for s, v in row.items() if s in loaded} for t, row in table.items() if t in loaded}
     sources = dict.fromkeys(source for row in table.values() for source in row)
+    outcomes = [outcome for target, row in table.items() for outcome in _outcomes(target, row)]
+
+    def keys(target: str) -> KeySet:
+        others = [outcome for outcome in outcomes if outcome.target != target]
+        return KeySet(
+            [_key(task, loaded[task]) for task in sources if task != target], loaded.__getitem__, lambda: others
+        )
+
     cases = [
         Case(
             target=target,
             family="",
             query=loaded[target],
             scores=row,
-            keys=KeySet([_key(task, loaded[task]) for task in sources if task != target], loaded.__getitem__),
+            keys=keys(target),
         )
         for target, row in table.items()
         if len(row) > 1
     ]
     return cases, missing
+
+
+def _outcomes(target: str, row: Mapping[str, float]) -> list[Outcome]:
+    """A row of a matrix as history, from its mean: what the target scored without transfer is not known."""
+    return [
+        Outcome(
+            target=target,
+            target_family="",
+            seed=0,
+            query=target,
+            source=source,
+            source_family="",
+            source_run=source,
+            score=score,
+            baseline=_mean(list(row.values())),
+        )
+        for source, score in row.items()
+    ]
 
 
 def _key(task: str, prompt: np.ndarray) -> Key:

@@ -32,7 +32,7 @@ import json
 import math
 import os
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 import numpy as np
@@ -146,7 +146,7 @@ class Pairs:
         return np.bincount(self.target, (self.gains - means[self.target]) ** 2, many), np.maximum(number - 1, 0)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Model:
     """The model of this module, given history.
 
@@ -196,10 +196,10 @@ class Model:
             variance[own] = np.diag(block)
         return self.seen.spread * mean, self.seen.spread * np.sqrt(np.maximum(variance, 1e-9))
 
-    @cached_property
+    @property
     def inverse(self) -> np.ndarray:
         """Of the covariance of what was seen, ``[n, n]``."""
-        return _inverse(Parts(self.seen).covariance(self.scales))[0]
+        return _inverse_of(self)
 
     @cached_property
     def weights(self) -> np.ndarray:
@@ -294,6 +294,12 @@ def _inverse(matrix: np.ndarray) -> tuple[np.ndarray, float]:
     triangle = np.tril(inverse)
     whole = triangle + np.tril(inverse, -1).T
     return whole, 2 * float(np.log(np.diag(lower)).sum())
+
+
+@lru_cache(maxsize=2)
+def _inverse_of(model: Model) -> np.ndarray:
+    """Kept for the last models alone: it has the history's square of numbers, and every target its own history."""
+    return _inverse(Parts(model.seen).covariance(model.scales))[0]
 
 
 def fit(pairs: Pairs) -> Model:
