@@ -116,8 +116,8 @@ class Outcome:
     source_run: str
     score: float
     baseline: float | None
-    train_limit: int | None = None
-    """Training examples the target had, 0 for all; ``None`` where that is not known."""
+    train_limit: int = 0
+    """Training examples that the target's recipe allows; 0 is all."""
 
 
 class Bank:
@@ -521,7 +521,7 @@ def _outcome(*row: Any) -> Outcome:
     """Of a row of :meth:`Bank.outcomes`."""
     *fields, options, method, measured = row
     names = [field.name for field in dataclasses.fields(Outcome)]
-    known = dict(zip(names, [*fields, options.get("train_limit")], strict=True))
+    known = dict(zip(names, [*fields, int(options.get("train_limit", 0))], strict=True))
     if method == IMPORTED and measured:
         known["baseline"] = measured["score"]
     return Outcome(**known)

@@ -19,7 +19,7 @@ from bank.files import read_prompt
 from bank.vectors import average, average_normalized
 from spot.errors import RetrievalError
 from spot.retrieval.bootstrap import Estimate, bootstrap
-from spot.retrieval.evidence import expected_gains_by_task, few_threads
+from spot.retrieval.evidence import expected_gains_by_task, one_thread
 from spot.retrieval.measures import MEASURES, Context, KeySet, Query, checked_measure, resolved_measure
 from tasks.overlaps import overlapping
 
@@ -86,12 +86,12 @@ def cases_of_bank(
         targets: the only ones to look at; all if not given.
         context_of: gives what measures look at beside prompts, by target.
     """
-    tried: dict[tuple[str, int | None, int, str], list[Outcome]] = {}
+    tried: dict[tuple[str, int, int, str], list[Outcome]] = {}
     for outcome in bank.outcomes(partition):
         if targets is None or outcome.target in targets:
             identity = (outcome.target, outcome.train_limit, outcome.seed, outcome.query)
             tried.setdefault(identity, []).append(outcome)
-    restarts: dict[tuple[str, int | None], dict[int, float]] = {}
+    restarts: dict[tuple[str, int], dict[int, float]] = {}
     for (target, limit, seed, _query), (first, *_) in tried.items():
         if first.baseline is not None:
             restarts.setdefault((target, limit), {})[seed] = first.baseline
@@ -266,7 +266,7 @@ def evaluate(
     rng = np.random.default_rng(seed)
     names = [*measures, *(b for b in BASELINES if b != "same family" or any(case.family for case in cases))]
     rows: dict[str, list[dict[str, float]]] = {}
-    with few_threads():
+    with one_thread():
         for name in names:
             rows[name] = [_figures(case, _worth(name, case, cases), k, rng) for case in cases]
     rows[RESTARTS] = [_best_of_restarts(case, k) for case in cases]
@@ -278,8 +278,7 @@ def evaluate(
 
 def speaking(cases: Sequence[Case]) -> tuple[int, str]:
     """For how many cases ``evidence`` has a history that speaks, and why it has none for the first of the others."""
-    with few_threads():
-        silences = [case.keys.learned.silence for case in cases]
+    silences = [case.keys.learned.silence for case in cases]
     return silences.count(""), next(filter(None, silences), "")
 
 
@@ -379,8 +378,7 @@ def calibration(cases: Sequence[Case]) -> Calibration:
     for case in cases:
         if case.baseline is None:
             continue
-        with few_threads():
-            expected = expected_gains_by_task(case.query, case.keys)
+        expected = expected_gains_by_task(case.query, case.keys)
         for source, score in case.scores.items():
             interval = expected[source]
             inside.append(interval.low <= score - case.baseline <= interval.high)

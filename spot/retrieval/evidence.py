@@ -73,8 +73,6 @@ CHANCE = 0.05
 """How often a history that has nothing to say may be held to have."""
 FIT_PAIRS = 800
 """Pairs, of whole targets, that scales are chosen on: more teach six numbers little, and cost their number cubed."""
-SMALL = 1000
-"""Rows of a matrix up to which threads cost more than they save."""
 
 
 class Expected(NamedTuple):
@@ -312,18 +310,18 @@ def fit(pairs: Pairs) -> Model:
     if pairs.digest not in _FITTED:
         known = _stored(pairs.digest)
         if known is None:
-            with few_threads(len(pairs.gains)):
+            with one_thread():
                 known = _fit(pairs)
             _store(pairs.digest, known)
         _FITTED[pairs.digest] = known
     return Model(pairs, **_FITTED[pairs.digest])
 
 
-def few_threads(rows: int = 0) -> threadpool_limits:
-    """A context in which linear algebra takes one thread where its matrices have few rows."""
+def one_thread() -> threadpool_limits:
+    """A context in which linear algebra takes one thread: for matrices of this size more cost what they save."""
     import scipy.linalg  # noqa: F401 - it brings a library of its own, which can be told only once it is loaded
 
-    return threadpool_limits(limits=1 if rows <= SMALL else None, user_api="blas")
+    return threadpool_limits(limits=1, user_api="blas")
 
 
 class Fitted(TypedDict):
@@ -441,7 +439,8 @@ def expected_gains_by_task(query: np.ndarray, keys: KeySet) -> dict[str, Expecte
     """
     token = average(query)
     target = unit_rows((token - keys.centre)[None])[0]
-    means, deviations = keys.learned.model.predict(target, _standing([token], keys))
+    with one_thread():
+        means, deviations = keys.learned.model.predict(target, _standing([token], keys))
     half = NORMAL_QUANTILE * deviations
     return {
         task: Expected(float(m), float(m - h), float(m + h)) for task, m, h in zip(keys.rows, means, half, strict=True)
@@ -469,7 +468,7 @@ class History(NamedTuple):
         """The model of the keys' history."""
         runs = {key.run for key in keys.keys}
         usable = [o for o in keys.history() if o.source_run in runs and o.source != o.target and _gain(o) is not None]
-        limits = sorted({limit for o in usable if (limit := o.train_limit) is not None})
+        limits = sorted({o.train_limit for o in usable})
         wanted = keys.context.train_limit
         if wanted is None and len(limits) > 1:
             sizes = ", ".join(str(limit or "all") for limit in limits)
@@ -478,7 +477,7 @@ class History(NamedTuple):
                 f"history is of several numbers of training examples ({sizes}) and this target's is not known; "
                 "ranked by average",
             )
-        alike = [o for o in usable if wanted is None or o.train_limit in (None, wanted)]
+        alike = [o for o in usable if wanted in (None, o.train_limit)]
         model = fit(_pairs(alike, keys))
         if model.speaks:
             return cls(model, "")
