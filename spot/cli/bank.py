@@ -140,7 +140,7 @@ def evaluate_retrieval(
         3,
     ],
     partial: Annotated[
-        bool, typer.Option("--partial", help="Count targets of which only some sources were tried: judged among those.")
+        bool, typer.Option("--partial", help="Count targets of which only some sources were tried beside the others.")
     ] = False,
     prompts: Annotated[
         Path | None, typer.Option(help="Folder of prompts <task>.npy of another study, in place of the bank.")
