@@ -29,6 +29,7 @@ from spot.retrieval.measures import MEASURES, Context, KeySet
 from spot.retrieval.rank import Retriever
 from spot.retrieval.similarity import unit_rows
 from tests.bank.conftest import run_of
+from tests.closeness import assert_close
 
 LENGTH, WIDTH = 3, 8
 
@@ -338,8 +339,8 @@ def test_leaving_a_target_out_is_conditioning_on_the_others() -> None:
     for target in range(len(pairs.targets)):
         own = pairs.target == target
         expected, spread = conditional(pairs, own, PRIOR)
-        assert mean[own] == pytest.approx(pairs.spread * expected, abs=1e-6)
-        assert deviation[own] == pytest.approx(pairs.spread * spread, abs=1e-6)
+        assert_close(mean[own], pairs.spread * expected)
+        assert_close(deviation[own], pairs.spread * spread)
 
 
 def test_a_prediction_is_the_conditional_of_the_joint_gaussian() -> None:
@@ -360,8 +361,8 @@ def test_a_prediction_is_the_conditional_of_the_joint_gaussian() -> None:
     both.__dict__["spreads"] = np.append(seen.spreads, np.ones(count))
     expected, spread = conditional(both, own, PRIOR)
     mean, deviation = Model(seen, speaks=True).predict(target[0], like)
-    assert mean == pytest.approx(seen.spread * expected, abs=1e-6)
-    assert deviation == pytest.approx(seen.spread * spread, abs=1e-6)
+    assert_close(mean, seen.spread * expected)
+    assert_close(deviation, seen.spread * spread)
 
 
 def test_scales_of_many_pairs_are_chosen_on_whole_targets_of_some(monkeypatch: pytest.MonkeyPatch) -> None:
