@@ -132,7 +132,8 @@ class Retriever:
         ]
 
     def cautions(self, query: Query | np.ndarray, *, measure: str = AUTO, aggregate: str = "mean") -> list[str]:
-        """What makes a ranking doubtful, a line each: seeds that sources do not share, a query that is like no key."""
+        """What makes a ranking doubtful, a line each: seeds that sources do not share, a history that is silent, a
+        query that is like no key."""
         query = Query.of(query)
         name, found = self.measure(measure, query), []
         seeds = {key.seed for key in self.keys}
@@ -142,6 +143,8 @@ class Retriever:
                 f"sources of different seeds are compared by {name}, to which runs of one seed are alike whatever "
                 "their task; rank by displacement, or train the sources with the same seeds"
             )
+        if name == "evidence" and (silence := self.key_set.learned.silence):
+            found.append(f"evidence: {silence}")
         nearest = float(np.abs(MEASURES["average"](query, self.key_set)).max())
         limit = NOISE * query.prompt.shape[1] ** -0.5
         if nearest < min(limit, 0.5):
@@ -168,14 +171,6 @@ class Retriever:
         for vector, what in ((query.prompt, "the query has"), (query.start, "the query's start has")):
             if vector is not None and not np.isfinite(vector).all():
                 raise RetrievalError(f"{what} entries that are NaN or infinite")
-        damaged = ~np.isfinite(self.key_set.average).all(axis=1) | ~np.isfinite(self.key_set.average_normalized).all(
-            axis=1
-        )
-        if damaged.any():
-            key = self.keys[int(damaged.argmax())]
-            raise RetrievalError(
-                f"the key of {key.task}, seed {key.seed}, has entries that are NaN or infinite; see `spot bank verify`"
-            )
 
 
 def rank(

@@ -169,6 +169,7 @@ class Trainer:
             embedding=lambda: np.asarray(self.backbone.embedding, np.float32),
             losses=losses,
             start=functools.cache(lambda seed: self._start(task, seed)) if drawn_by_seed(self.recipe.init) else None,
+            train_limit=self.recipe.train_limit,
         )
 
     def query(self, task: Task, run: StoredRun) -> Query:

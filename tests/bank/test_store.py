@@ -544,3 +544,27 @@ def test_outcomes_are_what_single_sources_did_for_targets(bank: Bank, make_run: 
     assert outcome.query == bank.run(runs["rte", "baseline"]).key  # type: ignore[union-attr]
     elsewhere = Partition.of(make_run(fingerprint="0" * 64).identity.recipe)
     assert bank.outcomes(elsewhere) == []
+
+
+def test_whom_a_race_left_over_is_no_outcome(bank: Bank, make_run: RunMaker) -> None:
+    source, query, ended = (bank.record_run(make_run(role=role)) for role in ("source", "baseline", "transfer"))
+    bank.record_transfer(transfer_of(source, query, ended, budget="halving"))
+    partition = Partition.of(make_run().identity.recipe)
+    assert bank.outcomes(partition) == []
+    bank.record_transfer(transfer_of(source, query, ended, candidates=[
+        CandidateRecord(source_run=source, similarity=0.5, weight=1.0, run=ended, score=None)
+    ]))  # fmt: skip
+    assert bank.outcomes(partition) == []
+    bank.record_transfer(transfer_of(source, query, ended, method="oracle"))
+    assert [outcome.score for outcome in bank.outcomes(partition)] == [71.0]
+
+
+def test_an_outcome_says_how_many_training_examples_the_target_had(bank: Bank, make_run: RunMaker) -> None:
+    source = bank.record_run(make_run())
+    for options in ({"steps": 30}, {"steps": 30, "train_limit": 64}):
+        record = make_run("rte", role="baseline")
+        recipe = dataclasses.replace(record.identity.recipe, options=options)
+        identity = dataclasses.replace(record.identity, recipe=recipe)
+        query = bank.record_run(dataclasses.replace(record, identity=identity))
+        bank.record_transfer(transfer_of(source, query, query))
+    assert {o.train_limit for o in bank.outcomes(Partition.of(make_run().identity.recipe))} == {64, 0}

@@ -156,7 +156,7 @@ def test_scaling_is_a_fact_apart_from_tying(name):
     other.config = dataclasses.replace(model.config, scaled=not model.config.scaled)
     hidden = jax.random.normal(jax.random.key(0), (3, 16))
     scaled, plain = (m.logits(hidden) for m in sorted((model, other), key=lambda m: not m.config.scaled))
-    np.testing.assert_allclose(scaled, plain * 16**-0.5, **CLOSE)
+    assert_close(scaled, plain * 16**-0.5)
 
 
 def test_dropping_nothing_changes_nothing(case):
