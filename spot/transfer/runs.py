@@ -8,7 +8,7 @@ import hashlib
 import itertools
 import platform
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -122,10 +122,12 @@ class Trainer:
         return Partition.of(self.recipe.record(self.backbone))
 
     def data(self, task: Task | Mixture) -> TaskData | MixtureData:
-        """The task's splits, read once; says how many training inputs are cut."""
+        """The task's splits, read once; says how many rows are left out, and how many training inputs are cut."""
         if task.name not in self._data:
             data = self._data[task.name] = data_of(task, self.backbone, self.recipe, data_dir=self._data_dir)
             tokens = data[Split.TRAIN].tokens
+            for line in _left_out(task):
+                self._tell(line)
             if tokens.cut:
                 self._tell(
                     f"{task.name}: {tokens.cut} of {len(tokens)} training inputs are cut at "
@@ -394,3 +396,12 @@ def environment() -> dict[str, Any]:
         **{name: version(name) for name in packages},
         "device": f"{device.platform}: {device.device_kind}",
     }
+
+
+def _left_out(task: Task | Mixture) -> Iterator[str]:
+    """A line on every part read of which the task's file leaves rows out."""
+    for member in task.members if isinstance(task, Mixture) else (task,):
+        for part, counts in member.source.skipped.items():
+            if counts:
+                reasons = ", ".join(f"{why}: {count}" for why, count in counts.items())
+                yield f"{member.name}: {counts.total()} rows of {part} are left out ({reasons})"
