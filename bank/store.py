@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from sqlalchemy import ColumnElement, Engine, or_, select
+from sqlalchemy import ColumnElement, Engine, and_, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     import numpy as np
 
 Row = TypeVar("Row", bound=schema.Base)
+
+IMPORTED = "imported"
+"""Method of a transfer that trained nothing: what others measured of a target and its sources."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -109,8 +112,6 @@ class Outcome:
         baseline: score without a source, ``None`` where none was trained.
         data: digest of the target's training data, empty where it was not stored.
         train_limit: training examples that the target's recipe allows; 0 is all.
-        ended: whether the run went to its end; one that a race stopped scored less than it might have.
-        steps: that it took, ``None`` where that was not stored.
     """
 
     target: str
@@ -124,8 +125,6 @@ class Outcome:
     baseline: float | None
     data: str = ""
     train_limit: int = 0
-    ended: bool = True
-    steps: int | None = None
 
 
 class Bank:
@@ -571,15 +570,15 @@ class Bank:
         with reading(self.engine) as session:
             return {name: bytes(texts) for name, texts in session.execute(query) if texts}
 
-    def outcomes(self, partition: Partition, *, stopped: bool = False) -> list[Outcome]:
+    def outcomes(self, partition: Partition) -> list[Outcome]:
         """What single sources did for targets in the transfers of a partition, once a target, seed and source run.
 
-        Only methods that start from one source at a time count. Outcomes of one target can be compared where their
-        ``data`` and ``train_limit`` are the same.
+        Only methods that start from one source at a time count, and only transfers that ran every source to its end:
+        whom a race left over is no fair sample of what sources do. What others measured counts as they say it is.
+        Outcomes of one target can be compared where their ``data`` and ``train_limit`` are the same.
 
         Args:
             partition: of the targets' queries.
-            stopped: also runs that a race stopped; where the same run went to its end elsewhere, that counts.
 
         Raises:
             BankError: a score that is no number.
@@ -592,8 +591,8 @@ class Bank:
                 schema.Transfer.seed.label("seed"), schema.Prompt.sha256.label("query"),
                 of_source.name.label("source"), of_source.family.label("source_family"),
                 source.digest.label("source_run"), schema.Candidate.score.label("score"),
-                baseline.score.label("baseline"), query_run.data.label("data"), schema.Candidate.run_id.label("run"),
-                schema.Candidate.steps.label("steps"), schema.Recipe.options.label("options"),
+                baseline.score.label("baseline"), query_run.data.label("data"), schema.Recipe.options.label("options"),
+                schema.Transfer.method.label("method"), schema.Transfer.baseline_metrics.label("measured"),
             )
             .join_from(schema.Candidate, schema.Candidate.transfer)
             .join(of_target, schema.Transfer.task_id == of_target.id)
@@ -606,29 +605,33 @@ class Bank:
             .join(of_source, source.task_id == of_source.id)
             .outerjoin(baseline, schema.Transfer.baseline_run_id == baseline.id)
             .where(
-                schema.Transfer.method.in_(("best", "oracle", "generic")),
-                schema.Candidate.score.is_not(None) if stopped else schema.Candidate.run_id.is_not(None),
+                or_(
+                    and_(
+                        schema.Transfer.method.in_(("best", "oracle", "generic")),
+                        schema.Transfer.budget == "full",
+                        schema.Candidate.run_id.is_not(None),
+                    ),
+                    schema.Transfer.method == IMPORTED,
+                ),
+                schema.Candidate.score.is_not(None),
                 *_in(partition),
             )
             .order_by(of_target.name, schema.Transfer.seed, of_source.name, source.digest, schema.Transfer.id)
         )  # fmt: skip
         with reading(self.engine) as session:
-            rows = [dict(row) for row in session.execute(query).mappings()]
-            found = [
-                Outcome(
-                    **row | {"data": row["data"] or ""},
-                    train_limit=int(options.get("train_limit", 0)),
-                    ended=run is not None,
-                )
-                for row, run, options in [(row, row.pop("run"), row.pop("options")) for row in rows]
-            ]
-            _check_scores(
-                [(f"{o.target} from run {o.source_run[:12]}", score) for o in found for score in (o.score, o.baseline)
-                 if score is not None or score is o.score]
-            )  # fmt: skip
-        found.sort(key=lambda outcome: outcome.ended)  # the last of a run counts
-        last = {(o.target, o.seed, o.query, o.source_run): o for o in found}
-        return sorted(last.values(), key=lambda o: (o.target, o.seed, o.source, o.source_run))
+            found = [_outcome(**row) for row in session.execute(query).mappings()]
+        _check_scores(
+            [(f"{o.target} from run {o.source_run[:12]}", score) for o in found for score in (o.score, o.baseline)
+             if score is not None or score is o.score]
+        )  # fmt: skip
+        return list({(o.target, o.train_limit, o.seed, o.query, o.source_run): o for o in found}.values())
+
+
+def _outcome(*, options: Mapping[str, Any], method: str, measured: Any, data: str | None, **row: Any) -> Outcome:
+    """Of a row of :meth:`Bank.outcomes`; what others measured has its score without a source in the transfer."""
+    if method == IMPORTED and measured:
+        row["baseline"] = measured["score"]
+    return Outcome(**row, data=data or "", train_limit=int(options.get("train_limit", 0)))
 
 
 def _in(partition: Partition) -> tuple[ColumnElement[bool], ...]:

@@ -125,8 +125,8 @@ class RecipeOptions:
         str,
         typer.Option(
             help="'paper' (P 100, 30,000 steps, key at 10,000, dropout 0.1, greedy text scored by exact match as "
-            "the papers do), 'quick' (P 16, 300 steps, key at 100, labels ranked by likelihood), or 'auto': quick for the "
-            "embedded backbone.",
+            "the papers do), 'quick' (P 16, 300 steps, key at 100, labels ranked by likelihood), or 'auto': quick for "
+            "the embedded backbone.",
             rich_help_panel="Recipe",
         ),
     ] = "auto"

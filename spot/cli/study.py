@@ -60,8 +60,11 @@ def study(
         def of_size(size: int) -> Trainer:
             return trainer.with_recipe(dataclasses.replace(trainer.recipe, train_limit=size))
 
-        shown, findings = str(opened), run_study(
-            plan, sources, targets, trainer=trainer, trainer_of_size=of_size, say=lambda line: errors().print(line)
+        shown, findings = (
+            str(opened),
+            run_study(
+                plan, sources, targets, trainer=trainer, trainer_of_size=of_size, say=lambda line: errors().print(line)
+            ),
         )
     written = write_tables(findings, folder)
     pictures = write_plots(findings, folder) if plots else []

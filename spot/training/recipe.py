@@ -6,16 +6,12 @@ import dataclasses
 import math
 from typing import Any
 
-from bank.records import BackboneRecord, RecipeRecord, recipe_family
+from bank.records import FIRST, BackboneRecord, RecipeRecord, recipe_family
 from spot.backbone.load import Backbone
 from spot.errors import TrainingError
 from spot.training.jobs import Plan
 from spot.training.optimizers import Optimizer
 from tasks.pipeline import Lengths
-
-ADDED = {"added": True}
-"""Marks fields that the first release did not have: at their defaults they do not enter a recipe's digest, so that what
-was trained then counts as held."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -56,8 +52,8 @@ class Recipe:
     train_limit: int = 0
     dev_limit: int = 0
     evaluate_by: str = "auto"
-    dropout: float = dataclasses.field(default=0.0, metadata=ADDED)
-    z_loss: float = dataclasses.field(default=0.0, metadata=ADDED)
+    dropout: float = 0.0
+    z_loss: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("prompt_length", "batch_size", "max_input", "max_target"):
@@ -93,17 +89,14 @@ class Recipe:
         return recipe_family(self._options(backbone))
 
     def _options(self, backbone: Backbone) -> dict[str, Any]:
-        return self._first() | self._added() | {"dtype": backbone.dtype}
-
-    def _first(self) -> dict[str, Any]:
-        """Fields that the first release had."""
-        added = {field.name for field in dataclasses.fields(self) if "added" in field.metadata}
-        return {name: value for name, value in dataclasses.asdict(self).items() if name not in added}
-
-    def _added(self) -> dict[str, Any]:
-        """Fields that it had not, where they say something."""
-        added = [field for field in dataclasses.fields(self) if "added" in field.metadata]
-        return {field.name: getattr(self, field.name) for field in added if getattr(self, field.name) != field.default}
+        """All fields but those that the first release had not and that stand at their defaults; and the dtype."""
+        fields = {field.name: field for field in dataclasses.fields(self)}
+        kept = {
+            name: value
+            for name, value in dataclasses.asdict(self).items()
+            if name in FIRST or value != fields[name].default
+        }
+        return kept | {"dtype": backbone.dtype}
 
     def record(self, backbone: Backbone) -> RecipeRecord:
         """The recipe as the bank stores it."""
@@ -122,5 +115,5 @@ def backbone_record(backbone: Backbone) -> BackboneRecord:
         fingerprint=backbone.fingerprint,
         name=backbone.name,
         width=backbone.width,
-        config=dataclasses.asdict(backbone.config),
+        config=backbone.config.identity,
     )

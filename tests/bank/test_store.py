@@ -654,13 +654,37 @@ def test_outcomes_are_what_single_sources_did_for_targets(bank: Bank, make_run: 
     )
     assert (outcome.score, outcome.baseline) == (71.0, 60.0)
     assert outcome.query == bank.run(runs["rte", "baseline"]).key  # type: ignore[union-attr]
-    assert (outcome.data, outcome.train_limit, outcome.ended, outcome.steps) == ("", 0, True, None)
+    assert (outcome.data, outcome.train_limit) == ("", 0)
     partition = Partition.of(records["mnli", "source"].identity.recipe)
-    ended_one, stopped_one = bank.outcomes(partition, stopped=True)
-    assert ended_one == outcome
-    assert (stopped_one.source, stopped_one.score, stopped_one.ended, stopped_one.steps) == ("sst2", 65.0, False, 10)
     elsewhere = Partition.of(make_run(fingerprint="0" * 64).identity.recipe)
     assert bank.outcomes(elsewhere) == []
     damage(bank, "UPDATE candidate SET score = 'good'")
     with pytest.raises(BankError, match=r"rte from run .*: its score is 'good', not a number; see `spot bank verify`"):
         bank.outcomes(partition)
+
+
+def test_whom_a_race_left_over_is_no_outcome(bank: Bank, make_run: RunMaker) -> None:
+    source, query, ended = (
+        bank.record_run(make_run(task, role=role))
+        for task, role in (("mnli", "source"), ("rte", "baseline"), ("rte", "transfer"))
+    )
+    bank.record_transfer(transfer_of(source, query, ended, budget="halving"))
+    partition = Partition.of(make_run().identity.recipe)
+    assert bank.outcomes(partition) == []
+    bank.record_transfer(transfer_of(source, query, ended, candidates=[
+        CandidateRecord(source_run=source, similarity=0.5, weight=1.0, run=ended, score=None)
+    ]))  # fmt: skip
+    assert bank.outcomes(partition) == []
+    bank.record_transfer(transfer_of(source, query, ended, method="oracle"))
+    assert [outcome.score for outcome in bank.outcomes(partition)] == [90.0]
+
+
+def test_an_outcome_says_how_many_training_examples_the_target_had(bank: Bank, make_run: RunMaker) -> None:
+    source = bank.record_run(make_run())
+    for options in ({"steps": 30}, {"steps": 30, "train_limit": 64}):
+        record = make_run("rte", role="baseline")
+        recipe = dataclasses.replace(record.identity.recipe, options=options)
+        identity = dataclasses.replace(record.identity, recipe=recipe)
+        query = bank.record_run(dataclasses.replace(record, identity=identity))
+        bank.record_transfer(transfer_of(source, query, query))
+    assert {o.train_limit for o in bank.outcomes(Partition.of(make_run().identity.recipe))} == {64, 0}
