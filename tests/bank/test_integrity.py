@@ -31,6 +31,7 @@ from bank import (
 from bank.engine import connected
 from bank.integrity import verify
 from bank.listing import list_prompts, list_runs, list_tasks, list_transfers, show_run
+from bank.outcomes import Measured, import_outcomes
 from bank.records import recipe_family
 from bank.vectors import average, prompt_sha256
 from tests.bank.conftest import damage, prompt_of
@@ -318,6 +319,16 @@ def test_a_cell_of_any_kind_is_reported_and_stops_nothing(bank: Bank) -> None:
                 continue
             free = column in FREE or (column in {"config", "description", "environment"} and "{" in cell)
             assert verify(bank) or free, (table, column, cell)
+
+
+def test_what_others_measured_is_sound_and_named_by_its_query(bank: Bank) -> None:
+    rows = [
+        Measured(where="table", target="birds", source=s, seed=1, score=41.5, baseline=40.0) for s in ("cats", "dogs")
+    ]
+    import_outcomes(bank, rows)
+    assert verify(bank) == []
+    damage(bank, "UPDATE transfer SET query_run_id = 4, baseline_run_id = NULL WHERE method = 'imported'")
+    assert any("its digest does not follow from its content" in problem for problem in verify(bank))
 
 
 def test_the_first_release_s_bank_is_sound_and_found_as_held() -> None:

@@ -664,7 +664,10 @@ def test_outcomes_are_what_single_sources_did_for_targets(bank: Bank, make_run: 
 
 
 def test_whom_a_race_left_over_is_no_outcome(bank: Bank, make_run: RunMaker) -> None:
-    source, query, ended = (bank.record_run(make_run(role=role)) for role in ("source", "baseline", "transfer"))
+    source, query, ended = (
+        bank.record_run(make_run(task, role=role))
+        for task, role in (("mnli", "source"), ("rte", "baseline"), ("rte", "transfer"))
+    )
     bank.record_transfer(transfer_of(source, query, ended, budget="halving"))
     partition = Partition.of(make_run().identity.recipe)
     assert bank.outcomes(partition) == []
@@ -673,7 +676,7 @@ def test_whom_a_race_left_over_is_no_outcome(bank: Bank, make_run: RunMaker) -> 
     ]))  # fmt: skip
     assert bank.outcomes(partition) == []
     bank.record_transfer(transfer_of(source, query, ended, method="oracle"))
-    assert [outcome.score for outcome in bank.outcomes(partition)] == [71.0]
+    assert [outcome.score for outcome in bank.outcomes(partition)] == [90.0]
 
 
 def test_an_outcome_says_how_many_training_examples_the_target_had(bank: Bank, make_run: RunMaker) -> None:
