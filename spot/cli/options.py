@@ -62,6 +62,17 @@ class BankOption:
 
         return Bank.open(self.bank, create=create, write=write)
 
+    def open_or_copy(self) -> Bank:
+        """For writing, or where this user may only read it a copy in memory, which keeps nothing."""
+        from bank import Bank, BankError
+
+        try:
+            with Bank.open(self.bank, create=False, write=True) as opened:
+                opened.try_write()
+        except BankError:
+            return Bank.copied(self.bank)
+        return Bank.open(self.bank, create=False, write=True)
+
 
 @dataclasses.dataclass(frozen=True)
 class BackboneOption:

@@ -242,7 +242,7 @@ def retrieve(
         raise RetrievalError("give either a TARGET task or --query FILE")
     checked_measure(similarity)
     checked_aggregate(aggregate)
-    with bank.open(write=bool(target)) as opened:
+    with bank.open_or_copy() if target else bank.open() as opened:
         if query:
             prompt = Query(read_prompt(query).prompt)
             length = len(prompt.prompt)
