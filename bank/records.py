@@ -22,6 +22,25 @@ def digest(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
+def differing(options: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Fields in which the options of two recipes differ, as (ours, theirs); ``None`` where one has no such field.
+
+    A field within a field, such as the optimiser's learning rate, is named after both.
+    """
+
+    def flat(fields: Mapping[str, Any]) -> dict[str, Any]:
+        inner = [field for field in fields.items() if isinstance(field[1], Mapping)]
+        outer = {name: value for name, value in fields.items() if not isinstance(value, Mapping)}
+        return outer | {f"{name} {part}": value for name, values in inner for part, value in values.items()}
+
+    ours, theirs = flat(options), flat(other)
+    return {
+        name: (ours.get(name), theirs.get(name))
+        for name in dict.fromkeys((*ours, *theirs))
+        if ours.get(name) != theirs.get(name)
+    }
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BackboneRecord:
     """A frozen model: fingerprint, name, width H and config."""

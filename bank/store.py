@@ -414,6 +414,23 @@ class Bank:
                 for f, p, s, r in session.execute(query).all()
             ]
 
+    def recipe_options(self, partition: Partition) -> dict[str, Any]:
+        """Options of a partition's oldest recipe; those that shape its keys are the same in all of them."""
+        query = (
+            select(schema.Recipe.options)
+            .join(schema.Recipe.backbone)
+            .where(
+                schema.Backbone.fingerprint == partition.fingerprint,
+                schema.Recipe.prompt_length == partition.prompt_length,
+                schema.Recipe.key_step == partition.key_step,
+                schema.Recipe.family == partition.family,
+            )
+            .order_by(schema.Recipe.id)
+            .limit(1)
+        )
+        with reading(self.engine) as session:
+            return session.scalars(query).one_or_none() or {}
+
     def keys(self, partition: Partition, *, exclude: Sequence[str] = ()) -> list[Key]:
         """Keys of the source runs of a partition, by task and seed.
 

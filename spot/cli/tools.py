@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from spot.cli.options import BackboneOption, BankOption, DataOption, JsonOption, find_tasks, takes
+from spot.cli.options import BackboneOption, BankOption, DataOption, JsonOption, find_tasks, refuse_given, takes
 from spot.cli.output import print_json, print_rows, say
 
 if TYPE_CHECKING:
@@ -18,32 +18,42 @@ if TYPE_CHECKING:
 
 PromptOption = Annotated[
     str,
-    typer.Option("--prompt", help="A prompt: file (.npy, .safetensors), or its address or run in the bank."),
+    typer.Option(
+        "--prompt",
+        help="A prompt: its address or run in the bank; or a file (.npy, .safetensors, .pt, .bin) or PEFT folder.",
+    ),
 ]
 EvaluateBy = Annotated[str, typer.Option(help="auto, rank (label likelihood) or generate.")]
 
 
+def in_bank(prompt: str) -> bool:
+    """Whether a prompt is named as a bank names it, by hexadecimal digits; anything else is a path."""
+    return bool(prompt) and set(prompt) <= set("0123456789abcdef")
+
+
 def find_prompt(name: str, bank: BankOption, backbone: Backbone) -> np.ndarray:
-    """A prompt by file, by address, or by the digest of a run (its value); none gives the bare backbone."""
+    """A prompt by its address, by the digest of a run (its value), or by a path; none gives the bare backbone."""
     import numpy as np
 
     from bank import BankError
-    from bank.files import read_prompt
+    from bank.files import by_name
     from spot.errors import PromptError
+    from spot.prompts.files import check_backbone, read_prompt
 
     if not name:
         return np.zeros((0, backbone.width), np.float32)
-    if Path(name).suffix in (".npy", ".safetensors"):
-        prompt = read_prompt(Path(name)).prompt
-    else:
-        with bank.open() as opened:
-            made_for = opened.backbones_of(name)
-            if made_for and backbone.fingerprint not in made_for:
-                raise BankError(
-                    f"prompt {name!r} was made for backbone {sorted(made_for)[0][:12]}, "
-                    f"not for {backbone.name} ({backbone.fingerprint[:12]})"
-                )
-            prompt = opened.find_prompt(name)
+    if not in_bank(name):
+        file = read_prompt(Path(name))
+        check_backbone(file, backbone)
+        return file.prompt
+    with bank.open() as opened:
+        made_for = opened.backbones_of(name)
+        if made_for and not made_for & {backbone.fingerprint, by_name(backbone.name)}:
+            raise BankError(
+                f"prompt {name!r} was made for backbone {sorted(made_for)[0][:12]}, "
+                f"not for {backbone.name} ({backbone.fingerprint[:12]})"
+            )
+        prompt = opened.find_prompt(name)
     if prompt.shape[1] != backbone.width:
         raise PromptError(
             f"prompt {name!r} has width {prompt.shape[1]}, but backbone {backbone.name} has width "
@@ -52,8 +62,15 @@ def find_prompt(name: str, bank: BankOption, backbone: Backbone) -> np.ndarray:
     return prompt
 
 
+def refuse_bank(context: typer.Context, prompt: str) -> None:
+    """Refuse ``--bank`` where no prompt comes from there."""
+    if not in_bank(prompt):
+        refuse_given(context, ["bank"], "the prompt is a file" if prompt else "there is no --prompt to look up")
+
+
 @takes(bank=BankOption, where=BackboneOption, data=DataOption, out=JsonOption)
 def evaluate(
+    context: typer.Context,
     task: Annotated[str, typer.Argument(help="A task's name or the path of a task file.")],
     *,
     prompt: PromptOption = "",
@@ -75,6 +92,7 @@ def evaluate(
     from tasks.pipeline import Lengths, tokenize
     from tasks.task import Split
 
+    refuse_bank(context, prompt)
     if split not in list(Split):
         raise SpotError(f"split {split!r} is not known; choose from {', '.join(Split)}")
     (found,) = find_tasks([task])
@@ -102,6 +120,7 @@ def evaluate(
 
 @takes(bank=BankOption, where=BackboneOption, out=JsonOption)
 def predict_texts(
+    context: typer.Context,
     texts: Annotated[list[str] | None, typer.Argument(help="Inputs; without any, lines of stdin.")] = None,
     *,
     prompt: PromptOption = "",
@@ -116,6 +135,7 @@ def predict_texts(
     from tasks.pipeline import Lengths, tokenize
     from tasks.task import Example
 
+    refuse_bank(context, prompt)
     inputs = list(texts) if texts else [line.rstrip("\n") for line in sys.stdin if line.strip()]
     if not inputs:
         raise SpotError("no input texts; give them as arguments or on stdin")
@@ -152,7 +172,7 @@ def doctor(*, bank: BankOption, where: BackboneOption, out: JsonOption) -> None:
     facts["cache"] = f"{cache} ({size / 1e6:.1f} MB)"
     try:
         backbone = where.load()
-        facts["backbone"] = f"{backbone.name}, fingerprint {backbone.fingerprint[:12]}, width {backbone.width}"
+        facts["backbone"] = f"{backbone.name}, fingerprint {backbone.fingerprint}, width {backbone.width}"
     except SpotError as error:
         problems.append(str(error))
     try:

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import ndcg_score
 
-from bank import BankError
-from spot.errors import RetrievalError
+from spot.errors import PromptError, RetrievalError
 from spot.retrieval.evaluate import Case, _estimate, _figures, calibration, cases_of_files, evaluate
 from tests.spot.retrieval.test_evidence import key_set, outcome, prompt_of
 
@@ -133,5 +132,5 @@ def test_prompts_that_cannot_be_compared_are_refused(study: tuple[Path, Path]) -
     with pytest.raises(RetrievalError, match="different shapes"):
         cases_of_files(folder, scores)
     (folder / "sst2.npy").write_bytes(b"no array")
-    with pytest.raises(BankError, match=r"sst2\.npy"):
+    with pytest.raises(PromptError, match=r"sst2\.npy"):
         cases_of_files(folder, scores)
