@@ -121,6 +121,8 @@ def exported(bank: Bank, name: str, *, kind: str = "") -> Exported:
         snapshot = next((one for one in of_run if one.kind == (kind or "value")), snapshots[0])
         run = snapshot.run
         recipe, backbone = run.recipe, run.recipe.backbone
+        # the same numbers may have been trained for two backbones, and are then for neither alone
+        known = {one.run.recipe.backbone.fingerprint for one in of_run or snapshots} - {by_name(backbone.name)}
         facts = {
             "sha256": address,
             "kind": snapshot.kind,
@@ -132,7 +134,7 @@ def exported(bank: Bank, name: str, *, kind: str = "") -> Exported:
             "score": str(run.score),
             "started_from": run.started_from,
             "backbone": backbone.name,
-            "fingerprint": None if backbone.fingerprint == by_name(backbone.name) else backbone.fingerprint,
+            "fingerprint": backbone.fingerprint if known == {backbone.fingerprint} else None,
             "recipe": json.dumps(recipe.options, sort_keys=True),
             "key_step": str(recipe.key_step),
             "recipe_family": recipe.family,

@@ -115,8 +115,8 @@ def export(
         typer.Argument(help="File to write, .npy or .safetensors; without an ending, the folder of a PEFT adapter."),
     ],
     *,
-    kind: Annotated[str, typer.Option(help="Which snapshot of a run: value or key.", show_default="value")] = "",
-    format: Annotated[str, typer.Option(help="npy, safetensors or peft (a folder).", show_default="by the name")] = "",
+    kind: Annotated[str, typer.Option(help="Which prompt of a run: value, also if left out, or key.")] = "",
+    format: Annotated[str, typer.Option(help="npy, safetensors or peft (a folder); else the name says it.")] = "",
     bank: BankOption,
 ) -> None:
     """Write a prompt [P, H] to a file; all formats but .npy carry what is known about it."""
@@ -203,9 +203,7 @@ def import_file(
     *,
     task: Annotated[str, typer.Option(help="Task it was trained on.")],
     family: Annotated[str, typer.Option(help="Family of the task.")] = "imported",
-    backbone: Annotated[
-        str, typer.Option(help="Name of the model it was trained for.", show_default="what the file says")
-    ] = "",
+    backbone: Annotated[str, typer.Option(help="Name of the model it was trained for; else what the file says.")] = "",
     fingerprint: Annotated[
         str,
         typer.Option(
@@ -213,9 +211,7 @@ def import_file(
             "stands in."
         ),
     ] = "",
-    seed: Annotated[
-        int | None, typer.Option(help="Seed it was trained with.", show_default="what the file says, or 0")
-    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed it was trained with; else what the file says, or 0.")] = None,
     key: Annotated[
         Path | None, typer.Option(help="Its early prompt; else the prompt stands in for its own key.")
     ] = None,

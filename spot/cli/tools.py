@@ -14,7 +14,9 @@ from spot.cli.output import print_json, print_rows, say
 if TYPE_CHECKING:
     import numpy as np
 
+    from bank import Bank
     from spot.backbone.load import Backbone
+    from spot.prompts.files import PromptFile
 
 PromptOption = Annotated[
     str,
@@ -31,35 +33,37 @@ def in_bank(prompt: str) -> bool:
     return bool(prompt) and set(prompt) <= set("0123456789abcdef")
 
 
-def find_prompt(name: str, bank: BankOption, backbone: Backbone) -> np.ndarray:
-    """A prompt by its address, by the digest of a run (its value), or by a path; none gives the bare backbone."""
-    import numpy as np
-
-    from bank import BankError
-    from bank.files import by_name
-    from spot.errors import PromptError
-    from spot.prompts.files import check_backbone, read_prompt
+def find_prompt(name: str, bank: BankOption) -> PromptFile | None:
+    """A prompt by its address or the digest of a run (its value), or by a path; ``None`` for the bare backbone."""
+    from spot.prompts.files import read_prompt
 
     if not name:
-        return np.zeros((0, backbone.width), np.float32)
+        return None
     if not in_bank(name):
-        file = read_prompt(Path(name))
-        check_backbone(file, backbone)
-        return file.prompt
+        return read_prompt(Path(name))
     with bank.open() as opened:
-        made_for = opened.backbones_of(name)
-        if made_for and not made_for & {backbone.fingerprint, by_name(backbone.name)}:
-            raise BankError(
-                f"prompt {name!r} was made for backbone {sorted(made_for)[0][:12]}, "
-                f"not for {backbone.name} ({backbone.fingerprint[:12]})"
-            )
-        prompt = opened.find_prompt(name)
-    if prompt.shape[1] != backbone.width:
-        raise PromptError(
-            f"prompt {name!r} has width {prompt.shape[1]}, but backbone {backbone.name} has width "
-            f"{backbone.width}; it was made for another model"
-        )
-    return prompt
+        return prompt_of_bank(name, opened)
+
+
+def prompt_of_bank(name: str, bank: Bank) -> PromptFile:
+    """A prompt by its address or the digest of a run (its value), as if it had been exported and read again."""
+    from bank.files import exported
+    from spot.prompts.files import PromptFile
+
+    found = exported(bank, name)
+    return PromptFile(Path(name), found.prompt, found.metadata)
+
+
+def prompt_for(backbone: Backbone, found: PromptFile | None) -> np.ndarray:
+    """The prompt ``[P, H]``, if it was not made for another backbone; none has no tokens."""
+    import numpy as np
+
+    from spot.prompts.files import check_backbone
+
+    if found is None:
+        return np.zeros((0, backbone.width), np.float32)
+    check_backbone(found, backbone)
+    return found.prompt
 
 
 def refuse_bank(context: typer.Context, prompt: str) -> None:
@@ -96,8 +100,10 @@ def evaluate(
     if split not in list(Split):
         raise SpotError(f"split {split!r} is not known; choose from {', '.join(Split)}")
     (found,) = find_tasks([task])
+    file = find_prompt(prompt, bank)  # before what takes long
     examples = take(found.examples(Split(split), data_dir=data.folder), limit)
     backbone = where.load()
+    soft = prompt_for(backbone, file)
     tokens = tokenize(
         examples,
         backbone.tokenizer.encode,
@@ -105,7 +111,7 @@ def evaluate(
         ends=backbone.config.ends,
         lengths=Lengths(inputs=max_input),
     )
-    answers = predict(backbone, find_prompt(prompt, bank, backbone), examples, tokens, method=evaluate_by)
+    answers = predict(backbone, soft, examples, tokens, method=evaluate_by)
     majority = Counter(e.target for e in examples).most_common(1)[0][0]
     scores = found.score(answers, examples)
     constant = found.score([majority] * len(examples), examples)
@@ -141,7 +147,9 @@ def predict_texts(
         raise SpotError("no input texts; give them as arguments or on stdin")
     labels = tuple(word.strip() for word in choices.split(",") if word.strip())
     examples = [Example(inputs=text, target="", choices=labels) for text in inputs]
+    file = find_prompt(prompt, bank)  # before what takes long
     backbone = where.load()
+    soft = prompt_for(backbone, file)
     tokens = tokenize(
         examples,
         backbone.tokenizer.encode,
@@ -149,7 +157,7 @@ def predict_texts(
         ends=backbone.config.ends,
         lengths=Lengths(),
     )
-    answers = predict(backbone, find_prompt(prompt, bank, backbone), examples, tokens, max_new_tokens=32)
+    answers = predict(backbone, soft, examples, tokens, max_new_tokens=32)
     if out.json:
         print_json([{"input": text, "answer": answer} for text, answer in zip(inputs, answers, strict=True)])
         return

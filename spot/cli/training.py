@@ -80,14 +80,19 @@ def train_source(
     A run that the bank holds already is not trained again; one that was interrupted goes on where it was.
     """
     from bank.vectors import prompt_sha256
+    from spot.cli.tools import prompt_of_bank
+    from spot.prompts.files import check_backbone
     from spot.transfer.runs import Request
     from tasks import Split
 
     found = find_learnable([*(tasks or ()), *(name.replace(",", "+") for name in mixture or ())])
     recipe.recipe(where.backbone)  # refused before anything is made
     with bank.open(create=True) as opened:
-        address = prompt_sha256(opened.find_prompt(start)) if start else None
+        begin = prompt_of_bank(start, opened) if start else None
+        address = prompt_sha256(begin.prompt) if begin else None
         trainer = make_trainer(opened, where, data, recipe, runs)
+        if begin:
+            check_backbone(begin, trainer.backbone)
         wanted = [
             Request(task, seed, "source", address) for task in found for seed in range(first_seed, first_seed + seeds)
         ]

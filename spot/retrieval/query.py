@@ -83,4 +83,5 @@ def _differences(file: PromptFile, said: Mapping[str, Any], partition: Partition
 
 
 def _text(value: Any) -> str:
-    return "not set" if value is None else str(value)[:40]
+    """A field's value; of a digest, or anything as long, only the start."""
+    return "not set" if value is None else str(value)[: 12 if len(str(value)) == 64 else 40]

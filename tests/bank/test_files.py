@@ -150,6 +150,12 @@ def test_a_backbone_known_by_name_alone_has_no_fingerprint_to_export(bank: Bank)
     assert "fingerprint" not in metadata
 
 
+def test_a_prompt_that_two_backbones_share_names_neither(bank: Bank, make_run: RunMaker) -> None:
+    runs = [bank.record_run(make_run(fingerprint=name * 64, value=PROMPT)) for name in ("e", "f")]
+    assert "fingerprint" not in exported(bank, prompt_sha256(PROMPT)).metadata
+    assert [exported(bank, run).metadata["fingerprint"] for run in runs] == ["e" * 64, "f" * 64]
+
+
 def test_differing_options_go_by_their_names() -> None:
     ours = {"steps": 30, "optimizer": {"name": "adafactor", "learning_rate": 0.3}, "dropout": 0.1}
     theirs = {"steps": 30, "optimizer": {"name": "adafactor", "learning_rate": 0.1}, "patience": 2}

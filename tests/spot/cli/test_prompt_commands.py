@@ -56,11 +56,21 @@ def test_a_bank_that_is_not_looked_into_is_refused(spot: Spot, tmp_path: Path) -
     assert spot(*ASK, "--bank", "bank.sqlite").error.startswith("--bank would not be used: there is no --prompt")
 
 
-def test_an_import_by_name_is_used_with_the_backbone_of_that_name(spot: Spot, tmp_path: Path) -> None:
+def test_a_prompt_of_the_bank_is_refused_with_another_backbone(spot: Spot, tmp_path: Path, fingerprint: str) -> None:
     runs = {}
     with Bank.open(tmp_path / "bank.sqlite") as bank:
-        for name in ("tiny", "other"):
-            model = BackboneRecord(fingerprint=by_name(name), name=name, width=WIDTH)
-            runs[name] = import_prompt(bank, PROMPT + len(name), task=TaskRecord(name="t", family="f"), backbone=model)
-    assert spot(*ASK, "--prompt", runs["tiny"][:12]).code == 0
-    assert "was made for backbone" in spot(*ASK, "--prompt", runs["other"][:12]).error
+        for name, made_for in (("ours", fingerprint), ("other", "0" * 64), ("named", by_name("named"))):
+            model = BackboneRecord(fingerprint=made_for, name=name, width=WIDTH)
+            task = TaskRecord(name="t", family="f")
+            runs[name] = import_prompt(bank, PROMPT + len(runs), task=task, backbone=model)[:12]
+    assert spot(*ASK, "--prompt", runs["ours"]).code == 0
+    line = spot(*ASK, "--prompt", runs["other"]).error
+    assert line.startswith(f"{runs['other']}: prompt was made for backbone 'other' (000000000000), not for tiny")
+    assert f"{runs['other']}: prompt was made for" in spot("train-source", "wn_pos", "--start", runs["other"]).error
+    assert spot(*ASK, "--prompt", runs["named"]).code == 0, "of which no more than a name and a width is known"
+
+
+def test_a_prompt_is_read_before_the_backbone_is_loaded(spot: Spot, tmp_path: Path) -> None:
+    assert spot(*ASK, "--prompt", "missing.npy", "--backbone", "./missing").error.startswith(
+        "missing.npy: no such file"
+    )
