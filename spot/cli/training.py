@@ -178,7 +178,7 @@ def transfer(
         source=source,
         allow_overlap=allow_overlap,
     )
-    with bank.open() as opened:
+    with bank.open(write=True) as opened:
         trainer = make_trainer(opened, where, data, recipe, runs)
         results = run_transfers(
             trainer,
@@ -253,7 +253,7 @@ def retrieve(
         refuse_given(context, unused, "--query ranks a prompt as it is, with nothing trained or loaded")
     checked_measure(similarity)
     checked_aggregate(aggregate)
-    with bank.open() as opened:
+    with bank.open(write=bool(target)) as opened:
         if query:
             file = read_prompt(query)
             prompt = Query(file.prompt)

@@ -75,13 +75,23 @@ def _differing_fields(said: Mapping[str, Any], partition: Partition) -> list[str
 def _differences(file: PromptFile, said: Mapping[str, Any], partition: Partition, bank: Bank) -> list[str]:
     """What differs between a query and keys, a phrase each; options in place of the digest of a recipe family."""
     found = {FIELDS[name]: (said[name], getattr(partition, name)) for name in _differing_fields(said, partition)}
-    if "recipe family" in found and file.recipe:
-        options = differing(file.recipe, bank.recipe_options(partition))
-        named = {name.replace("_", " "): values for name, values in options.items() if name not in FIELDS}
-        found = {name: values for name, values in found.items() if name != "recipe family" or not named} | named
+    if "recipe family" in found and (options := _options(file, partition, bank)):
+        del found["recipe family"]
+        found |= {name.replace("_", " "): values for name, values in options.items() if name not in FIELDS}
     return [f"{name} {_text(ours)} (keys: {_text(theirs)})" for name, (ours, theirs) in found.items()]
 
 
+def _options(file: PromptFile, partition: Partition, bank: Bank) -> Mapping[str, tuple[Any, Any]]:
+    """Options of the recipe that differ; none where the file says no sensible ones."""
+    try:
+        return differing(file.recipe, bank.recipe_options(partition)) if file.recipe else {}
+    except (AttributeError, LookupError, TypeError) as error:
+        raise RetrievalError(f"{file.path}: what it says of its recipe makes no sense") from error
+
+
 def _text(value: Any) -> str:
-    """A field's value; of a digest, or anything as long, only the start."""
-    return "not set" if value is None else str(value)[: 12 if len(str(value)) == 64 else 40]
+    """A field's value in a line; of a digest, or anything as long, only the start."""
+    if value is None:
+        return "not set"
+    text = "".join(letter if letter.isprintable() else " " for letter in str(value))
+    return text[: 12 if len(text) == 64 else 40]

@@ -46,7 +46,7 @@ from tasks.objectives import (
     read_lines,
     tokenize_corpus,
 )
-from tasks.sources import read_jsonl
+from tasks.readers import read_jsonl
 from tasks.wordings import Labelled, other_names, reword
 
 HELD_OUT_BLOCK, HELD_OUT_EVERY = 8192, 150

@@ -83,7 +83,7 @@ def test_a_query_finds_the_keys_of_its_recipe_without_a_word(bank: Bank, tmp_pat
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"optimizer": {"learning_rate": 0.5}}, ["optimizer learning rate 0.5 (keys: 0.1)"]),
+        ({"optimizer": {"learning_rate": 0.5}}, ["learning rate 0.5 (keys: 0.1)"]),
         ({"max_input": 32}, ["max input 32 (keys: 64)"]),
         ({"key_step": 5}, ["key step 5 (keys: 10)"]),
         ({"key_step": 5, "max_input": 32}, ["key step 5 (keys: 10)", "max input 32 (keys: 64)"]),
