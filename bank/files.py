@@ -80,11 +80,13 @@ class Exported:
         prompt: float32 ``[P, H]``.
         metadata: what the bank knows about it, all text: what :func:`exported` says.
         config: of its backbone; empty where no run made the prompt.
+        start: mean token ``[H]`` of the prompt that its run started from, where the bank has it.
     """
 
     prompt: np.ndarray
     metadata: Mapping[str, str]
     config: Mapping[str, Any]
+    start: np.ndarray | None = None
 
 
 def exported(bank: Bank, name: str, *, kind: str = "") -> Exported:
@@ -139,4 +141,5 @@ def exported(bank: Bank, name: str, *, kind: str = "") -> Exported:
             "key_step": str(recipe.key_step),
             "recipe_family": recipe.family,
         }
-        return Exported(prompt, {name: fact for name, fact in facts.items() if fact is not None}, backbone.config)
+        metadata = {name: fact for name, fact in facts.items() if fact is not None}
+        return Exported(prompt, metadata, backbone.config, run.start)

@@ -129,7 +129,7 @@ def export(
 
     with bank.open() as opened:
         found = exported(opened, name, kind=kind)
-    write_prompt(path, found.prompt, found.metadata, format=format, config=found.config)
+    write_prompt(path, found.prompt, found.metadata, format=format, config=found.config, start=found.start)
     say(f"wrote {path} {list(found.prompt.shape)}")
 
 

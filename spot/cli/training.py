@@ -256,7 +256,7 @@ def retrieve(
     with bank.open(write=bool(target)) as opened:
         if query:
             file = read_prompt(query)
-            prompt = Query(file.prompt)
+            prompt = Query(file.prompt, file.start)
             retriever = Retriever(opened, partition_of(file, opened))
         else:
             (task,) = find_tasks([target])

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 TENSOR = "prompt"
 """Name of the prompt in a safetensors file that we write."""
 
+START = "start"
+"""Beside it, the mean token of the prompt that the run started from, where that is known."""
+
 PEFT_TENSOR = "prompt_embeddings"
 PEFT_CONFIG = "adapter_config.json"
 PEFT_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
@@ -60,12 +63,14 @@ class PromptFile:
         prompt: float32 ``[P, H]``.
         metadata: facts by name, all text; see :func:`bank.files.exported` for the names that a bank writes.
         tensor: its name in the file, where tensors have names.
+        start: mean token ``[H]`` of the prompt that its run started from, where the file says it.
     """
 
     path: Path
     prompt: np.ndarray
     metadata: Mapping[str, str] = dataclasses.field(default_factory=dict)
     tensor: str = ""
+    start: np.ndarray | None = None
 
     @property
     def fingerprint(self) -> str | None:
@@ -179,11 +184,17 @@ def _read_file(path: Path) -> PromptFile:
     name = _chosen(path, tensors)
     try:
         values = tensors[name]()
+        start = tensors[START]() if name == TENSOR and START in tensors else None
     except SpotError:
         raise
     except (ValueError, MemoryError) as error:
         raise PromptError(f"{path}: damaged ({error})") from error
-    return PromptFile(path, checked_prompt(values, where=str(path)), metadata, tensor=name)
+    prompt = checked_prompt(values, where=str(path))
+    if start is not None:
+        start = checked_prompt(start[None], where=f"{path}, {START}")[0]
+        if start.shape != prompt.shape[1:]:
+            raise PromptError(f"{path}: {START} has width {len(start)}, the prompt {prompt.shape[1]}")
+    return PromptFile(path, prompt, metadata, tensor=name, start=start)
 
 
 def _chosen(path: Path, tensors: Tensors) -> str:
@@ -338,6 +349,7 @@ def write_prompt(
     *,
     format: str = "",
     config: Mapping[str, Any] | None = None,
+    start: np.ndarray | None = None,
 ) -> None:
     """Write a prompt ``[P, H]``, whole or not at all.
 
@@ -348,6 +360,7 @@ def write_prompt(
         metadata: facts about it.
         format: ``npy``, ``safetensors`` or ``peft``, where the name is not to say it.
         config: of the backbone, which tells PEFT what kind of model it is.
+        start: mean token ``[H]`` of the prompt that its run started from; only safetensors takes it.
 
     Raises:
         PromptError: no prompt, another format, a folder of something else, or a folder or disk that cannot take it.
@@ -360,7 +373,7 @@ def write_prompt(
         )
     try:
         values = checked_prompt(prompt)
-        files = _contents(chosen, path.name, values, dict(metadata or {}), config or {})
+        files = _contents(chosen, path.name, values, dict(metadata or {}), config or {}, start)
         _place(path, files, folder=chosen == "peft")
     except BankError as error:
         raise PromptError(str(error)) from error
@@ -369,7 +382,12 @@ def write_prompt(
 
 
 def _contents(
-    format: str, name: str, values: np.ndarray, metadata: dict[str, str], config: Mapping[str, Any]
+    format: str,
+    name: str,
+    values: np.ndarray,
+    metadata: dict[str, str],
+    config: Mapping[str, Any],
+    start: np.ndarray | None,
 ) -> dict[str, bytes]:
     """The files of a format by name."""
     from safetensors.numpy import save
@@ -379,7 +397,8 @@ def _contents(
         np.save(stream, values, allow_pickle=False)
         return {name: stream.getvalue()}
     if format == "safetensors":
-        return {name: save({TENSOR: values}, metadata=metadata)}
+        beside = {} if start is None else {START: np.ascontiguousarray(start, np.float32)}
+        return {name: save({TENSOR: values} | beside, metadata=metadata)}
     adapter = {
         "peft_type": "PROMPT_TUNING",
         "task_type": None if not config else PEFT_TASKS[0] if "num_decoder_layers" in config else PEFT_TASKS[1],

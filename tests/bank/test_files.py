@@ -129,6 +129,14 @@ def test_a_run_that_started_from_a_prompt_says_which(bank: Bank, make_run: RunMa
     assert exported(bank, digest).metadata["started_from"] == prompt_sha256(PROMPT)
 
 
+def test_where_a_run_started_leaves_with_its_prompt(bank: Bank, make_run: RunMaker) -> None:
+    start = np.arange(4, dtype=np.float32)
+    digest = bank.record_run(make_run(start=start))
+    found = exported(bank, digest, kind="key").start
+    assert found is not None
+    np.testing.assert_array_equal(found, start)
+
+
 def test_a_prompt_of_several_runs_is_described_as_the_one_that_was_asked_for(bank: Bank, make_run: RunMaker) -> None:
     runs = [bank.record_run(make_run(seed=seed, key=PROMPT, value=PROMPT)) for seed in (0, 1)]
     for run in runs:

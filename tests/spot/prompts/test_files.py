@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import json
 import os
 import pickle
+import random
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import ml_dtypes
@@ -22,7 +25,7 @@ from hypothesis.extra import numpy as hnp
 from bank import BackboneRecord
 from spot.errors import PromptError
 from spot.prompts.files import check_backbone, prompts_in, read_prompt, write_prompt
-from tests.spot.backbone.test_torch_file import dictionary, tensor, write_zip
+from tests.spot.backbone.test_torch_file import dictionary, tensor, write_legacy, write_zip
 
 SUFFIXES = (".npy", ".safetensors")
 PROMPT = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
@@ -345,6 +348,48 @@ def test_facts_are_read_as_far_as_they_make_sense(tmp_path: Path) -> None:
     for i, recipe in enumerate(("{", "[1]", "[" * 100_000, "9" * 5000)):
         with pytest.raises(PromptError, match="its recipe is no"):
             _ = read_prompt(with_facts(tmp_path / f"{i}.safetensors", recipe=recipe)).recipe
+
+
+def test_where_a_run_started_goes_with_its_prompt(tmp_path: Path) -> None:
+    path = tmp_path / "prompt.safetensors"
+    write_prompt(path, PROMPT, start=PROMPT.mean(axis=0))
+    read = read_prompt(path)
+    assert read.start is not None
+    np.testing.assert_array_equal(read.start, PROMPT.mean(axis=0))
+    np.testing.assert_array_equal(read.prompt, PROMPT)
+    for start, complaint in (
+        (PROMPT[0, :3], "start has width 3, the prompt 4"),
+        (PROMPT, "start: expected an array [P, H], found shape [1, 3, 4]"),
+        (np.full(4, np.nan, np.float32), "start: 4 of 4 entries are NaN or infinite"),
+    ):
+        path.write_bytes(content(".safetensors", prompt=PROMPT, start=start))
+        with pytest.raises(PromptError) as caught:
+            read_prompt(path)
+        assert complaint in str(caught.value)
+
+
+def test_no_mutation_of_a_file_ends_in_more_than_a_line(tmp_path: Path) -> None:
+    rng = random.Random(0)
+    write_zip(tmp_path / "zip.pt", dictionary(prompt_embeddings=tensor((3, 4), (4, 1))))
+    write_legacy(tmp_path / "legacy.bin", tensor((3, 4), (4, 1)))
+    np.save(tmp_path / "array.npy", PROMPT)
+    write_prompt(tmp_path / "prompt.safetensors", PROMPT, {"seed": "1"}, start=PROMPT[0])
+    adapter(tmp_path / "adapter")
+    files = sorted(path for path in tmp_path.rglob("*") if path.is_file())
+    for _ in range(300):
+        path = rng.choice(files)
+        whole = path.read_bytes()
+        damaged = bytearray(whole)
+        for _ in range(rng.choice((1, 2, 8))):
+            at = rng.randrange(len(damaged) or 1)
+            damaged[at : at + rng.randrange(9)] = rng.choice(
+                (rng.randbytes(4), b"", b"[" * 99, b"(" * 99, b"9" * 99, b"\xff" * 8, damaged[at : at + 20] * 3)
+            )
+        path.write_bytes(damaged)
+        with warnings.catch_warnings(), contextlib.suppress(PromptError):
+            warnings.simplefilter("ignore")
+            read_prompt(path)
+        path.write_bytes(whole)
 
 
 def test_prompts_of_a_folder_go_by_their_names(tmp_path: Path) -> None:
