@@ -14,7 +14,7 @@ from typing import Any
 
 from tasks import metrics as scoring
 from tasks.errors import TaskError
-from tasks.sources import Numbered, Row, Rows, Source
+from tasks.sources import NO_LABEL, Numbered, Row, Rows, Source
 from tasks.texts import LONG, letters
 
 
@@ -116,7 +116,7 @@ class Task:
         unseen: column whose long development texts no training row may hold, where both parts are published; rows that
             do are left out of training.
         notes: provenance and departures from the published form.
-        content: digest of what a task from a file is; empty where the name says it.
+        content: digest of what a task from a file is: how its data is read, and the data; else empty.
         file: the file that describes it; empty for a built-in task.
     """
 
@@ -147,13 +147,17 @@ class Task:
         part = self.splits[split]
         keep = self._kept(data_dir) if split is Split.TRAIN else None
         found: list[Example] = []
+        read = used_rows = 0
         rows = self.source.rows(part.name, data_dir)
         for row, key in self._keyed(rows):
+            read += 1
             with _at(rows, row):
                 used = (not keep or keep(row.values)) and part.low <= place(key) < part.high
+                used_rows += used
                 found += self.formatter(row.values) if used else ()
         if not found:
-            raise TaskError(f"task {self.name}: split {split.value} is empty ({rows.where})")
+            why = self._why_empty(read, used_rows, self.source.skipped.get(part.name, {}))
+            raise TaskError(f"task {self.name}: split {split.value} is empty{why} ({rows.where})")
         return found
 
     def score(self, predictions: Sequence[str], examples: Sequence[Example]) -> dict[str, float]:
@@ -177,6 +181,16 @@ class Task:
             "source": self.source.describe(),
             "notes": self.notes,
         }
+
+    @staticmethod
+    def _why_empty(read: int, used: int, skipped: Mapping[str, int]) -> str:
+        left_out = sum(skipped.values())
+        if used or (left_out and not read):
+            if all(why.startswith(NO_LABEL) for why in skipped):
+                return f": none of its {used + left_out} rows has a label"
+            reasons = ", ".join(f"{why}: {count}" for why, count in skipped.items())
+            return f": none of its {used + left_out} rows can be used ({reasons})"
+        return f": none of {read} rows falls into it; name a file for it, or give more rows" if read else ""
 
     def _kept(self, data_dir: Path | None) -> Callable[[Row], bool] | None:
         """Whether a row trains."""

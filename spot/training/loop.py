@@ -1,8 +1,8 @@
 """The training loop: steps, evaluations, snapshots and checkpoints of many jobs in one program.
 
 The loop knows no SQL and no task: batches come from a stream whose state is small, evaluations and results go to
-callables. What is killed at any moment and started again goes back to its last checkpoint and ends with the same
-bits as what was left alone.
+callables. What is killed at any moment and started again on one machine goes back to its last checkpoint and ends
+with the same bits as what was left alone.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def fit(
     error is raised when they are done.
 
     A checkpoint holds all slots at one moment and is written before any result is handed on, so that what shares a
-    program with what is the same after a restart, and with it every bit.
+    program with what is the same after a restart, and with it every bit on one machine.
 
     Args:
         jobs: what to train; of one recipe, as far as ``step`` goes.

@@ -46,7 +46,7 @@ from tasks.objectives import (
     read_lines,
     tokenize_corpus,
 )
-from tasks.sources import read_jsonl
+from tasks.readers import read_jsonl
 from tasks.wordings import Labelled, other_names, reword
 
 HELD_OUT_BLOCK, HELD_OUT_EVERY = 8192, 150
@@ -323,7 +323,7 @@ def _run_phase(
         held = float(np.mean([float(loss(variables, batch)) for batch in checks]))
         return {"held_out_loss": held, "score": -held}
 
-    shaping = [dataclasses.asdict(plan.config), dataclasses.asdict(phase), plan.input_length, plan.bfloat16]
+    shaping = [plan.config.identity, dataclasses.asdict(phase), plan.input_length, plan.bfloat16]
     identity = hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()
     results: list[Result] = []
     job = Job(

@@ -174,7 +174,8 @@ def train_prompts(
         recipe: of all jobs.
         jobs: from :func:`prompt_job`.
         slots: prompts under way at once.
-        folder: where the checkpoint lies; with one, killed training goes on where it was and ends bit-identical.
+        folder: where the checkpoint lies; with one, killed training goes on where it was and ends bit-identical
+            on one machine.
         give_up: says after evaluations which jobs shall not go on.
 
     Raises:
@@ -245,7 +246,7 @@ def run_identity(
     *,
     stop_at_key: bool,
 ) -> str:
-    """Digest of everything a run depends on: equal runs end with equal bits on one machine."""
+    """Digest of everything a run depends on: equal runs end with equal bits on one machine, in equal slots."""
     start = file_address(recipe.init) if initial is None else prompt_sha256(initial)
     content = [recipe.record(backbone).digest, data.task.name, data.digest, seed, start, stop_at_key]
     return hashlib.sha256(repr(content).encode()).hexdigest()

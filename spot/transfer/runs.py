@@ -146,7 +146,14 @@ class Trainer:
             RetrievalError: no comparable source in the bank.
         """
         exclude = [target.name, *(() if allow_overlap else overlapping(target.name))]
-        return Retriever(self.bank, self.partition, exclude=exclude, context=self.context(target))
+        record = self.recipe.record(self.backbone)
+        return Retriever(
+            self.bank,
+            Partition.of(record),
+            exclude=exclude,
+            context=self.context(target),
+            options=record.options,
+        )
 
     def context(self, task: Task) -> Context:
         """What retrieval measures look at beside prompts, for this target: its examples are training ones."""
@@ -162,6 +169,7 @@ class Trainer:
             embedding=lambda: np.asarray(self.backbone.embedding, np.float32),
             losses=losses,
             start=functools.cache(lambda seed: self._start(task, seed)) if drawn_by_seed(self.recipe.init) else None,
+            train_limit=self.recipe.train_limit,
         )
 
     def query(self, task: Task, run: StoredRun) -> Query:
@@ -200,7 +208,8 @@ class Trainer:
         return [run for run in found if run]
 
     def race(self, heats: Sequence[Sequence[Request]]) -> list[list[Contestant]]:
-        """Successive halving in every heat; who is left at its end is in the bank, as if trained alone.
+        """Successive halving in every heat; who is left at its end is in the bank, as trained alone up to
+        rounding.
 
         The requests of a heat compete with each other, the more promising first; a run that the bank holds already
         takes part with its history. All of a heat train at once, however many slots that takes, and as many heats
@@ -264,6 +273,7 @@ class Trainer:
         found again when some of it is done."""
         if not jobs:
             return
+        self.bank.try_write()
         folder = self._folder / hashlib.sha256("\n".join(asked).encode()).hexdigest()[:20] if self._folder else None
         slots = min(slots or self._room(), len(jobs))
         self._sharing = {"slots": slots, "shared with": [job.identity for job in jobs] if slots > 1 else []}
@@ -279,9 +289,11 @@ class Trainer:
 
     def _identity(self, request: Request) -> RunIdentity:
         task = request.task
+        record = TaskRecord(name=task.name, family=task.family, description=task.describe(), content=task.content)
+        self.bank.check_task(record)
         return RunIdentity(
             recipe=self.recipe.record(self.backbone),
-            task=TaskRecord(name=task.name, family=task.family, description=task.describe()),
+            task=record,
             seed=request.seed,
             role=request.role,
             data=self.data(task).digest,
@@ -316,6 +328,7 @@ class Trainer:
                     history=trained.history,
                     environment=environment() | {"data": self.data_summary(data), "program": self._sharing},
                     seconds=trained.seconds,
+                    start=trained.start,
                 )
             )
 

@@ -27,6 +27,7 @@ from spot.errors import RetrievalError
 from spot.retrieval.measures import Context, KeySet, Query
 from spot.retrieval.rank import AGGREGATES, Ranked, Retriever, rank, weights
 from spot.retrieval.similarity import SPOT_MEASURES, compare, similarity
+from tests.closeness import assert_close
 
 LENGTH, WIDTH = 4, 6
 RECIPE = RecipeRecord(
@@ -101,7 +102,7 @@ def test_a_ranking_equals_brute_force(
     ranked = rank(bank, query, PARTITION, measure=measure, aggregate=aggregate)
     assert names(ranked) == [name for _, name in expected]
     assert [entry.rank for entry in ranked] == list(range(1, len(expected) + 1))
-    assert [entry.similarity for entry in ranked] == pytest.approx([value for value, _ in expected], abs=1e-6)
+    assert_close([entry.similarity for entry in ranked], [value for value, _ in expected], scale=1.0)
 
 
 @pytest.mark.parametrize("measure", SPOT_MEASURES)
@@ -119,7 +120,8 @@ def test_a_rank_names_its_run_and_carries_every_measure(bank: Bank) -> None:
             assert stored is not None and stored.key is not None
             assert (stored.task, stored.seed, stored.value) == (entry.task, entry.seed, entry.value)
             key = bank.prompt(stored.key)
-            assert entry.similarities == pytest.approx({m: similarity(query_of(1), key, m) for m in SPOT_MEASURES})
+            for each, found in entry.similarities.items():
+                assert_close(found, similarity(query_of(1), key, each), scale=1.0)
             assert entry.similarity == entry.similarities[measure]
 
 
@@ -127,7 +129,7 @@ def test_a_key_is_most_similar_to_itself(bank: Bank, keys: dict[tuple[str, int],
     for name, key in keys.items():
         (first,) = rank(bank, key, PARTITION, aggregate="none", top_k=1)
         assert (first.task, first.seed) == name
-        assert first.similarity == pytest.approx(1.0, abs=1e-6)
+        assert_close(first.similarity, 1.0)
 
 
 def test_excluded_tasks_are_left_out(bank: Bank) -> None:
@@ -214,7 +216,8 @@ def test_only_seeds_that_all_sources_share_are_compared() -> None:
             if key.seed == 1
         }
         ranked = {entry.task: entry.similarity for entry in uneven.rank(query, measure="average")}
-        assert ranked == pytest.approx(of_seed_one)
+        assert ranked.keys() == of_seed_one.keys()
+        assert_close([ranked[task] for task in of_seed_one], list(of_seed_one.values()), scale=1.0)
         assert not uneven.cautions(query, measure="average")
 
 
@@ -255,14 +258,6 @@ def test_displacement_needs_starts_and_says_whose() -> None:
     with pytest.raises(RetrievalError, match="does not say of right, left; rank for a TARGET task, or by average"):
         retriever.rank(query, measure="displacement")
     assert retriever.rank(query)[0].task == "right"
-
-
-def test_a_key_that_is_not_finite_is_refused_and_never_ranked_first() -> None:
-    retriever, (query, *_) = world_of_starts(seeds={"right": (0,), "left": (0,)})
-    retriever.keys[1].average.flags.writeable = True
-    retriever.keys[1].average[2] = np.nan
-    with pytest.raises(RetrievalError, match="key of left, seed 0, has entries that are NaN or infinite"):
-        retriever.rank(query)
 
 
 # -- refusals ------------------------------------------------------------------------------------------------

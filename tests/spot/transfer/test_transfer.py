@@ -23,6 +23,7 @@ from spot.transfer.runs import Request, Trainer
 from spot.transfer.transfer import TransferOptions, Transferred, run_transfer
 from tasks import Mixture
 from tasks.task import Split, Task
+from tests.closeness import assert_close
 from tests.spot.transfer.conftest import SOURCES, World
 
 
@@ -244,7 +245,7 @@ def test_an_average_starts_from_the_values_weighted_by_similarity(world: World) 
     used = outcome.ranked[:3]
     expected = sum(w * world.bank.prompt(s.value) for s, w in zip(used, weights(used), strict=True))
     start = started_from(world, outcome.attempts[0].result.run)
-    np.testing.assert_allclose(world.bank.prompt(start), expected, atol=1e-6)
+    assert_close(world.bank.prompt(start), expected)
     assert len({attempt.result.run.digest for attempt in outcome.attempts}) == 1
     assert [attempt.weight for attempt in outcome.attempts] == pytest.approx(weights(used))
     (row,) = list_transfers(world.bank.engine, task="target")
@@ -375,7 +376,7 @@ def test_trial_ranks_by_the_loss_of_the_values_on_the_target(world: World) -> No
     context = world.trainer.context(world.target)
     assert context.losses is not None
     values = [world.bank.prompt(source.value) for source in outcome.ranked]
-    assert losses == pytest.approx(context.losses(values).tolist())
+    assert_close(losses, context.losses(values))
 
 
 @pytest.mark.parametrize(("limit", "examples"), [(0, 32), (8, 8)])
