@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from spot.cli.options import BankOption, JsonOption, takes
+from spot.cli.options import SEED, WHOLE, BankOption, JsonOption, takes
 from spot.cli.output import print_json, print_rows, say
 
 app = typer.Typer(help="Look into a bank, check it, import and export prompts.", no_args_is_help=True)
@@ -132,7 +132,9 @@ def evaluate_retrieval(
         list[str],
         typer.Option(help="Measure to judge; give it several times. All that need prompts alone if left out."),
     ] = [],  # noqa: B006
-    k: Annotated[list[int], typer.Option("--k", help="Length of the ranking's head; give it several times.", min=1)] = [  # noqa: B006
+    k: Annotated[
+        list[int], typer.Option("--k", help="Length of the ranking's head; give it several times.", min=1, max=WHOLE)
+    ] = [  # noqa: B006
         1,
         3,
     ],
@@ -201,7 +203,7 @@ def import_file(
         str,
         typer.Option(help="Fingerprint of that model, as `spot doctor` prints it; else its name stands in."),
     ] = "",
-    seed: Annotated[int, typer.Option(help="Seed it was trained with.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed it was trained with.", min=0, max=SEED)] = 0,
     key: Annotated[
         Path | None, typer.Option(help="Its early prompt; else the prompt stands in for its own key.")
     ] = None,

@@ -160,7 +160,7 @@ def _end(stopped: Stopped) -> None:
 class _StandardOutput(io.FileIO):
     """Standard output, which says its name in its errors, and is silent from then on."""
 
-    def write(self, content: Any) -> int | None:
+    def write(self, content: Any, /) -> int:
         try:
             return super().write(content)
         except OSError as error:
@@ -184,12 +184,10 @@ def _prepare_streams() -> None:
         raise SpotError("standard output is closed; send it to a file, or to /dev/null")
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
-    if sys.stdout is sys.__stdout__:
-        sys.stdout = io.TextIOWrapper(
-            io.BufferedWriter(_StandardOutput(sys.stdout.fileno(), "w", closefd=False)),
-            encoding=sys.stdout.encoding,
-            line_buffering=sys.stdout.isatty(),
-        )
+    given = sys.stdout
+    if isinstance(given, io.TextIOWrapper) and given is sys.__stdout__:
+        raw = _StandardOutput(given.fileno(), "w", closefd=False)
+        sys.stdout = io.TextIOWrapper(io.BufferedWriter(raw), encoding=given.encoding, line_buffering=given.isatty())
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -212,4 +210,4 @@ def _text(name: str, given: str) -> str:
     try:
         return os.fsencode(given).decode()
     except UnicodeError:
-        raise SpotError(f"{name} is not UTF-8 text: {ascii(given)}") from None
+        raise SpotError(f"{name} is not UTF-8 text: {given!a}") from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import tomllib
+import reprlib
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -11,9 +11,16 @@ from typing import Any
 
 from spot.errors import SpotError
 from spot.retrieval.measures import MEASURES, checked_measure
+from tasks.taskfile import read_toml
 
 TRAINED_METHODS = ("average", "mixture")
 """Methods that train anew for every k; ``best`` and ``halving`` are read off the oracle's runs."""
+
+SEEDS = 10_000
+"""The most seeds of a task."""
+
+WHOLE = 2**31 - 1
+"""The largest number of examples, which every database takes."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -57,8 +64,11 @@ class StudyPlan:
         for method in self.methods:
             if method not in TRAINED_METHODS:
                 raise SpotError(f"study: method {method!r} is not among {', '.join(TRAINED_METHODS)}")
-        if min(self.source_seeds, self.target_seeds, *self.k, *self.methods_k, *self.sizes) < 1 or self.train_limit < 0:
+        numbers = (*self.k, *self.methods_k, *self.sizes)
+        if min(self.source_seeds, self.target_seeds, *numbers) < 1 or self.train_limit < 0:
             raise SpotError("study: seeds, k and sizes must be at least 1, train_limit at least 0")
+        if max(self.source_seeds, self.target_seeds) > SEEDS or max(self.train_limit, *numbers) > WHOLE:
+            raise SpotError(f"study: seeds must be at most {SEEDS}, k, sizes and train_limit at most {WHOLE}")
         if self.generic and self.generic not in self.sources:
             raise SpotError(f"study: generic source {self.generic!r} is not among the sources")
 
@@ -67,12 +77,12 @@ def read_plan(path: Path) -> StudyPlan:
     """A plan from a TOML file whose keys are those of :class:`StudyPlan`.
 
     Raises:
-        SpotError: no such file, no TOML, an unknown key or a value of the wrong kind.
+        SpotError: no such file, an unknown key, or a value of the wrong kind or size.
+        TaskError: no TOML.
     """
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SpotError(f"{path}: no TOML ({error})") from error
+    if not path.is_file():
+        raise SpotError(f"{path}: no such file; `spot study --example` prints one")
+    content = read_toml(path)
     kinds: dict[str, Any] = {
         "sources": list, "targets": list, "methods": list, "measures": list,
         "k": list, "methods_k": list, "sizes": list,
@@ -94,6 +104,14 @@ def read_plan(path: Path) -> StudyPlan:
         return StudyPlan(**content)
     except SpotError as error:
         raise SpotError(f"{path}: {error}") from error
+
+
+def shown(value: object) -> str:
+    """The beginning of a value, however large or deep it is."""
+    try:
+        return reprlib.repr(value)
+    except ValueError:  # Python writes no numbers of more than some thousand digits
+        return f"a {type(value).__name__} of many digits"
 
 
 EXAMPLE = f"""\
