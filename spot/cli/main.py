@@ -11,12 +11,13 @@ import io
 import os
 import signal
 import sys
-import threading
 import warnings
-from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from spot.errors import Interrupted, SpotError
+
+if TYPE_CHECKING:
+    from types import FrameType
 
 TRACEBACK = "SPOT_TRACEBACK"
 """Environment variable: set to anything, an error prints its traceback before its line."""
@@ -42,8 +43,9 @@ def main() -> None:
     That is 1 for an error, 2 for a wrong command line, and 128 and the signal's number for one that was stopped. What
     is no user's fault also says how to see the traceback.
     """
+    _set_handlers(_stop)
     gc.set_threshold(100_000)  # what imports make stays; looking through it for garbage took a sixth of the start
-    _catch_signals()
+    sys.unraisablehook = _unraisable
     warnings.showwarning = _one_line_warning
     code: Any = 0
     failure: BaseException | None = None
@@ -57,12 +59,14 @@ def main() -> None:
         code = end.code
     except BaseException as error:
         failure = error
+    _set_handlers(_stop_at_once)
     try:
         sys.stdout.flush()
     except OSError as error:
         failure = failure or error
     if failure:
         code = _told(failure)
+    _set_handlers(signal.SIG_IGN)  # all is done and said; the interpreter's end takes a while
     sys.exit(code)
 
 
@@ -121,11 +125,10 @@ def _say_on_stderr(line: str) -> None:
 # -- signals ---------------------------------------------------------------------------------------------------
 
 
-def _catch_signals() -> None:
-    if threading.current_thread() is threading.main_thread():
+def _set_handlers(handler: Any) -> None:
+    with contextlib.suppress(ValueError):  # not the main thread: signals are somebody else's
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, _stop)
-        sys.unraisablehook = _unraisable
+            signal.signal(number, handler)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
@@ -138,6 +141,10 @@ def _stop(number: int, frame: FrameType | None) -> None:
             _end(Stopped(number))
         frame = frame.f_back
     raise Stopped(number)
+
+
+def _stop_at_once(number: int, _frame: FrameType | None) -> None:
+    _end(Stopped(number))
 
 
 def _unraisable(found: Any) -> None:
