@@ -127,10 +127,11 @@ BYTES: tuple[Mutate, ...] = (flipped, overwritten, truncated, duplicated, cut_ou
 DEEP = 100_000
 
 HOSTILE_TEXTS = (
-    "9" * 5000, "-1", "1e999", "NaN", "Infinity", "nan", "0", "10000000000", "1000000000000", "null", "true", "[]", "{}",
-    "[" * DEEP, "{\"a\":" * DEEP, "(" * DEEP, "\"", "'", "\0", "\x1b[31m", "\ufeff", "\u2028", "\ud7ff", "{", "}", "{{",
-    "{0.__class__}", "{text.__class__}", "{text[0]}", "{text!r:>999999999}", "a." * 50_000 + "a", "\t" * 1000, "," * 1000,
-    "\r", "\n\n", "../" * 40 + "etc/passwd", "/dev/zero", "x" * 200_000,
+    "9" * 5000, "-1", "1e999", "NaN", "Infinity", "nan", "0", "10000000000", "1000000000000", "null", "true",
+    "[]", "{}", "[" * DEEP, "{\"a\":" * DEEP, "(" * DEEP, "\"", "'", "\0", "\x1b[31m", "\ufeff", "\u2028", "\ud7ff",
+    "{", "}", "{{",
+    "{0.__class__}", "{text.__class__}", "{text[0]}", "{text!r:>999999999}", "a." * 50_000 + "a", "\t" * 1000,
+    "," * 1000, "\r", "\n\n", "../" * 40 + "etc/passwd", "/dev/zero", "x" * 200_000,
 )  # fmt: skip
 
 
@@ -274,7 +275,8 @@ def msgpack_tree(rng: random.Random, content: bytes) -> bytes:
 
 TOML_VALUES = (
     "[]", "{}", "1", "-1", "0", "1e999", "nan", "inf", "true", '""', '"x"', "[1, 2]", '["a", 1]', "[[[]]]", "{a = 1}",
-    "1979-05-27T07:32:00Z", "0x" + "f" * 9000, "9" * 5000, "[" * 3000, "[" * DEEP, "{a = " * 3000, '"' + "x" * 100_000 + '"',
+    "1979-05-27T07:32:00Z", "0x" + "f" * 9000, "9" * 5000, "[" * 3000, "[" * DEEP, "{a = " * 3000,
+    '"' + "x" * 100_000 + '"',
     '"{text.__class__}"', '"{text:>999999999}"', '"{a.b.c}"', '"{' + "[a]" * 5000 + '}"', '"../../../../etc/passwd"',
     '"/dev/zero"', '"\\u0000"', '"\\uFFFF"', "{" + "a." * 20_000 + "a = 1}", "99999999999", "1000000000000000000000000",
 )  # fmt: skip
@@ -307,8 +309,8 @@ TOML: tuple[Mutate, ...] = (*TEXT, *[toml_line] * 12)
 def npy_header(rng: random.Random, content: bytes) -> bytes:
     (length,) = struct.unpack("<H", content[8:10])
     header = content[10 : 10 + length].decode()
-    shape = rng.choice(("(3,)", "()", "(1000000000000, 4)", "(-1, 4)", "(4, 4,", "(0, 0)", "(2, 2, 3, 1)", "(" * 3000, "('a', 4)",
-                        "(True, 12)", "(" + "9" * 5000 + ", 1)", "([" * 500, "-" * 5000 + "1"))  # fmt: skip
+    shape = rng.choice(("(3,)", "()", "(1000000000000, 4)", "(-1, 4)", "(4, 4,", "(0, 0)", "(2, 2, 3, 1)", "(" * 3000,
+                        "('a', 4)", "(True, 12)", "(" + "9" * 5000 + ", 1)", "([" * 500, "-" * 5000 + "1"))  # fmt: skip
     dtype = rng.choice(
         ("<f4", ">f8", "|O", "<U99999999", "<c16", "[('a', '<f4')]", "|V999999999", "<M8[s]", "nothing", "<f2")
     )
@@ -369,9 +371,12 @@ def pickle_code(rng: random.Random, content: bytes) -> bytes:
     code = rng.choice((
         b"(" * DEEP, b"]" * DEEP, b"](" * 2000 + b"e" * 2000, b")" + b"q\x00h\x00\x86" * 64,
         b"".join(b")q" + bytes([i]) + b"h" + bytes([i]) + b"h" + bytes([i]) + b"\x86" for i in range(60)),
-        b"]q\x00" + b"".join(b"h\x00h\x00e" for _ in range(50)), b"cos\nsystem\n(X\x02\0\0\0lstR", b"\x8a\xff" + b"\xff" * 255,
-        b"\x8b\xff\xff\xff\x7f", b"L" + b"9" * 5000 + b"L\n", b"X\xff\xff\xff\xff", b"\x8d" + b"\xff" * 8, b"0" * 50, b"Q", b"R", b"u", b"s",
-        b"}q\x00(h\x00h\x00u", b"b", b"\x81", b"}" + b")q\x01" + b"h\x01h\x01\x86q\x01" * 40 + b"K\x01s", b"j\xff\xff\xff\xff",
+        b"]q\x00" + b"".join(b"h\x00h\x00e" for _ in range(50)), b"cos\nsystem\n(X\x02\0\0\0lstR",
+        b"\x8a\xff" + b"\xff" * 255,
+        b"\x8b\xff\xff\xff\x7f", b"L" + b"9" * 5000 + b"L\n", b"X\xff\xff\xff\xff", b"\x8d" + b"\xff" * 8,
+        b"0" * 50, b"Q", b"R", b"u", b"s",
+        b"}q\x00(h\x00h\x00u", b"b", b"\x81", b"}" + b")q\x01" + b"h\x01h\x01\x86q\x01" * 40 + b"K\x01s",
+        b"j\xff\xff\xff\xff",
     ))  # fmt: skip
     at = rng.choice((2, rng.randrange(len(content)), len(content) - 1))
     return content[:at] + code + content[at:]
@@ -402,7 +407,8 @@ def sql(rng: random.Random, content: bytes) -> bytes:
             columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
             column = rng.choice(columns)
             value = rng.choice((
-                None, -1, 0, 10**12, 2**62, "x", "", "nan", float("inf"), b"", b"\0" * 7, b"\xff" * 48, "[" * DEEP, "9" * 5000,
+                None, -1, 0, 10**12, 2**62, "x", "", "nan", float("inf"), b"", b"\0" * 7, b"\xff" * 48, "[" * DEEP,
+                "9" * 5000,
                 '{"a": 1}', "[1]", "null", "x" * 100_000, "NaN", '"\\ud800"', "a\0b",
             ))  # fmt: skip
             statement = rng.choice((
@@ -486,8 +492,6 @@ key_step = 10
 learning_rate = 0.3
 init = "vocabulary"
 """
-
-WORDS = "<pad> <end> a b c d e f g h i j k l m n o p q r s t u v w x y z ab Ġa Ġ Ċ".split()
 
 
 def make_seeds(folder: Path) -> None:
@@ -576,7 +580,6 @@ def torch_zip(tensors: dict[str, np.ndarray]) -> bytes:
 
 
 def make_backbones(folder: Path) -> None:
-    import msgpack
     import safetensors.numpy
 
     from spot.backbone.config import LlamaConfig, T5Config
@@ -716,7 +719,14 @@ def make_states(folder: Path) -> None:
 
 def make_bank(path: Path) -> None:
     from bank import (
-        BackboneRecord, Bank, CandidateRecord, RecipeRecord, RunIdentity, RunRecord, SnapshotRecord, TaskRecord,
+        BackboneRecord,
+        Bank,
+        CandidateRecord,
+        RecipeRecord,
+        RunIdentity,
+        RunRecord,
+        SnapshotRecord,
+        TaskRecord,
         TransferRecord,
     )  # fmt: skip
 
@@ -1061,9 +1071,9 @@ def load_everything() -> None:
     from transformers import AutoTokenizer, PreTrainedTokenizerFast  # noqa: F401
 
     import bank.queries  # noqa: F401
-    import spot.cli.study  # noqa: F401
-    import spot.retrieval.evaluate  # noqa: F401
-    import spot.study.plan  # noqa: F401
+    import spot.cli.study
+    import spot.retrieval.evaluate
+    import spot.study.plan
     import spot.training.pretrain  # noqa: F401
 
     for optional in ("gguf", "pyarrow.parquet"):
