@@ -7,7 +7,7 @@ DEMO := demo
 export SPOT_BANK := $(DEMO)/bank.sqlite
 DEMO_RECIPE := --preset quick --steps 60 --key-step 30 --evaluate-every 20
 
-.PHONY: demo test interop lint install clean
+.PHONY: demo test test-avx2 interop lint install clean
 
 install: $(VENV)/installed
 
@@ -36,6 +36,13 @@ demo: install
 
 test: $(VENV)/installed-test
 	$(BIN)/python -m pytest tests -m "not interop"
+
+# The tests that compare computed numbers, once more as a processor without AVX-512 computes them.
+NUMERICAL := $(addprefix tests/spot/,backbone/test_model.py backbone/test_products.py inference prompts retrieval \
+	training/test_step.py training/test_many.py training/test_optimizers.py training/test_prompt_tuning.py)
+
+test-avx2: $(VENV)/installed-test
+	XLA_FLAGS=--xla_cpu_max_isa=AVX2 OPENBLAS_CORETYPE=Haswell $(BIN)/python -m pytest $(NUMERICAL)
 
 interop: $(VENV)/installed-test
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt torch peft

@@ -66,6 +66,12 @@ class Key:
     """sha256 of the value prompt."""
     average: np.ndarray
     average_normalized: np.ndarray
+    score: float = 0.0
+    """Development score of the value."""
+    start: np.ndarray | None = None
+    """Mean token ``[H]`` of the prompt that the run started from, where that was stored."""
+    started_from: str | None = None
+    """Address of that prompt, where it came from a bank or file."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -452,6 +458,8 @@ class Bank:
                     value=best,
                     average=vectors.average,
                     average_normalized=vectors.average_normalized,
+                    score=run.score,
+                    started_from=run.started_from,
                 )
                 for run, task, key, vectors, best in session.execute(query).all()
                 if not set(task.description.get("tasks", ())) & set(exclude)

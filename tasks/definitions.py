@@ -21,7 +21,10 @@ from tasks.formats import (
     wsc,
     wsc_is_true,
 )
-from tasks.sources import Hub, Reader, Source, label_first, read_json, read_jsonl, text_and_labels, tsv
+from tasks.readers import label_first, read_json, read_jsonl, text_and_labels
+from tasks.rows import Reader
+from tasks.sources import Hub, Source
+from tasks.tables import tsv
 from tasks.task import DEV_AND_TEST, PUBLISHED, TRAIN_AND_DEV, TRAIN_AND_TEST, Part, Split, Task, one_part
 
 Labels = Mapping[str, str]
@@ -256,7 +259,7 @@ def others() -> Iterator[Task]:
     for name, labels in words.items():
         files = {p.value: Path("tweet_eval", name, f"{'val' if p == 'dev' else p}_text.txt") for p in PUBLISHED}
         yield _classification(
-            f"tweet_{name}", "tweets", files, text_and_labels, fields("text"), labels,
+            f"tweet_{name}", "tweets", files, text_and_labels(), fields("text"), labels,
             hub=Hub(path="cardiffnlp/tweet_eval", config=name), splits=PUBLISHED,
         )  # fmt: skip
     yield _classification(

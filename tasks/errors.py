@@ -2,6 +2,33 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
+
+LONGEST = 80
+"""Letters of a value that a message shows."""
+
+WHOLE = 900
+"""Letters of a message; what is longer loses its middle."""
+
 
 class TaskError(ValueError):
     """A task, data file or metric that cannot be found, read or understood."""
+
+    def __init__(self, message: str) -> None:
+        line = " ".join(message.splitlines())  # names of files and columns may hold line ends, and be long
+        super().__init__(line if len(line) <= WHOLE else f"{line[: 2 * WHOLE // 3]} ... {line[-WHOLE // 3 :]}")
+
+
+def repeated(names: Iterable[str]) -> list[str]:
+    """Names that occur more than once, in their first order."""
+    return [name for name, count in Counter(names).items() if count > 1]
+
+
+def shown(value: object) -> str:
+    """A value as messages show it: short, whatever it is."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # numbers of more digits than Python writes, lists without a floor
+        return f"a {type(value).__name__} too long to show"
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+from tasks.answers import UNANSWERABLE, answer_texts, is_impossible, text_in
 from tasks.sources import Row
 from tasks.task import Example, Formatter
 
@@ -19,7 +20,7 @@ def fields(*names: str, **columns: str) -> dict[str, str]:
 
 def joined(keys: Mapping[str, str], row: Row) -> str:
     """``key: text key: text`` in the given order, with single spaces."""
-    return " ".join(f"{key}: {' '.join(str(row[column]).split())}" for key, column in keys.items())
+    return " ".join(f"{key}: {' '.join(text_in(row, column).split())}" for key, column in keys.items())
 
 
 def classify(keys: Mapping[str, str], labels: Mapping[str, str], *, label: str = "label") -> Formatter:
@@ -27,7 +28,7 @@ def classify(keys: Mapping[str, str], labels: Mapping[str, str], *, label: str =
     choices = tuple(dict.fromkeys(labels.values()))
 
     def formatter(row: Row) -> Sequence[Example]:
-        raw = str(row[label]).strip()
+        raw = text_in(row, label).strip()
         if raw not in labels and raw == UNLABELLED:
             return []
         if raw not in labels:
@@ -41,7 +42,7 @@ def free_text(keys: Mapping[str, str], target: str) -> Formatter:
     """Generation: the target column as it is."""
 
     def formatter(row: Row) -> Sequence[Example]:
-        return [Example(inputs=joined(keys, row), target=str(row[target]))]
+        return [Example(inputs=joined(keys, row), target=text_in(row, target))]
 
     return formatter
 
@@ -50,8 +51,8 @@ def multiple_choice(keys: Mapping[str, str], choices: Sequence[str], *, label: s
     """The answer is the text of one of the ``choices`` columns."""
 
     def formatter(row: Row) -> Sequence[Example]:
-        options = tuple(str(row[column]) for column in choices)
-        answer = str(row[label])
+        options = tuple(text_in(row, column) for column in choices)
+        answer = text_in(row, label)
         if answer not in options:
             raise ValueError(f"label {answer!r} is none of the choices {', '.join(options)}")
         return [Example(inputs=joined(keys, row), target=answer, choices=options)]
@@ -117,9 +118,11 @@ def wsc_is_true(row: Row) -> bool:
 
 
 def question_answer(row: Row) -> Sequence[Example]:
-    """SQuAD's format: ``question: ... context: ...``; the first answer is the target, all are accepted."""
-    answers = row.get("answers", row.get("answer"))
-    if isinstance(answers, Mapping):  # the hub's rows
-        answers = answers["text"]
-    accepted = (answers,) if isinstance(answers, str) else tuple(answers)
+    """SQuAD's format: ``question: ... context: ...``; the first answer is the target, all are accepted.
+
+    A question that its text does not answer (SQuAD 2) has one answer, ``unanswerable``.
+    """
+    answers = row["answers"] if "answers" in row else row["answer"]
+    accepted = () if is_impossible(row) else answer_texts(answers)
+    accepted = accepted or (UNANSWERABLE,)
     return [Example(inputs=joined(fields("question", "context"), row), target=accepted[0], answers=accepted)]

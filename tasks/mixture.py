@@ -22,6 +22,7 @@ class Mixture:
         members: the tasks, each once.
         cap: K, the size at which a task's examples stop counting.
         temperature: T; shares are sizes to the power of 1 / T, so that 1 is proportional and large T uniform.
+        whole: members that take part with all their training examples, whatever limit a recipe sets.
 
     Raises:
         TaskError: fewer than two members, one twice, or a cap or temperature that is not positive.
@@ -31,6 +32,7 @@ class Mixture:
     members: tuple[Task, ...]
     cap: int = CAP
     temperature: float = 1.0
+    whole: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         names = [task.name for task in self.members]

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from tasks.definitions import built_in
-from tasks.errors import TaskError
+from tasks.errors import TaskError, shown
 from tasks.mixture import MIXTURES, Mixture
 from tasks.task import Task
-from tasks.taskfile import load_task_file, read_toml
+from tasks.taskfile import load_task_file
+from tasks.tomlfile import read_toml
 
 
 @cache
@@ -62,12 +63,14 @@ def _mixture_file(path: Path, content: Mapping[str, Any]) -> Mixture:
         if key not in kinds:
             raise TaskError(f"{path}: {key!r} is not known in a mixture; choose from {', '.join(kinds)}")
         if not isinstance(value, kinds[key]) or isinstance(value, bool):
-            raise TaskError(f"{path}: {key} is {value!r}, which is of the wrong kind")
+            raise TaskError(f"{path}: {key} is {shown(value)}, which is of the wrong kind")
     members = []
     for member in content["tasks"]:
         if not isinstance(member, str):
-            raise TaskError(f"{path}: tasks holds {member!r}; expected names of tasks")
+            raise TaskError(f"{path}: tasks holds {shown(member)}; expected names of tasks")
         beside = path.parent / member
+        if member.endswith(".toml") and "tasks" in read_toml(beside):  # perhaps this very file
+            raise TaskError(f"{path}: tasks holds {member}, which is a mixture; expected single tasks")
         members.append(get_task(str(beside) if member.endswith(".toml") else member))
     given = {key: content[key] for key in ("cap", "temperature") if key in content}
     return Mixture(name=content.get("name", path.stem), members=tuple(members), **given)

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
-import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from tasks.errors import TaskError
-
-Row = Mapping[str, Any]
-
-
-class Numbered(NamedTuple):
-    """A row and its number in the file, counted from 1 as an editor shows it."""
-
-    number: int
-    values: Row
+from tasks.answers import is_null, spellings
+from tasks.errors import TaskError, shown
+from tasks.readers import Writing, reader_of
+from tasks.rows import Left
+from tasks.rows import Numbered as Numbered
+from tasks.rows import Reader as Reader
+from tasks.rows import Row as Row
 
 
 class Rows(NamedTuple):
@@ -29,158 +24,6 @@ class Rows(NamedTuple):
     rows: Iterable[Numbered]
 
 
-Reader = Callable[[Path], Iterator[Numbered]]
-
-
-# -- readers of one file ---------------------------------------------------------------------------------
-
-
-def _text(path: Path, encoding: str = "utf-8-sig") -> str:
-    try:
-        return path.read_bytes().decode(encoding)
-    except FileNotFoundError as error:
-        raise TaskError(f"{path}: no such file") from error
-    except UnicodeDecodeError as error:
-        line = path.read_bytes()[: error.start].count(b"\n") + 1
-        raise TaskError(f"{path}, row {line}: not {encoding.removesuffix('-sig')} text") from error
-    except OSError as error:
-        raise TaskError(f"{path}: cannot be read ({error.strerror})") from error
-
-
-def tsv(*columns: str, quoted: bool = False, encoding: str = "utf-8-sig") -> Reader:
-    """Tab-separated values with a header, or with the given ``columns`` and none.
-
-    Official GLUE files are unquoted: a quotation mark is a character like any other. ``quoted`` reads fields
-    that may hold tabs and newlines between quotation marks.
-    """
-
-    def read(path: Path) -> Iterator[Numbered]:
-        text = _text(path, encoding)
-        if quoted:
-            yield from _table(path, _quoted(path, text, "\t"), columns)
-        else:
-            split = text.replace("\r\n", "\n").split("\n")
-            yield from _table(path, ((i, s.split("\t")) for i, s in enumerate(split, 1) if s.strip()), columns)
-
-    return read
-
-
-def read_csv(path: Path) -> Iterator[Numbered]:
-    """Comma-separated values with a header."""
-    yield from _table(path, _quoted(path, _text(path), ","), ())
-
-
-def _quoted(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Rows of fields that quotation marks may hold together, without blank lines."""
-    lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    try:
-        yield from ((lines.line_num, row) for row in lines if row)
-    except csv.Error as error:
-        raise TaskError(f"{path}, row {lines.line_num}: not a table ({error})") from error
-
-
-def _table(path: Path, rows: Iterator[tuple[int, list[str]]], columns: tuple[str, ...]) -> Iterator[Numbered]:
-    names: tuple[str, ...] = columns
-    if not names:
-        names = tuple(next(rows, (0, []))[1])
-    for number, values in rows:
-        if len(values) != len(names):
-            raise TaskError(f"{path}, row {number}: {len(values)} columns, expected {len(names)}")
-        yield Numbered(number, dict(zip(names, values, strict=True)))
-
-
-def read_jsonl(path: Path) -> Iterator[Numbered]:
-    """One JSON object a line."""
-    for number, line in enumerate(_text(path).split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise TaskError(f"{path}, row {number}: not JSON ({error.msg})") from error
-        if not isinstance(row, dict):
-            raise TaskError(f"{path}, row {number}: expected a JSON object, found {type(row).__name__}")
-        yield Numbered(number, row)
-
-
-def read_json(path: Path) -> Iterator[Numbered]:
-    """A JSON list of objects, or SQuAD's nested ``data / paragraphs / qas``."""
-    try:
-        content = json.loads(_text(path))
-    except json.JSONDecodeError as error:
-        raise TaskError(f"{path}, row {error.lineno}: not JSON ({error.msg})") from error
-    try:
-        nested = isinstance(content, dict) and "data" in content
-        rows = list(_squad_questions(content["data"])) if nested else content
-    except (KeyError, TypeError) as error:
-        raise TaskError(f"{path}: not in SQuAD's format ({error!r})") from error
-    if not isinstance(rows, list):
-        raise TaskError(f"{path}: expected a list of objects, or SQuAD's format")
-    for number, row in enumerate(rows, 1):
-        if not isinstance(row, dict):
-            raise TaskError(f"{path}, row {number}: expected a JSON object, found {type(row).__name__}")
-        yield Numbered(number, row)
-
-
-def _squad_questions(articles: Iterable[Mapping[str, Any]]) -> Iterator[Row]:
-    for article in articles:
-        for paragraph in article["paragraphs"]:
-            for question in paragraph["qas"]:
-                answers = [answer["text"] for answer in question["answers"]]
-                yield {"context": paragraph["context"], "question": question["question"], "answers": answers}
-
-
-def read_parquet(path: Path) -> Iterator[Numbered]:
-    """A Parquet file (needs ``pyarrow``, in the extra ``hub``)."""
-    try:
-        import pyarrow.parquet
-    except ImportError as error:
-        raise TaskError(f"{path}: Parquet needs pyarrow; install spot-prompt-transfer[hub]") from error
-    try:
-        table = pyarrow.parquet.read_table(path)
-    except FileNotFoundError as error:
-        raise TaskError(f"{path}: no such file") from error
-    except (OSError, ValueError) as error:
-        raise TaskError(f"{path}: not a Parquet file ({error})") from error
-    for number, row in enumerate(table.to_pylist(), 1):
-        yield Numbered(number, row)
-
-
-def label_first(encoding: str = "utf-8-sig") -> Reader:
-    """Lines of ``label text`` (TREC, MR, SST-5)."""
-
-    def read(path: Path) -> Iterator[Numbered]:
-        for number, line in enumerate(_text(path, encoding).split("\n"), 1):
-            if line.strip():
-                label, _, text = line.strip().partition(" ")
-                yield Numbered(number, {"label": label, "text": text.strip()})
-
-    return read
-
-
-def text_and_labels(path: Path) -> Iterator[Numbered]:
-    """TweetEval: ``NAME_text.txt`` beside ``NAME_labels.txt``, a line each."""
-    labels_path = path.with_name(path.name.replace("_text", "_labels"))
-    texts = _text(path).rstrip("\n").split("\n")
-    labels = _text(labels_path).rstrip("\n").split("\n")
-    if len(texts) != len(labels):
-        raise TaskError(f"{path}: {len(texts)} texts, but {labels_path.name} has {len(labels)} labels")
-    for number, (text, label) in enumerate(zip(texts, labels, strict=True), 1):
-        yield Numbered(number, {"text": text.strip(), "label": label.strip()})
-
-
-BY_SUFFIX: Mapping[str, Reader] = {
-    ".jsonl": read_jsonl,
-    ".json": read_json,
-    ".csv": read_csv,
-    ".tsv": tsv(),
-    ".parquet": read_parquet,
-}
-
-
-# -- sources -----------------------------------------------------------------------------------------------
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Hub:
     """A data set of the Hugging Face hub.
@@ -188,12 +31,14 @@ class Hub:
     Attributes:
         path: repository, ``owner/name``.
         config: its configuration, or empty.
+        revision: branch, tag or commit of the repository; empty: its newest.
         parts: our part names to the hub's split names.
         columns: our column names to the hub's, where they differ.
     """
 
     path: str
     config: str = ""
+    revision: str = ""
     parts: Mapping[str, str] = dataclasses.field(
         default_factory=lambda: {"train": "train", "dev": "validation", "test": "test"}
     )
@@ -215,27 +60,69 @@ class Hub:
                 f"hub data set {name}: needs the datasets package; install spot-prompt-transfer[hub], "
                 "or give --data-dir with the official files"
             ) from error
+        revision = {"revision": self.revision} if self.revision else {}
         try:
-            data = datasets.load_dataset(self.path, self.config or None, split=self.parts[part])
+            data = datasets.load_dataset(self.path, self.config or None, split=self.parts[part], **revision)
         except Exception as error:  # the hub's client raises errors of several libraries
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise TaskError(
-                f"hub data set {name}: cannot be loaded ({reason}); give --data-dir with the official files"
+                f"hub data set {name}: cannot be loaded ({_reason(error)}); give --data-dir with the official files"
             ) from error
         names = {c: f.names for c, f in data.features.items() if isinstance(f, datasets.ClassLabel)}
-        renamed = {theirs: ours for ours, theirs in self.columns.items()}
-        return Rows(f"hub data set {name}", self._numbered(data, names, renamed))
+        return Rows(f"hub data set {name}", self._numbered(name, data, names))
 
-    @staticmethod
-    def _numbered(
-        data: Iterable[Row], names: Mapping[str, list[str]], renamed: Mapping[str, str]
-    ) -> Iterator[Numbered]:
-        for number, row in enumerate(data, 1):
-            values = {
-                column: names[column][value] if column in names and value >= 0 else value
-                for column, value in row.items()
-            }
-            yield Numbered(number, {renamed.get(c, c): v for c, v in values.items()})
+    def _numbered(self, name: str, data: Iterable[Row], names: Mapping[str, list[str]]) -> Iterator[Numbered]:
+        theirs = set(self.columns.values())
+        number = 0
+        try:
+            for row in data:
+                values = {c: names[c][v] if c in names and v is not None and v >= 0 else v for c, v in row.items()}
+                number += 1
+                # A column of the hub that has our name already gives way to the one that is named for it.
+                plain = {c: v for c, v in values.items() if c not in theirs and c not in self.columns}
+                yield Numbered(number, plain | {ours: values[c] for ours, c in self.columns.items() if c in values})
+        except Exception as error:  # files are unpacked as rows are asked for
+            raise TaskError(f"hub data set {name}, row {number + 1}: cannot be read ({_reason(error)})") from error
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+NO_LABEL = "no label"
+"""How the reason of a row that is skipped for its label begins."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Skip:
+    """Rows that are left out because they cannot be used.
+
+    Attributes:
+        values: column to the texts that mean no answer there, such as the label of rows without one.
+        nulls: columns of which none may be null.
+        label: the column of labels; a row without one is called so.
+    """
+
+    values: Mapping[str, frozenset[str]] = dataclasses.field(default_factory=dict)
+    nulls: tuple[str, ...] = ()
+    label: str = ""
+
+    def why(self, row: Row) -> str:
+        """Why the row is left out, or empty.
+
+        Raises:
+            KeyError: a column of ``values`` that the row has not.
+            ValueError: a value that is no text.
+        """
+        for column in self.nulls:
+            if column in row and is_null(row[column]):
+                return f"{NO_LABEL} (null)" if column == self.label else f"{column} is null"
+        for column, values in self.values.items():
+            if isinstance(row[column], list | dict) or is_null(row[column]):
+                continue
+            text = next((text for text in spellings(row, column) if text in values), None)
+            if text is not None:
+                return f"{NO_LABEL} ({text})" if column == self.label else f"{column} is {text}"
+        return ""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -246,36 +133,61 @@ class Source:
         files: part name to path; relative to the data folder, or absolute.
         reader: reads one file; by suffix where not given.
         hub: where else the data lies.
+        skip: which rows are left out.
+        skipped: how many rows the last reading of each part left out, by the reason.
     """
 
     files: Mapping[str, Path] = dataclasses.field(default_factory=dict)
     reader: Reader | None = None
     hub: Hub | None = None
+    skip: Skip = dataclasses.field(default_factory=Skip)
+    skipped: dict[str, Counter[str]] = dataclasses.field(default_factory=dict, compare=False, repr=False)
 
     def rows(self, part: str, data_dir: Path | None) -> Rows:
-        """Rows of a part.
+        """Rows of a part; ``skipped`` counts those that are left out while they are read.
 
         Raises:
             TaskError: the part is nowhere to be found, or its file cannot be read.
         """
-        path = self._path(part, data_dir)
-        if path is not None:
-            reader = self.reader or BY_SUFFIX.get(path.suffix)
-            if reader is None:
-                known = ", ".join(BY_SUFFIX)
-                raise TaskError(f"{path}: unknown format {path.suffix!r}; expected one of {known}")
-            return Rows(str(path), reader(path))
-        if self.hub is not None and data_dir is None:
-            return self.hub.rows(part)
-        if part not in self.files:
-            raise TaskError(f"no part {part!r} among the files ({', '.join(self.files) or 'none'})")
-        raise TaskError(f"{(data_dir or Path()) / self.files[part]}: no such file; see --data-dir and SPOT_DATA")
+        where, rows = self._found(part, data_dir)
+        counts = self.skipped[part] = Counter()
+        return Rows(where, self._kept(where, rows, counts))
 
     def describe(self) -> str:
         """The hub's name or the files' folder."""
         if self.hub:
             return f"{self.hub.path} {self.hub.config}".strip()
         return str(next(iter(self.files.values())).parent.name) if self.files else ""
+
+    def _found(self, part: str, data_dir: Path | None) -> tuple[str, Iterable[Numbered | Left]]:
+        path = self._path(part, data_dir)
+        if path is not None:
+            reader = self.reader or reader_of(Writing())
+            return str(path), reader(path)
+        if self.hub is not None and (data_dir is None or not self.files):
+            return self.hub.rows(part)
+        if part not in self.files:
+            raise TaskError(f"no part {part!r} among the files ({', '.join(self.files) or 'none'})")
+        raise TaskError(f"{(data_dir or Path()) / self.files[part]}: no such file; see --data-dir and SPOT_DATA")
+
+    def _kept(self, where: str, rows: Iterable[Numbered | Left], counts: Counter[str]) -> Iterator[Numbered]:
+        for row in rows:
+            if isinstance(row, Left):
+                counts[row.why] += 1
+                continue
+            try:
+                why = self.skip.why(row.values)
+            except KeyError as error:
+                columns = ", ".join(row.values) or "none"
+                raise TaskError(
+                    f"{where}, row {row.number}: no column {shown(error.args[0])} (columns: {columns})"
+                ) from error
+            except ValueError as error:
+                raise TaskError(f"{where}, row {row.number}: {error}") from error
+            if why:
+                counts[why] += 1
+            else:
+                yield row
 
     def _path(self, part: str, data_dir: Path | None) -> Path | None:
         file = self.files.get(part)

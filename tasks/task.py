@@ -12,7 +12,7 @@ from typing import Any
 
 from tasks import metrics as scoring
 from tasks.errors import TaskError
-from tasks.sources import Row, Source
+from tasks.sources import NO_LABEL, Row, Source
 
 
 class Split(StrEnum):
@@ -33,6 +33,7 @@ class Example:
         choices: the allowed targets, in label order; empty where the answer is free text.
         group: examples of one group are scored together (the answers of a MultiRC question).
         answers: every accepted answer of free text; empty means only ``target``.
+        cut: span ``[start, stop)`` of ``inputs`` that is shortened where the input is too long; empty: its tail.
     """
 
     inputs: str
@@ -40,6 +41,7 @@ class Example:
     choices: tuple[str, ...] = ()
     group: str = ""
     answers: tuple[str, ...] = ()
+    cut: tuple[int, int] = (0, 0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -103,6 +105,7 @@ class Task:
         splits: which published part serves as train, dev and test.
         split_key: column whose value keeps rows of one hash together (rows of a passage); default the whole row.
         notes: provenance and departures from the published form.
+        content: digest of what a task from a file is: how its data is read and scored, and the data; else empty.
     """
 
     name: str
@@ -115,6 +118,7 @@ class Task:
     split_key: str = ""
     train_filter: Callable[[Row], bool] | None = None
     notes: str = ""
+    content: str = ""
 
     def examples(self, split: Split, *, data_dir: Path | None = None) -> list[Example]:
         """All examples of a split, in file order.
@@ -129,10 +133,13 @@ class Task:
         part = self.splits[split]
         keep = self.train_filter if split is Split.TRAIN else None
         found: list[Example] = []
+        read = used_rows = 0
         rows = self.source.rows(part.name, data_dir)
         for row in rows.rows:
+            read += 1
             try:
                 used = (not keep or keep(row.values)) and part.low <= self._hash(row.values) < part.high
+                used_rows += used
                 found += self.formatter(row.values) if used else ()
             except KeyError as error:
                 columns = ", ".join(map(str, row.values)) or "none"
@@ -142,7 +149,8 @@ class Task:
             except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError) as error:
                 raise TaskError(f"{rows.where}, row {row.number}: {error}") from error
         if not found:
-            raise TaskError(f"task {self.name}: split {split.value} is empty ({rows.where})")
+            why = self._why_empty(read, used_rows, self.source.skipped.get(part.name, {}))
+            raise TaskError(f"task {self.name}: split {split.value} is empty{why} ({rows.where})")
         return found
 
     def score(self, predictions: Sequence[str], examples: Sequence[Example]) -> dict[str, float]:
@@ -166,6 +174,16 @@ class Task:
             "source": self.source.describe(),
             "notes": self.notes,
         }
+
+    @staticmethod
+    def _why_empty(read: int, used: int, skipped: Mapping[str, int]) -> str:
+        left_out = sum(skipped.values())
+        if used or (left_out and not read):
+            if all(why.startswith(NO_LABEL) for why in skipped):
+                return f": none of its {used + left_out} rows has a label"
+            reasons = ", ".join(f"{why}: {count}" for why, count in skipped.items())
+            return f": none of its {used + left_out} rows can be used ({reasons})"
+        return f": none of {read} rows falls into it; name a file for it, or give more rows" if read else ""
 
     def _hash(self, row: Row) -> float:
         key = row[self.split_key] if self.split_key else row

@@ -3,34 +3,36 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
-import string
-import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from tasks.errors import TaskError
-from tasks.formats import classify, free_text
+from tasks.answers import UNANSWERABLE
+from tasks.errors import TaskError, repeated, shown
+from tasks.files import checked_encoding, file_digest
+from tasks.formats import UNLABELLED
 from tasks.metrics import METRICS, NEED_LABELS
-from tasks.sources import BY_SUFFIX, Hub, Row, Source
+from tasks.readers import FORMATS, SUFFIXES, Writing, format_of, reader_of
+from tasks.sources import Hub, Skip, Source
 from tasks.task import (
     DEV_AND_TEST,
     PUBLISHED,
     TRAIN_AND_DEV,
     TRAIN_AND_TEST,
-    Example,
-    Formatter,
     Part,
     Split,
     Task,
     one_part,
 )
+from tasks.template import Layout, formatter_of, read_layout
+from tasks.tomlfile import TomlTable, did_you_mean, read_toml
 
 EXAMPLE = """\
 # A task of your own. Use it wherever a task's name is asked for:
 #     spot train-source {name}.toml
 #     spot transfer {name}.toml
+# Lines that begin with "# " and a key are options: take the "# " away to use one.
 
 name = "{name}"
 family = "sentiment"          # any word; groups tasks in listings and reports
@@ -42,15 +44,40 @@ metrics = ["accuracy"]        # {metrics}
 train = "{name}_train.csv"
 # dev = "{name}_dev.csv"
 # test = "{name}_test.csv"
-# Or a data set of the Hugging Face hub (needs the extra spot-prompt-transfer[hub]):
+
+# How the files are written, where the suffix does not say it.
+# format = "csv"              # {formats}
+#   "label text": lines such as `1 a fine film`, columns label and text.
+#   "text and labels": two files, a line each: train = ["texts.txt", "labels.txt"], columns text and label.
+# columns = ["text", "label"] # names of the columns, where the first line is a row already
+# delimiter = ";"             # what stands between columns
+# quoted = true               # fields may stand between quotation marks (.csv: true; .tsv: false)
+# encoding = "latin-1"        # default UTF-8; UTF-16 and UTF-32 are known by their byte-order mark
+
+# Rows that cannot be used are errors, unless they are left out, which is counted and shown by `spot tasks`.
+# skip = {{ label = ["-"] }}    # column = values of rows without a label; -1 is one where [labels] has it not
+# skip_nulls = true           # rows with null or NaN in a column that is used
+# allow_bad_rows = 2          # at most so many rows of another number of columns
+
+# split_key = "text"          # rows with the same value of this column stay in one split, as those of one passage
+
+# Or a data set of the Hugging Face hub (needs the extra spot-prompt-transfer[hub]) in place of train, dev and test:
 # hub = "owner/name"
 # config = ""
+# revision = ""               # branch, tag or commit
 # parts = {{ train = "train", dev = "validation", test = "test" }}
+# columns = {{ label = "coarse_label" }}  # our names for its columns
 
 [format]
 # What the model reads: names in braces are columns. What it shall write: the label column.
 template = "review: {{text}}"
 label = "label"
+# In place of label, where several answers are right: the first is the target, all are accepted. A text, a list of
+# texts, or SQuAD's answers in any of their shapes.
+# answers = "answers"
+# unanswerable = "unanswerable"  # what the model shall write where there is no answer
+# group = "text"              # rows of one value are scored together (metric group_exact_match)
+# cut = "text"                # the column that is shortened where an input is too long; default: the longest of the row
 
 [labels]
 # Raw value in the data = word that the model writes. Leave the table out for free text.
@@ -68,29 +95,17 @@ SPLITS_BY_PARTS: Mapping[frozenset[str], Mapping[Split, Part]] = {
     frozenset({"test"}): one_part("test"),
 }
 
+PARTS = ("train", "dev", "test")
+PACKED_SUFFIXES = (".gz", ".bz2", ".xz", ".zst", ".zip")
+OF_FILES = ("columns", "delimiter", "quoted", "encoding", "allow_bad_rows")
+OF_ROWS = ("split_key", "skip", "skip_nulls")
+OF_HUB = ("hub", "config", "revision", "parts", "columns")
+
 
 def example_task_file(name: str) -> str:
     """A commented task file to start from; ``name`` may be any text, and is quoted as TOML wants it."""
     quoted = json.dumps(name, ensure_ascii=False)[1:-1]
-    return EXAMPLE.format(name=quoted, metrics=", ".join(METRICS))
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """The content of a TOML file.
-
-    Raises:
-        TaskError: a file that is missing, cannot be read, or is no TOML in UTF-8.
-    """
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError as error:
-        raise TaskError(f"{path}: no such file; `spot init-task` writes one to start from") from error
-    except UnicodeDecodeError as error:
-        raise TaskError(f"{path}: not UTF-8 text") from error
-    except OSError as error:
-        raise TaskError(f"{path}: cannot be read ({error.strerror})") from error
-    except (tomllib.TOMLDecodeError, ValueError, RecursionError) as error:
-        raise TaskError(f"{path}: not TOML ({error})") from error
+    return EXAMPLE.format(name=quoted, metrics=", ".join(METRICS), formats=", ".join(FORMATS))
 
 
 def load_task_file(path: Path) -> Task:
@@ -99,104 +114,206 @@ def load_task_file(path: Path) -> Task:
     Raises:
         TaskError: a missing or malformed file, key, metric or template, naming what is wrong.
     """
-    content = read_toml(path)
-    _refuse_unknown(path, "", content, {"name", "family", "metrics", "data", "format", "labels", "notes"})
-    name = _string(path, content, "name")
-    layout = _table(path, content, "format")
-    _refuse_unknown(path, "format.", layout, {"template", "label"})
-    template, label = _string(path, layout, "template"), _string(path, layout, "label")
-    labels = _labels(path, content)
-    source = _source(path, _table(path, content, "data"))
-    parts = frozenset(source.hub.parts if source.hub else source.files)
+    file = TomlTable(path, read_toml(path))
+    file.refuse_unknown({"name", "family", "metrics", "data", "format", "labels", "notes"})
+    labels = _labels(file)
+    layout = read_layout(file.table("format"), labels)
+    source, splits = _source(file.table("data"), layout, labels)
+    split_key = file.table("data").get("split_key", str, "")
+    metrics = _metrics(file, labels)
     return Task(
-        name=name,
-        family=str(content.get("family", "user")),
+        name=file.get("name", str),
+        family=file.get("family", str, "user"),
         source=source,
-        formatter=_formatter(path, template, label, labels),
-        metrics=_metrics(path, content, labels),
+        formatter=formatter_of(layout, labels, split_key),
+        metrics=metrics,
         labels=tuple(dict.fromkeys(labels.values())),
-        splits=SPLITS_BY_PARTS[parts],
-        notes=str(content.get("notes", f"from {path.name}")),
+        splits=splits,
+        split_key=split_key,
+        notes=file.get("notes", str, f"from {path.name}"),
+        content=_content(source, file.table("data"), layout, labels, metrics),
     )
 
 
-def _source(path: Path, data: Mapping[str, Any]) -> Source:
-    _refuse_unknown(path, "data.", data, {"train", "dev", "test", "hub", "config", "parts"})
-    if "hub" in data:
-        if {"train", "dev", "test"} & set(data):
-            raise TaskError(f"{path}: [data] names both data.hub and files; give one of them")
-        parts = data.get("parts", {"train": "train", "dev": "validation", "test": "test"})
-        named = isinstance(parts, dict) and all(isinstance(part, str) for part in parts.values())
-        if not named or frozenset(parts) not in SPLITS_BY_PARTS:
-            raise TaskError(f"{path}: data.parts must name some of train, dev and test")
-        return Source(hub=Hub(path=str(data["hub"]), config=str(data.get("config", "")), parts=parts))
-    parts = [part for part in ("train", "dev", "test") if part in data]
-    try:
-        files = {part: (path.parent / str(data[part])).resolve() for part in parts}
-    except (OSError, ValueError) as error:
-        raise TaskError(f"{path}: [data] names a file that cannot exist ({error})") from error
+# -- where rows come from ----------------------------------------------------------------------------------
+
+
+def _source(data: TomlTable, layout: Layout, labels: Mapping[str, str]) -> tuple[Source, Mapping[Split, Part]]:
+    data.refuse_unknown({*PARTS, "format", *OF_FILES, *OF_ROWS, *OF_HUB})
+    skip = _skip(data, layout, labels)
+    if "hub" in data.values:
+        hub = _hub(data)
+        return Source(hub=hub, skip=skip), SPLITS_BY_PARTS[frozenset(hub.parts)]
+    for key in OF_HUB:
+        if key in data.values and key not in OF_FILES:
+            raise data.error(key, "goes with data.hub, which is not given")
+    writing, files = _writing(data), {}
+    beside: dict[Path, Path] = {}
+    for part in PARTS:
+        if part in data.values:
+            files[part], *others = _paths(data, part, writing)
+            beside |= dict.fromkeys([files[part]], others[0]) if others else {}
     if not files:
-        raise TaskError(f"{path}: [data] names neither a file for train, dev or test, nor a hub data set")
+        raise TaskError(f"{data.path}: [data] names neither a file for train, dev or test, nor a hub data set")
     for part, file in files.items():
-        if file.suffix not in BY_SUFFIX:
-            raise TaskError(f"{path}: data.{part} is {file.name}; expected one of {', '.join(BY_SUFFIX)}")
-    return Source(files=files)
+        told = FORMATS[_format(data, part, file, writing)].told
+        for key in OF_FILES:
+            if key in data.values and key not in told:
+                raise data.error(key, f"is not for files such as {file.name}; remove it, or say another data.format")
+    reader = reader_of(dataclasses.replace(writing, labels=beside))
+    return Source(files=files, reader=reader, skip=skip), SPLITS_BY_PARTS[frozenset(files)]
 
 
-def _formatter(path: Path, template: str, label: str, labels: Mapping[str, str]) -> Formatter:
-    try:
-        columns = [field for _, field, _, _ in string.Formatter().parse(template) if field is not None]
-    except ValueError as error:
-        raise TaskError(f"{path}: format.template: {error}") from error
-    if not columns or not all(columns):
-        raise TaskError(f"{path}: format.template names no column; write them in braces, as in {{text}}")
-    inner = classify({}, labels, label=label) if labels else free_text({}, label)
-
-    def formatter(row: Row) -> list[Example]:
-        text = "".join(
-            literal + (str(row[field]) if field is not None else "")
-            for literal, field, _, _ in string.Formatter().parse(template)
+def _hub(data: TomlTable) -> Hub:
+    if set(PARTS) & set(data.values):
+        raise TaskError(f"{data.path}: [data] names both data.hub and files; give one of them")
+    for key in ("format", *OF_FILES):
+        if key in data.values and key not in OF_HUB:
+            raise data.error(key, "is for files, and data.hub names none")
+    parts = data.values.get("parts", {"train": "train", "dev": "validation", "test": "test"})
+    if not _texts_by_text(parts) or frozenset(parts) not in SPLITS_BY_PARTS:
+        raise TaskError(f"{data.path}: data.parts must name some of train, dev and test")
+    columns = data.values.get("columns", {})
+    if not _texts_by_text(columns):
+        raise data.error(
+            "columns", f'is {shown(columns)}; expected our names for the hub\'s, as in {{ label = "star" }}'
         )
-        return [dataclasses.replace(answer, inputs=" ".join(text.split())) for answer in inner(row)]
+    config, revision = data.get("config", str, ""), data.get("revision", str, "")
+    return Hub(path=data.get("hub", str), config=config, revision=revision, parts=parts, columns=columns)
 
-    return formatter
+
+def _texts_by_text(value: object) -> bool:
+    return isinstance(value, dict) and all(isinstance(item, str) and item for item in value.values())
 
 
-def _metrics(path: Path, content: Mapping[str, Any], labels: Mapping[str, str]) -> tuple[str, ...]:
-    metrics = content.get("metrics", ["accuracy"] if labels else ["exact_match"])
+def _writing(data: TomlTable) -> Writing:
+    form = data.get("format", str, "")
+    if form and form not in FORMATS:
+        close = did_you_mean(form, FORMATS)
+        raise data.error("format", f"is {shown(form)}{close}; expected one of {', '.join(FORMATS)}")
+    delimiter = data.get("delimiter", str, "")
+    if "delimiter" in data.values and (len(delimiter) != 1 or delimiter in '"\r\n'):
+        raise data.error("delimiter", f"is {shown(delimiter)}; expected one character, as in ';'")
+    encoding = data.get("encoding", str, "")
+    try:
+        if "encoding" in data.values:
+            checked_encoding(encoding)
+    except LookupError as error:
+        raise data.error(
+            "encoding", f"is {shown(encoding)}, which is not known; known are utf-8, latin-1, cp1252"
+        ) from error
+    columns = data.texts("columns")
+    if twice := repeated(columns):
+        raise data.error("columns", f"names {shown(twice[0])} more than once")
+    if (allowed := data.get("allow_bad_rows", int, 0)) < 0:
+        raise data.error("allow_bad_rows", f"is {shown(allowed)}; expected 0 or more")
+    quoted = data.get("quoted", bool, False) if "quoted" in data.values else None
+    return Writing(
+        format=form, columns=columns, delimiter=delimiter, quoted=quoted, encoding=encoding, allow_bad_rows=allowed
+    )
+
+
+def _paths(data: TomlTable, part: str, writing: Writing) -> list[Path]:
+    """The file of a part, and for ``text and labels`` that of its labels, where it is named."""
+    value = data.values[part]
+    names = value if writing.format == "text and labels" and isinstance(value, list) and len(value) == 2 else [value]
+    if not all(isinstance(name, str) and name for name in names):
+        raise data.error(part, f"is {shown(value)}; expected the name of a file")
+    try:
+        return [(data.path.parent / name).resolve() for name in names]
+    except (OSError, ValueError, RuntimeError) as error:
+        raise TaskError(f"{data.path}: [data] names a file that cannot exist ({error})") from error
+
+
+def _format(data: TomlTable, part: str, file: Path, writing: Writing) -> str:
+    if not writing.format and file.suffix.lower() in PACKED_SUFFIXES:
+        raise data.error(part, f"is {file.name}, a compressed file; unpack it first")
+    try:
+        return format_of(file, writing)
+    except TaskError as error:
+        raise data.error(part, f'is {file.name}; expected one of {SUFFIXES}, or format = "csv"') from error
+
+
+def _skip(data: TomlTable, layout: Layout, labels: Mapping[str, str]) -> Skip:
+    values: dict[str, frozenset[str]] = {}
+    for column, given in data.get("skip", dict, {}).items():
+        items = given if isinstance(given, list) else [given]
+        if not items or not all(isinstance(item, str | int) for item in items):
+            raise data.error(f"skip.{column}", f'is {shown(given)}; expected a list of values, as in ["-", "-1"]')
+        values[column] = frozenset(_plain(item) for item in items)
+    if labels and UNLABELLED not in labels:
+        values[layout.label] = values.get(layout.label, frozenset()) | {UNLABELLED}
+    used = (*layout.columns, layout.label, layout.group, data.get("split_key", str, ""))
+    nulls = tuple(dict.fromkeys(column for column in used if column)) if data.get("skip_nulls", bool, False) else ()
+    return Skip(values=values, nulls=nulls, label=layout.label)
+
+
+def _plain(value: object) -> str:
+    """A value as data files spell it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    try:
+        return str(value)
+    except ValueError:  # more digits than Python writes
+        return ""
+
+
+# -- labels, metrics and what a task is -----------------------------------------------------------------------
+
+
+def _metrics(file: TomlTable, labels: Mapping[str, str]) -> tuple[str, ...]:
+    metrics = file.values.get("metrics", ["accuracy"] if labels else ["exact_match"])
     if not isinstance(metrics, list) or not metrics:
-        raise TaskError(f'{path}: metrics must be a list of names, such as ["accuracy"]')
+        raise TaskError(f'{file.path}: metrics must be a list of names, such as ["accuracy"]')
     for metric in metrics:
         if not isinstance(metric, str) or metric not in METRICS:
-            raise TaskError(f"{path}: metric {metric!r} is not known; choose from {', '.join(METRICS)}")
+            close = did_you_mean(str(metric), METRICS) if isinstance(metric, str) else ""
+            raise TaskError(
+                f"{file.path}: metric {shown(metric)} is not known{close}; choose from {', '.join(METRICS)}"
+            )
         if metric in NEED_LABELS and len(labels) < 2:
-            raise TaskError(f"{path}: metric {metric!r} needs at least two [labels]")
+            raise TaskError(f"{file.path}: metric {metric!r} needs at least two [labels]")
     return tuple(metrics)
 
 
-def _labels(path: Path, content: Mapping[str, Any]) -> dict[str, str]:
-    labels = _table(path, content, "labels", required=False)
-    for raw, word in labels.items():
+def _labels(file: TomlTable) -> dict[str, str]:
+    labels = file.table("labels", required=False)
+    for raw, word in labels.values.items():
         if not isinstance(word, str) or not word:
-            raise TaskError(f"{path}: labels.{raw} is no text")
-    return dict(labels)
+            raise labels.error(raw, "is no text")
+    return dict(labels.values)
 
 
-def _refuse_unknown(path: Path, prefix: str, table: Mapping[str, Any], known: set[str]) -> None:
-    for key in table:
-        if key not in known:
-            raise TaskError(f"{path}: unknown key {prefix}{key}; expected {', '.join(sorted(known))}")
+def _content(source: Source, data: TomlTable, layout: Layout, labels: Mapping[str, str], metrics: Sequence[str]) -> str:
+    """sha256 of what a task is: how its data is read, turned into text and scored, and the data itself.
+
+    Paths, name and notes are left out, and so is an option that is not given, so that later options change nothing.
+    """
+    options = {key: value for key, value in data.values.items() if key not in (*PARTS, "format", *OF_HUB)}
+    if source.hub:
+        options |= {key: value for key, value in dataclasses.asdict(source.hub).items() if value}
+    else:
+        options |= {"columns": data.values["columns"]} if "columns" in data.values else {}
+        options["files"] = {part: _files_of(data, part, file) for part, file in source.files.items()}
+    form = {
+        "template": layout.template,
+        "answers" if layout.several else "label": layout.label,
+        "unanswerable": layout.unanswerable if layout.unanswerable != UNANSWERABLE else "",
+        "group": layout.group,
+        "cut": layout.cut,
+    }
+    what = {
+        "data": options,
+        "format": {key: value for key, value in form.items() if value},
+        "labels": list(labels.items()),
+        "metrics": list(metrics),
+    }
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 
 
-def _string(path: Path, table: Mapping[str, Any], key: str) -> str:
-    value = table.get(key)
-    if not isinstance(value, str) or not value:
-        raise TaskError(f"{path}: {key} is missing or not a text")
-    return value
-
-
-def _table(path: Path, content: Mapping[str, Any], key: str, *, required: bool = True) -> Mapping[str, Any]:
-    value = content.get(key, None if required else {})
-    if not isinstance(value, dict):
-        raise TaskError(f"{path}: table [{key}] is missing")
-    return value
+def _files_of(data: TomlTable, part: str, file: Path) -> list[str]:
+    """Format and digests of a part's files."""
+    writing = Writing(format=data.get("format", str, ""))
+    value = data.values[part]
+    paths = [(data.path.parent / name).resolve() for name in value] if isinstance(value, list) else [file]
+    return [format_of(file, writing), *map(file_digest, paths)]

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.official import write_official_files
+
 os.environ["JAX_PLATFORMS"] = "cpu"
 
 
@@ -16,3 +18,9 @@ def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SPOT_CACHE", str(folder))
         yield folder
+
+
+@pytest.fixture(scope="session")
+def official_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with small data sets of the project's own in the published formats."""
+    return write_official_files(tmp_path_factory.mktemp("official"))

@@ -30,18 +30,48 @@ def write(held: KeysValues, fresh: KeysValues, at: Array) -> KeysValues:
 
 
 class Dropout(NamedTuple):
-    """Inverted dropout with one key per step; absent (``None``) wherever nobody asked for it."""
+    """Inverted dropout; absent (``None``) wherever nobody asked for it.
+
+    A row's noise follows from its own key, so that it does not depend on what shares a batch or how it is padded.
+    """
 
     rate: float
-    key: Array
+    keys: Array
+    """``[B]``, one a row."""
 
 
 def drop(x: Array, dropout: Dropout | None, site: int) -> Array:
-    """Drop elements of ``x``; ``site`` sets apart the places of one forward pass."""
+    """Drop features of ``x[B, ..., L, H]``, the same at all L positions; ``site`` sets apart the places of one pass.
+
+    T5X, which the released prompt tuning is built on, broadcasts its noise along the length likewise.
+    """
     if dropout is None or dropout.rate == 0.0:
         return x
-    keep = jax.random.bernoulli(jax.random.fold_in(dropout.key, site), 1.0 - dropout.rate, x.shape)
-    return jnp.where(keep, x / (1.0 - dropout.rate), 0.0)
+    return _dropped(x, dropout, site, (1, x.shape[-1]))
+
+
+def drop_keys(values: Array, dropout: Dropout | None, site: int) -> Array:
+    """Drop attention's probabilities by key position, alike for all queries: ``values[B, K, S, D]`` lose theirs."""
+    if dropout is None or dropout.rate == 0.0:
+        return values
+    heads, length = values.shape[1:3]
+    keep = _kept(dropout, site, len(values), (length, heads)).transpose(0, 2, 1)[..., None]
+    return jnp.where(keep, values / (1.0 - dropout.rate), 0.0)
+
+
+def _dropped(x: Array, dropout: Dropout, site: int, shape: tuple[int, ...]) -> Array:
+    keep = _kept(dropout, site, len(x), shape)
+    return jnp.where(keep.reshape(len(x), *[1] * (x.ndim - 3), *shape), x / (1.0 - dropout.rate), 0.0)
+
+
+def _kept(dropout: Dropout, site: int, rows: int, shape: tuple[int, ...]) -> Array:
+    """``[rows, *shape]`` bool; the targets of one input, where rows are more than keys, differ."""
+
+    def draw(key: Array, target: Array) -> Array:
+        return jax.random.bernoulli(jax.random.fold_in(jax.random.fold_in(key, site), target), 1 - dropout.rate, shape)
+
+    each = rows // len(dropout.keys)
+    return jax.vmap(draw)(jnp.repeat(dropout.keys, each), jnp.tile(jnp.arange(each), len(dropout.keys)))
 
 
 def parameter(weights: Weights, name: str, *shape: int) -> nnx.Param[Array]:

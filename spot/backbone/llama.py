@@ -134,7 +134,7 @@ class Llama(LanguageModel):
 
     def read(self, prompts: Array, prompt_ids: Tokens, inputs: Inputs, dropout: Dropout | None = None) -> Read:
         """Prompts, then texts behind them; of the last layer only keys and values are needed."""
-        if len(prompts) > len(prompt_ids):  # fewer rows than prompts: read those of the rows
+        if dropout or len(prompts) > len(prompt_ids):  # rows that differ, or are fewer than the prompts
             prompts, prompt_ids = prompts[prompt_ids], jnp.arange(len(prompt_ids))
         led = [(keys[prompt_ids], values[prompt_ids]) for keys, values in self._read_prompts(prompts, dropout)]
         length, prompt_length = inputs.ids.shape[1], prompts.shape[1]

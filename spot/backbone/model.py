@@ -64,11 +64,20 @@ class LanguageModel(nnx.Module):
     # -- the three public computations -------------------------------------------------------------------
 
     def token_losses(
-        self, prompts: Array, prompt_ids: Tokens, inputs: Inputs, targets: Targets, dropout: Dropout | None = None
+        self,
+        prompts: Array,
+        prompt_ids: Tokens,
+        inputs: Inputs,
+        targets: Targets,
+        dropout: Dropout | None = None,
+        z_loss: float = 0.0,
     ) -> Array:
-        """Negative log-likelihood of every target token, ``[B, L]`` float32, zero at padding."""
+        """Negative log-likelihood of every target token, ``[B, L]`` float32, zero at padding.
+
+        ``z_loss`` adds so many times the square of the logarithm of the softmax's sum, as T5X does in training.
+        """
         seen = self.read(prompts, prompt_ids, inputs, dropout)
-        return self._losses(seen, targets.ids[:, None], targets.mask[:, None], dropout)[:, 0]
+        return self._losses(seen, targets.ids[:, None], targets.mask[:, None], dropout, z_loss)[:, 0]
 
     def choice_scores(self, prompts: Array, prompt_ids: Tokens, inputs: Inputs, choices: Targets) -> Array:
         """Log-likelihood of every choice, ``[B, C]`` float32; each input is read once for all its choices.
@@ -126,12 +135,16 @@ class LanguageModel(nnx.Module):
         seen = jax.lax.map(lambda part: self.read(prompts, *part), parts)
         return jax.tree.map(lambda x: x.reshape(rows, *x.shape[2:]), seen)
 
-    def _losses(self, seen: Any, ids: Tokens, mask: Tokens, dropout: Dropout | None = None) -> Array:
+    def _losses(
+        self, seen: Any, ids: Tokens, mask: Tokens, dropout: Dropout | None = None, z_loss: float = 0.0
+    ) -> Array:
         start = jnp.full_like(ids[..., :1], self.config.start_token_id)
         shifted = jnp.concatenate([start, ids[..., :-1]], axis=-1)
         logits = self.logits(self.decode(seen, shifted, dropout))
         picked = jnp.take_along_axis(logits, ids[..., None], axis=-1)[..., 0]
-        return jnp.where(mask, jax.nn.logsumexp(logits, axis=-1) - picked, 0.0)
+        total = jax.nn.logsumexp(logits, axis=-1)
+        losses = total - picked + z_loss * jnp.square(total) if z_loss else total - picked
+        return jnp.where(mask, losses, 0.0)
 
     def _embed(self, ids: Tokens) -> Array:
         return self.embedding[...][ids].astype(jnp.float32)

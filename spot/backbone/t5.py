@@ -20,7 +20,7 @@ from jax.typing import DTypeLike
 
 from spot.backbone.batch import Inputs, Tokens
 from spot.backbone.config import T5Config
-from spot.backbone.layers import MASKED, Dropout, KeysValues, RMSNorm, Weights, drop, parameter, write
+from spot.backbone.layers import MASKED, Dropout, KeysValues, RMSNorm, Weights, drop, drop_keys, parameter, write
 from spot.backbone.model import LanguageModel
 from spot.backbone.products import attention, project, relative_position_buckets
 
@@ -111,12 +111,12 @@ class FeedForward(nnx.Module):
             self.up = parameter(weights, f"{name}.wi.weight", inner, width)
         self.down = parameter(weights, f"{name}.wo.weight", width, inner)
 
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Array, dropout: Dropout | None = None, site: int = 0) -> Array:
         up = project(x, self.up[...], self.dtype)
         hidden = up if self.gated else self.activation(up)
         if self.gated:
             hidden = hidden * self.activation(project(x, self.gate[...], self.dtype))
-        return project(hidden, self.down[...], self.dtype)
+        return project(drop(hidden, dropout, site), self.down[...], self.dtype)
 
 
 class EncoderBlock(nnx.Module):
@@ -140,8 +140,10 @@ class EncoderBlock(nnx.Module):
         dropout: Dropout | None,
         site: int,
     ) -> Array:
-        x = x + drop(self.attention(*projected, bias, mask), dropout, site)
-        return x + drop(self.feed_forward(self.feed_forward_norm(x)), dropout, site + 1)
+        queries, (keys, values) = projected
+        attended = self.attention(queries, (keys, drop_keys(values, dropout, site)), bias, mask)
+        x = x + drop(attended, dropout, site + 1)
+        return x + drop(self.feed_forward(self.feed_forward_norm(x), dropout, site + 2), dropout, site + 3)
 
 
 class DecoderBlock(nnx.Module):
@@ -153,16 +155,22 @@ class DecoderBlock(nnx.Module):
         self.feed_forward_norm = _norm(config, weights, f"{name}.layer.2.layer_norm")
         self.feed_forward = FeedForward(config, weights, f"{name}.layer.2.DenseReluDense", dtype)
 
-    def attend_self(self, x: Array, bias: Array, mask: Array) -> Array:
+    def attend_self(self, x: Array, bias: Array, mask: Array, dropout: Dropout | None = None, site: int = 0) -> Array:
         """Causal self-attention over whole targets, ``[B * C, L, H]``."""
         normed = self.self_norm(x)
-        keys_values = self.self_attention.keys_values(normed)
-        return self.self_attention(self.self_attention.queries(normed), keys_values, bias, mask)
+        keys, values = self.self_attention.keys_values(normed)
+        values = drop_keys(values, dropout, site)
+        return self.self_attention(self.self_attention.queries(normed), (keys, values), bias, mask)
 
-    def crossed(self, seen: Encoded, queries: int) -> KeysValues | None:
-        """Keys and values of the encoded input for so many queries in all, or none where they are absorbed."""
-        few = self.cross_attention.absorbs(queries, seen.hidden)
-        return None if few else self.cross_attention.keys_values(seen.hidden)
+    def crossed(self, seen: Encoded, queries: int, dropout: Dropout | None = None, site: int = 0) -> KeysValues | None:
+        """Keys and values of the encoded input for so many queries in all, or none where they are absorbed.
+
+        Dropout, which drops a token for one head and not for another, leaves no value that all heads share.
+        """
+        if not dropout and self.cross_attention.absorbs(queries, seen.hidden):
+            return None
+        keys, values = self.cross_attention.keys_values(seen.hidden)
+        return keys, drop_keys(values, dropout, site)
 
     def attend_encoded(self, x: Array, seen: Encoded, crossed: KeysValues | None) -> Array:
         """Cross-attention of ``[B, Q, H]`` to the encoded input."""
@@ -171,8 +179,8 @@ class DecoderBlock(nnx.Module):
             return self.cross_attention.absorbed(queries, seen.hidden, seen.mask)
         return self.cross_attention(queries, crossed, 0.0, seen.mask)
 
-    def feed(self, x: Array) -> Array:
-        return self.feed_forward(self.feed_forward_norm(x))
+    def feed(self, x: Array, dropout: Dropout | None = None, site: int = 0) -> Array:
+        return self.feed_forward(self.feed_forward_norm(x), dropout, site)
 
 
 class T5(LanguageModel):
@@ -208,7 +216,7 @@ class T5(LanguageModel):
         """
         if dropout or len(prompts) > len(prompt_ids):  # rows that differ, or are fewer than the prompts
             prompts, prompt_ids = prompts[prompt_ids], jnp.arange(len(prompt_ids))
-        prompt, text = drop(prompts.astype(jnp.float32), dropout, 0), drop(self._embed(inputs.ids), dropout, 999)
+        prompt, text = drop(prompts.astype(jnp.float32), dropout, 0), drop(self._embed(inputs.ids), dropout, 0)
 
         def lead(prompt: Array, text: Array, axis: int) -> Array:
             return jnp.concatenate([prompt[prompt_ids], text], axis=axis)
@@ -221,7 +229,7 @@ class T5(LanguageModel):
         first = self.encoder[0]
         projected = jax.tree.map(functools.partial(lead, axis=2), first.project(prompt), first.project(text))
         for i, block in enumerate(self.encoder):
-            x = block(x, projected if i == 0 else block.project(x), bias, mask, dropout, 1 + 2 * i)
+            x = block(x, projected if i == 0 else block.project(x), bias, mask, dropout, 1 + 4 * i)
         return Encoded(drop(self.encoder_norm(x), dropout, 1000), mask)
 
     def decode(self, seen: Encoded, ids: Tokens, dropout: Dropout | None = None) -> Array:
@@ -235,10 +243,12 @@ class T5(LanguageModel):
         causal = jnp.where(jnp.tril(jnp.ones((length, length), bool)), 0.0, MASKED)[None, None]
         x = drop(self._embed(ids), dropout, 2000).reshape(apart)
         for i, block in enumerate(self.decoder):
-            x = x + drop(block.attend_self(x, bias, causal), dropout, 2001 + 3 * i)
-            attended = block.attend_encoded(x.reshape(together), seen, block.crossed(seen, targets * length))
-            x = x + drop(attended, dropout, 2002 + 3 * i).reshape(x.shape)
-            x = x + drop(block.feed(x), dropout, 2003 + 3 * i)
+            site = 2001 + 6 * i
+            x = x + drop(block.attend_self(x, bias, causal, dropout, site), dropout, site + 1)
+            crossed = block.crossed(seen, targets * length, dropout, site + 2)
+            attended = block.attend_encoded(x.reshape(together), seen, crossed)
+            x = x + drop(attended, dropout, site + 3).reshape(x.shape)
+            x = x + drop(block.feed(x, dropout, site + 4), dropout, site + 5)
         x = drop(self.decoder_norm(x), dropout, 3000)
         return x.reshape(rows, targets, length, -1)
 

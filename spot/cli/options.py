@@ -46,7 +46,7 @@ def finite(value: float | None) -> float | None:
 
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "paper": {},
+    "paper": {"dropout": 0.1, "evaluate_by": "generate"},
     "quick": {
         "prompt_length": 16,
         "batch_size": 16,
@@ -58,7 +58,9 @@ PRESETS: dict[str, dict[str, Any]] = {
         "dev_limit": 200,
     },
 }
-"""``paper`` is the recipe of Lester et al. (2021) and SPoT; ``quick`` suits the embedded backbone."""
+"""``paper`` is the recipe of Lester et al. (2021) and SPoT, with their released dropout; it scores greedy text by exact
+match as they do, where an answer outside the labels is wrong. ``quick`` suits the embedded backbone, and scores by the
+labels' likelihoods, which a short run learns sooner. The two ways differ by up to 4.5 points on trained prompts."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,8 +152,9 @@ class RecipeOptions:
     preset: Annotated[
         str,
         typer.Option(
-            help="'paper' (P 100, 30,000 steps, key at 10,000), 'quick' (P 16, 300 steps, key at 100), or 'auto': "
-            "quick for the embedded backbone.",
+            help="'paper' (P 100, 30,000 steps, key at 10,000, dropout 0.1, greedy text scored by exact match as "
+            "the papers do), 'quick' (P 16, 300 steps, key at 100, labels ranked by likelihood), or 'auto': quick for "
+            "the embedded backbone.",
             rich_help_panel="Recipe",
         ),
     ] = "auto"
@@ -172,6 +175,12 @@ class RecipeOptions:
     ] = None
     max_input: Annotated[int | None, _about("Longest input in tokens.", least=1, most=LENGTH)] = None
     max_target: Annotated[int | None, _about("Longest target in tokens.", least=1, most=LENGTH)] = None
+    dropout: Annotated[float | None, _about("Share of features dropped in training (paper: 0.1).", least=0, most=1)] = (
+        None
+    )
+    z_loss: Annotated[float | None, _about("Weight of T5X's z-loss, such as 1e-4; 0 without.", least=0, most=WHOLE)] = (
+        None
+    )
     train_limit: Annotated[int | None, _about("Training examples used; 0 uses all.", least=0, most=WHOLE)] = None
     dev_limit: Annotated[int | None, _about("Development examples used; 0 uses all.", least=0, most=WHOLE)] = None
 
@@ -273,6 +282,7 @@ def make_trainer(
         checkpoint_seconds=runs.checkpoint_seconds,
         slots=runs.slots,
         reporters=display.reporter,
+        tell=lambda line: errors().print(line, highlight=False, markup=False, soft_wrap=True),
     )
 
 

@@ -58,6 +58,8 @@ def _show(name: str, data: DataOption, out: JsonOption) -> None:
         "its test score": task.score([majority] * len(test), test)["score"],
         "shares texts with": list(overlapping(task.name)),
     }
+    skipped = {part: dict(counts) for part, counts in task.source.skipped.items() if counts}
+    facts |= {"skipped rows": skipped} if skipped else {}
     if out.json:
         samples = [{"inputs": e.inputs, "target": e.target} for e in splits[Split.TRAIN][:3]]
         print_json({"task": task.name} | facts | {"examples": samples})

@@ -28,26 +28,26 @@ from spot.cli.options import (
 from spot.cli.output import print_json, print_rows, say
 
 if TYPE_CHECKING:
-    from spot.retrieval.bootstrap import Estimate
     from spot.retrieval.rank import Ranked
-    from spot.transfer.runs import Trainer
     from spot.transfer.transfer import Transferred
-    from tasks.task import Task
 
 Seeds = Annotated[int, typer.Option(help="How many seeds, counted from --first-seed.", min=1, max=SEEDS)]
 FirstSeed = Annotated[int, typer.Option(help="First seed.", min=0, max=SEED)]
 Similarity = Annotated[
     str,
     typer.Option(
-        help="What ranks. Of SPoT: average (cosine of mean tokens), per_token. Others: centred (from the bank's mean), "
-        "seed_centred (from the mean of a seed's keys), matching (best pairs of tokens), subspace, vocabulary "
+        help="What ranks: auto, which is displacement (way of mean tokens from their starts) where starts are known "
+        "and average elsewhere. Of SPoT: average (cosine of mean tokens), per_token. Others: centred (from the bank's "
+        "mean), seed_centred (from the mean of a seed's keys), matching (best pairs of tokens), subspace, vocabulary "
         "(nearness to words), trial (loss of sources on 64 examples), evidence (expected gain by what the bank saw)."
     ),
 ]
 AllowOverlap = Annotated[
     bool, typer.Option(help="Also rank sources whose training texts may hold test examples of the target.")
 ]
-Aggregate = Annotated[str, typer.Option(help="Over a source's seeds: mean, max, or none to rank every prompt.")]
+Aggregate = Annotated[
+    str, typer.Option(help="Over the seeds that all sources share: mean, max, or none to rank every prompt.")
+]
 
 
 @takes(
@@ -85,6 +85,7 @@ def train_source(
     """
     from bank.vectors import prompt_sha256
     from spot.transfer.runs import Request
+    from tasks import Split
 
     found = find_learnable([*(tasks or ()), *(name.replace(",", "+") for name in mixture or ())])
     recipe.recipe(where.backbone)  # refused before anything is made
@@ -99,6 +100,7 @@ def train_source(
                 "task": request.task.name,
                 "seed": request.seed,
                 "dev score": run.score,
+                "most frequent answer": trainer.data(request.task).floor(Split.DEV),
                 "steps": run.steps,
                 "padding": trainer.data_summary(trainer.data(request.task))["padding share"],
                 "seconds": round(run.seconds, 1),
@@ -128,7 +130,7 @@ def transfer(
     seeds: Seeds = 1,
     first_seed: FirstSeed = 0,
     top_k: Annotated[int, typer.Option(help="Sources tried.", min=1, max=WHOLE)] = 3,
-    similarity: Similarity = "average",
+    similarity: Similarity = "auto",
     aggregate: Aggregate = "mean",
     method: Annotated[
         str,
@@ -159,6 +161,7 @@ def transfer(
     out: JsonOption,
 ) -> None:
     """Find the best sources for a target, train from their values, compare with no transfer."""
+    from spot.transfer.gain import gain_of
     from spot.transfer.transfer import TransferOptions, run_transfers
     from tasks import get_learnable
 
@@ -183,8 +186,10 @@ def transfer(
             options=options,
             find_task=lambda name: own.get(name) or get_learnable(name),
         )
+        gain = gain_of(trainer, task, results)
         if out.json:
-            print_json({"bank": str(opened), "transfers": [_transfer_document(r) for r in results]})
+            shown = dataclasses.asdict(gain) | {"verdict": gain.verdict} if gain else None
+            print_json({"bank": str(opened), "transfers": [_transfer_document(r) for r in results], "gain": shown})
             return
         for result in results:
             if result.ranked:
@@ -196,40 +201,14 @@ def transfer(
         if results[0].left_out:
             names = ", ".join(results[0].left_out)
             say(f"left out: {names}, whose training texts may hold test examples of {task.name} (--allow-overlap)")
-        if baseline:
-            say(gain_line(results, gain_of(trainer, task, results)))
+        for caution in dict.fromkeys(line for result in results for line in result.cautions):
+            say(f"caution: {caution}")
+        if gain:
+            say(gain.line())
+        elif method == "none":
+            scores = ", ".join(f"{result.outcome_test.metrics['score']:.2f}" for result in results)
+            say(f"{task.name}, test score by seed: {scores}; most frequent answer {results[0].floor['test']:.2f}")
         say(f"in {opened}; `spot bank transfers --task {task.name}` shows them again")
-
-
-def gain_of(trainer: Trainer, task: Task, results: list[Transferred]) -> Estimate:
-    """Gain over the baseline on test, with its interval."""
-    from spot.transfer.gain import paired_gain
-    from tasks import Split
-
-    return paired_gain(
-        task,
-        trainer.data(task)[Split.TEST].examples,
-        [result.outcome_test.answers for result in results],
-        [result.baseline_test.answers for result in results if result.baseline_test],
-    )
-
-
-def gain_line(results: list[Transferred], gain: Estimate) -> str:
-    """Test score without and with transfer: mean over seeds, with the spread, and the gain with its interval."""
-    import numpy as np
-
-    without = np.array([r.baseline_test.metrics["score"] for r in results if r.baseline_test])
-    with_transfer = np.array([r.outcome_test.metrics["score"] for r in results])
-
-    def shown(values: Any) -> str:
-        spread = f" (sd {values.std(ddof=1):.2f})" if len(values) > 1 else ""
-        return f"{values.mean():.2f}{spread}"
-
-    return (
-        f"{results[0].target}, test score over {len(results)} seed{'s'[: len(results) > 1]}: "
-        f"without transfer {shown(without)}, with transfer {shown(with_transfer)}, "
-        f"gain {gain.mean:+.2f} (95 % interval {gain.low:+.2f} to {gain.high:+.2f})"
-    )
 
 
 @takes(
@@ -247,7 +226,7 @@ def retrieve(
         Path | None, typer.Option(help="A query prompt [P, H] from a file instead: .npy or .safetensors.")
     ] = None,
     top_k: Annotated[int, typer.Option(help="How many to list; 0 lists all.", min=0, max=WHOLE)] = 0,
-    similarity: Similarity = "average",
+    similarity: Similarity = "auto",
     aggregate: Aggregate = "mean",
     seed: Annotated[int, typer.Option(help="Seed of the query.", min=0, max=SEED)] = 0,
     allow_overlap: AllowOverlap = False,
@@ -261,7 +240,7 @@ def retrieve(
     """Rank the bank's sources for a task or a query prompt."""
     from bank.files import read_prompt
     from spot.errors import RetrievalError
-    from spot.retrieval.measures import checked_measure
+    from spot.retrieval.measures import Query, checked_measure
     from spot.retrieval.rank import Retriever, checked_aggregate
 
     if bool(target) == bool(query):
@@ -270,11 +249,12 @@ def retrieve(
     checked_aggregate(aggregate)
     with bank.open() as opened:
         if query:
-            prompt = read_prompt(query).prompt
-            partitions = [p for p in opened.partitions() if p.prompt_length == len(prompt)]
+            prompt = Query(read_prompt(query).prompt)
+            length = len(prompt.prompt)
+            partitions = [p for p in opened.partitions() if p.prompt_length == length]
             if len(partitions) != 1:
                 raise RetrievalError(
-                    f"{query}: {len(partitions)} groups of comparable keys have {len(prompt)} tokens, expected one; "
+                    f"{query}: {len(partitions)} groups of comparable keys have {length} tokens, expected one; "
                     "rank for a TARGET task instead, whose backbone and recipe are known"
                 )
             retriever = Retriever(opened, partitions[0])
@@ -283,13 +263,21 @@ def retrieve(
             trainer = make_trainer(opened, where, data, recipe, runs, surely=False)  # the bank may hold the query
             retriever = trainer.retriever(task, allow_overlap=allow_overlap)
             run = trainer.run(task, seed=seed, role="query")
-            assert run.key is not None
-            prompt = opened.prompt(run.key)
+            prompt = trainer.query(task, run)
         ranked = retriever.rank(prompt, measure=similarity, top_k=top_k or None, aggregate=aggregate)
+        cautions = retriever.cautions(prompt, measure=similarity, aggregate=aggregate)
         if out.json:
-            print_json({"partition": str(retriever.partition), "ranked": [dataclasses.asdict(r) for r in ranked]})
+            document = {
+                "partition": str(retriever.partition),
+                "similarity": retriever.measure(similarity, prompt),
+                "cautions": cautions,
+                "ranked": [dataclasses.asdict(r) for r in ranked],
+            }
+            print_json(document)
             return
         print_rows(_ranking_rows(ranked), title=f"sources in {opened}: {retriever.partition}")
+        for caution in cautions:
+            say(f"caution: {caution}")
 
 
 @takes(out=JsonOption)
@@ -381,7 +369,7 @@ def _ranking_rows(ranked: list[Ranked] | Any) -> list[dict[str, Any]]:
             "source": r.task,
             **{name.replace("_", " "): value for name, value in r.similarities.items()},
             **({"expected gain": f"{r.expected.low:+.1f} to {r.expected.high:+.1f}"} if r.expected else {}),
-            "nearest seed": r.seed,
+            "best seed": r.seed,
             "run": r.run[:12],
         }
         for r in ranked
@@ -400,6 +388,17 @@ def _candidate_rows(result: Transferred) -> list[dict[str, Any]]:
         }
         for i, attempt in enumerate(result.attempts)
     ]
+    floor = result.floor
+    rows.append(
+        {
+            "start": "most frequent answer",
+            "weight": None,
+            "steps": 0,
+            "dev": floor["dev"],
+            "test": floor["test"],
+            "": "",
+        }
+    )
     if result.baseline and result.baseline_test:
         test, chosen = result.baseline_test.metrics["score"], result.outcome == result.baseline
         rows.append(
@@ -421,6 +420,8 @@ def _transfer_document(result: Transferred) -> dict[str, Any]:
         "target": result.target,
         "seed": result.seed,
         "ranked": [dataclasses.asdict(source) for source in result.ranked],
+        "similarity": result.similarity,
+        "cautions": list(result.cautions),
         "left out": list(result.left_out),
         "attempts": [
             {
@@ -436,6 +437,7 @@ def _transfer_document(result: Transferred) -> dict[str, Any]:
         "chosen": result.chosen,
         "outcome": dataclasses.asdict(result.outcome),
         "steps": result.steps,
+        "most frequent answer": dict(result.floor),
         "outcome_test": dict(result.outcome_test.metrics),
         "baseline": dataclasses.asdict(result.baseline) if result.baseline else None,
         "baseline_test": dict(result.baseline_test.metrics) if result.baseline_test else None,

@@ -63,6 +63,11 @@ def make_initializer(
     raise PromptError(f"initialiser {name!r} is not known; choose from {', '.join(INITIALIZERS)}")
 
 
+def drawn_by_seed(name: str) -> bool:
+    """Whether an initialiser gives every task the same prompt for a seed: all but ``labels`` do."""
+    return name.partition(":")[0] != "labels"
+
+
 def file_address(name: str) -> str | None:
     """sha256 of the prompt that an initialiser ``file:PATH`` reads, or ``None`` for the others."""
     kind, _, argument = name.partition(":")

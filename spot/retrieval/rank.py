@@ -10,11 +10,15 @@ import numpy as np
 from bank import Bank, Partition
 from spot.errors import RetrievalError
 from spot.retrieval.evidence import Expected, expected_gains
-from spot.retrieval.measures import MEASURES, Context, KeySet, checked_measure
+from spot.retrieval.measures import AUTO, MEASURES, Context, KeySet, Query, checked_measure, resolved_measure
 from spot.retrieval.similarity import SPOT_MEASURES
 
 AGGREGATES = ("mean", "max", "none")
-"""Over a source task's seeds: mean or best similarity ranks tasks, ``none`` ranks every prompt by itself."""
+"""Over the seeds that all source tasks share: mean or best similarity ranks tasks; ``none`` ranks every prompt by
+itself."""
+
+NOISE = 3.0
+"""Cosines of random directions in ``H`` dimensions lie within so many times ``H ** -0.5`` of zero."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,7 +28,8 @@ class Ranked:
     Attributes:
         rank: from 1.
         task: source task.
-        seed: seed of the run that represents it: its most similar one.
+        seed: seed of the run that stands for it: of all its runs the one whose value is best on its own development
+            set; itself where every prompt is ranked.
         run: digest of that run.
         value: sha256 of that run's value prompt.
         similarity: what ranked it.
@@ -66,41 +71,42 @@ class Retriever:
         if not self.keys:
             raise RetrievalError(_no_keys(bank, partition, exclude))
 
+    def measure(self, name: str, query: Query | np.ndarray) -> str:
+        """The measure that ``name`` stands for with this query; ``auto`` depends on what starts are known."""
+        return resolved_measure(checked_measure(name), Query.of(query), self.key_set)
+
     def rank(
         self,
-        query: np.ndarray,
+        query: Query | np.ndarray,
         *,
-        measure: str = "average",
+        measure: str = AUTO,
         top_k: int | None = None,
         aggregate: str = "mean",
     ) -> list[Ranked]:
-        """Sources by falling similarity to ``query[P, H]``; ties by task name and seed.
+        """Sources by falling similarity to a query ``[P, H]``; ties by task name and seed.
+
+        A task's similarity is aggregated over the seeds that all sources share, as SPoT averages over all pairs of
+        seeds, so that no source is nearer for having been trained from the query's own start; measures that do not
+        depend on starts take every seed. See :meth:`cautions` for what that cannot mend.
 
         Raises:
             RetrievalError: unknown measure or aggregate, ``top_k`` below 1, a query of another shape, or a measure
                 that needs more than the bank.
         """
-        checked_measure(measure)
+        query = Query.of(query)
+        self._check(query)
+        name = self.measure(measure, query)
         checked_aggregate(aggregate)
         if top_k is not None and top_k < 1:
             raise RetrievalError(f"top-k must be at least 1, found {top_k}")
-        width = self.key_set.average.shape[1]
-        if query.shape != (self.partition.prompt_length, width):
-            raise RetrievalError(
-                f"query has shape {list(query.shape)}, keys have [{self.partition.prompt_length}, {width}]; "
-                "they were made for different backbones or lengths"
-            )
-        if not np.isfinite(query).all():
-            raise RetrievalError("the query has entries that are NaN or infinite")
-        scores = {name: MEASURES[name](query, self.key_set) for name in dict.fromkeys((*SPOT_MEASURES, measure))}
-        expected = expected_gains(query, self.key_set) if measure == "evidence" else None
-        groups = [[row] for row in range(len(self.keys))] if aggregate == "none" else self.key_set.rows.values()
+        scores = {each: MEASURES[each](query, self.key_set) for each in dict.fromkeys((*SPOT_MEASURES, name))}
+        expected = expected_gains(query.prompt, self.key_set) if name == "evidence" else None
         combine = np.max if aggregate == "max" else np.mean
         ranked = []
-        for members in groups:
-            best = max(members, key=lambda i: scores[measure][i])
-            similarities = {name: float(combine(values[members])) for name, values in scores.items()}
-            ranked.append((similarities[measure], self.keys[best], similarities, expected[best] if expected else None))
+        for members, counted in self._groups(MEASURES[name].shares_starts, aggregate):
+            best = max(members, key=lambda row: self.keys[row].score)
+            similarities = {each: float(combine(values[counted])) for each, values in scores.items()}
+            ranked.append((similarities[name], self.keys[best], similarities, expected[best] if expected else None))
         ranked.sort(key=lambda entry: (-entry[0], entry[1].task, entry[1].seed))
         return [
             Ranked(
@@ -116,13 +122,59 @@ class Retriever:
             for position, (similarity, key, similarities, gain) in enumerate(ranked[:top_k], start=1)
         ]
 
+    def cautions(self, query: Query | np.ndarray, *, measure: str = AUTO, aggregate: str = "mean") -> list[str]:
+        """What makes a ranking doubtful, a line each: seeds that sources do not share, a query that is like no key."""
+        query = Query.of(query)
+        name, found = self.measure(measure, query), []
+        seeds = {key.seed for key in self.keys}
+        unequal = not self.key_set.shared_seeds or (aggregate == "none" and len(seeds) > 1)
+        if MEASURES[name].shares_starts and unequal and len(self.key_set.rows) > 1:
+            found.append(
+                f"sources of different seeds are compared by {name}, to which runs of one seed are alike whatever "
+                "their task; rank by displacement, or train the sources with the same seeds"
+            )
+        nearest = float(np.abs(MEASURES["average"](query, self.key_set)).max())
+        limit = NOISE * query.prompt.shape[1] ** -0.5
+        if nearest < min(limit, 0.5):
+            found.append(
+                f"the query is as unlike every key as noise is (nearest average {nearest:.2f}, noise stays below "
+                f"{limit:.2f}); is it an early prompt of this backbone and recipe?"
+            )
+        return found
+
+    def _groups(self, shares_starts: bool, aggregate: str) -> list[tuple[list[int], list[int]]]:
+        """What is ranked: rows that a value is chosen from, and rows whose similarities count."""
+        if aggregate == "none":
+            return [([row], [row]) for row in range(len(self.keys))]
+        counted = self.key_set.comparable_rows if shares_starts else self.key_set.rows
+        return [(rows, counted[task]) for task, rows in self.key_set.rows.items()]
+
+    def _check(self, query: Query) -> None:
+        width = self.key_set.average.shape[1]
+        if query.prompt.shape != (self.partition.prompt_length, width):
+            raise RetrievalError(
+                f"query has shape {list(query.prompt.shape)}, keys have [{self.partition.prompt_length}, {width}]; "
+                "they were made for different backbones or lengths"
+            )
+        for vector, what in ((query.prompt, "the query has"), (query.start, "the query's start has")):
+            if vector is not None and not np.isfinite(vector).all():
+                raise RetrievalError(f"{what} entries that are NaN or infinite")
+        damaged = ~np.isfinite(self.key_set.average).all(axis=1) | ~np.isfinite(self.key_set.average_normalized).all(
+            axis=1
+        )
+        if damaged.any():
+            key = self.keys[int(damaged.argmax())]
+            raise RetrievalError(
+                f"the key of {key.task}, seed {key.seed}, has entries that are NaN or infinite; see `spot bank verify`"
+            )
+
 
 def rank(
     bank: Bank,
-    query: np.ndarray,
+    query: Query | np.ndarray,
     partition: Partition,
     *,
-    measure: str = "average",
+    measure: str = AUTO,
     top_k: int | None = None,
     aggregate: str = "mean",
     exclude: Sequence[str] = (),

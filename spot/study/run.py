@@ -12,6 +12,7 @@ from bank import Evaluation, StoredRun
 from spot.retrieval.bootstrap import Estimate
 from spot.retrieval.evaluate import Calibration, Case, calibration, cases_of_bank, evaluate
 from spot.retrieval.measures import KeySet
+from spot.study.baselines import baselines
 from spot.study.plan import StudyPlan
 from spot.transfer.halving import replay
 from spot.transfer.runs import Request, Trainer
@@ -82,6 +83,7 @@ class Findings:
         trials: targets and seeds.
         tasks: the targets.
         examples: test examples of every target.
+        baselines: of every target without any prompt, by name and split; see :mod:`spot.study.baselines`.
         keys: mean key ``[H]`` of every source, over seeds.
         retrieval: figures of every measure and baseline.
         calibration: of the measure ``evidence``, if it was judged.
@@ -94,6 +96,7 @@ class Findings:
     trials: Sequence[Trial]
     tasks: Mapping[str, Task]
     examples: Mapping[str, Sequence[Example]]
+    baselines: Mapping[str, Mapping[str, Mapping[Split, Evaluation]]]
     keys: Mapping[str, np.ndarray]
     retrieval: Mapping[str, Mapping[str, Estimate]]
     calibration: Calibration | None
@@ -164,6 +167,7 @@ def run_study(
         trials=trials,
         tasks={target.name: target for target in targets},
         examples={target.name: of_target.data(target)[Split.TEST].examples for target in targets},
+        baselines={target.name: baselines(of_target.task_data(target)) for target in targets},
         keys=keys.by_task(keys.average),
         retrieval=evaluate(cases, plan.measures, k=plan.k),
         calibration=calibration(cases) if "evidence" in plan.measures else None,

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 
 from spot.retrieval.bootstrap import LEVEL, Estimate, bootstrap
+from spot.study.baselines import CONSTANT
 from spot.study.run import Findings, Trial, Tried, halved
 from spot.transfer.gain import paired_gain
+from tasks.task import Split
 
 DRAWS = 2000
 
@@ -23,9 +25,11 @@ Choice = Callable[[Trial], tuple[Tried, int] | None]
 
 
 def methods(findings: Findings) -> dict[str, Choice]:
-    """Everything that is compared, by the name of its row; ``no transfer`` comes first and the oracle last."""
+    """Everything that is compared, by the name of its row: what needs no prompt, no transfer, ..., and the oracle."""
     plan, steps = findings.plan, findings.steps
-    found: dict[str, Choice] = {"no transfer": lambda trial: (trial.baseline, steps)}
+    names = dict.fromkeys(name for by_name in findings.baselines.values() for name in by_name)
+    found: dict[str, Choice] = {name: _promptless(name, findings) for name in names}
+    found["no transfer"] = lambda trial: (trial.baseline, steps)
     for measure in plan.measures:
         for k in plan.k:
             found[f"best of top-{k}, {measure}"] = _best(measure, k, steps)
@@ -36,6 +40,17 @@ def methods(findings: Findings) -> dict[str, Choice]:
         found[name] = _other(name)
     found["oracle"] = lambda trial: (trial.best(list(trial.sources)), len(trial.sources) * steps)
     return found
+
+
+def _promptless(name: str, findings: Findings) -> Choice:
+    def choice(trial: Trial) -> tuple[Tried, int] | None:
+        splits = findings.baselines[trial.target].get(name)
+        if splits is None:
+            return None
+        dev = splits[Split.DEV].metrics["score"]
+        return Tried(dev=dev, test=splits[Split.TEST], history=()), 0
+
+    return choice
 
 
 def _best(measure: str, k: int, steps: int) -> Choice:
@@ -101,6 +116,9 @@ def target_rows(findings: Findings) -> list[Row]:
             "target": name,
             "family": task.family,
             "test examples": len(findings.examples[name]),
+        }
+        row |= {title: splits[Split.TEST].metrics["score"] for title, splits in findings.baselines[name].items()}
+        row |= {
             "no transfer": float(np.mean(none)),
             "sd": float(np.std(none, ddof=1)) if len(none) > 1 else 0.0,
         }
@@ -115,6 +133,9 @@ def target_rows(findings: Findings) -> list[Row]:
                 draws=500,
             )
             row |= {f"{title} gain": gain.mean, f"{title} low": gain.low, f"{title} high": gain.high}
+        floor = findings.baselines[name][CONSTANT][Split.TEST].metrics["score"]
+        learnt = [float(np.mean(none)) > floor, *(np.mean([score(t) for t in c]) > floor for c in choices.values())]
+        row["above the most frequent answer"] = "yes" if all(learnt) else "no" if not any(learnt) else "in part"
         harmed = [score(tried) < score(trial.baseline) for trial in trials for tried in trial.sources.values()]
         row["sources that hurt"] = float(np.mean(harmed))
         rows.append(row)
@@ -123,6 +144,7 @@ def target_rows(findings: Findings) -> list[Row]:
 
 def trial_rows(findings: Findings) -> list[Row]:
     """A row a target, seed and source: what every measure held of it, and what came of it."""
+    floors = {target: splits[CONSTANT][Split.TEST].metrics["score"] for target, splits in findings.baselines.items()}
     return [
         {"target": trial.target, "family": trial.family, "seed": trial.seed, "source": source}
         | {measure: worth[source] for measure, worth in trial.worth.items()}
@@ -131,6 +153,7 @@ def trial_rows(findings: Findings) -> list[Row]:
             "test": score(tried),
             "dev without": trial.baseline.dev,
             "test without": score(trial.baseline),
+            CONSTANT: floors[trial.target],
         }
         for trial in findings.trials
         for source, tried in trial.sources.items()
@@ -202,7 +225,7 @@ def write_tables(findings: Findings, folder: Path) -> dict[str, list[Row]]:
 def as_csv(rows: Sequence[Row]) -> str:
     """With all digits."""
     file = io.StringIO()
-    writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+    writer = csv.DictWriter(file, _columns(rows), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return file.getvalue()
@@ -210,16 +233,21 @@ def as_csv(rows: Sequence[Row]) -> str:
 
 def as_markdown(rows: Sequence[Row]) -> str:
     """A column and its ``low`` and ``high`` become one cell."""
-    columns = [name for name in rows[0] if not name.endswith((" low", " high"))]
+    columns = [name for name in _columns(rows) if not name.endswith((" low", " high"))]
     lines = [columns, ["---"] * len(columns)]
     lines += [[_cell(row, name) for name in columns] for row in rows]
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
+def _columns(rows: Sequence[Row]) -> list[str]:
+    """Of all rows: what a row lacks stays empty."""
+    return list(dict.fromkeys(name for row in rows for name in row))
+
+
 def _cell(row: Row, name: str) -> str:
     low = next((row[key] for key in (f"{name} low", f"{name.split(' ')[0]} low") if key in row), None)
     high = next((row[key] for key in (f"{name} high", f"{name.split(' ')[0]} high") if key in row), None)
-    return _number(row[name]) + (f" [{_number(low)}, {_number(high)}]" if low is not None else "")
+    return _number(row.get(name)) + (f" [{_number(low)}, {_number(high)}]" if low is not None else "")
 
 
 def _number(value: Any) -> str:

@@ -87,6 +87,8 @@ class Progress:
     step: int = 0
     best_score: float = -math.inf
     best_step: int = -1
+    best_loss: float | None = None
+    """Development loss of the best state, once a tie has asked for it."""
     stale: int = 0
     done: bool = False
     history: list[dict[str, float]] = dataclasses.field(default_factory=list)
@@ -94,15 +96,19 @@ class Progress:
     losses: list[float] = dataclasses.field(default_factory=list)
     """Training losses since the last evaluation."""
 
-    def record(self, metrics: Mapping[str, float], score: float) -> None:
-        """Take in an evaluation; the first of equal scores stays the best."""
+    def record(
+        self, metrics: Mapping[str, float], score: float, *, wins_tie: Callable[[], bool] = lambda: False
+    ) -> None:
+        """Take in an evaluation; of equal scores the first stays the best unless the later ``wins_tie``."""
         loss = float(np.mean(self.losses)) if self.losses else math.nan
         self.history.append({"step": float(self.step), "loss": loss, **metrics})
         self.losses = []
         if score > self.best_score:
-            self.best_score, self.best_step, self.stale = score, self.step, 0
-        else:
-            self.stale += 1
+            self.best_score, self.best_step, self.best_loss, self.stale = score, self.step, None, 0
+            return
+        self.stale += 1
+        if score == self.best_score and wins_tie():
+            self.best_step = self.step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,6 +131,8 @@ class Job:
         start: gives the trained part's beginning when a slot is free: ``[1, P, H]``, or the weights.
         stream: gives its training batches then.
         evaluate: development metrics of the variables (with this job's slot alone) at a step.
+        loss: development loss of the variables, which breaks ties of the score; without it the earlier one wins.
+        seed: of the dropout noise, 0 to 2**32 - 1.
         held: whether its result is known already, asked when its turn comes.
         done: takes the result when the run has ended; may be called again with the same after a restart.
         dropped: takes the progress of a run that was given up before its end; may be called again likewise.
@@ -136,6 +144,8 @@ class Job:
     start: Callable[[], Any]
     stream: Callable[[], BatchStream]
     evaluate: Callable[[Variables], Mapping[str, float]]
+    loss: Callable[[Variables], float] | None = None
+    seed: int = 0
     held: Callable[[], bool] = lambda: False
     done: Callable[[Result], None] = lambda _result: None
     dropped: Callable[[Progress], object] = lambda _progress: None

@@ -1,8 +1,8 @@
 """The training loop: steps, evaluations, snapshots and checkpoints of many jobs in one program.
 
 The loop knows no SQL and no task: batches come from a stream whose state is small, evaluations and results go to
-callables. What is killed at any moment and started again goes back to its last checkpoint and ends with the same
-bits as what was left alone.
+callables. What is killed at any moment and started again on one machine goes back to its last checkpoint and ends
+with the same bits as what was left alone.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from spot.errors import DivergenceError, Interrupted
 from spot.training import checkpoint
@@ -37,7 +38,6 @@ def fit(
     trainable: str,
     step: Step,
     slots: int = 1,
-    seed: int = 0,
     select: str = "score",
     folder: Path | None = None,
     give_up: GiveUp = lambda _progress: (),
@@ -49,7 +49,7 @@ def fit(
     error is raised when they are done.
 
     A checkpoint holds all slots at one moment and is written before any result is handed on, so that what shares a
-    program with what is the same after a restart, and with it every bit.
+    program with what is the same after a restart, and with it every bit on one machine.
 
     Args:
         jobs: what to train; of one recipe, as far as ``step`` goes.
@@ -57,8 +57,8 @@ def fit(
         trainable: the part that does: ``prompts``, in slots, or ``weights``, in one.
         step: from :func:`spot.training.step.make_step` for the same part.
         slots: jobs under way at once.
-        seed: of the dropout noise.
-        select: the metric whose largest value marks the best state; ties keep the earlier one.
+        select: the metric whose largest value marks the best state; of ties the one of smaller development loss, and
+            where jobs cannot say that, the earlier one.
         folder: where the checkpoint lies; ``None`` saves nothing.
         give_up: says after evaluations which jobs shall not go on; it must not depend on anything but what it is told.
 
@@ -67,7 +67,7 @@ def fit(
         Interrupted: SIGINT or SIGTERM arrived; the state is saved.
         TrainingError: a damaged checkpoint, or one of other jobs.
     """
-    Session(jobs, frozen, trainable, step, slots if step.slots else 1, seed, select, folder, give_up).run()
+    Session(jobs, frozen, trainable, step, slots if step.slots else 1, select, folder, give_up).run()
 
 
 class Session:
@@ -80,13 +80,12 @@ class Session:
         trainable: str,
         step: Step,
         slots: int,
-        seed: int,
         select: str,
         folder: Path | None,
         give_up: GiveUp,
     ) -> None:
         self.jobs, self.frozen, self.trainable, self.step = jobs, frozen, trainable, step
-        self.noise, self.select, self.give_up = jax.random.key(seed), select, give_up
+        self.select, self.give_up = select, give_up
         self.path = folder / CHECKPOINT_FILE if folder else None
         self.pace = jobs[0].plan
         start = jobs[0].start()
@@ -126,14 +125,21 @@ class Session:
         if self.step.slots:
             parts = cut(batches, self.blank.shape[1], apart=self.step.apart)
         active = np.array([number in self.slots for number in range(self.size)])
-        noise = jax.random.fold_in(self.noise, self.clock)
         self.trained, self.optimizer, losses = self.step.run(
-            self.trained, self.optimizer, self.frozen, parts, noise, active
+            self.trained, self.optimizer, self.frozen, parts, self.keys(), active
         )
         self.clock += 1
         for slot in self.slots.values():
             slot.progress.step += 1
             slot.pending.append(losses)
+
+    def keys(self) -> Array:
+        """Keys ``[N]`` of this step's noise: each follows from its job's seed and step, whatever shares the program."""
+        pairs = np.zeros((self.size, 2), np.uint32)
+        if self.step.noisy:
+            for number, slot in self.slots.items():
+                pairs[number] = slot.job.seed, slot.progress.step
+        return _keys(pairs) if self.step.noisy else jnp.asarray(pairs)
 
     def look_around(self, caught: Sequence[int]) -> None:
         """Everything that is not a step, where it is due: losses, keys, evaluations, endings, checkpoints."""
@@ -172,13 +178,26 @@ class Session:
             slot.key = on_host(one)
         if slot.at_evaluation:
             metrics = dict(slot.job.evaluate({**self.frozen, self.trainable: one}))
-            slot.progress.record(metrics, metrics[self.select])
+            slot.progress.record(metrics, metrics[self.select], wins_tie=lambda: self.wins_tie(slot, one))
             if slot.progress.best_step == slot.progress.step:
                 slot.best = on_host(one)
             slot.job.reporter.evaluated(slot.progress.step, slot.progress.history[-1])
             plan, progress = slot.job.plan, slot.progress
             tired = plan.patience and progress.stale >= plan.patience
             progress.done = slot.last or bool(tired and progress.step >= plan.key_step)
+
+    def wins_tie(self, slot: Slot, one: Any) -> bool:
+        """Whether a state whose score equals the best one's has the smaller development loss."""
+        loss, progress = slot.job.loss, slot.progress
+        if loss is None:
+            return False
+        if progress.best_loss is None:
+            progress.best_loss = loss({**self.frozen, self.trainable: slot.best})
+        now = loss({**self.frozen, self.trainable: one})
+        if now >= progress.best_loss:
+            return False
+        progress.best_loss = now
+        return True
 
     def thin(self) -> None:
         """Free the slots of jobs that shall not go on."""
@@ -271,6 +290,12 @@ class Session:
             job.reporter.start(slot.progress.step, job.plan.steps)
         for slot in [slot for slot in self.slots.values() if slot.progress.done]:
             self.end(slot)
+
+
+@jax.jit
+def _keys(pairs: Array) -> Array:
+    """A key for every row of ``pairs[N, 2]`` uint32, seed and step."""
+    return jax.vmap(lambda pair: jax.random.fold_in(jax.random.key(pair[0]), pair[1]))(pairs)
 
 
 @contextmanager

@@ -46,7 +46,7 @@ from tasks.objectives import (
     read_lines,
     tokenize_corpus,
 )
-from tasks.sources import read_jsonl
+from tasks.readers import read_jsonl
 from tasks.wordings import Labelled, other_names, reword
 
 HELD_OUT_BLOCK, HELD_OUT_EVERY = 8192, 150
@@ -336,8 +336,9 @@ def _run_phase(
         start=lambda: weights,
         stream=lambda: stream,
         evaluate=evaluate,
+        seed=phase.seed,
         done=results.append,
         reporter=reporter or Silent(),
     )
-    fit([job], frozen=frozen, trainable="weights", step=step, seed=phase.seed, folder=folder)
+    fit([job], frozen=frozen, trainable="weights", step=step, folder=folder)
     return results[-1]

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from bank.vectors import prompt_sha256
+from bank.vectors import average, prompt_sha256
 from spot.backbone.batch import Inputs, Targets
 from spot.backbone.load import Backbone
-from spot.inference.predict import predict
+from spot.inference.predict import mean_losses, predict
 from spot.prompts.initializers import check_fits, file_address, make_initializer
 from spot.training.jobs import CHECKPOINT_SECONDS, GiveUp, Job, Progress, Reporter, Result, Silent
 from spot.training.loop import fit
@@ -34,6 +34,7 @@ class TrainedPrompt:
         key: ``[P, H]`` at the recipe's key step.
         metrics: development metrics of the value.
         history: one row an evaluation: step, mean training loss, development metrics.
+        start: mean token ``[H]`` of the prompt it started from.
         started_from: sha256 of the given initial prompt, or ``None`` for an initialiser's.
         seconds: time this process spent, loading left out.
     """
@@ -43,6 +44,7 @@ class TrainedPrompt:
     key: np.ndarray
     metrics: Mapping[str, float]
     history: list[dict[str, float]]
+    start: np.ndarray
     started_from: str | None
     steps: int
     seconds: float
@@ -115,6 +117,9 @@ def prompt_job(
         answers = predict(backbone, variables["prompts"][0], dev.examples, dev.tokens, method=recipe.evaluate_by)
         return data.score(Split.DEV, answers)
 
+    def loss(variables: Variables) -> float:
+        return float(mean_losses(backbone, [np.asarray(variables["prompts"][0])], data[Split.DEV].tokens)[0])
+
     def start() -> np.ndarray:
         nonlocal began
         began = time.monotonic()
@@ -131,6 +136,7 @@ def prompt_job(
                 key=result.key[0],
                 metrics={name: value for name, value in best.items() if name not in ("step", "loss")},
                 history=progress.history,
+                start=average(prompt),
                 started_from=None if initial is None else prompt_sha256(prompt),
                 steps=progress.step,
                 seconds=time.monotonic() - began,
@@ -143,6 +149,8 @@ def prompt_job(
         start=start,
         stream=lambda: TaskStream(data.batches(recipe.batch_size, seed)),
         evaluate=evaluate,
+        loss=loss,
+        seed=seed,
         held=held,
         done=finished,
         dropped=dropped,
@@ -166,7 +174,8 @@ def train_prompts(
         recipe: of all jobs.
         jobs: from :func:`prompt_job`.
         slots: prompts under way at once.
-        folder: where the checkpoint lies; with one, killed training goes on where it was and ends bit-identical.
+        folder: where the checkpoint lies; with one, killed training goes on where it was and ends bit-identical
+            on one machine.
         give_up: says after evaluations which jobs shall not go on.
 
     Raises:
@@ -182,6 +191,8 @@ def train_prompts(
             recipe.optimizer,
             steps=recipe.steps,
             trainable="prompts",
+            dropout=recipe.dropout,
+            z_loss=recipe.z_loss,
             apart=backbone.config.reads_prompts_once,
         ),
         slots=min(slots, len(jobs)),
@@ -235,7 +246,7 @@ def run_identity(
     *,
     stop_at_key: bool,
 ) -> str:
-    """Digest of everything a run depends on: equal runs end with equal bits on one machine."""
+    """Digest of everything a run depends on: equal runs end with equal bits on one machine, in equal slots."""
     start = file_address(recipe.init) if initial is None else prompt_sha256(initial)
     content = [recipe.record(backbone).digest, data.task.name, data.digest, seed, start, stop_at_key]
     return hashlib.sha256(repr(content).encode()).hexdigest()

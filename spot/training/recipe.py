@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 from bank.records import BackboneRecord, RecipeRecord, digest
@@ -11,6 +12,10 @@ from spot.errors import TrainingError
 from spot.training.jobs import Plan
 from spot.training.optimizers import Optimizer
 from tasks.pipeline import Lengths
+
+ADDED = {"added": True}
+"""Marks fields that the first release did not have: at their defaults they do not enter a recipe's digest, so that what
+was trained then counts as held."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,6 +39,8 @@ class Recipe:
         train_limit: training examples used, drawn by a hash of each; 0 uses all.
         dev_limit: development examples used to select, likewise; 0 uses all.
         evaluate_by: ``auto``, ``rank`` or ``generate``.
+        dropout: share of features dropped in training, 0.1 in the released recipe of Lester et al. (2021).
+        z_loss: weight of the square of the softmax's logarithm in the training loss, T5X's 1e-4 where wanted.
     """
 
     prompt_length: int = 100
@@ -49,6 +56,8 @@ class Recipe:
     train_limit: int = 0
     dev_limit: int = 0
     evaluate_by: str = "auto"
+    dropout: float = dataclasses.field(default=0.0, metadata=ADDED)
+    z_loss: float = dataclasses.field(default=0.0, metadata=ADDED)
 
     def __post_init__(self) -> None:
         for name in ("prompt_length", "batch_size", "max_input", "max_target"):
@@ -57,6 +66,10 @@ class Recipe:
         for name in ("train_limit", "dev_limit", "patience"):
             if getattr(self, name) < 0:
                 raise TrainingError(f"{name.replace('_', ' ')} must not be negative")
+        if not 0 <= self.dropout < 1:
+            raise TrainingError(f"dropout must be at least 0 and below 1, found {self.dropout}")
+        if not 0 <= self.z_loss < math.inf:
+            raise TrainingError(f"z-loss must be a number of at least 0, found {self.z_loss}")
         if self.key_step < 1:
             raise TrainingError(f"key step must be at least 1, found {self.key_step}")
         self.plan()
@@ -86,12 +99,23 @@ class Recipe:
             backbone.dtype,
             # a decaying schedule reaches the key step at another rate when the run is longer
             self.steps if self.optimizer.schedule in ("linear", "cosine") else None,
+            *([self._added()] if self._added() else []),
         ]
         return digest(*shaping)
 
+    def _first(self) -> dict[str, Any]:
+        """Fields that the first release had."""
+        added = {field.name for field in dataclasses.fields(self) if "added" in field.metadata}
+        return {name: value for name, value in dataclasses.asdict(self).items() if name not in added}
+
+    def _added(self) -> dict[str, Any]:
+        """Fields that it had not, where they say something."""
+        added = [field for field in dataclasses.fields(self) if "added" in field.metadata]
+        return {field.name: getattr(self, field.name) for field in added if getattr(self, field.name) != field.default}
+
     def record(self, backbone: Backbone) -> RecipeRecord:
         """The recipe as the bank stores it."""
-        options: dict[str, Any] = dataclasses.asdict(self) | {"dtype": backbone.dtype}
+        options: dict[str, Any] = self._first() | self._added() | {"dtype": backbone.dtype}
         return RecipeRecord(
             backbone=backbone_record(backbone),
             prompt_length=self.prompt_length,

@@ -36,12 +36,15 @@ class Batch(NamedTuple):
     """One step's examples; ``prompt_ids[B]`` int32 says which prompt each belongs to.
 
     Where ``stack`` is given, ``prompt_ids`` count within it: it names those of all prompts that the examples use.
+    ``rows[B]`` int32 are the examples' places in their own slots' batches, which their noise follows from; without it
+    they stand in that order.
     """
 
     prompt_ids: Tokens
     inputs: Inputs
     targets: Targets
     stack: Tokens | None = None
+    rows: Tokens | None = None
 
     @property
     def slots(self) -> Tokens:
@@ -60,25 +63,30 @@ class Step:
     init: Callable[[Any], Any]
     """``init(trained) -> optimiser state``."""
     slope: Callable[..., tuple[Any, Array]]
-    """``slope(total, trained, frozen, tokens[N], part, key) -> total``: the gradient and ``losses[N]`` so far."""
+    """``slope(total, trained, frozen, tokens[N], part, keys[N]) -> total``: the gradient and ``losses[N]`` so far."""
     update: Callable[..., tuple[Any, Any]]
     """``update(trained, state, gradient, active[N]) -> trained, state``; slots that are not active stay as they are."""
     slots: bool
     """Whether the trained part is a stack of slots."""
     apart: bool = False
     """Whether a part of the batch shall hold rows of one slot, since these share the work of reading their prompt."""
+    noisy: bool = False
+    """Whether keys are looked at: there is dropout."""
 
     def run(
-        self, trained: Any, state: Any, frozen: Variables, parts: Sequence[Batch], key: Array, active: np.ndarray
+        self, trained: Any, state: Any, frozen: Variables, parts: Sequence[Batch], keys: Array, active: np.ndarray
     ) -> tuple[Any, Any, Array]:
-        """One step of all active slots: ``trained, state, losses[N]``. ``trained`` and ``state`` are given away."""
+        """One step of all active slots: ``trained, state, losses[N]``. ``trained`` and ``state`` are given away.
+
+        ``keys[N]`` are the slots' keys for this step's dropout; without dropout anything will do.
+        """
         tokens = np.zeros(len(active), np.float32)
         for part in parts:
             np.add.at(tokens, np.asarray(part.slots), np.asarray(part.targets.mask).sum(axis=-1))
         tokens = np.maximum(tokens, 1)
         total = (jax.tree.map(jnp.zeros_like, trained), jnp.zeros(len(active), jnp.float32))
-        for i, part in enumerate(parts):
-            total = self.slope(total, trained, frozen, tokens, part, jax.random.fold_in(key, i))
+        for part in parts:
+            total = self.slope(total, trained, frozen, tokens, part, keys)
         gradient, losses = total
         return *self.update(trained, state, gradient, active), losses
 
@@ -104,6 +112,7 @@ def make_step(
     steps: int,
     trainable: str,
     dropout: float = 0.0,
+    z_loss: float = 0.0,
     apart: bool = False,
 ) -> Step:
     """Build the step for a model's graph; equal arguments share their compiled programs.
@@ -117,17 +126,22 @@ def make_step(
     if slots:
         transformation = per_prompt(transformation)
 
-    def objective(trained: Any, frozen: Variables, tokens: Array, part: Batch, key: Array) -> tuple[Array, Array]:
+    def noise(part: Batch, keys: Array) -> Dropout | None:
+        if not dropout:
+            return None
+        rows = jnp.arange(len(part.slots)) if part.rows is None else jnp.asarray(part.rows)
+        return Dropout(dropout, jax.vmap(jax.random.fold_in)(keys[part.slots], rows))
+
+    def objective(trained: Any, frozen: Variables, tokens: Array, part: Batch, keys: Array) -> tuple[Array, Array]:
         variables = {**frozen, trainable: trained}
         model, prompts = nnx.merge(graph, variables["weights"]), variables["prompts"]
-        noise = Dropout(dropout, key) if dropout else None
         used = prompts if part.stack is None else prompts[part.stack]
-        losses = model.token_losses(used, part.prompt_ids, part.inputs, part.targets, noise)
+        losses = model.token_losses(used, part.prompt_ids, part.inputs, part.targets, noise(part, keys), z_loss)
         means = jax.ops.segment_sum(losses.sum(axis=-1), part.slots, len(prompts)) / tokens
         return means.sum(), means
 
-    def slope(total: Any, trained: Any, frozen: Variables, tokens: Array, part: Batch, key: Array) -> Any:
-        found = jax.grad(objective, has_aux=True)(trained, frozen, tokens, part, key)
+    def slope(total: Any, trained: Any, frozen: Variables, tokens: Array, part: Batch, keys: Array) -> Any:
+        found = jax.grad(objective, has_aux=True)(trained, frozen, tokens, part, keys)
         return jax.tree.map(jnp.add, total, found)
 
     def update(trained: Any, state: Any, gradient: Any, active: Array) -> tuple[Any, Any]:
@@ -141,6 +155,7 @@ def make_step(
         jax.jit(update, donate_argnums=(0, 1)),
         slots,
         apart,
+        noisy=dropout > 0,
     )
 
 
@@ -166,13 +181,15 @@ def cut(batches: Mapping[int, Batch], prompt_length: int, *, apart: bool = False
     if apart and jax.default_backend() == "cpu":
         alone = ((slot, cut({0: batch}, 0)) for slot, batch in batches.items())
         return [part._replace(stack=np.array([slot], np.int32)) for slot, parts in alone for part in parts]
-    rows: list[tuple[int, np.ndarray, np.ndarray]] = []
+    rows: list[tuple[int, np.ndarray, np.ndarray, int]] = []
     for slot, batch in batches.items():
         inputs, targets = (
             [ids[seen] for ids, seen in zip(np.asarray(part.ids), np.asarray(part.mask), strict=True)]
             for part in (batch.inputs, batch.targets)
         )
-        rows += [(slot, source, target) for source, target in zip(inputs, targets, strict=True)]
+        rows += [
+            (slot, source, target, place) for place, (source, target) in enumerate(zip(inputs, targets, strict=True))
+        ]
     rows.sort(key=lambda row: -len(row[1]))
     parts: list[Batch] = []
     while rows:
@@ -182,13 +199,14 @@ def cut(batches: Mapping[int, Batch], prompt_length: int, *, apart: bool = False
         if parts:
             half = max(1, size // 2)
             nothing = np.zeros(0, np.int32)
-            taken += [(0, nothing, nothing)] * (-len(taken) % half)
-        slots, inputs, targets = zip(*taken, strict=True)
+            taken += [(0, nothing, nothing, 0)] * (-len(taken) % half)
+        slots, inputs, targets, places = zip(*taken, strict=True)
         parts.append(
             Batch(
                 np.array(slots, np.int32),
                 Inputs(*pad(inputs, length)),
                 Targets(*pad(targets, bucket(max(map(len, targets)), TARGET_BUCKETS))),
+                rows=np.array(places, np.int32),
             )
         )
     return parts

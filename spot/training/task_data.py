@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,15 @@ class TaskData:
         """Metrics of predictions for a whole split, and ``score``, their mean."""
         return self.task.score(predictions, self[split].examples)
 
+    def constant(self, split: Split) -> list[str]:
+        """The most frequent training answer, for every example of a split."""
+        ((answer, _count),) = Counter(example.target for example in self[Split.TRAIN].examples).most_common(1)
+        return [answer] * len(self[split].examples)
+
+    def floor(self, split: Split) -> float:
+        """Score of the most frequent training answer: what is below it has not learnt the task."""
+        return self.score(split, self.constant(split))["score"]
+
     def batches(self, batch_size: int, seed: int) -> Batches:
         """Training batches."""
         return Batches(data=self[Split.TRAIN].tokens, batch_size=batch_size, seed=seed)
@@ -79,9 +89,12 @@ class MixtureData:
 
     def __init__(self, mixture: Mixture, backbone: Backbone, recipe: Recipe, *, data_dir: Path | None = None) -> None:
         self.task = mixture
-        limit = -(-recipe.dev_limit // len(mixture.members))
-        each = dataclasses.replace(recipe, dev_limit=limit)
-        self._members = [TaskData(task, backbone, each, data_dir=data_dir) for task in mixture.members]
+        each = dataclasses.replace(recipe, dev_limit=-(-recipe.dev_limit // len(mixture.members)))
+        whole = dataclasses.replace(each, train_limit=0)
+        self._members = [
+            TaskData(task, backbone, whole if task.name in mixture.whole else each, data_dir=data_dir)
+            for task in mixture.members
+        ]
         self._splits: dict[Split, SplitData] = {}
 
     def __getitem__(self, split: Split) -> SplitData:
@@ -105,6 +118,11 @@ class MixtureData:
             scores[member.task.name] = member.score(split, predictions[start:stop])["score"]
             start = stop
         return scores | {"score": sum(scores.values()) / len(scores)}
+
+    def floor(self, split: Split) -> float:
+        """Score of every member's most frequent training answer."""
+        answers = [answer for member in self._members for answer in member.constant(split)]
+        return self.score(split, answers)["score"]
 
     def batches(self, batch_size: int, seed: int) -> Batches:
         """Training batches in the mixture's proportions."""

@@ -1,14 +1,87 @@
-"""How sure a gain is: a paired bootstrap over seeds and test examples (Efron and Tibshirani 1993, chapter 16)."""
+"""How sure a gain is: a paired bootstrap over seeds and test examples (Efron and Tibshirani 1993, chapter 16), and
+what both sides must be above for it to mean anything."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
 
 from spot.retrieval.bootstrap import Estimate
+from spot.transfer.runs import Trainer
+from spot.transfer.transfer import Transferred
+from tasks import Split
 from tasks.metrics import MEANS, compute
 from tasks.task import Example, Task
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Gain:
+    """What transfer gave a target, in points of its test score.
+
+    Attributes:
+        target: its name.
+        without: scores without transfer, one a seed.
+        with_transfer: scores with, likewise.
+        gain: their mean difference with its paired interval.
+        floor: score of the most frequent training answer.
+    """
+
+    target: str
+    without: Sequence[float]
+    with_transfer: Sequence[float]
+    gain: Estimate
+    floor: float
+
+    @property
+    def verdict(self) -> str:
+        """What the floor says of the gain; empty where both sides lie above it."""
+        below = [mean <= self.floor for mean in (np.mean(self.without), np.mean(self.with_transfer))]
+        if all(below):
+            return "neither is above the most frequent answer: nothing has been learnt, and the gain says nothing"
+        if below[1]:
+            return "with transfer the score is not above the most frequent answer"
+        return ""
+
+    def line(self) -> str:
+        """Scores with their spread over seeds, the gain with its interval, and the floor."""
+        seeds = len(self.without)
+        line = (
+            f"{self.target}, test score over {seeds} seed{'s'[: seeds > 1]}: "
+            f"without transfer {_spread(self.without)}, with transfer {_spread(self.with_transfer)}, "
+            f"gain {self.gain.mean:+.2f} (95 % interval {self.gain.low:+.2f} to {self.gain.high:+.2f}), "
+            f"most frequent answer {self.floor:.2f}"
+        )
+        return f"{line}; {self.verdict}" if self.verdict else line
+
+
+def _spread(scores: Sequence[float]) -> str:
+    spread = f" (sd {np.std(scores, ddof=1):.2f})" if len(scores) > 1 else ""
+    return f"{np.mean(scores):.2f}{spread}"
+
+
+def gain_of(trainer: Trainer, task: Task, results: Sequence[Transferred]) -> Gain | None:
+    """The gain of a target's transfers over its baselines, one pair a seed; ``None`` where there is nothing to compare:
+    no baseline was trained, or no source used."""
+    pairs = [(result.outcome_test, result.baseline_test) for result in results if result.attempts]
+    with_transfer = [outcome for outcome, baseline in pairs if baseline]
+    without = [baseline for _outcome, baseline in pairs if baseline]
+    if not without:
+        return None
+    data = trainer.data(task)
+    return Gain(
+        target=task.name,
+        without=[evaluation.metrics["score"] for evaluation in without],
+        with_transfer=[evaluation.metrics["score"] for evaluation in with_transfer],
+        gain=paired_gain(
+            task,
+            data[Split.TEST].examples,
+            [evaluation.answers for evaluation in with_transfer],
+            [evaluation.answers for evaluation in without],
+        ),
+        floor=data.floor(Split.TEST),
+    )
 
 
 def paired_gain(

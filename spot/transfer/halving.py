@@ -1,7 +1,7 @@
 """Successive halving among the runs that a transfer chooses from (Jamieson and Talwalkar 2016).
 
 All contestants train for a little, the better half goes on, and so forth, every round costing about the same. The
-rounds end on evaluation steps, so that who is left trains exactly the run of the full budget.
+rounds end on evaluation steps, so that who is left trains the run of the full budget, up to rounding.
 """
 
 from __future__ import annotations

@@ -17,11 +17,12 @@ import jax
 import numpy as np
 
 from bank import Bank, Evaluation, Partition, RunIdentity, RunRecord, SnapshotRecord, StoredRun, TaskRecord
+from bank.vectors import average
 from spot.backbone.load import Backbone
 from spot.errors import TrainingError
 from spot.inference.predict import mean_losses, predict
-from spot.prompts.initializers import file_address
-from spot.retrieval.measures import Context
+from spot.prompts.initializers import drawn_by_seed, file_address, make_initializer
+from spot.retrieval.measures import Context, Query
 from spot.retrieval.rank import Retriever
 from spot.training.jobs import CHECKPOINT_SECONDS, GiveUp, Job, Progress, Reporter
 from spot.training.prompt_tuning import TrainedPrompt, prompt_job, train_prompts
@@ -78,6 +79,7 @@ class Trainer:
         checkpoint_seconds: longest time between checkpoints.
         slots: prompts under way at once; 0 chooses by memory.
         reporters: gives every run its progress sink.
+        tell: takes a line on what a user should know before a run: inputs that are cut.
     """
 
     def __init__(
@@ -91,11 +93,14 @@ class Trainer:
         checkpoint_seconds: float = CHECKPOINT_SECONDS,
         slots: int = 0,
         reporters: Reporters = lambda _title: None,
+        tell: Callable[[str], None] = lambda _line: None,
     ) -> None:
         self.bank, self.backbone, self.recipe = bank, backbone, recipe
         self._data_dir, self._folder, self._reporters = data_dir, folder, reporters
         self._checkpoint_seconds, self._slots = checkpoint_seconds, slots
+        self._tell = tell
         self._data: dict[str, TaskData | MixtureData] = {}
+        self._sharing: dict[str, Any] = {}
 
     def with_recipe(self, recipe: Recipe) -> Trainer:
         """The same with another recipe."""
@@ -108,6 +113,7 @@ class Trainer:
             checkpoint_seconds=self._checkpoint_seconds,
             slots=self._slots,
             reporters=self._reporters,
+            tell=self._tell,
         )
 
     @property
@@ -116,10 +122,22 @@ class Trainer:
         return Partition.of(self.recipe.record(self.backbone))
 
     def data(self, task: Task | Mixture) -> TaskData | MixtureData:
-        """The task's splits, read once."""
+        """The task's splits, read once; says how many training inputs are cut."""
         if task.name not in self._data:
-            self._data[task.name] = data_of(task, self.backbone, self.recipe, data_dir=self._data_dir)
+            data = self._data[task.name] = data_of(task, self.backbone, self.recipe, data_dir=self._data_dir)
+            tokens = data[Split.TRAIN].tokens
+            if tokens.cut:
+                self._tell(
+                    f"{task.name}: {tokens.cut} of {len(tokens)} training inputs are cut at "
+                    f"{self.recipe.max_input} tokens (--max-input)"
+                )
         return self._data[task.name]
+
+    def task_data(self, task: Task) -> TaskData:
+        """The same of a single task."""
+        data = self.data(task)
+        assert isinstance(data, TaskData)
+        return data
 
     def retriever(self, target: Task, *, allow_overlap: bool = False) -> Retriever:
         """Ranks the bank's sources for a target, without those that share texts with it unless allowed.
@@ -140,7 +158,25 @@ class Trainer:
         def losses(prompts: Sequence[np.ndarray]) -> np.ndarray:
             return mean_losses(self.backbone, prompts, few[Split.TRAIN].tokens)
 
-        return Context(embedding=lambda: np.asarray(self.backbone.embedding, np.float32), losses=losses)
+        return Context(
+            embedding=lambda: np.asarray(self.backbone.embedding, np.float32),
+            losses=losses,
+            start=functools.cache(lambda seed: self._start(task, seed)) if drawn_by_seed(self.recipe.init) else None,
+        )
+
+    def query(self, task: Task, run: StoredRun) -> Query:
+        """The query that a run of a target gives: its key, and where it started."""
+        if run.key is None:
+            raise TrainingError(f"run {run.digest[:12]} of {task.name} has no key to rank by; see `spot bank verify`")
+        return Query(self.bank.prompt(run.key), self._start(task, run.seed))
+
+    def _start(self, task: Task | Mixture, seed: int) -> np.ndarray:
+        """Mean token ``[H]`` of the prompt that the recipe's initialiser gives a run."""
+        return average(
+            make_initializer(
+                self.recipe.init, self.backbone, self.recipe.prompt_length, labels=task.labels, task=task.name
+            )(seed)
+        )
 
     def run(self, task: Task | Mixture, *, seed: int, role: str, start: str | None = None) -> StoredRun:
         """One run; see :meth:`run_all`."""
@@ -164,7 +200,8 @@ class Trainer:
         return [run for run in found if run]
 
     def race(self, heats: Sequence[Sequence[Request]]) -> list[list[Contestant]]:
-        """Successive halving in every heat; who is left at its end is in the bank, as if trained alone.
+        """Successive halving in every heat; who is left at its end is in the bank, as trained alone up to
+        rounding.
 
         The requests of a heat compete with each other, the more promising first; a run that the bank holds already
         takes part with its history. All of a heat train at once, however many slots that takes, and as many heats
@@ -229,7 +266,8 @@ class Trainer:
         if not jobs:
             return
         folder = self._folder / hashlib.sha256("\n".join(asked).encode()).hexdigest()[:20] if self._folder else None
-        slots = slots or self._room()
+        slots = min(slots or self._room(), len(jobs))
+        self._sharing = {"slots": slots, "shared with": [job.identity for job in jobs] if slots > 1 else []}
         train_prompts(self.backbone, self.recipe, jobs, slots=slots, folder=folder, give_up=give_up)
         if folder:
             shutil.rmtree(folder, ignore_errors=True)
@@ -277,7 +315,7 @@ class Trainer:
                     key=SnapshotRecord(prompt=trained.key, step=self.recipe.key_step),
                     metrics=trained.metrics,
                     history=trained.history,
-                    environment=environment() | {"data": self.data_summary(data)},
+                    environment=environment() | {"data": self.data_summary(data), "program": self._sharing},
                     seconds=trained.seconds,
                 )
             )

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from bank import CandidateRecord, Evaluation, StoredRun, TransferRecord
 from spot.errors import RetrievalError, SpotError
-from spot.retrieval.measures import checked_measure
+from spot.retrieval.measures import AUTO, checked_measure
 from spot.retrieval.rank import Ranked, Retriever, checked_aggregate, weights
 from spot.transfer.runs import Contestant, Request, Trainer
-from tasks import Mixture, Task, get_learnable
-from tasks.overlaps import overlapping
+from tasks import Mixture, Split, Task, get_learnable
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,7 +34,7 @@ class TransferOptions:
     """
 
     method: str = "best"
-    similarity: str = "average"
+    similarity: str = AUTO
     top_k: int = 3
     aggregate: str = "mean"
     baseline: bool = True
@@ -52,8 +51,9 @@ class TransferOptions:
             raise SpotError(f"top-k must be at least 1, found {self.top_k}")
         if self.budget not in BUDGETS:
             raise SpotError(f"budget {self.budget!r} is not known; choose from {', '.join(BUDGETS)}")
-        if self.budget == "halving" and METHODS[self.method].starts is not from_each:
-            raise SpotError(f"budget halving chooses among sources; method {self.method} has one start for all")
+        if self.budget == "halving" and not METHODS[self.method].chooses:
+            choosing = ", ".join(name for name, method in METHODS.items() if method.chooses)
+            raise SpotError(f"budget halving chooses among sources, as the methods {choosing} do, not {self.method}")
         if self.method == "none" and not self.baseline:
             raise SpotError("method none is the baseline; it cannot do without")
         if (self.method == "generic") != bool(self.source):
@@ -67,7 +67,9 @@ class Transferred:
     """Outcome of one transfer with one seed.
 
     Attributes:
+        similarity: the measure that ranked, where ``auto`` was asked for the one it stood for.
         ranked: every source of the bank, best first.
+        cautions: what makes the ranking doubtful, a line each.
         left_out: sources of the bank that share texts with the target.
         attempts: sources used and what came of the target's runs from them, in the order of the ranking.
         chosen: index of the attempt that is best on dev (ties: the more similar source); ``None`` where training
@@ -76,6 +78,7 @@ class Transferred:
         baseline: the target run without transfer, if asked for.
         outcome_test: test metrics and answers of the chosen run.
         baseline_test: of the baseline.
+        floor: scores of the most frequent training answer on dev and test: what lies below has not learnt the task.
         steps: optimiser steps that the choice took: of all attempts and of what made their starts, and of training
             without transfer where that was one of them.
         digest: of the transfer in the bank.
@@ -84,7 +87,9 @@ class Transferred:
     target: str
     seed: int
     query: StoredRun
+    similarity: str
     ranked: Sequence[Ranked]
+    cautions: Sequence[str]
     left_out: Sequence[str]
     attempts: Sequence[Attempt]
     chosen: int | None
@@ -92,6 +97,7 @@ class Transferred:
     outcome_test: Evaluation
     baseline: StoredRun | None
     baseline_test: Evaluation | None
+    floor: Mapping[str, float]
     steps: int
     digest: str
 
@@ -145,25 +151,59 @@ def run_transfers(
     left_out = _left_out(trainer, target, retriever) if retriever else []
     role = "baseline" if options.baseline else "query"
     queries = trainer.run_all([Request(target, seed, role) for seed in seeds])
-    ranked = [_rank(trainer, retriever, query, options) if retriever else [] for query in queries]
+    contests = [_contest(trainer, target, retriever, options, *one) for one in zip(seeds, queries, strict=True)]
     jobs = [
-        Job(trainer, target, seed, find_task, method.sources(sources, options))
-        for seed, sources in zip(seeds, ranked, strict=True)
+        Job(trainer, target, contest.seed, find_task, method.sources(contest.ranked, options)) for contest in contests
     ]
-    starts = method.starts(jobs)
+    for contest, starts in zip(contests, method.starts(jobs), strict=True):
+        contest.starts = starts
     wanted = [
-        [Request(target, job.seed, "transfer", start.prompt) for start in of]
-        for job, of in zip(jobs, starts, strict=True)
+        [Request(target, contest.seed, "transfer", start.prompt) for start in contest.starts] for contest in contests
     ]
-    results = BUDGETS[options.budget](trainer, wanted)
-    attempts = [
-        [Attempt(start.source, start.weight, result) for start, result in zip(of, come, strict=False)]
-        for of, come in zip(starts, results, strict=True)
-    ]
-    return [
-        _record(trainer, target, options, seed, query, sources, tried, come[len(tried) :], made_by(of), left_out)
-        for seed, query, sources, tried, come, of in zip(seeds, queries, ranked, attempts, results, starts, strict=True)
-    ]
+    for contest, results in zip(contests, BUDGETS[options.budget](trainer, wanted), strict=True):
+        contest.results = results
+    return [_record(trainer, target, options, contest, left_out) for contest in contests]
+
+
+@dataclasses.dataclass
+class Contest:
+    """One seed of a transfer under way.
+
+    Attributes:
+        seed: of the target's runs.
+        query: the run whose key is the query.
+        similarity: the measure that ranked.
+        ranked: every source, best first.
+        cautions: what makes the ranking doubtful.
+        starts: prompts that the target starts from.
+        results: what came of each, and behind them of runs that compete without being a source's.
+    """
+
+    seed: int
+    query: StoredRun
+    similarity: str
+    ranked: Sequence[Ranked]
+    cautions: Sequence[str]
+    starts: Sequence[Start] = ()
+    results: Sequence[Contestant] = ()
+
+    @property
+    def attempts(self) -> list[Attempt]:
+        """Sources used, and what came of the target's runs from them."""
+        pairs = zip(self.starts, self.results, strict=False)
+        return [Attempt(start.source, start.weight, result) for start, result in pairs]
+
+
+def _contest(
+    trainer: Trainer, target: Task, retriever: Retriever | None, options: TransferOptions, seed: int, run: StoredRun
+) -> Contest:
+    if retriever is None:
+        return Contest(seed, run, options.similarity, [], [])
+    query = trainer.query(target, run)
+    similarity = retriever.measure(options.similarity, query)
+    ranked = retriever.rank(query, measure=similarity, aggregate=options.aggregate)
+    cautions = retriever.cautions(query, measure=similarity, aggregate=options.aggregate)
+    return Contest(seed, run, similarity, ranked, cautions)
 
 
 def _retriever(trainer: Trainer, target: Task, options: TransferOptions) -> Retriever:
@@ -176,26 +216,21 @@ def _retriever(trainer: Trainer, target: Task, options: TransferOptions) -> Retr
 
 def _left_out(trainer: Trainer, target: Task, retriever: Retriever) -> list[str]:
     """Sources of the partition that a retriever does not rank since they share texts with the target."""
-    if not overlapping(target.name):
-        return []
     present = {key.task for key in trainer.bank.keys(trainer.partition, exclude=[target.name])}
     return sorted(present - {key.task for key in retriever.keys})
 
 
-def _rank(trainer: Trainer, retriever: Retriever, query: StoredRun, options: TransferOptions) -> list[Ranked]:
-    prompt = trainer.bank.prompt(query.key or "")
-    return retriever.rank(prompt, measure=options.similarity, aggregate=options.aggregate)
-
-
 def _full(trainer: Trainer, wanted: Sequence[Sequence[Request]]) -> list[list[Contestant]]:
     """Every run to its end."""
-    runs = iter(trainer.run_all([request for of in wanted for request in of]))
-    return [[Contestant(run, run.score, run.steps) for run in itertools.islice(runs, len(of))] for of in wanted]
+    runs = iter(trainer.run_all([request for requests in wanted for request in requests]))
+    return [
+        [Contestant(run, run.score, run.steps) for run in itertools.islice(runs, len(requests))] for requests in wanted
+    ]
 
 
 def _halving(trainer: Trainer, wanted: Sequence[Sequence[Request]]) -> list[list[Contestant]]:
     """Successive halving of every seed's runs; one without transfer comes last, as one of them."""
-    return trainer.race([[*of, of[0]._replace(role="baseline", start=None)] for of in wanted])
+    return trainer.race([[*requests, requests[0]._replace(role="baseline", start=None)] for requests in wanted])
 
 
 BUDGETS: dict[str, Callable[[Trainer, Sequence[Sequence[Request]]], list[list[Contestant]]]] = {
@@ -206,39 +241,25 @@ BUDGETS: dict[str, Callable[[Trainer, Sequence[Sequence[Request]]], list[list[Co
 
 
 def _record(
-    trainer: Trainer,
-    target: Task,
-    options: TransferOptions,
-    seed: int,
-    query: StoredRun,
-    ranked: Sequence[Ranked],
-    attempts: Sequence[Attempt],
-    others: Sequence[Contestant],
-    before: int,
-    left_out: Sequence[str],
+    trainer: Trainer, target: Task, options: TransferOptions, contest: Contest, left_out: Sequence[str]
 ) -> Transferred:
-    """Choose on dev, report on test, and put it into the bank.
-
-    ``others`` compete without being a source's; ``before`` steps went into the starts.
-    """
+    """Choose on dev, report on test, and put it into the bank."""
+    query, attempts = contest.query, contest.attempts
     baseline = query if options.baseline else None
-    contestants = [*(attempt.result for attempt in attempts), *others]
-    if not contestants:
-        assert baseline is not None
-        contestants = [Contestant(baseline, baseline.score, baseline.steps)]
+    contestants = contest.results or [Contestant(query, query.score, query.steps)]
     ended = [(i, contestant.run) for i, contestant in enumerate(contestants) if contestant.run]
     best, outcome = max(ended, key=lambda one: one[1].score)
     chosen = best if best < len(attempts) else None
     trained = {contestant.run.digest if contestant.run else i: contestant for i, contestant in enumerate(contestants)}
-    steps = before + sum(contestant.steps for contestant in trained.values())
+    steps = made_by(contest.starts) + sum(contestant.steps for contestant in trained.values())
     outcome_test = trainer.test(target, outcome)
     baseline_test = trainer.test(target, baseline) if baseline else None
     digest = trainer.bank.record_transfer(
         TransferRecord(
             task=target.name,
             method=options.method,
-            similarity=options.similarity,
-            seed=seed,
+            similarity=contest.similarity,
+            seed=contest.seed,
             metric="score",
             query_run=query.digest,
             baseline_run=baseline.digest if baseline else None,
@@ -262,9 +283,11 @@ def _record(
     )
     return Transferred(
         target=target.name,
-        seed=seed,
+        seed=contest.seed,
         query=query,
-        ranked=ranked,
+        similarity=contest.similarity,
+        ranked=contest.ranked,
+        cautions=contest.cautions,
         left_out=left_out,
         attempts=attempts,
         chosen=chosen,
@@ -273,6 +296,7 @@ def _record(
         baseline=baseline,
         outcome_test=outcome_test,
         baseline_test=baseline_test,
+        floor={split.value: trainer.data(target).floor(split) for split in (Split.DEV, Split.TEST)},
         digest=digest,
     )
 
@@ -331,15 +355,17 @@ def from_average(jobs: Sequence[Job]) -> list[list[Start]]:
 def from_mixture(jobs: Sequence[Job]) -> list[list[Start]]:
     """Train one prompt on the sources' tasks, those of mixtures among them, and the target together.
 
-    The target starts from its value. Vu et al. 2022, "top-k multi-task mixture". That prompt is no source: it has seen
-    the target.
+    The target starts from its value. Vu et al. 2022, "top-k multi-task mixture". A recipe's ``train_limit`` is the
+    target's: sources take part with all their examples. That prompt is no source: it has seen the target.
     """
 
     def request(job: Job) -> Request:
         found = [job.find_task(source.task) for source in job.sources]
         tasks = [task for source in found for task in (source.members if isinstance(source, Mixture) else [source])]
         members = tuple({task.name: task for task in [*tasks, job.target]}.values())
-        return Request(Mixture(name="+".join(task.name for task in members), members=members), job.seed, "transfer")
+        name = "+".join(task.name for task in members)
+        whole = tuple(task.name for task in members if task.name != job.target.name)
+        return Request(Mixture(name=name, members=members, whole=whole), job.seed, "transfer")
 
     mixed = jobs[0].trainer.run_all([request(job) for job in jobs])
     return [
@@ -355,6 +381,8 @@ class Method(NamedTuple):
     starts: Callable[[Sequence[Job]], list[list[Start]]]
     retrieves: bool = True
     """Whether the bank is asked at all."""
+    chooses: bool = False
+    """Whether the target is trained once from each of several sources, and the best run chosen."""
 
 
 def _top(ranked: Sequence[Ranked], options: TransferOptions) -> Sequence[Ranked]:
@@ -370,11 +398,11 @@ def _named(ranked: Sequence[Ranked], options: TransferOptions) -> Sequence[Ranke
 
 
 METHODS: dict[str, Method] = {
-    "best": Method(_top, from_each),
+    "best": Method(_top, from_each, chooses=True),
     "average": Method(_top, from_average),
     "mixture": Method(_top, from_mixture),
     "generic": Method(_named, from_each),
-    "oracle": Method(_all, from_each),
+    "oracle": Method(_all, from_each, chooses=True),
     "none": Method(_top, from_each, retrieves=False),
 }
 """Methods by name."""

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from spot.backbone.tokenizer import SentencePieceTokenizer, load_tokenizer
+from spot.backbone.tokenizer import SentencePieceTokenizer, load_tokenizer, train_sentencepiece
+from tasks import Split, get_task
 
 pytest.importorskip("torch")
 pytestmark = pytest.mark.interop
@@ -73,11 +74,26 @@ def test_pieces_have_the_same_names(folder):
     assert [ours.piece(i) for i in range(ours.size)] == theirs.convert_ids_to_tokens(list(range(ours.size)))
 
 
-@pytest.mark.skipif(not (NOVELS.exists() and VOCABULARY.exists()), reason="needs ../shared")
-def test_novels_have_the_same_tokens_up_to_ties():
-    with gzip.open(NOVELS, "rt", encoding="utf-8") as file:
-        lines = [line.rstrip("\n") for line in itertools.islice(file, 0, 20000, 5)]
-    ours = load_tokenizer(VOCABULARY).encode(lines)
-    theirs = their_encode(their_tokenizer(VOCABULARY), lines)
+def definitions():
+    """WordNet's, which the package carries."""
+    tasks = [get_task(name) for name in ("wn_define", "wn_noun_topic", "wn_pos", "wn_usage")]
+    return [example.inputs for task in tasks for example in task.examples(Split.TRAIN)]
+
+
+@pytest.fixture(params=["definitions", *(["novels"] if NOVELS.exists() and VOCABULARY.exists() else [])])
+def english(request, tmp_path):
+    """Lines of English, and the folder of a SentencePiece model of English."""
+    if request.param == "novels":
+        with gzip.open(NOVELS, "rt", encoding="utf-8") as file:
+            return [line.rstrip("\n") for line in itertools.islice(file, 0, 20000, 5)], VOCABULARY
+    lines = definitions()
+    (tmp_path / "spiece.model").write_bytes(train_sentencepiece(lines, size=2000, sample=len(lines)))
+    return lines, tmp_path
+
+
+def test_english_has_the_same_tokens_up_to_ties(english):
+    lines, folder = english
+    ours = load_tokenizer(folder).encode(lines)
+    theirs = their_encode(their_tokenizer(folder), lines)
     differing = sum(a != b for a, b in zip(ours, theirs, strict=True))
     assert differing <= len(lines) / 1000

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,19 +15,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks import TaskError
-from tasks.sources import (
-    BY_SUFFIX,
-    Hub,
-    Reader,
-    Source,
+from tasks.readers import (
+    FORMATS,
     label_first,
-    read_csv,
     read_json,
     read_jsonl,
     read_parquet,
     text_and_labels,
-    tsv,
 )
+from tasks.rows import Numbered, Reader
+from tasks.sources import Hub, Source
+from tasks.tables import read_csv, tsv
 
 Write = Callable[[str, str | bytes], Path]
 
@@ -47,7 +46,7 @@ def write(tmp_path: Path) -> Write:
 
 def numbered(reader: Reader, path: Path) -> list[tuple[int, Mapping[str, Any]]]:
     """Row numbers and rows."""
-    return [(row.number, row.values) for row in reader(path)]
+    return [(row.number, row.values) for row in reader(path) if isinstance(row, Numbered)]
 
 
 def fails(reader: Reader, path: Path) -> str:
@@ -103,12 +102,12 @@ def test_a_quoted_tsv_holds_tabs_newlines_and_doubled_quotation_marks(write: Wri
 def test_a_wrong_number_of_columns_names_the_file_and_the_row(write: Write, quoted: bool) -> None:
     for line, count in (("two", 1), ("two\t0\t0", 3)):
         path = write("a.tsv", f"text\tlabel\none\t1\n{line}\nthree\t1\n")
-        assert fails(tsv(quoted=quoted), path) == f"{path}, row 3: {count} columns, expected 2"
+        assert fails(tsv(quoted=quoted), path).startswith(f"{path}, row 3: {count} columns, expected 2")
 
 
 def test_a_wrong_number_of_columns_without_header_is_held_against_the_given_ones(write: Write) -> None:
     path = write("a.tsv", "one\t1\ntwo\n")
-    assert fails(tsv("text", "label"), path) == f"{path}, row 2: 1 columns, expected 2"
+    assert fails(tsv("text", "label"), path).startswith(f"{path}, row 2: 1 columns, expected 2")
 
 
 cell = st.text(st.characters(codec="utf-8", exclude_characters="\t\n\r"), min_size=1).filter(str.strip)
@@ -136,7 +135,7 @@ def test_a_csv_has_a_header_and_quoted_fields_of_several_lines(write: Write) -> 
 
 def test_a_wrong_number_of_columns_of_a_csv_names_the_file_and_the_row(write: Write) -> None:
     path = write("a.csv", "text,label\none,1\ntwo\n")
-    assert fails(read_csv, path) == f"{path}, row 3: 1 columns, expected 2"
+    assert fails(read_csv, path).startswith(f"{path}, row 3: 1 columns, expected 2")
 
 
 @settings(max_examples=60)
@@ -232,7 +231,7 @@ def test_json_of_another_shape_names_the_file(write: Write, content: str) -> Non
     "content",
     [
         '{"data": 5}',
-        '{"data": [{"text": "one", "label": 1}]}',
+        '{"data": [{"paragraphs": 5}]}',
         '{"data": [{"paragraphs": [{"context": "c", "qas": [{"question": "q"}]}]}]}',
     ],
 )
@@ -246,6 +245,50 @@ def test_a_json_list_of_other_things_than_objects_names_the_file_and_the_row(wri
     assert fails(read_json, path).startswith(f"{path}, row 2: expected a JSON object")
 
 
+@pytest.mark.parametrize(
+    "nested", ["[" * 100_000, '{"x": ' * 50_000, "[" * 500 + "]" * 500, '[{"x": ' * 300 + "1" + "}]" * 300]
+)
+def test_json_nested_without_end_is_an_error_of_the_task(write: Write, nested: str) -> None:
+    for reader in (read_json, read_jsonl):
+        assert fails(reader, write("a", nested)).endswith("not JSON (nested too deeply)")
+
+
+def test_json_nested_as_far_as_data_is_stays_as_it_is(write: Write) -> None:
+    value: object = 1
+    for _ in range(40):
+        value = {"x": [value]}
+    path = write("a.jsonl", json.dumps(value) + "\n")
+    assert numbered(read_jsonl, path) == [(1, value)]
+
+
+def test_a_number_of_many_digits_is_an_error_with_its_row(write: Write) -> None:
+    path = write("a.jsonl", '{"x": 1}\n{"x": ' + "9" * 5_000 + "}\n")
+    assert fails(read_jsonl, path) == f"{path}, row 2: not JSON (a number of too many digits)"
+    assert fails(read_json, write("b.json", "[" + "9" * 5_000 + "]")).endswith("not JSON (a number of too many digits)")
+
+
+def test_a_key_twice_in_one_object_is_refused(write: Write) -> None:
+    path = write("a.jsonl", '{"text": "a", "label": 1}\n{"text": "a", "label": 1, "text": "b"}\n')
+    assert fails(read_jsonl, path) == f"{path}, row 2: not JSON (key 'text' twice in one object)"
+
+
+def test_many_keys_are_searched_for_a_repeated_one_in_time(write: Write) -> None:
+    keys = ", ".join(f'"k{i}": 1' for i in range(50_000))
+    start = time.monotonic()
+    assert "key 'k49999' twice" in fails(read_jsonl, write("a.jsonl", f'{{{keys}, "k49999": 2}}'))
+    assert time.monotonic() - start < 5
+
+
+def test_json_lines_in_a_json_file_are_told_how_to_be_read(write: Write) -> None:
+    message = fails(read_json, write("a.json", '{"x": 1}\n{"x": 2}\n'))
+    assert 'row 2: not JSON (Extra data); if every line is an object of its own, say format = "jsonl"' in message
+
+
+def test_rows_under_data_are_rows(write: Write) -> None:
+    path = write("a.json", '{"version": "1", "data": [{"x": 1}, {"x": 2}]}')
+    assert numbered(read_json, path) == [(1, {"x": 1}), (2, {"x": 2})]
+
+
 # -- Parquet ------------------------------------------------------------------------------------------------
 
 
@@ -255,6 +298,58 @@ def test_parquet_rows_keep_their_types(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     parquet.write_table(pyarrow.table({"text": ["one", "two"], "label": [1, 0]}), path)
     assert numbered(read_parquet, path) == [(1, {"text": "one", "label": 1}), (2, {"text": "two", "label": 0})]
+
+
+@pytest.fixture
+def parquet(tmp_path: Path) -> Callable[..., Path]:
+    """Write columns as a Parquet file."""
+    pyarrow = pytest.importorskip("pyarrow")
+    module = pytest.importorskip("pyarrow.parquet")
+
+    def to(columns: Mapping[str, Any] | list[tuple[str, Any]], **options: Any) -> Path:
+        named = list(columns.items()) if isinstance(columns, Mapping) else columns
+        path = tmp_path / "a.parquet"
+        arrays = [values if isinstance(values, pyarrow.Array) else pyarrow.array(values) for _, values in named]
+        module.write_table(pyarrow.table(arrays, names=[name for name, _ in named]), path, **options)
+        return path
+
+    return to
+
+
+def test_parquet_columns_of_one_name_are_refused(parquet: Callable[..., Path]) -> None:
+    path = parquet([("text", ["a"]), ("label", [1]), ("text", ["b"])])
+    assert fails(read_parquet, path) == f"{path}: two columns are called 'text'; rename one of them"
+
+
+def test_parquet_texts_nulls_and_lists_come_back_as_they_were_written(parquet: Callable[..., Path]) -> None:
+    columns = {
+        "text": ["one", None, "one", "two", ""],
+        "bytes": [b"one", b"\xff", None, b"", b"x"],
+        "answers": [["a"], [], None, ["a", "b"], [None]],
+        "number": [1.5, float("inf"), None, -0.0, 2.0],
+        "struct": [{"text": ["a"]}, None, {"text": []}, {"text": None}, {"text": ["a", "b"]}],
+    }
+    rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    assert [row for _, row in numbered(read_parquet, parquet(columns))] == rows
+
+
+def test_parquet_of_many_rows_is_read_in_parts(parquet: Callable[..., Path]) -> None:
+    texts = [f"text {i % 1500}" for i in range(4000)]
+    path = parquet({"text": texts}, row_group_size=1700)
+    assert numbered(read_parquet, path) == [(i, {"text": text}) for i, text in enumerate(texts, 1)]
+
+
+@pytest.mark.parametrize("compression", ["zstd", "gzip", "none"])
+def test_parquet_that_unpacks_without_end_is_refused_in_time(parquet: Callable[..., Path], compression: str) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    shared = pyarrow.array(["x" * 2_000_000]).dictionary_encode().take(pyarrow.array([0] * 20_000))
+    start = time.monotonic()
+    path = parquet({"text": shared}, compression=compression)
+    if path.stat().st_size < 100_000:
+        assert "than a file of its size holds" in fails(read_parquet, path)
+    many = parquet({"label": pyarrow.array([1] * 2_000_000)}, compression=compression)
+    assert "2000000 rows of" in fails(read_parquet, many)
+    assert time.monotonic() - start < 5
 
 
 def test_a_parquet_file_that_is_none_or_missing_names_the_file(write: Write, tmp_path: Path) -> None:
@@ -287,26 +382,33 @@ def test_label_first_cuts_at_the_first_space_only(write: Write) -> None:
 def test_label_first_reads_latin_1_where_it_is_told_to(write: Write) -> None:
     path = write("a.txt", "0 Who painted Olympia ?\n1 café\n".encode("latin-1"))
     assert numbered(label_first("latin-1"), path)[1] == (2, {"label": "1", "text": "café"})
-    assert fails(label_first(), path) == f"{path}, row 2: not utf-8 text"
+    assert fails(label_first(), path).startswith(f"{path}, row 2: not utf-8 text; ")
 
 
 def test_texts_and_labels_go_together_line_by_line(write: Write) -> None:
     path = write("val_text.txt", "one \ntwo\n")
     write("val_labels.txt", "1\n0\n")
     expected = [(1, {"text": "one", "label": "1"}), (2, {"text": "two", "label": "0"})]
-    assert numbered(text_and_labels, path) == expected
+    assert numbered(text_and_labels(), path) == expected
 
 
 def test_texts_and_labels_of_unequal_number_name_the_file_and_both_counts(write: Write) -> None:
     path = write("val_text.txt", "one\ntwo\nthree\n")
     write("val_labels.txt", "1\n0\n")
-    assert fails(text_and_labels, path) == f"{path}: 3 texts, but val_labels.txt has 2 labels"
+    assert fails(text_and_labels(), path) == f"{path}: 3 texts, but val_labels.txt has 2 labels"
+
+
+def test_texts_whose_labels_file_nobody_names_are_refused(write: Write) -> None:
+    path = write("texts.txt", "one\n")
+    assert fails(text_and_labels(), path).startswith(f"{path}: its labels are not known")
+    labels = write("gold", "1\n")
+    assert numbered(text_and_labels(labels={path: labels}), path) == [(1, {"text": "one", "label": "1"})]
 
 
 def test_a_missing_file_of_labels_is_named(write: Write) -> None:
     path = write("val_text.txt", "one\n")
     labels = path.with_name("val_labels.txt")
-    assert fails(text_and_labels, path) == f"{labels}: no such file"
+    assert fails(text_and_labels(), path) == f"{labels}: no such file"
 
 
 # -- every reader of text -----------------------------------------------------------------------------------
@@ -319,7 +421,7 @@ TEXT_READERS: dict[str, Reader] = {
     "jsonl": read_jsonl,
     "json": read_json,
     "label first": label_first(),
-    "text and labels": text_and_labels,
+    "text and labels": text_and_labels(),
 }
 
 
@@ -335,7 +437,7 @@ def test_bytes_that_are_not_utf_8_are_an_error_at_their_line(write: Write, reade
     lines = [b"some text"] * 9
     lines[line - 1] = b"caf\xe9 au lait"
     path = write("a_text.txt", b"\n".join(lines))
-    assert fails(reader, path) == f"{path}, row {line}: not utf-8 text"
+    assert fails(reader, path).startswith(f"{path}, row {line}: not utf-8 text; ")
 
 
 @pytest.mark.parametrize("reader", TEXT_READERS.values(), ids=TEXT_READERS)
@@ -429,6 +531,76 @@ def test_hub_rows_have_our_column_names_and_the_names_of_class_labels(monkeypatc
     ]
 
 
+class FakeData(list[dict[str, Any]]):
+    """Stands for a data set of the hub, with a class label in ``star``."""
+
+    def __init__(self, rows: list[dict[str, Any]]) -> None:
+        super().__init__(rows)
+        label = FakeClassLabel()
+        label.names = ["bad", "good"]  # type: ignore[attr-defined]
+        self.features = {"star": label}
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[dict[str, object]]]:
+    """Install a hub client with these rows; its calls are kept."""
+
+    def install(*rows: dict[str, Any]) -> list[dict[str, object]]:
+        calls: list[dict[str, object]] = []
+
+        def load_dataset(*args: object, **options: object) -> FakeData:
+            calls.append(options)
+            return FakeData(list(rows))
+
+        fake = SimpleNamespace(load_dataset=load_dataset, ClassLabel=FakeClassLabel)
+        monkeypatch.setitem(sys.modules, "datasets", fake)
+        return calls
+
+    return install
+
+
+def test_a_revision_is_asked_for_where_it_is_named(hub: Callable[..., list[dict[str, object]]]) -> None:
+    calls = hub({"star": 1})
+    list(Hub(path="a/b", revision="abc").rows("dev").rows)
+    list(Hub(path="a/b").rows("dev").rows)
+    assert calls == [{"split": "validation", "revision": "abc"}, {"split": "validation"}]
+
+
+def test_class_labels_that_are_null_or_unknown_stay_so(hub: Callable[..., list[dict[str, object]]]) -> None:
+    hub({"star": None}, {"star": -1}, {"star": 1})
+    assert [row.values["star"] for row in Hub(path="a/b").rows("dev").rows] == [None, -1, "good"]
+
+
+def test_a_column_that_is_named_for_ours_goes_before_one_of_that_name(
+    hub: Callable[..., list[dict[str, object]]],
+) -> None:
+    for row in ({"star": 1, "label": "x"}, {"label": "x", "star": 1}):
+        hub(row)
+        (found,) = Hub(path="a/b", columns={"label": "star"}).rows("dev").rows
+        assert found.values == {"label": "good"}
+
+
+def test_one_column_of_the_hub_may_have_two_names(hub: Callable[..., list[dict[str, object]]]) -> None:
+    hub({"star": 1})
+    (found,) = Hub(path="a/b", columns={"label": "star", "text": "star"}).rows("dev").rows
+    assert found.values == {"label": "good", "text": "good"}
+
+
+def test_a_row_of_the_hub_that_cannot_be_unpacked_is_one_line(hub: Callable[..., list[dict[str, object]]]) -> None:
+    hub({"star": 1}, {"star": 7})
+    rows = iter(Hub(path="a/b").rows("dev").rows)
+    assert next(rows).values == {"star": "good"}
+    with pytest.raises(TaskError, match=r"hub data set a/b, row 2: cannot be read \("):
+        next(rows)
+
+
+def test_a_task_of_the_hub_alone_is_asked_for_there_whatever_the_data_folder(
+    tmp_path: Path, hub: Callable[..., list[dict[str, object]]]
+) -> None:
+    hub({"star": 1})
+    assert len(list(Source(hub=Hub(path="a/b")).rows("dev", tmp_path).rows)) == 1
+
+
 # -- sources ------------------------------------------------------------------------------------------------
 
 
@@ -443,7 +615,7 @@ def test_a_source_reads_by_suffix(write: Write) -> None:
         ".parquet": write("a.parquet", b""),
     }
     parquet.write_table(pyarrow.table({"x": ["1"]}), files[".parquet"])
-    assert set(files) == set(BY_SUFFIX)
+    assert set(files) <= {suffix for form in FORMATS.values() for suffix in form.suffixes}
     for path in files.values():
         where, rows = Source(files={"train": path}).rows("train", None)
         assert where == str(path)

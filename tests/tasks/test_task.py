@@ -18,6 +18,7 @@ from tasks import Example, Split, Task, TaskError, get_task, registry
 from tasks.formats import classify, fields
 from tasks.sources import Numbered, Source
 from tasks.task import DEV_AND_TEST, PUBLISHED, TRAIN_AND_DEV, TRAIN_AND_TEST, Part, one_part
+from tests.official import PASSAGES, QUESTIONS, ROWS, TEST
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 
@@ -171,7 +172,7 @@ def test_a_split_without_a_row_is_an_error_that_names_task_split_and_file() -> N
     with pytest.raises(TaskError, match=r"^task toy: split dev is empty \(/dev\)$"):
         task.examples(Split.DEV)
     filtered = task_of({"train": rows(3)}, train_filter=lambda row: False)
-    with pytest.raises(TaskError, match=r"^task toy: split train is empty \(/train\)$"):
+    with pytest.raises(TaskError, match=r"^task toy: split train is empty: none of 3 rows .* \(/train\)$"):
         filtered.examples(Split.TRAIN)
 
 
@@ -290,18 +291,32 @@ def test_names_are_keys_and_descriptions_plain_facts() -> None:
 
 # -- every built-in task on its data ------------------------------------------------------------------------
 
-needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the published data sets are not at hand")
+PLACES = ["made", *(["published"] if DATA.is_dir() else [])]
+"""Small files of our own in the published formats, and the published ones where they are at hand."""
 
-TASKS = [
-    pytest.param(name, marks=[] if name.startswith("wn_") else needs_data, id=name)  # WordNet's come with the package
-    for name in registry()
-]
+every_place = pytest.mark.parametrize("data", PLACES, indirect=True)
+
+every_task = pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        pytest.param(name, place, id=f"{name}-{place}")
+        for name in registry()
+        for place in (["package"] if name.startswith("wn_") else PLACES)  # WordNet's files come with the package
+    ],
+    indirect=["data"],
+)
+
+
+@pytest.fixture
+def data(request: pytest.FixtureRequest, official_files: Path) -> Path:
+    """The data folder of a place."""
+    return official_files if request.param == "made" else DATA
 
 
 @cache
-def examples_of(name: str, split: Split) -> list[Example]:
+def examples_of(name: str, split: Split, data: Path) -> list[Example]:
     """The examples of a split of a built-in task."""
-    return get_task(name).examples(split, data_dir=DATA)
+    return get_task(name).examples(split, data_dir=data)
 
 
 TOTALS = {
@@ -341,17 +356,18 @@ TOTALS = {
 """Examples of train and dev together, and of test, as published."""
 
 
-@pytest.mark.parametrize("name", TASKS)
-def test_a_built_in_task_has_all_its_rows(name: str) -> None:
-    sizes = {split: len(examples_of(name, split)) for split in Split}
+@every_task
+def test_a_built_in_task_has_all_its_rows(name: str, data: Path) -> None:
+    sizes = {split: len(examples_of(name, split, data)) for split in Split}
     assert all(sizes.values())
-    if name in TOTALS:
+    if data != DATA:
+        assert sum(sizes.values()) == ROWS.get(name, sum(sizes.values()))
+    elif name in TOTALS:
         assert (sizes[Split.TRAIN] + sizes[Split.DEV], sizes[Split.TEST]) == TOTALS[name]
     else:
         assert name == "wsc" or name.startswith("wn_")
 
 
-@needs_data
 def test_the_parts_at_hand_are_cut_without_a_rest() -> None:
     assert sum(TOTALS["qnli"]) == 5_463
     assert sum(TOTALS["boolq"]) == 3_270
@@ -359,23 +375,27 @@ def test_the_parts_at_hand_are_cut_without_a_rest() -> None:
     assert sum(TOTALS["squad"]) == 4_330
 
 
-@needs_data
-def test_multirc_has_953_questions_in_its_validation_set() -> None:
-    assert len({example.group for example in examples_of("multirc", Split.TEST)}) == 953
+@every_place
+def test_every_question_of_multircs_validation_set_is_a_group(data: Path) -> None:
+    questions = 953 if data == DATA else PASSAGES // 2 * QUESTIONS
+    assert len({example.group for example in examples_of("multirc", Split.TEST, data)}) == questions
 
 
-@needs_data
-def test_wsc_trains_on_true_referents_and_is_scored_on_all() -> None:
-    assert {example.group for example in examples_of("wsc", Split.TRAIN)} == {"True"}
-    for split, true in ((Split.DEV, 34), (Split.TEST, 38)):
-        assert sum(example.group == "True" for example in examples_of("wsc", split)) == true
-    assert len(examples_of("wsc", Split.TEST)) == 104
-    lines = (DATA / "super_glue" / "WSC" / "train.jsonl").read_text(encoding="utf-8").splitlines()
-    true = sum(json.loads(line)["label"] for line in lines)
-    assert len(examples_of("wsc", Split.TRAIN)) + 34 == true
+@every_place
+def test_wsc_trains_on_true_referents_and_is_scored_on_all(data: Path) -> None:
+    assert {example.group for example in examples_of("wsc", Split.TRAIN, data)} == {"True"}
+    held, reported = (
+        sum(example.group == "True" for example in examples_of("wsc", split, data)) for split in (Split.DEV, Split.TEST)
+    )
+    if data == DATA:
+        assert (held, reported) == (34, 38)
+    for part, true in (("train", len(examples_of("wsc", Split.TRAIN, data)) + held), ("val", reported)):
+        lines = (data / "super_glue" / "WSC" / f"{part}.jsonl").read_text(encoding="utf-8").splitlines()
+        assert sum(json.loads(line)["label"] for line in lines) == true
+    assert len(examples_of("wsc", Split.TEST, data)) == len(lines) == (104 if data == DATA else TEST)
 
 
-@needs_data
+@every_place
 @pytest.mark.parametrize(
     ("name", "start", "end"),
     [
@@ -385,9 +405,9 @@ def test_wsc_trains_on_true_referents_and_is_scored_on_all() -> None:
         ("boolq", "passage: ", " question: "),
     ],
 )
-def test_what_several_rows_share_stays_in_one_split(name: str, start: str, end: str) -> None:
+def test_what_several_rows_share_stays_in_one_split(name: str, start: str, end: str, data: Path) -> None:
     def shared(split: Split) -> set[str]:
-        found = (re.search(f"{start}(.*?)(?:{end})", example.inputs) for example in examples_of(name, split))
+        found = (re.search(f"{start}(.*?)(?:{end})", example.inputs) for example in examples_of(name, split, data))
         return {match[1] for match in found if match}
 
     train, dev = shared(Split.TRAIN), shared(Split.DEV)
@@ -395,17 +415,19 @@ def test_what_several_rows_share_stays_in_one_split(name: str, start: str, end: 
     assert not train & dev
 
 
-@needs_data
-def test_passages_of_squad_stay_in_one_split() -> None:
-    passages = [{example.inputs.split("context: ")[1] for example in examples_of("squad", split)} for split in Split]
+@every_place
+def test_passages_of_squad_stay_in_one_split(data: Path) -> None:
+    passages = [
+        {example.inputs.split("context: ")[1] for example in examples_of("squad", split, data)} for split in Split
+    ]
     assert sum(map(len, passages)) == len(set().union(*passages))
 
 
-@pytest.mark.parametrize("name", TASKS)
-def test_gold_predictions_score_100_and_no_prediction_scores_nothing(name: str) -> None:
+@every_task
+def test_gold_predictions_score_100_and_no_prediction_scores_nothing(name: str, data: Path) -> None:
     task = get_task(name)
     for split in Split:
-        examples = examples_of(name, split)
+        examples = examples_of(name, split, data)
         gold = task.score([example.target for example in examples], examples)
         nothing = task.score([""] * len(examples), examples)
         if name == "wsc":  # a false referent shall not be predicted
@@ -417,33 +439,33 @@ def test_gold_predictions_score_100_and_no_prediction_scores_nothing(name: str) 
             assert nothing["score"] <= 0
 
 
-@pytest.mark.parametrize("name", TASKS)
-def test_targets_are_among_the_choices_of_their_examples(name: str) -> None:
+@every_task
+def test_targets_are_among_the_choices_of_their_examples(name: str, data: Path) -> None:
     task = get_task(name)
     for split in Split:
-        for example in examples_of(name, split):
+        for example in examples_of(name, split, data):
             assert example.target.strip()
             assert example.target in (example.choices or example.answers or (example.target,))
             assert not task.labels or example.choices == task.labels
 
 
-@pytest.mark.parametrize("name", TASKS)
-def test_no_field_of_an_input_is_empty_but_those_published_so(name: str) -> None:
-    inputs = [example.inputs for split in Split for example in examples_of(name, split)]
+@every_task
+def test_no_field_of_an_input_is_empty_but_those_published_so(name: str, data: Path) -> None:
+    inputs = [example.inputs for split in Split for example in examples_of(name, split, data)]
     assert all(re.match(r"[a-z0-9]+: ", text) for text in inputs)
     clean = sum(text == " ".join(text.split()) for text in inputs)
-    assert len(inputs) - clean == EMPTY_FIELDS.get(name, 0)
+    assert len(inputs) - clean == (EMPTY_FIELDS.get(name, 0) if data == DATA else 0)
 
 
 EMPTY_FIELDS = {"multirc": 3, "tweet_hate": 8}
 """Answers and tweets that are published without a word."""
 
 
-@pytest.mark.parametrize("name", TASKS)
-def test_every_label_word_is_a_target_of_training_and_none_is_all(name: str) -> None:
+@every_task
+def test_every_label_word_is_a_target_of_training_and_none_is_all(name: str, data: Path) -> None:
     labels = get_task(name).labels
     if labels:
-        counts = Counter(example.target for example in examples_of(name, Split.TRAIN))
+        counts = Counter(example.target for example in examples_of(name, Split.TRAIN, data))
         assert set(counts) == set(labels)
 
 
@@ -463,7 +485,8 @@ PUBLISHED_DUPLICATES = {
 twice: in two parts, or in one with another source, number or spacing."""
 
 
-@pytest.mark.parametrize("name", TASKS)
-def test_splits_share_no_example_but_those_published_twice(name: str) -> None:
-    train, dev, test = ({(e.inputs, e.target) for e in examples_of(name, split)} for split in Split)
-    assert (len(train & dev), len(train & test), len(dev & test)) == PUBLISHED_DUPLICATES.get(name, (0, 0, 0))
+@every_task
+def test_splits_share_no_example_but_those_published_twice(name: str, data: Path) -> None:
+    train, dev, test = ({(e.inputs, e.target) for e in examples_of(name, split, data)} for split in Split)
+    expected = PUBLISHED_DUPLICATES.get(name, (0, 0, 0)) if data == DATA else (0, 0, 0)
+    assert (len(train & dev), len(train & test), len(dev & test)) == expected

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from jax.test_util import check_grads
 
 from spot.backbone.products import attention, project, relative_position_buckets
+from tests.closeness import assert_close
 
 
 def random_arrays(*shapes):
@@ -28,7 +29,7 @@ def attention_arguments():
 
 
 def test_attention_is_a_softmax_over_the_keys_that_may_be_seen(attention_arguments):
-    np.testing.assert_allclose(attention(*attention_arguments), plain_attention(*attention_arguments), atol=1e-6)
+    assert_close(attention(*attention_arguments), plain_attention(*attention_arguments))
 
 
 def test_backward_of_attention_is_that_of_the_plain_softmax(attention_arguments):
@@ -39,7 +40,7 @@ def test_backward_of_attention_is_that_of_the_plain_softmax(attention_arguments)
         return jax.grad(lambda args: jnp.sum(weights * function(*args, mask)))(differentiable)
 
     for ours, plain in zip(gradients(attention), gradients(plain_attention), strict=True):
-        np.testing.assert_allclose(ours, plain, atol=1e-5)
+        assert_close(ours, plain)
 
 
 def test_backward_of_attention_agrees_with_finite_differences(attention_arguments):
@@ -62,7 +63,7 @@ def test_bfloat16_product_and_gradients_are_close_to_float32():
 
     for rough, exact in zip(run(jnp.bfloat16), run(jnp.float32), strict=True):
         assert rough.dtype == exact.dtype == jnp.float32
-        assert jnp.abs(rough - exact).max() <= 0.01 * jnp.abs(exact).max()
+        assert_close(rough, exact, dtype=jnp.bfloat16, terms=2)
 
 
 def test_gradient_of_a_bfloat16_weight_keeps_its_dtype():

@@ -13,6 +13,7 @@ import pytest
 
 from bank import Bank
 from bank.files import read_prompt
+from tests.closeness import assert_close
 
 Spot = Callable[..., Any]
 
@@ -171,7 +172,7 @@ def test_a_query_from_a_file_is_ranked(spot: Spot, bank_path: Path) -> None:
     spot("bank", "export", run["run"], "query.npy", "--kind", "key")
     document = spot("retrieve", "--query", "query.npy", "--json").document
     assert [entry["task"] for entry in document["ranked"]] == ["boolq", "mnli"]
-    assert document["ranked"][0]["similarity"] == pytest.approx(1.0, abs=1e-6)
+    assert_close(document["ranked"][0]["similarity"], 1.0)
     single = spot("retrieve", "--query", "query.npy", "--aggregate", "none", "--top-k", "2", "--json").document
     assert len(single["ranked"]) == 2
     assert "boolq" in spot("retrieve", "--query", "query.npy").out

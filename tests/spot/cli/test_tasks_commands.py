@@ -66,6 +66,19 @@ def test_a_new_task_file_is_read_once_its_data_exists(spot: Spot, tmp_path: Path
     assert all(example["inputs"].startswith("review: film number") for example in shown["examples"])
 
 
+def test_rows_that_are_left_out_are_counted_and_shown(spot: Spot, tmp_path: Path, reviews: Path) -> None:
+    spot("init-task", "reviews.toml")
+    data = tmp_path / "reviews_train.csv"
+    data.write_text(data.read_text(encoding="utf-8").rstrip() + "\nnobody knows,-1\nnor here,-\n", encoding="utf-8")
+    assert "unknown label '-'" in spot("tasks", "reviews.toml").error
+    path = tmp_path / "reviews.toml"
+    path.write_text(path.read_text(encoding="utf-8").replace("# skip =", "skip ="), encoding="utf-8")
+    shown = spot("tasks", "reviews.toml", "--json").document
+    assert shown["skipped rows"] == {"train": {"no label (-1)": 1, "no label (-)": 1}}
+    assert sum(shown["sizes"].values()) == 80
+    assert "skipped rows" in spot("tasks", "reviews.toml").out
+
+
 def test_a_task_file_without_its_data_says_which_file_is_missing(spot: Spot) -> None:
     spot("init-task", "reviews.toml")
     assert "reviews_train.csv: no such file" in spot("tasks", "reviews.toml").error

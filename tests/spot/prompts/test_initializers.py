@@ -15,6 +15,7 @@ from bank.files import write_prompt
 from spot.backbone.load import Backbone
 from spot.errors import PromptError
 from spot.prompts.initializers import check_fits, make_initializer, sampled_vocabulary, uniform
+from tests.closeness import assert_close
 
 LENGTH, WIDTH = 6, 16
 LABELS = ("bad", "good", "kamo rilu")
@@ -82,14 +83,14 @@ def test_sampled_vocabulary_keeps_to_the_most_frequent_pieces(backbone: Backbone
 def test_labels_stand_first_as_means_of_their_pieces_and_vocabulary_fills_up(backbone: Backbone) -> None:
     prompt = make_initializer("labels", backbone, LENGTH, labels=LABELS)(3)
     for row, label in zip(prompt, LABELS, strict=False):
-        np.testing.assert_allclose(row, mean_of_pieces(backbone, label), rtol=1e-6, atol=1e-7)
+        assert_close(row, mean_of_pieces(backbone, label))
     np.testing.assert_array_equal(prompt[3:], make_initializer("vocabulary", backbone, LENGTH)(3)[3:])
 
 
 def test_labels_that_do_not_fit_are_left_out_with_a_warning(backbone: Backbone) -> None:
     with pytest.warns(UserWarning, match="3 labels do not fit 2 prompt tokens; the last 1 are left out"):
         prompt = make_initializer("labels", backbone, 2, labels=LABELS)(0)
-    np.testing.assert_allclose(prompt[1], mean_of_pieces(backbone, "good"), rtol=1e-6, atol=1e-7)
+    assert_close(prompt[1], mean_of_pieces(backbone, "good"))
 
 
 def test_as_many_labels_as_tokens_fit_without_a_warning(backbone: Backbone) -> None:
@@ -101,7 +102,7 @@ def test_as_many_labels_as_tokens_fit_without_a_warning(backbone: Backbone) -> N
 @pytest.mark.parametrize(("task", "words"), [("record", "commonsense"), ("wsc", "commonsense")])
 def test_tasks_without_labels_start_from_words_of_their_own(task: str, words: str, backbone: Backbone) -> None:
     prompt = make_initializer("labels", backbone, LENGTH, task=task)(0)
-    np.testing.assert_allclose(prompt[0], mean_of_pieces(backbone, words), rtol=1e-6, atol=1e-7)
+    assert_close(prompt[0], mean_of_pieces(backbone, words))
 
 
 def test_a_label_without_a_piece_gives_no_hole_in_the_prompt(backbone: Backbone) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-import pytest
 
 from bank import Key, Outcome
 from bank.vectors import average, average_normalized
 from spot.retrieval.evidence import LEVEL, PRIOR, Expected, Facts, Model, covariance, expected_gains
 from spot.retrieval.measures import KeySet
 from spot.retrieval.similarity import unit_rows
+from tests.closeness import assert_close
 
 LENGTH, WIDTH = 3, 8
 
@@ -109,8 +109,8 @@ def test_prediction_is_the_conditional_of_the_joint_gaussian() -> None:
     mean = gains.mean() + both.similarity
     solve = joint[7:, :7] @ np.linalg.inv(joint[:7, :7])
     found, deviation = Model(seen, gains, counts, dict(PRIOR)).predict(new)
-    assert found == pytest.approx(mean[7:] + solve @ (gains - mean[:7]), abs=1e-6)
-    assert deviation == pytest.approx(np.sqrt(np.diag(joint[7:, 7:] - solve @ joint[:7, 7:])), abs=1e-6)
+    assert_close(found, mean[7:] + solve @ (gains - mean[:7]))
+    assert_close(deviation, np.sqrt(np.diag(joint[7:, 7:] - solve @ joint[:7, 7:])))
 
 
 def test_intervals_hold_about_what_they_say_for_targets_never_seen() -> None:

@@ -11,13 +11,15 @@ import pytest
 from bank import Key
 from bank.vectors import average, average_normalized
 from spot.errors import RetrievalError
-from spot.retrieval.measures import MEASURES, Context, KeySet, checked_measure
+from spot.retrieval.measures import MEASURES, Context, KeySet, Query, checked_measure
 from spot.retrieval.similarity import similarity
+from tests.closeness import assert_close
 
 RNG = np.random.default_rng(5)
 LENGTH, WIDTH, COUNT = 4, 6, 5
 QUERY = RNG.normal(size=(LENGTH, WIDTH)).astype(np.float32)
 PROMPTS = RNG.normal(size=(COUNT, LENGTH, WIDTH)).astype(np.float32)
+START = RNG.normal(size=WIDTH).astype(np.float32)
 EMBEDDING = RNG.normal(size=(40, WIDTH)).astype(np.float32)
 
 
@@ -39,8 +41,12 @@ def key_set(prompts: np.ndarray, context: Context | None = None) -> KeySet:
 
 
 def score(measure: str, query: np.ndarray = QUERY, prompts: np.ndarray = PROMPTS) -> np.ndarray:
-    context = Context(embedding=lambda: EMBEDDING, losses=lambda values: np.array([np.abs(v).sum() for v in values]))
-    return MEASURES[measure](query, key_set(prompts, context))
+    context = Context(
+        embedding=lambda: EMBEDDING,
+        losses=lambda values: np.array([np.abs(v).sum() for v in values]),
+        start=lambda _seed: START,
+    )
+    return MEASURES[measure](Query(query, START), key_set(prompts, context))
 
 
 def unit(tokens: np.ndarray) -> np.ndarray:
@@ -49,23 +55,28 @@ def unit(tokens: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("measure", ["average", "per_token"])
 def test_measures_of_the_paper_are_the_similarities_of_pairs(measure: str) -> None:
-    assert score(measure) == pytest.approx([similarity(QUERY, prompt, measure) for prompt in PROMPTS])
+    assert_close(score(measure), [similarity(QUERY, prompt, measure) for prompt in PROMPTS], scale=1.0)
 
 
 @pytest.mark.parametrize("measure", [name for name in MEASURES if name != "trial"])
 def test_the_order_of_virtual_tokens_does_not_matter(measure: str) -> None:
     shuffled = PROMPTS[:, [2, 0, 3, 1]]
-    assert score(measure, QUERY[::-1], shuffled) == pytest.approx(score(measure), abs=1e-6)
+    assert_close(score(measure, QUERY[::-1], shuffled), score(measure), scale=1.0)
 
 
 @pytest.mark.parametrize("measure", ["average", "per_token", "matching", "subspace", "vocabulary"])
 def test_longer_tokens_all_alike_do_not_matter(measure: str) -> None:
-    assert score(measure, 3 * QUERY, 7 * PROMPTS) == pytest.approx(score(measure), abs=1e-6)
+    assert_close(score(measure, 3 * QUERY, 7 * PROMPTS), score(measure), scale=1.0)
+
+
+def test_displacement_is_the_cosine_of_ways_from_the_starts() -> None:
+    expected = [similarity(QUERY - START, prompt - START, "average") for prompt in PROMPTS]
+    assert_close(score("displacement"), expected, scale=1.0)
 
 
 def test_centred_does_not_care_what_all_prompts_share() -> None:
     shared = 10 * np.ones(WIDTH, np.float32)
-    assert score("centred", QUERY + shared, PROMPTS + shared) == pytest.approx(score("centred"), abs=1e-4)
+    assert_close(score("centred", QUERY + shared, PROMPTS + shared), score("centred"), scale=10.0)
     assert score("average", QUERY + shared, PROMPTS + shared) == pytest.approx(np.ones(COUNT), abs=0.05)
 
 
@@ -77,8 +88,8 @@ def test_seed_centred_does_not_care_where_a_seed_starts() -> None:
     query = (tasks[1] + starts[1]).astype(np.float32)
     assert np.argsort(-MEASURES["average"](query, keys)).tolist()[:3] != [1, 4]
     found = MEASURES["seed_centred"](query, keys)
-    assert found[:3] == pytest.approx(found[3:], abs=1e-4)
-    assert found[[1, 4]] == pytest.approx([1.0, 1.0], abs=1e-4)
+    assert_close(found[:3], found[3:], scale=10.0)
+    assert_close(found[[1, 4]], 1.0, scale=10.0)
 
 
 def test_matching_is_the_best_of_all_permutations() -> None:
@@ -86,14 +97,14 @@ def test_matching_is_the_best_of_all_permutations() -> None:
         orders = itertools.permutations(range(LENGTH))
         return max(float(np.mean(np.sum(unit(QUERY) * unit(prompt)[list(order)], axis=1))) for order in orders)
 
-    assert score("matching") == pytest.approx([best(prompt) for prompt in PROMPTS], abs=1e-6)
+    assert_close(score("matching"), [best(prompt) for prompt in PROMPTS], scale=1.0)
 
 
 def test_subspace_sees_only_what_tokens_span() -> None:
     mixed = (RNG.normal(size=(LENGTH, LENGTH)) @ QUERY).astype(np.float32)
     inside, outside = np.eye(LENGTH, 2 * LENGTH), np.eye(LENGTH, 2 * LENGTH, LENGTH)
-    assert score("subspace", QUERY, mixed[None]) == pytest.approx([1.0], abs=1e-4)
-    assert score("subspace", inside, np.stack([inside, outside])) == pytest.approx([1.0, 0.0])
+    assert_close(score("subspace", QUERY, mixed[None]), [1.0], terms=1000)
+    assert_close(score("subspace", inside, np.stack([inside, outside])), [1.0, 0.0])
 
 
 def test_vocabulary_correlates_profiles_over_words() -> None:
@@ -101,7 +112,7 @@ def test_vocabulary_correlates_profiles_over_words() -> None:
         return np.asarray((unit(EMBEDDING) @ unit(prompt).T).mean(axis=1))
 
     expected = [np.corrcoef(profile(QUERY), profile(prompt))[0, 1] for prompt in PROMPTS]
-    assert score("vocabulary") == pytest.approx(expected, abs=1e-5)
+    assert_close(score("vocabulary"), expected, scale=1.0)
 
 
 def test_trial_prefers_the_value_of_least_loss() -> None:
@@ -115,5 +126,5 @@ def test_a_measure_that_needs_more_than_prompts_says_so(measure: str) -> None:
 
 
 def test_an_unknown_measure_is_refused() -> None:
-    with pytest.raises(RetrievalError, match="'euclidean' is not known; choose from average, per_token, centred"):
+    with pytest.raises(RetrievalError, match="'euclidean' is not known; choose from auto, displacement, average"):
         checked_measure("euclidean")

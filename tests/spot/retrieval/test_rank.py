@@ -11,10 +11,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bank import BackboneRecord, Bank, Partition, RecipeRecord, RunIdentity, RunRecord, SnapshotRecord, TaskRecord
+from bank import (
+    BackboneRecord,
+    Bank,
+    Key,
+    Partition,
+    RecipeRecord,
+    RunIdentity,
+    RunRecord,
+    SnapshotRecord,
+    TaskRecord,
+)
+from bank.vectors import average, average_normalized
 from spot.errors import RetrievalError
+from spot.retrieval.measures import Context, KeySet, Query
 from spot.retrieval.rank import AGGREGATES, Ranked, Retriever, rank, weights
-from spot.retrieval.similarity import SPOT_MEASURES, similarity
+from spot.retrieval.similarity import SPOT_MEASURES, compare, similarity
+from tests.closeness import assert_close
 
 LENGTH, WIDTH = 4, 6
 RECIPE = RecipeRecord(
@@ -29,12 +42,12 @@ TASKS = ("boolq", "mnli", "mrpc", "sst2")
 SEEDS = (0, 1, 2)
 
 
-def source(task: str, seed: int, key: np.ndarray, recipe: RecipeRecord = RECIPE) -> RunRecord:
+def source(task: str, seed: int, key: np.ndarray, recipe: RecipeRecord = RECIPE, score: float = 50.0) -> RunRecord:
     return RunRecord(
         identity=RunIdentity(recipe=recipe, task=TaskRecord(name=task, family="toy"), seed=seed, role="source"),
         steps=30,
         metric="accuracy",
-        score=50.0,
+        score=score,
         key=SnapshotRecord(prompt=key, step=10),
         value=SnapshotRecord(prompt=key + 1, step=30),
     )
@@ -83,13 +96,13 @@ def test_a_ranking_equals_brute_force(
         groups[name if aggregate == "none" else name[0]].append(name)
     combine = max if aggregate == "max" else lambda values: float(np.mean(values))
     expected = sorted(
-        ((combine([scores[name] for name in group]), max(group, key=scores.__getitem__)) for group in groups.values()),
+        ((combine([scores[name] for name in group]), min(group)) for group in groups.values()),
         reverse=True,
     )
     ranked = rank(bank, query, PARTITION, measure=measure, aggregate=aggregate)
     assert names(ranked) == [name for _, name in expected]
     assert [entry.rank for entry in ranked] == list(range(1, len(expected) + 1))
-    assert [entry.similarity for entry in ranked] == pytest.approx([value for value, _ in expected], abs=1e-6)
+    assert_close([entry.similarity for entry in ranked], [value for value, _ in expected], scale=1.0)
 
 
 @pytest.mark.parametrize("measure", SPOT_MEASURES)
@@ -107,7 +120,8 @@ def test_a_rank_names_its_run_and_carries_every_measure(bank: Bank) -> None:
             assert stored is not None and stored.key is not None
             assert (stored.task, stored.seed, stored.value) == (entry.task, entry.seed, entry.value)
             key = bank.prompt(stored.key)
-            assert entry.similarities == pytest.approx({m: similarity(query_of(1), key, m) for m in SPOT_MEASURES})
+            for each, found in entry.similarities.items():
+                assert_close(found, similarity(query_of(1), key, each), scale=1.0)
             assert entry.similarity == entry.similarities[measure]
 
 
@@ -115,7 +129,7 @@ def test_a_key_is_most_similar_to_itself(bank: Bank, keys: dict[tuple[str, int],
     for name, key in keys.items():
         (first,) = rank(bank, key, PARTITION, aggregate="none", top_k=1)
         assert (first.task, first.seed) == name
-        assert first.similarity == pytest.approx(1.0, abs=1e-6)
+        assert_close(first.similarity, 1.0)
 
 
 def test_excluded_tasks_are_left_out(bank: Bank) -> None:
@@ -145,6 +159,113 @@ def test_a_retriever_reads_the_bank_once(empty_bank: Bank) -> None:
     empty_bank.record_run(source("sst2", 0, np.ones((LENGTH, WIDTH))))
     assert [entry.task for entry in retriever.rank(query_of(0))] == ["mnli"]
     assert [entry.task for entry in rank(empty_bank, query_of(0), PARTITION)] == ["mnli", "sst2"]
+
+
+# -- seeds and starts ------------------------------------------------------------------------------------------
+
+
+def world_of_starts(*, seeds: dict[str, tuple[int, ...]], travel: float = 0.5) -> tuple[Retriever, list[Query]]:
+    """Sources and the target ``kin``'s queries, each a little way from its seed's start in its task's direction; the
+    target goes where ``right`` goes."""
+    rng = np.random.default_rng(11)
+    starts = {seed: rng.normal(size=(LENGTH, WIDTH)) for seed in range(4)}
+    ways = {task: rng.normal(size=(LENGTH, WIDTH)) for task in seeds}
+
+    def early(task: str, seed: int) -> np.ndarray:
+        return starts[seed] + travel * (ways[task] + 0.1 * rng.normal(size=(LENGTH, WIDTH)))
+
+    keys = [
+        Key(
+            task=task,
+            task_family="toy",
+            seed=seed,
+            run=f"{task} {seed}",
+            prompt="",
+            value=f"{task} {seed}",
+            average=average(prompt),
+            average_normalized=average_normalized(prompt),
+            score=50.0 + seed,
+        )
+        for task, own in seeds.items()
+        for seed in own
+        for prompt in [early(task, seed)]
+    ]
+    context = Context(start=lambda seed: average(starts[seed]))
+    retriever = Retriever.__new__(Retriever)
+    retriever.partition, retriever.key_set = PARTITION, KeySet(keys, lambda _: starts[0], context=context)
+    retriever.keys = retriever.key_set.keys
+    return retriever, [Query(early("right", seed), average(starts[seed])) for seed in range(3)]
+
+
+def test_the_right_source_of_another_seed_comes_first_by_displacement_and_not_by_average() -> None:
+    retriever, queries = world_of_starts(seeds={"right": (1,), "left": (0,), "up": (0,), "down": (0,)})
+    by_average = retriever.rank(queries[0], measure="average")
+    assert by_average[-1].task == "right", "the others started where the query did"
+    for query in queries:
+        assert retriever.rank(query, measure="displacement")[0].task == "right"
+        assert retriever.measure("auto", query) == "displacement"
+        assert retriever.rank(query) == retriever.rank(query, measure="displacement")
+
+
+def test_only_seeds_that_all_sources_share_are_compared() -> None:
+    uneven, queries = world_of_starts(seeds={"right": (0, 1, 2), "left": (1,), "up": (1, 3)})
+    for query in queries:
+        of_seed_one = {
+            key.task: float(compare(average(query.prompt), key.average[None], "average")[0])
+            for key in uneven.keys
+            if key.seed == 1
+        }
+        ranked = {entry.task: entry.similarity for entry in uneven.rank(query, measure="average")}
+        assert ranked.keys() == of_seed_one.keys()
+        assert_close([ranked[task] for task in of_seed_one], list(of_seed_one.values()), scale=1.0)
+        assert not uneven.cautions(query, measure="average")
+
+
+def test_sources_without_a_common_seed_are_ranked_with_a_caution() -> None:
+    retriever, (query, *_) = world_of_starts(seeds={"right": (1,), "left": (0,), "up": (0, 2)})
+    (caution,) = retriever.cautions(query, measure="average")
+    assert caution.startswith("sources of different seeds are compared by average")
+    assert not retriever.cautions(query, measure="displacement")
+    assert retriever.cautions(Query(query.prompt)), "without a start auto is average"
+
+
+def test_ranking_every_prompt_compares_seeds_and_says_so() -> None:
+    retriever, (query, *_) = world_of_starts(seeds={"right": (0, 1), "left": (0, 1)})
+    assert retriever.cautions(query, measure="average", aggregate="none")
+    assert not retriever.cautions(query, measure="displacement", aggregate="none")
+
+
+def test_the_value_that_stands_for_a_source_is_its_best_on_dev() -> None:
+    retriever, (query, *_) = world_of_starts(seeds={"right": (0, 1, 3), "left": (0,)})
+    first = retriever.rank(query, measure="displacement")[0]
+    assert (first.task, first.seed, first.value) == ("right", 3, "right 3")
+
+
+def test_noise_is_told_from_a_query() -> None:
+    retriever, (query, *_) = world_of_starts(seeds={"right": (0,), "left": (0,)})
+    assert not retriever.cautions(query)
+    basis = np.linalg.svd(np.stack([key.average for key in retriever.keys]))[2]
+    strange = Query(np.tile(basis[-1], (LENGTH, 1)))
+    (caution,) = retriever.cautions(strange)
+    assert "as unlike every key as noise is" in caution
+
+
+def test_displacement_needs_starts_and_says_whose() -> None:
+    retriever, (query, *_) = world_of_starts(seeds={"right": (0,), "left": (0,)})
+    with pytest.raises(RetrievalError, match="where the query started"):
+        retriever.rank(query.prompt, measure="displacement")
+    retriever.key_set.context = Context()
+    with pytest.raises(RetrievalError, match="does not say of right, left; rank for a TARGET task, or by average"):
+        retriever.rank(query, measure="displacement")
+    assert retriever.rank(query)[0].task == "right"
+
+
+def test_a_key_that_is_not_finite_is_refused_and_never_ranked_first() -> None:
+    retriever, (query, *_) = world_of_starts(seeds={"right": (0,), "left": (0,)})
+    retriever.keys[1].average.flags.writeable = True
+    retriever.keys[1].average[2] = np.nan
+    with pytest.raises(RetrievalError, match="key of left, seed 0, has entries that are NaN or infinite"):
+        retriever.rank(query)
 
 
 # -- refusals ------------------------------------------------------------------------------------------------

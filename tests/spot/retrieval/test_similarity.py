@@ -11,6 +11,7 @@ from hypothesis.extra import numpy as hnp
 from bank.vectors import average, average_normalized
 from spot.errors import RetrievalError
 from spot.retrieval.similarity import SPOT_MEASURES, compare, similarity
+from tests.closeness import assert_close, tolerance
 
 # magnitudes whose sums are exact in float64, so that a mean that cancels does so in every formula
 ENTRIES = st.one_of(
@@ -46,7 +47,7 @@ def all_pairs(left: np.ndarray, right: np.ndarray, measure: str) -> float:
 @given(pair=PAIRS)
 def test_one_vector_equals_all_pairs_of_tokens(measure: str, pair: tuple[np.ndarray, np.ndarray]) -> None:
     left, right = pair
-    assert similarity(left, right, measure) == pytest.approx(all_pairs(left, right, measure), abs=1e-6)
+    assert_close(similarity(left, right, measure), all_pairs(left, right, measure), scale=1.0)
 
 
 @pytest.mark.parametrize("measure", SPOT_MEASURES)
@@ -55,9 +56,9 @@ def test_one_vector_equals_all_pairs_of_tokens(measure: str, pair: tuple[np.ndar
 def test_similarity_is_symmetric_and_bounded(measure: str, pair: tuple[np.ndarray, np.ndarray]) -> None:
     left, right = pair
     there, back = similarity(left, right, measure), similarity(right, left, measure)
-    assert there == pytest.approx(back, abs=1e-12)
-    assert abs(there) <= 1 + 1e-6
-    assert similarity(-left, right, measure) == pytest.approx(-there, abs=1e-12)
+    assert_close(there, back, scale=1.0, dtype=np.float64)
+    assert abs(there) <= 1 + tolerance(1.0)
+    assert_close(similarity(-left, right, measure), -there, scale=1.0, dtype=np.float64)
 
 
 @pytest.mark.parametrize("measure", SPOT_MEASURES)
@@ -68,7 +69,7 @@ def test_the_order_of_tokens_does_not_matter(
 ) -> None:
     left, right = pair
     shuffled = left[data.draw(st.permutations(range(len(left))))]
-    assert similarity(shuffled, right, measure) == pytest.approx(similarity(left, right, measure), abs=1e-6)
+    assert_close(similarity(shuffled, right, measure), similarity(left, right, measure), scale=1.0)
 
 
 @settings(max_examples=60, deadline=None)
@@ -76,7 +77,7 @@ def test_the_order_of_tokens_does_not_matter(
 def test_the_scale_of_a_prompt_does_not_matter_to_average(pair: tuple[np.ndarray, np.ndarray], power: int) -> None:
     left, right = pair
     scaled = left * np.float32(2.0**power)
-    assert similarity(scaled, right) == pytest.approx(similarity(left, right), abs=1e-6)
+    assert_close(similarity(scaled, right), similarity(left, right), scale=1.0)
 
 
 @settings(max_examples=60, deadline=None)
@@ -87,27 +88,27 @@ def test_the_scale_of_each_token_does_not_matter_to_per_token(
     left, right = pair
     powers = data.draw(st.lists(st.integers(-8, 8), min_size=len(left), max_size=len(left)))
     scaled = left * np.exp2(np.array(powers, np.float32))[:, None]
-    assert similarity(scaled, right, "per_token") == pytest.approx(similarity(left, right, "per_token"), abs=1e-6)
+    assert_close(similarity(scaled, right, "per_token"), similarity(left, right, "per_token"), scale=1.0)
 
 
 @settings(max_examples=60, deadline=None)
 @given(prompt=st.integers(1, 6).flatmap(prompts))
 def test_the_vector_of_per_token_has_a_norm_of_at_most_one(prompt: np.ndarray) -> None:
-    assert np.linalg.norm(average_normalized(prompt).astype(np.float64)) <= 1 + 1e-6
+    assert np.linalg.norm(average_normalized(prompt).astype(np.float64)) <= 1 + tolerance(1.0)
 
 
 def test_the_vector_of_per_token_is_not_normalised_again() -> None:
     axes = np.eye(2, dtype=np.float32)
-    assert np.linalg.norm(average_normalized(axes)) == pytest.approx(np.sqrt(0.5))
-    assert similarity(axes, axes, "per_token") == pytest.approx(0.5)
-    assert similarity(axes, axes, "average") == pytest.approx(1.0)
+    assert_close(np.linalg.norm(average_normalized(axes)), np.sqrt(0.5))
+    assert_close(similarity(axes, axes, "per_token"), 0.5)
+    assert_close(similarity(axes, axes, "average"), 1.0)
 
 
 def test_the_measures_differ_where_one_token_is_long() -> None:
     left = np.array([[100, 0], [0, 1]], np.float32)
     right = np.array([[1, 0]], np.float32)
-    assert similarity(left, right, "average") == pytest.approx(100 / np.hypot(100, 1))
-    assert similarity(left, right, "per_token") == pytest.approx(0.5)
+    assert_close(similarity(left, right, "average"), 100 / np.hypot(100, 1))
+    assert_close(similarity(left, right, "per_token"), 0.5)
 
 
 @pytest.mark.parametrize("measure", SPOT_MEASURES)
@@ -122,7 +123,16 @@ def test_many_keys_are_compared_as_one_by_one(measure: str) -> None:
     query, keys = rng.normal(size=(5, 8)), rng.normal(size=(7, 5, 8))
     together = compare(vector(query), np.stack([vector(key) for key in keys]), measure)
     assert together.dtype == np.float64
-    np.testing.assert_allclose(together, [similarity(query, key, measure) for key in keys], rtol=0, atol=1e-12)
+    alone = [similarity(query, key, measure) for key in keys]
+    assert_close(together, alone, scale=1.0, dtype=np.float64)
+
+
+@pytest.mark.parametrize("measure", SPOT_MEASURES)
+@pytest.mark.parametrize("width", [4, 7, 64, 1000])
+def test_equal_keys_are_equally_similar_wherever_they_stand(measure: str, width: int) -> None:
+    query, key = np.random.default_rng(width).normal(size=(2, width)).astype(np.float32)
+    for count in range(2, 40):
+        assert len(set(compare(query, np.tile(key, (count, 1)), measure).tolist())) == 1
 
 
 def test_unknown_measures_and_other_widths_are_refused() -> None:

@@ -60,7 +60,7 @@ def test_a_killed_study_goes_on_from_its_last_evaluation_to_the_same_tables(comm
         "--out",
         str(tmp_path / "left"),
     ]
-    subprocess.run([*command, *left], check=True, capture_output=True, timeout=300)
+    subprocess.run([*command, *left], check=True, capture_output=True, timeout=600)
     runs, bank = tmp_path / "runs", tmp_path / "killed.sqlite"
     exposed = [*command, "--bank", str(bank), "--runs", str(runs), "--out", str(tmp_path / "killed")]
     exposed += ["--checkpoint-seconds", "1e9"]  # leaves evaluations as the only occasions
@@ -78,7 +78,7 @@ def test_a_killed_study_goes_on_from_its_last_evaluation_to_the_same_tables(comm
         assert process.returncode == -signal.SIGKILL, "the study was over before it could be killed"
         assert found is not None
         assert progress(runs) >= int(found[1]) - EVERY
-    subprocess.run(exposed, check=True, capture_output=True, timeout=300)
+    subprocess.run(exposed, check=True, capture_output=True, timeout=600)
     assert tables(tmp_path / "killed") == tables(tmp_path / "left")
     assert list(runs.iterdir()) == []
     with Bank.open(bank, create=False) as opened:

@@ -70,7 +70,7 @@ def test_runs_killed_at_random_moments_end_with_the_bits_of_one_left_alone(comma
     runs, bank = tmp_path / "runs", tmp_path / "killed.sqlite"
     exposed = [*command, "--bank", str(bank), "--runs", str(runs), "--checkpoint-seconds", "0"]
     left = [*command, "--bank", str(tmp_path / "left.sqlite"), "--runs", str(tmp_path / "unused")]
-    subprocess.run(left, check=True, capture_output=True, timeout=120)
+    subprocess.run(left, check=True, capture_output=True, timeout=600)
     reached: list[int] = []
     for kill in range(KILLS):
         target = rng.randint(STEPS * kill // 5, STEPS * (kill + 1) // 5)  # far from the end, which must not be missed
@@ -83,6 +83,6 @@ def test_runs_killed_at_random_moments_end_with_the_bits_of_one_left_alone(comma
         assert process.returncode == -signal.SIGKILL, "the run was over before it could be killed"
         reached.append(progress(runs))
     assert 0 < reached[0] < reached[-1] < STEPS
-    subprocess.run(exposed, check=True, capture_output=True, timeout=120)
+    subprocess.run(exposed, check=True, capture_output=True, timeout=600)
     assert outcome(bank) == outcome(tmp_path / "left.sqlite")
     assert list(runs.iterdir()) == []

@@ -20,6 +20,7 @@ from spot.errors import DivergenceError, TrainingError
 from spot.training.jobs import Plan, Result
 from spot.training.loop import CHECKPOINT_FILE, Interrupted
 from spot.training.step import Step
+from tests.closeness import assert_close
 from tests.spot.training import toy
 
 ALL = 0.0
@@ -55,7 +56,21 @@ def test_a_run_without_a_key_step_has_no_key() -> None:
     assert toy.run(Plan(steps=3, evaluate_every=3)).key is None
 
 
-def test_the_value_is_the_best_on_dev_and_ties_keep_the_earlier() -> None:
+def test_of_equal_scores_the_smaller_development_loss_wins() -> None:
+    scores, losses = [1.0, 3.0, 3.0, 3.0, 2.0], {10: 0.7, 15: 0.5, 20: 0.6}
+    states = toy.states(25)
+
+    def loss(variables: Any) -> float:
+        (step,) = (i for i, state in enumerate(states) if np.array_equal(state, variables["prompts"]))
+        return losses[step]
+
+    result = toy.run(Plan(steps=25, evaluate_every=5), evaluate=toy.scripted(scores), loss=loss)
+    assert (result.progress.best_step, result.progress.best_loss) == (15, 0.5)
+    np.testing.assert_array_equal(result.best, states[15])
+    assert result.progress.stale == 3, "a tie is no better score"
+
+
+def test_without_a_development_loss_ties_keep_the_earlier() -> None:
     result = toy.run(Plan(steps=20, evaluate_every=5), evaluate=toy.scripted([1.0, 3.0, 3.0, 2.0]))
     assert (result.progress.best_step, result.progress.best_score) == (10, 3.0)
     np.testing.assert_array_equal(result.best, toy.states(10)[-1])
@@ -79,7 +94,7 @@ def test_history_has_a_row_an_evaluation_with_the_mean_loss_since_the_last_one()
     rows = result.progress.history
     assert [row["step"] for row in rows] == [5, 10, 13]
     for row, (first, last) in zip(rows, [(1, 5), (6, 10), (11, 13)], strict=True):
-        assert row["loss"] == pytest.approx(np.mean(losses[first - 1 : last]), rel=1e-5)
+        assert_close(row["loss"], np.mean(losses[first - 1 : last]))
     assert [row["score"] for row in rows] == [1.0, 2.0, 3.0]
     assert all(row["other"] == 1.0 for row in rows)
 
@@ -89,7 +104,7 @@ def test_evaluation_sees_the_frozen_part_and_the_trained_one_as_it_is_now() -> N
 
     def evaluate(variables: dict[str, Any]) -> dict[str, float]:
         seen.append(np.asarray(variables["prompts"]))
-        assert float(variables["weights"]) == pytest.approx(0.99)
+        assert_close(variables["weights"], 0.99)
         return {"score": 0.0}
 
     toy.run(Plan(steps=6, evaluate_every=3), evaluate=evaluate)

@@ -25,6 +25,7 @@ from spot.training.recipe import Recipe
 from spot.training.step import Step
 from spot.training.task_data import TaskData
 from tasks.task import Task
+from tests.closeness import assert_close
 from tests.spot.training import toy
 
 STEPS = (25, 10, 40, 15, 30)
@@ -44,7 +45,7 @@ def run_toys(slots: int, folder: Path | None = None, step: Step = toy.STEP, **ch
         return lambda result: results.update({number: result})
 
     jobs = [toy_job(number, keep(number), **changes) for number in range(len(STEPS))]
-    fit(jobs, frozen={"weights": jnp.float32(0)}, trainable="prompts", step=step, slots=slots, seed=5, folder=folder)
+    fit(jobs, frozen={"weights": jnp.float32(0)}, trainable="prompts", step=step, slots=slots, folder=folder)
     return results
 
 
@@ -83,7 +84,7 @@ def test_jobs_start_in_their_order_as_slots_become_free() -> None:
             seen.append(("finish", self.name))
 
     jobs = [dataclasses.replace(toy_job(n, lambda _: None), reporter=Watch(n)) for n in range(5)]
-    fit(jobs, frozen={"weights": jnp.float32(0)}, trainable="prompts", step=toy.STEP, slots=2, seed=5)
+    fit(jobs, frozen={"weights": jnp.float32(0)}, trainable="prompts", step=toy.STEP, slots=2)
     assert [name for kind, name in seen if kind == "start"] == [0, 1, 2, 3, 4]
     assert [name for kind, name in seen if kind == "finish"] == [1, 0, 3, 2, 4]  # 10, 25, 25 + 15, 10 + 40, 40 + 30
 
@@ -138,7 +139,6 @@ def test_results_are_saved_before_they_are_handed_on(tmp_path: Path) -> None:
             trainable="prompts",
             step=toy.STEP,
             slots=3,
-            seed=5,
             folder=tmp_path,
         )
     assert same(run_toys(3, tmp_path), run_toys(3))
@@ -158,7 +158,6 @@ def test_a_job_that_diverges_gives_its_slot_up_and_the_others_go_on(tmp_path: Pa
             trainable="prompts",
             step=dataclasses.replace(toy.STEP, slope=slope),
             slots=2,
-            seed=5,
             folder=tmp_path,
         )
     assert sorted(results) == [0, 2, 3, 4]
@@ -198,8 +197,7 @@ def test_each_prompt_equals_the_one_trained_alone_after_50_steps(
     for seed, prompt in together.items():
         alone = train_prompt(backbone, data, fifty, seed=seed)
         for ours, theirs in ((prompt.key, alone.key), (prompt.value, alone.value)):
-            assert np.linalg.norm(ours - theirs) <= 1e-5 * np.linalg.norm(theirs)
+            assert_close(ours, theirs, relative=3e-5)
         assert [row["step"] for row in prompt.history] == [row["step"] for row in alone.history]
-        assert [row["loss"] for row in prompt.history] == pytest.approx(
-            [row["loss"] for row in alone.history], rel=1e-5
-        )
+        losses, expected = ([row["loss"] for row in trained.history] for trained in (prompt, alone))
+        assert_close(losses, expected, relative=3e-5)

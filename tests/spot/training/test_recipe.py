@@ -105,9 +105,19 @@ def test_a_record_says_what_was_done_for_which_backbone(backbone: Backbone) -> N
     record = recipe.record(backbone)
     assert record.digest == Recipe(prompt_length=20, key_step=500).record(backbone).digest
     assert (record.prompt_length, record.key_step, record.family) == (20, 500, recipe.family(backbone))
-    assert record.options == dataclasses.asdict(recipe) | {"dtype": "float32"}
+    assert record.options | {"dropout": 0.0, "z_loss": 0.0} == dataclasses.asdict(recipe) | {"dtype": "float32"}
     assert (record.backbone.fingerprint, record.backbone.width) == (backbone.fingerprint, 16)
     assert record.backbone.config["d_model"] == 16
+
+
+@pytest.mark.parametrize("changes", [{"dropout": 0.1}, {"z_loss": 1e-4}])
+def test_what_the_first_release_had_not_counts_only_where_it_is_used(
+    changes: dict[str, Any], backbone: Backbone
+) -> None:
+    plain, changed = Recipe().record(backbone), Recipe(**changes).record(backbone)
+    assert not set(changes) & set(plain.options)
+    assert changed.options == dict(plain.options) | changes
+    assert changed.family != plain.family
 
 
 def test_another_backbone_makes_another_record(backbone: Backbone) -> None:

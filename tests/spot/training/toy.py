@@ -20,13 +20,14 @@ START = np.arange(6, dtype=np.float32).reshape(1, 2, 3)
 
 
 @jax.jit
-def _slope(total: Any, trained: Any, frozen: Any, tokens: Any, part: Batch, key: jax.Array) -> Any:
+def _slope(total: Any, trained: Any, frozen: Any, tokens: Any, part: Batch, keys: jax.Array) -> Any:
     """A gradient that differs by the batch, and the loss of where the slot stands."""
     counts = jax.ops.segment_sum(part.inputs.mask.sum(axis=-1), part.prompt_ids, len(trained))
     means = jax.ops.segment_sum(
         jnp.where(part.inputs.mask, part.inputs.ids, 0).sum(axis=-1), part.prompt_ids, len(trained)
     )
-    pushed = (means / jnp.maximum(counts, 1))[:, None, None] + jax.random.normal(key, trained.shape[1:])
+    noise = jax.vmap(lambda key: jax.random.normal(key, trained.shape[1:]))(keys)
+    pushed = (means / jnp.maximum(counts, 1))[:, None, None] + noise
     lost = jnp.abs(trained).mean(axis=(1, 2))
     return total[0] + pushed, total[1] + lost
 
@@ -38,7 +39,8 @@ def _update(trained: Any, state: Any, gradient: Any, active: Any) -> tuple[Any, 
     return jnp.where(active, 0.99 * trained + 0.01 * moved, trained), jnp.where(active, moved, state)
 
 
-STEP = Step(init=jnp.zeros_like, slope=_slope, update=_update, slots=True)
+STEP = Step(init=jnp.zeros_like, slope=_slope, update=_update, slots=True, noisy=True)
+SEED = 5
 
 
 class Stream:
@@ -102,6 +104,7 @@ def job(plan: Plan, done: Callable[[Result], None], **changes: Any) -> Job:
         "start": lambda: START,
         "stream": Stream,
         "evaluate": score,
+        "seed": SEED,
     }
     return Job(plan=plan, done=done, **given | changes)
 
@@ -123,7 +126,6 @@ def run(
         frozen={"weights": jnp.float32(0.99)},
         trainable="prompts",
         step=step,
-        seed=5,
         select=select,
         folder=folder,
     )
@@ -135,8 +137,8 @@ def states(steps: int) -> list[np.ndarray]:
     trained, state, stream = jnp.asarray(START), jnp.zeros_like(START), Stream()
     found = [np.asarray(trained)]
     for i in range(steps):
-        noise = jax.random.fold_in(jax.random.key(5), i)
+        keys = jax.random.fold_in(jax.random.key(SEED), i)[None]
         batches = cut({0: stream.next()}, START.shape[1])
-        trained, state, _ = STEP.run(trained, state, {}, batches, noise, np.ones(1, bool))
+        trained, state, _ = STEP.run(trained, state, {}, batches, keys, np.ones(1, bool))
         found.append(np.asarray(trained))
     return found

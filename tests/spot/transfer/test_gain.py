@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from spot.transfer.gain import paired_gain
+from spot.retrieval.bootstrap import Estimate
+from spot.transfer.gain import Gain, paired_gain
 from tasks import get_task
 from tasks.task import Example
 
@@ -62,3 +63,29 @@ def test_a_score_that_is_no_mean_over_examples_is_computed_anew_for_every_draw()
     gain = paired_gain(MRPC, few, [right], [wrong], draws=50)
     assert gain.mean == pytest.approx(MRPC.score(right, few)["score"] - MRPC.score(wrong, few)["score"])
     assert gain.low < gain.mean < gain.high
+
+
+@pytest.mark.parametrize(
+    ("without", "with_transfer", "verdict"),
+    [
+        ([38.0, 40.0], [61.0, 62.0], "neither is above the most frequent answer"),
+        ([70.0, 72.0], [61.0, 62.0], "with transfer the score is not above the most frequent answer"),
+        ([38.0, 40.0], [70.0, 71.0], ""),
+        ([70.0, 72.0], [75.0, 76.0], ""),
+    ],
+)
+def test_a_gain_stands_beside_the_most_frequent_answer(
+    without: list[float], with_transfer: list[float], verdict: str
+) -> None:
+    mean = float(np.mean(with_transfer) - np.mean(without))
+    gain = Gain(
+        target="reviews",
+        without=without,
+        with_transfer=with_transfer,
+        gain=Estimate(mean=mean, low=mean - 1, high=mean + 1),
+        floor=62.0,
+    )
+    assert gain.verdict.startswith(verdict)
+    assert bool(gain.verdict) == bool(verdict)
+    assert "most frequent answer 62.00" in gain.line()
+    assert gain.line().endswith(gain.verdict or "62.00")

@@ -146,7 +146,8 @@ def test_a_race_stopped_and_started_again_ends_alike(world: World, monkeypatch: 
     ("options", "message"),
     [
         ({"budget": "quarter"}, "choose from full, halving"),
-        ({"budget": "halving", "method": "average"}, "one start for all"),
+        ({"budget": "halving", "method": "average"}, "as the methods best, oracle do"),
+        ({"budget": "halving", "method": "none"}, "as the methods best, oracle do"),
         ({"method": "none", "baseline": False}, "it cannot do without"),
     ],
 )

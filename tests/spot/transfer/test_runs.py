@@ -17,7 +17,7 @@ from spot.training.loop import Session
 from spot.training.prompt_tuning import train_prompt
 from spot.training.recipe import Recipe
 from spot.transfer import runs
-from spot.transfer.runs import Trainer
+from spot.transfer.runs import Request, Trainer
 from tasks import get_task
 from tasks.task import Split, Task
 from tests.spot.training.conftest import write_task
@@ -42,6 +42,28 @@ def test_a_run_goes_into_the_bank_as_it_was_trained(world: World, backbone: Back
     assert shown["environment"]["data"]["examples"] == 32
     assert shown["environment"]["device"].startswith("cpu")
     assert queries.verify(world.bank) == []
+
+
+def test_a_record_says_what_shared_its_program(world: World) -> None:
+    both = world.trainer.run_all([Request(world.target, seed, "source") for seed in (6, 7)])
+    programs = [show_run(world.bank.engine, run.digest)["environment"]["program"] for run in both]
+    assert programs[0] == programs[1]
+    assert programs[0]["slots"] == len(set(programs[0]["shared with"])) == 2
+    alone = show_run(world.bank.engine, world.trainer.run(world.target, seed=8, role="source").digest)
+    assert alone["environment"]["program"] == {"slots": 1, "shared with": []}
+
+
+def test_inputs_that_are_cut_are_told_once_and_before_training(
+    world: World, backbone: Backbone, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    short = dataclasses.replace(recipe, max_input=4)
+    trainer = Trainer(world.bank, backbone, short, tell=said.append)
+    monkeypatch.setattr(runs, "train_prompts", refuse)
+    with pytest.raises(AssertionError, match="trained again"):
+        trainer.run_all([Request(world.target, seed, "source") for seed in (0, 1)])
+    (line,) = said
+    assert line == "target: 32 of 32 training inputs are cut at 4 tokens (--max-input)"
 
 
 def test_a_run_that_the_bank_holds_is_not_trained_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

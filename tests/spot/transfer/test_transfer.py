@@ -14,14 +14,16 @@ from bank import Bank, StoredRun, queries
 from bank.listing import list_runs, list_transfers, show_run
 from spot.backbone.load import Backbone
 from spot.errors import RetrievalError, SpotError
-from spot.retrieval.rank import Ranked, Retriever, rank, weights
+from spot.retrieval.rank import Ranked, Retriever, weights
 from spot.training.recipe import Recipe
 from spot.training.task_data import TaskData
 from spot.transfer import runs
+from spot.transfer.gain import gain_of
 from spot.transfer.runs import Request, Trainer
 from spot.transfer.transfer import TransferOptions, Transferred, run_transfer
 from tasks import Mixture
 from tasks.task import Split, Task
+from tests.closeness import assert_close
 from tests.spot.transfer.conftest import SOURCES, World
 
 
@@ -40,9 +42,11 @@ def started_from(world: World, run: StoredRun) -> str | None:
 
 def test_candidates_start_from_the_values_of_the_best_ranked_sources(world: World) -> None:
     outcome = transfer(world, top_k=3)
-    query = world.bank.prompt(outcome.query.key or "")
-    expected = rank(world.bank, query, world.trainer.partition, exclude=["target"])
-    assert list(outcome.ranked) == expected
+    query = world.trainer.query(world.target, outcome.query)
+    context = world.trainer.context(world.target)
+    retriever = Retriever(world.bank, world.trainer.partition, exclude=["target"], context=context)
+    assert list(outcome.ranked) == retriever.rank(query)
+    expected = outcome.ranked
     assert [started_from(world, run) for _, _, (run, *_) in outcome.attempts] == [
         source.value for source in expected[:3]
     ]
@@ -241,11 +245,49 @@ def test_an_average_starts_from_the_values_weighted_by_similarity(world: World) 
     used = outcome.ranked[:3]
     expected = sum(w * world.bank.prompt(s.value) for s, w in zip(used, weights(used), strict=True))
     start = started_from(world, outcome.attempts[0].result.run)
-    np.testing.assert_allclose(world.bank.prompt(start), expected, atol=1e-6)
+    assert_close(world.bank.prompt(start), expected)
     assert len({attempt.result.run.digest for attempt in outcome.attempts}) == 1
     assert [attempt.weight for attempt in outcome.attempts] == pytest.approx(weights(used))
     (row,) = list_transfers(world.bank.engine, task="target")
     assert row["method"] == "average"
+
+
+def test_a_transfer_says_what_the_most_frequent_answer_scores(world: World) -> None:
+    outcome = transfer(world, top_k=1)
+    data = world.trainer.data(world.target)
+    targets = [example.target for example in data[Split.TRAIN].examples]
+    answer = max(set(targets), key=targets.count)
+    for split in (Split.DEV, Split.TEST):
+        share = np.mean([example.target == answer for example in data[split].examples])
+        assert outcome.floor[split.value] == pytest.approx(100 * share)
+    gain = gain_of(world.trainer, world.target, [outcome])
+    assert gain is not None
+    assert gain.floor == outcome.floor["test"]
+
+
+def test_training_without_transfer_reports_no_gain(world: World) -> None:
+    assert gain_of(world.trainer, world.target, [transfer(world, method="none")]) is None
+    assert gain_of(world.trainer, world.target, [transfer(world, top_k=1, baseline=False)]) is None
+
+
+def test_auto_is_recorded_as_the_measure_it_stood_for(world: World) -> None:
+    outcome = transfer(world, top_k=1)
+    (row,) = list_transfers(world.bank.engine, task="target")
+    assert outcome.similarity == row["similarity"] == "displacement"
+
+
+def test_a_mixture_takes_whole_sources_and_the_targets_limit(world: World, tasks: dict[str, Task]) -> None:
+    few = world.trainer.with_recipe(dataclasses.replace(world.trainer.recipe, train_limit=8))
+    outcome = run_transfer(
+        few,
+        world.target,
+        seed=0,
+        options=TransferOptions(method="mixture", top_k=1),
+        find_task=tasks.__getitem__,
+    )
+    source = outcome.attempts[0].source.task
+    mixture = Mixture(name=f"{source}+target", members=(tasks[source], world.target), whole=(source,))
+    assert [rows for rows, _drawn in few.data(mixture).batches(8, 0).draws] == [32, 8]
 
 
 def test_an_oracle_trains_from_every_source(world: World) -> None:
@@ -334,7 +376,7 @@ def test_trial_ranks_by_the_loss_of_the_values_on_the_target(world: World) -> No
     context = world.trainer.context(world.target)
     assert context.losses is not None
     values = [world.bank.prompt(source.value) for source in outcome.ranked]
-    assert losses == pytest.approx(context.losses(values).tolist())
+    assert_close(losses, context.losses(values))
 
 
 @pytest.mark.parametrize(("limit", "examples"), [(0, 32), (8, 8)])
