@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+from spot.backbone.files import shown
 from spot.errors import BackboneError
+
+LARGEST = 2**31 - 1
+"""No size and no token reaches beyond what 32 bits count."""
 
 PROJECTIONS = {"relu": (False, "relu"), "gated-gelu": (True, "gelu_new"), "gated-relu": (True, "relu")}
 """``feed_forward_proj`` to (gated, activation)."""
@@ -16,9 +21,14 @@ PROJECTIONS = {"relu": (False, "relu"), "gated-gelu": (True, "gelu_new"), "gated
 class T5Config:
     """What the maths of a T5 depends on (Raffel et al. 2020; v1.1 after Shazeer 2020).
 
-    ``gated`` and ``tied`` tell the two generations apart: v1.0 is ungated ReLU with the output layer tied to
-    the embedding and the decoder's output scaled by ``d_model ** -0.5``; v1.1, LM-adapted, Flan-T5, mT5 and ByT5
-    are gated GELU with an output layer of their own and no scaling.
+    v1.0 is ungated ReLU with the output layer tied to the embedding and the decoder's output scaled by
+    ``d_model ** -0.5``; v1.1, LM-adapted, Flan-T5, mT5 and ByT5 are gated GELU with an output layer of their own and
+    no scaling. Tying and scaling are two facts: an mT5 may be tied, and is never scaled.
+
+    Attributes:
+        tied: whether the embedding is the output layer too; a checkpoint with another output layer overrules it.
+        scaled: whether the decoder's output is scaled by ``d_model ** -0.5`` before the output layer.
+        more_end_token_ids: further tokens that end a generated text; targets end with ``eos_token_id``.
     """
 
     vocab_size: int
@@ -34,15 +44,17 @@ class T5Config:
     gated: bool = True
     activation: str = "gelu_new"
     tied: bool = False
+    scaled: bool = False
     pad_token_id: int = 0
     eos_token_id: int = 1
     decoder_start_token_id: int = 0
+    more_end_token_ids: tuple[int, ...] = ()
 
     reads_prompts_once: ClassVar[bool] = False
     """Whether rows of one prompt share the work of reading it; not so where prompts see their texts."""
 
     def __post_init__(self) -> None:
-        _check_sizes(self)
+        _check_numbers(self)
         if (self.gated, self.activation) not in PROJECTIONS.values():
             raise BackboneError(
                 f"config: activation {self.activation!r}{' with a gate' if self.gated else ''} is not known; "
@@ -75,40 +87,50 @@ class T5Config:
         """What a target begins after."""
         return self.decoder_start_token_id
 
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What of the config tells models apart: later fields only where they say more than ``tied`` alone did."""
+        return _identity(self, {"scaled": self.tied, "more_end_token_ids": ()})
+
     @classmethod
     def from_huggingface(cls, config: Mapping[str, Any]) -> T5Config:
         """Read a ``config.json`` of model type ``t5`` or ``mt5``.
 
         Raises:
-            BackboneError: a missing size, or an unknown feed-forward projection.
+            BackboneError: a missing or impossible size, or an unknown feed-forward projection.
         """
         config = _present(config, ("vocab_size", "d_model", "d_kv", "d_ff", "num_layers", "num_heads"))
-        projection = config.get("feed_forward_proj", "relu")
-        if projection not in PROJECTIONS:
+        multilingual = config.get("model_type") == "mt5"
+        projection = config.get("feed_forward_proj", "gated-gelu" if multilingual else "relu")
+        if projection not in tuple(PROJECTIONS):
             raise BackboneError(
-                f"config.json: feed_forward_proj is {projection!r}; expected one of {', '.join(PROJECTIONS)}"
+                f"config.json: feed_forward_proj is {shown(projection)}; expected one of {', '.join(PROJECTIONS)}"
             )
         gated, activation = PROJECTIONS[projection]
-        given = {f.name: config[f.name] for f in dataclasses.fields(cls) if f.name in config}
-        given |= {
-            "num_decoder_layers": config.get("num_decoder_layers") or config["num_layers"],
+        names = {f.name for f in dataclasses.fields(cls)} - {"scaled", "more_end_token_ids"}
+        tied = config.get("tie_word_embeddings", True)
+        given = {name: config[name] for name in names if name in config} | {
+            "num_decoder_layers": config.get("num_decoder_layers", config["num_layers"]),
             "gated": gated,
             "activation": activation,
-            # transformers 5 calls every T5 tied, and says by this field whether it is of the tied generation
-            "tied": config.get("scale_decoder_outputs", config.get("tie_word_embeddings", True)),
+            "tied": tied,
+            # transformers 5 saves every T5 as tied, and says in a field of its own whether its output is scaled
+            "scaled": not multilingual and config.get("scale_decoder_outputs", tied),
         }
-        return cls(**_typed(given, cls))
+        return cls(**_typed(given | _ends(config), cls))
 
     def to_huggingface(self) -> dict[str, Any]:
         """The ``config.json`` that ``from_huggingface`` reads back to an equal config."""
         plain = dataclasses.asdict(self)
         gated, activation, tied = plain.pop("gated"), plain.pop("activation"), plain.pop("tied")
+        scaled = plain.pop("scaled")
         return {
             "model_type": "t5",
             "architectures": ["T5ForConditionalGeneration"],
-            **plain,
+            **_with_ends(plain),
             "feed_forward_proj": ("gated-" if gated else "") + activation.removesuffix("_new"),
             "tie_word_embeddings": tied,
+            **({} if scaled == tied else {"scale_decoder_outputs": scaled}),
             "is_encoder_decoder": True,
             "dropout_rate": 0.0,
         }
@@ -123,6 +145,8 @@ class LlamaConfig:
         rope_theta: base of the rotary positions (Su et al. 2021).
         input_bias: whether queries, keys and values have biases (Qwen2).
         output_bias: whether attention's output has one.
+        tied: whether the embedding is the output layer too; a checkpoint with another output layer overrules it.
+        more_end_token_ids: further tokens that end a generated text; targets end with ``eos_token_id``.
         separator_token_id: token between an input and its target; where a decoder-only model begins to answer.
     """
 
@@ -141,16 +165,19 @@ class LlamaConfig:
     pad_token_id: int = 0
     eos_token_id: int = 2
     separator_token_id: int = 0
+    more_end_token_ids: tuple[int, ...] = ()
 
     reads_prompts_once: ClassVar[bool] = True
     """A prompt leads and sees nothing of what follows, so that rows of one prompt share the work of reading it."""
 
     def __post_init__(self) -> None:
-        _check_sizes(self)
+        _check_numbers(self)
         if self.num_attention_heads % self.num_key_value_heads:
             raise BackboneError(
                 f"config: {self.num_attention_heads} query heads cannot share {self.num_key_value_heads} key heads"
             )
+        if not self.rope_theta:
+            raise BackboneError("config: rope_theta must be above 0")
         if self.head_dim % 2:
             raise BackboneError(f"config: rotary positions need an even head_dim, found {self.head_dim}")
 
@@ -169,6 +196,11 @@ class LlamaConfig:
         """What a target begins after."""
         return self.separator_token_id
 
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What of the config tells models apart: later fields only where they are used."""
+        return _identity(self, {"more_end_token_ids": ()})
+
     @classmethod
     def from_huggingface(cls, config: Mapping[str, Any]) -> LlamaConfig:
         """Read a ``config.json`` of model type ``llama`` or ``qwen2``; the separator is left for the tokenizer to say.
@@ -180,16 +212,14 @@ class LlamaConfig:
         config = _present(config, sizes)
         shape = _typed({name: config[name] for name in sizes}, cls)
         rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
-        supported = {
-            "hidden_act": config.get("hidden_act", "silu") == "silu",
-            "mlp_bias": not config.get("mlp_bias", False),
-            "rope_type": rope.get("rope_type", rope.get("type", "default")) == "default",
-            "use_sliding_window": not config.get("use_sliding_window", False),
-        }
-        if bad := [name for name, good in supported.items() if not good]:
+        if not isinstance(rope, Mapping):
+            raise BackboneError(f"config.json: the rotary positions are {shown(rope)}; expected an object")
+        given = {name: config[name] for name in LLAMA_VARIANTS if name in config}
+        given["rope_type"] = rope.get("rope_type", rope.get("type", "default"))
+        if bad := [name for name, value in given.items() if value != LLAMA_VARIANTS[name]]:
             raise BackboneError(f"config.json: this {', '.join(bad)} is not supported (plain Llama and Qwen2 are)")
-        biased = bool(config.get("attention_bias", False))
-        heads, end = shape["num_attention_heads"], config.get("eos_token_id", cls.eos_token_id)
+        biased = config.get("attention_bias", False)
+        heads = shape["num_attention_heads"]
         given = shape | {
             "num_key_value_heads": config.get("num_key_value_heads", heads),
             "head_dim": config.get("head_dim", shape["hidden_size"] // max(1, heads)),
@@ -199,9 +229,8 @@ class LlamaConfig:
             "output_bias": biased and config["model_type"] == "llama",
             "tied": config.get("tie_word_embeddings", False),
             "pad_token_id": config.get("pad_token_id", cls.pad_token_id),
-            "eos_token_id": end[0] if isinstance(end, list) and end else end,
         }
-        return cls(**_typed(given, cls))
+        return cls(**_typed(given | _ends(config), cls))
 
     def to_huggingface(self) -> dict[str, Any]:
         """A ``config.json`` that ``from_huggingface`` reads back, but for the separator."""
@@ -213,7 +242,7 @@ class LlamaConfig:
         return {
             "model_type": family,
             "architectures": [f"{family.capitalize()}ForCausalLM"],
-            **plain,
+            **_with_ends(plain),
             "rope_parameters": {"rope_type": "default", "rope_theta": theta},
             "attention_bias": all(biased),
             "tie_word_embeddings": tied,
@@ -231,6 +260,17 @@ CONFIGS: Mapping[str, type[T5Config] | type[LlamaConfig]] = {
 }
 """Config class by ``model_type``."""
 
+UNSUPPORTED = {"umt5": "each of its layers has a position bias of its own, where T5 and mT5 share one"}
+"""Why a ``model_type`` that looks like one of these is none."""
+
+LLAMA_VARIANTS: Mapping[str, Any] = {
+    "hidden_act": "silu",
+    "mlp_bias": False,
+    "rope_type": "default",
+    "use_sliding_window": False,
+}
+"""What a config of the Llama family may say of itself, since only this is computed."""
+
 
 def config_from_huggingface(config: Mapping[str, Any]) -> Config:
     """The config of any supported family.
@@ -240,10 +280,12 @@ def config_from_huggingface(config: Mapping[str, Any]) -> Config:
     """
     if not isinstance(config, Mapping):
         raise BackboneError(f"config.json: expected an object, found {type(config).__name__}")
-    family = str(config.get("model_type"))
-    if family not in CONFIGS:
+    family = config.get("model_type")
+    if family in tuple(UNSUPPORTED):
+        raise BackboneError(f"config.json: model_type {family!r} is not supported: {UNSUPPORTED[family]}")
+    if family not in tuple(CONFIGS):
         raise BackboneError(
-            f"config.json: model_type is {family!r}; expected one of {', '.join(CONFIGS)} "
+            f"config.json: model_type is {shown(family)}; expected one of {', '.join(CONFIGS)} "
             "(T5, T5 1.1, Flan-T5, mT5, ByT5, Llama, SmolLM2, Qwen2)"
         )
     return CONFIGS[family].from_huggingface(config)
@@ -262,14 +304,55 @@ def _typed(given: Mapping[str, Any], config: type[Any]) -> dict[str, Any]:
     values = {}
     for name, value in given.items():
         kind = type(getattr(config, name, 0))
-        values[name] = float(value) if kind is float and isinstance(value, int) else value
-        if not isinstance(values[name], kind):
-            raise BackboneError(f"config.json: {name} is {value!r}; expected {kind.__name__}")
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        values[name] = float(value) if kind is float and whole and abs(value) <= LARGEST else value
+        if not isinstance(values[name], kind) or (kind is int and not whole):
+            raise BackboneError(f"config.json: {name} is {shown(value)}; expected {kind.__name__}")
     return values
 
 
-def _check_sizes(config: T5Config | LlamaConfig) -> None:
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        if field.type == "int" and not field.name.endswith("_id") and value < 1:
-            raise BackboneError(f"config: {field.name} must be at least 1, found {value}")
+def _ends(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The end tokens: one, or a list whose first ends targets and each of which ends a generated text."""
+    if "eos_token_id" not in config:
+        return {}
+    ends = config["eos_token_id"]
+    ends = ends if isinstance(ends, list) and ends else [ends]
+    if not all(isinstance(end, int) and not isinstance(end, bool) for end in ends):
+        raise BackboneError(f"config.json: eos_token_id is {shown(config['eos_token_id'])}; expected int, or a list")
+    first, *more = dict.fromkeys(ends)
+    return {"eos_token_id": first, "more_end_token_ids": tuple(more)}
+
+
+def _with_ends(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """A config's fields with all end tokens in one, as ``config.json`` has them."""
+    fields = dict(plain)
+    if more := fields.pop("more_end_token_ids"):
+        fields["eos_token_id"] = [fields["eos_token_id"], *more]
+    return fields
+
+
+def _identity(config: T5Config | LlamaConfig, implied: Mapping[str, Any]) -> dict[str, Any]:
+    """All fields, but for those that hold what was ``implied`` before there was such a field."""
+    fields = dataclasses.asdict(config)
+    return {name: value for name, value in fields.items() if name not in implied or value != implied[name]}
+
+
+def _check_numbers(config: T5Config | LlamaConfig) -> None:
+    """Sizes that can be, tokens of the vocabulary, and fractions that the maths can use."""
+    fields = dataclasses.asdict(config)
+    tokens = [(name, value) for name, value in fields.items() if name.endswith("_token_id")]
+    tokens += [("eos_token_id", value) for value in fields["more_end_token_ids"]]
+    for name, value in fields.items():
+        if isinstance(value, float) and not (0.0 <= value < math.inf):
+            raise BackboneError(f"config: {name} must be a finite number from 0 on, found {value}")
+        if isinstance(value, bool) or not isinstance(value, int) or name.endswith("_token_id"):
+            continue
+        if value < 1:
+            raise BackboneError(f"config: {name} must be at least 1, found {shown(value)}")
+        if value > LARGEST:
+            raise BackboneError(f"config: {name} must be at most {LARGEST}, found {shown(value)}")
+    for name, value in tokens:
+        if not 0 <= value < config.vocab_size:
+            raise BackboneError(
+                f"config: {name} is {shown(value)}, which is no token of a vocabulary of {config.vocab_size}"
+            )

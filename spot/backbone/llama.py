@@ -119,6 +119,8 @@ class Llama(LanguageModel):
     """A decoder-only model; the separator between text and target is its start token."""
 
     config: LlamaConfig
+    embedding_name: ClassVar = "model.embed_tokens.weight"
+    base_prefix: ClassVar = "model."
     unused: ClassVar = r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq"
 
     def __init__(self, config: LlamaConfig, weights: Weights, *, dtype: DTypeLike = jnp.float32) -> None:

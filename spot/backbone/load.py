@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import importlib.util
 import json
+import math
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,8 +23,10 @@ from jax.typing import DTypeLike
 from spot import paths
 from spot.backbone.config import Config, LlamaConfig, config_from_huggingface
 from spot.backbone.families import FAMILIES
+from spot.backbone.files import read_json, shown
 from spot.backbone.gguf_file import GGUFFile
 from spot.backbone.model import LanguageModel
+from spot.backbone.names import plain_names
 from spot.backbone.tokenizer import Tokenizer, load_tokenizer
 from spot.backbone.weights import Tensors, open_tensors, weight_files
 from spot.errors import BackboneError
@@ -96,7 +99,8 @@ def load_backbone(name: str = EMBEDDED, *, dtype: str = "float32") -> Backbone:
             the faster of the two on this machine.
 
     Raises:
-        BackboneError: nothing there, or files that are damaged, missing, extra or of the wrong shape.
+        BackboneError: nothing there, files that are damaged, weights that are missing, extra, of the wrong shape or
+            not finite, or a tokenizer of another model.
     """
     dtype = fast_dtype() if dtype == "auto" else dtype
     if dtype not in DTYPES:
@@ -112,11 +116,13 @@ def load_backbone(name: str = EMBEDDED, *, dtype: str = "float32") -> Backbone:
     digest_file = _digest_file(checkpoint.files)
     known = _cached_digest(digest_file)
     digests: dict[str, str] | None = None if known else {}
-    model = _build(path, checkpoint, DTYPES[dtype], digests)
+    model = _build(path, config, checkpoint.tensors(), checkpoint.files, DTYPES[dtype], digests)
+    config = model.config
     if digests:
         known = hashlib.sha256(json.dumps(sorted(digests.items())).encode()).hexdigest()
-        _store_digest(digest_file, known)
-    content = [dataclasses.asdict(config), tokenizer.fingerprint, known]
+        if _digest_file(checkpoint.files) == digest_file:  # nobody wrote to the files meanwhile
+            _store_digest(digest_file, known)
+    content = [config.identity, tokenizer.fingerprint, known]
     fingerprint = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     graph, weights = nnx.split(model)
     return Backbone(name, fingerprint, config, graph, weights, tokenizer, dtype)
@@ -143,8 +149,10 @@ def open_checkpoint(path: Path) -> Checkpoint:
         opened = GGUFFile(path)
         checkpoint = Checkpoint(opened.config(), opened.tokenizer(), opened.tensors, [path])
     else:
-        config = read_config(path)
-        checkpoint = Checkpoint(config, load_tokenizer(path), lambda: open_tensors(path), weight_files(path))
+        config, files = read_config(path), weight_files(path)
+        ends = (config.eos_token_id, *config.more_end_token_ids)
+        tokenizer = load_tokenizer(path, rows=config.vocab_size, ends=ends)
+        checkpoint = Checkpoint(config, tokenizer, lambda: open_tensors(path), files)
     if isinstance(checkpoint.config, LlamaConfig):
         newline = checkpoint.tokenizer.encode(["\n"])[0]
         if not newline:
@@ -211,63 +219,156 @@ def _download(repository: str) -> Path:
 
 
 def read_config(folder: Path) -> Config:
-    """The config of a backbone's folder.
+    """The config of a backbone's folder, with the end tokens of its ``generation_config.json``.
 
     Raises:
         BackboneError: missing, not JSON, or of a family that is not supported.
     """
-    path = folder / "config.json"
+    path, generation = folder / "config.json", folder / "generation_config.json"
+    if not path.exists():
+        raise BackboneError(f"{folder}: no config.json; is this a model folder?")
+    content = read_json(path)
+    found = [content.get("eos_token_id"), read_json(generation).get("eos_token_id") if generation.exists() else None]
+    ends = [end for each in found if each is not None for end in (each if isinstance(each, list) else [each])]
     try:
-        return config_from_huggingface(json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError as error:
-        raise BackboneError(f"{folder}: no config.json; is this a model folder?") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise BackboneError(f"{path}: not JSON ({error})") from error
+        return config_from_huggingface(content | ({"eos_token_id": ends} if ends else {}))
     except BackboneError as error:
         raise BackboneError(f"{folder}: {error}") from error
 
 
-def _build(path: Path, checkpoint: Checkpoint, dtype: DTypeLike, digests: dict[str, str] | None) -> LanguageModel:
-    """Place every tensor the model asks for; collects all that is wrong before it complains."""
-    config, tensors = checkpoint.config, checkpoint.tensors()
+def _build(
+    path: Path,
+    config: Config,
+    tensors: Tensors,
+    files: Sequence[Path],
+    dtype: DTypeLike,
+    digests: dict[str, str] | None,
+) -> LanguageModel:
+    """Place every tensor the model asks for, once all of them are known to fit."""
     family = FAMILIES[type(config)]
-    asked: set[str] = set()
-    problems: list[str] = []
+    tensors = plain_names(path, tensors, family)
+    config = _as_stored(config, tensors, family)
+    sources = _match(path, config, tensors, files)
+    damaged: list[str] = []
 
     def weights(name: str, shape: tuple[int, ...]) -> Array:
-        names = (name, *family.other_names.get(name, ()))
-        asked.update(names)
-        source = next((known for known in names if known in tensors), None)
-        if source is None:
-            problems.append(f"missing {name}")
-            return jnp.zeros(shape, dtype)
-        tensor = tensors[source]()
-        if tensor.shape != shape:
-            problems.append(f"{name} has shape {list(tensor.shape)}, expected {list(shape)}")
-            return jnp.zeros(shape, dtype)
+        tensor = tensors[sources[name]]()
+        if tensor.dtype == np.float64:
+            with np.errstate(over="ignore"):
+                tensor = tensor.astype(np.float32)
+        if bad := tensor.size - np.count_nonzero(np.isfinite(tensor)):
+            damaged.append(f"{sources[name]} ({bad} of {tensor.size} entries)")
         if digests is not None:  # by value, so that the same model in another file format is the same backbone
             digests[name] = hashlib.sha256(np.ascontiguousarray(tensor, dtype="<f4").data).hexdigest()
         return jnp.asarray(tensor, dtype=dtype).block_until_ready()  # lets go of the tensor before the next
 
     model = family(config, weights, dtype=dtype)  # type: ignore[arg-type]
-    head = {"lm_head.weight"} if config.tied and "lm_head.weight" in tensors else set()
-    if head and not np.array_equal(tensors["lm_head.weight"](), np.asarray(model.embedding[...])):
-        problems.append("lm_head.weight differs from the embedding, but config.json calls the model tied")
-    extra = sorted(set(tensors) - asked - head)
-    problems += [f"unexpected {name}" for name in extra if not re.fullmatch(family.unused, name)]
-    if problems:
-        shown = "; ".join(problems[:8]) + (f"; and {len(problems) - 8} more" if len(problems) > 8 else "")
-        raise BackboneError(f"{path}: weights do not fit their config: {shown}")
+    if damaged:
+        raise BackboneError(
+            f"{path}: weights are NaN or infinite, as when float16 overflows: {_some(damaged, MOST_DAMAGED)}; "
+            "get the file again, or save the model in float32 or bfloat16"
+        )
     return model
 
 
-# -- the digest of the weights, cached beside their path, size and time ------------------------------------
+MOST_PROBLEMS, MOST_DAMAGED = 8, 64
+"""What one line names."""
+
+EXPANSION = 32
+"""Bytes of float32 that a byte of a file can stand for: quantised to less than two bits."""
+
+
+def _some(things: Sequence[str], most: int) -> str:
+    return "; ".join(things[:most]) + (f"; and {len(things) - most} more" if len(things) > most else "")
+
+
+def _as_stored(config: Config, tensors: Tensors, family: type[LanguageModel]) -> Config:
+    """The config as the checkpoint bears it out: an output layer that differs from the embedding is not tied to it."""
+    names = (family.embedding_name, *family.other_names.get(family.embedding_name, ()))
+    stored = next((name for name in names if name in tensors), None)
+    if not config.tied or stored is None or family.head_name not in tensors:
+        return config
+    embedding, head = tensors[stored], tensors[family.head_name]
+    same = embedding.shape == head.shape and np.array_equal(embedding(), head())
+    return config if same else dataclasses.replace(config, tied=False)
+
+
+class _Endless(Exception):
+    """A model asks for far more tensors than there are."""
+
+
+def _match(path: Path, config: Config, tensors: Tensors, files: Sequence[Path]) -> dict[str, str]:
+    """The stored name of every tensor that the model asks for; nothing is read or allocated.
+
+    Collects all that is wrong before it complains, but follows no config to its end that asks for far more than the
+    files hold.
+    """
+    family = FAMILIES[type(config)]
+    sources: dict[str, str] = {}
+    known: set[str] = {family.head_name} if config.tied else set()
+    problems: list[str] = []
+    entries = 0
+
+    def check(name: str, shape: tuple[int, ...]) -> jax.ShapeDtypeStruct:
+        nonlocal entries
+        names = [name, *family.other_names.get(name, ())]
+        names += [family.head_name] if config.tied and name == family.embedding_name else []
+        known.update(names)
+        source = next((stored for stored in names if stored in tensors), None)
+        if source is None:
+            problems.append(f"missing {name}")
+        elif tensors[source].shape != shape:
+            problems.append(f"{name} has shape {list(tensors[source].shape)}, expected {list(shape)}")
+        else:
+            sources[name] = source
+            entries += math.prod(shape)
+        if len(problems) > len(tensors) + 1000:
+            raise _Endless
+        return jax.ShapeDtypeStruct(shape, jnp.float32)
+
+    with contextlib.suppress(_Endless):
+        family(config, check)  # type: ignore[arg-type]
+    if not sources and problems and all(problem.startswith("missing") for problem in problems):
+        example = shown(next(iter(tensors))) if tensors else "none at all"
+        raise BackboneError(
+            f"{path}: none of its {len(tensors)} tensors has a name that a {family.__name__} asks for "
+            f"(it has {example}, expected {family.embedding_name} and others); are these weights of another model?"
+        )
+    extra = [name for name in sorted(set(tensors) - known) if not re.fullmatch(family.unused, name)]
+    problems += [f"unexpected {shown(name)[1:-1]}" for name in extra]
+    if problems:
+        raise BackboneError(f"{path}: weights do not fit their config: {_some(problems, MOST_PROBLEMS)}")
+    size = sum(file.stat().st_size for file in files)
+    if 4 * entries > EXPANSION * size:
+        raise BackboneError(f"{path}: {entries} weights cannot lie in files of {size} bytes; tensors share their bytes")
+    return sources
+
+
+# -- the digest of the weights, cached under what is cheap to know of their files ---------------------------
+
+PROBES, PROBE_BYTES = 16, 4096
+"""Parts of a file that are looked at, the first and the last among them, and their size."""
 
 
 def _digest_file(files: Sequence[Path]) -> Path:
-    facts = [(str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns) for p in files]
-    name = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
+    """Where the digest of these files is cached.
+
+    Path, size and time of change can be those of other weights (``cp -p``, ``touch -r``); the inode and its time
+    cannot be set, and parts of the content are there where a file system keeps neither.
+    """
+    name = hashlib.sha256(json.dumps([_facts(path) for path in files]).encode()).hexdigest()[:32]
     return paths.cache_folder() / "weights" / name
+
+
+def _facts(path: Path) -> list[Any]:
+    with path.open("rb") as file:
+        found = path.stat()
+        probe = hashlib.sha256()
+        for part in range(PROBES):
+            file.seek(max(0, found.st_size - PROBE_BYTES) * part // (PROBES - 1))
+            probe.update(file.read(PROBE_BYTES))
+    times = (found.st_mtime_ns, found.st_ctime_ns)
+    return [str(path.resolve()), found.st_size, *times, found.st_ino, found.st_dev, probe.hexdigest()]
 
 
 def _cached_digest(path: Path) -> str | None:

@@ -35,7 +35,13 @@ class LanguageModel(nnx.Module):
     embedding: nnx.Param[Array]
 
     other_names: ClassVar[Mapping[str, Sequence[str]]] = {}
-    """Names that checkpoints use for a tensor in place of, or beside, its own."""
+    """Names that checkpoints use for a tensor in place of, or beside, its own; the embedding's among them."""
+    embedding_name: ClassVar[str]
+    """Name of the input embedding, which every checkpoint holds."""
+    head_name: ClassVar[str] = "lm_head.weight"
+    """Name of the output layer, where it is not the embedding."""
+    base_prefix: ClassVar[str] = ""
+    """What the names of a model without its output layer lack."""
     unused: ClassVar[str] = r"(?!)"
     """Pattern of tensors that checkpoints carry and nothing reads."""
 
@@ -89,11 +95,12 @@ class LanguageModel(nnx.Module):
         return jnp.where(choices.mask.any(axis=-1), scores, -jnp.inf)
 
     def greedy(self, prompts: Array, prompt_ids: Tokens, inputs: Inputs, max_length: int) -> Array:
-        """Greedy decoding with cached keys and values, ``[B, max_length]`` int32, padded after the end token.
+        """Greedy decoding with cached keys and values, ``[B, max_length]`` int32, padded after any end token.
 
         One compiled loop that stops when every row has ended.
         """
         seen, config = self._read_in_parts(prompts, prompt_ids, inputs), self.config
+        ends = jnp.array([config.eos_token_id, *config.more_end_token_ids], jnp.int32)
         rows = len(inputs.ids)
 
         class State(NamedTuple):
@@ -111,7 +118,7 @@ class LanguageModel(nnx.Module):
             best = self.logits(hidden).argmax(axis=-1).astype(jnp.int32)
             best = jnp.where(state.ended, config.pad_token_id, best)
             output = jax.lax.dynamic_update_slice_in_dim(state.output, best[:, None], state.step, axis=1)
-            return State(state.step + 1, best, state.ended | (best == config.eos_token_id), output, cache)
+            return State(state.step + 1, best, state.ended | jnp.isin(best, ends), output, cache)
 
         start = State(
             step=jnp.int32(0),

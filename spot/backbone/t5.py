@@ -187,6 +187,7 @@ class T5(LanguageModel):
     """T5 of both generations; relative position bias spans prompt and input (Raffel et al. 2020)."""
 
     config: T5Config
+    embedding_name: ClassVar = "shared.weight"
     other_names: ClassVar = {"shared.weight": ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")}
     unused: ClassVar = r"decoder\.block\.0\.layer\.1\.EncDecAttention\.relative_attention_bias\.weight"
 
@@ -278,10 +279,10 @@ class T5(LanguageModel):
         return self.decoder_norm(x)[:, 0], Cache(own, cache.crossed)
 
     def logits(self, hidden: Array) -> Array:
-        """``[..., H] -> [..., V]`` float32; v1.0 scales by ``H ** -0.5`` before its tied output layer."""
-        if self.config.tied:
-            return project(hidden * self.config.d_model**-0.5, self.embedding[...], self.dtype)
-        return project(hidden, self.head[...], self.dtype)
+        """``[..., H] -> [..., V]`` float32; v1.0 scales by ``H ** -0.5`` before its output layer."""
+        if self.config.scaled:
+            hidden = hidden * self.config.d_model**-0.5
+        return project(hidden, (self.embedding if self.config.tied else self.head)[...], self.dtype)
 
     def _position_bias(self, table: Array, queries: int, keys: int, *, bidirectional: bool) -> Array:
         """``[1, K, Q, S]`` float32 from the ``[buckets, K]`` table that all layers of a stack share."""

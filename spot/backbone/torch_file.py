@@ -5,21 +5,26 @@ opcodes and accepts only those that describe a dictionary of tensors: building d
 referring to a storage record, and naming the two rebuild functions and the storage types listed below. Names are
 looked up in that table and nothing is ever imported or called. The LM-adapted T5 checkpoints of Lester et al.
 (2021) exist in this format only.
+
+The work is bounded by the file's size: a program is walked once, opcode by opcode, and what it builds is never hashed,
+compared or printed before it is known to be a text or a number, since tuples that share their parts unfold without end.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import io
+import math
 import pickletools
 import struct
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
 
+from spot.backbone.files import check_file, shown
 from spot.errors import BackboneError
 
 STORAGE_DTYPES: dict[str, np.dtype[Any]] = {
@@ -65,9 +70,20 @@ ADMITTED = {
     _Name("torch._utils", "_rebuild_parameter"),
 } | {_Name("torch", name) for name in STORAGE_DTYPES}
 
-_MARK = object()
+BARE = "tensor"
+"""Name of the one tensor of a file that holds nothing else."""
+
+MOST_AXES = 64
+"""Axes of a tensor; PyTorch has no more."""
+
+LARGEST = 2**62
+"""No offset, size or stride of a tensor counts further."""
+
+PROGRAM_BYTES = 2**26
+"""Bytes of a pickle program, which says names and shapes only; those of the largest models have a few million."""
 
 DAMAGE = (
+    ArithmeticError,
     ValueError,
     LookupError,
     TypeError,
@@ -85,33 +101,41 @@ DAMAGE = (
 class TorchFile:
     """An open checkpoint: names, and tensors read on demand straight from the file.
 
+    The tensors are those of the file's dictionary, of its ``state_dict``, or of the one dictionary of tensors in it. A
+    file whose whole content is one bare tensor gives it under the name ``"tensor"``.
+
     Raises:
-        BackboneError: damaged, or anything in it is more than a dictionary of tensors.
+        BackboneError: damaged, or anything in it is more than a dictionary of tensors or a tensor.
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._path = check_file(path)
         self._offsets: dict[str, int] = {}
         self._sizes: dict[str, int] = {}
+        self._named: dict[str, _Storage] = {}
         try:
             content = self._open_zip() if zipfile.is_zipfile(path) else self._open_legacy()
         except BackboneError:
             raise
         except DAMAGE as error:
             raise BackboneError(f"{path}: not a PyTorch checkpoint, or damaged ({error})") from error
-        if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
-            content = content["state_dict"]
+        if isinstance(content, _Tensor):
+            content = {BARE: content}
         if not isinstance(content, dict):
             raise BackboneError(f"{path}: expected a dictionary of tensors")
-        self._tensors = {str(name): value for name, value in content.items() if isinstance(value, _Tensor)}
+        self._tensors = {name: value for name, value in _state(content).items() if isinstance(value, _Tensor)}
         for name, tensor in self._tensors.items():
-            self._check(name, tensor)
+            self._check(shown(name)[1:-1], tensor)
 
     def names(self) -> list[str]:
         return list(self._tensors)
 
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Shape of a tensor, which nothing is read for."""
+        return self._tensors[name].shape
+
     def read(self, name: str) -> np.ndarray:
-        """One tensor, from the file's storage record."""
+        """One tensor, from the file's storage record, in the dtype it is stored in."""
         tensor = self._tensors[name]
         dtype, start = tensor.storage.dtype, self._offsets[tensor.storage.key]
         if 0 in tensor.shape:
@@ -124,7 +148,8 @@ class TorchFile:
     def _check(self, name: str, tensor: _Tensor) -> None:
         """Refuse a tensor that is not wholly inside a storage record of this file."""
         numbers = (tensor.offset, *tensor.shape, *tensor.stride)
-        if len(tensor.shape) != len(tensor.stride) or not all(isinstance(n, int) for n in numbers):
+        sensible = all(isinstance(n, int) and abs(n) <= LARGEST for n in numbers)
+        if not sensible or len(tensor.shape) != len(tensor.stride) or math.prod(filter(None, tensor.shape)) > LARGEST:
             raise BackboneError(f"{self._path}: tensor {name} has no sensible shape")
         key, dtype = tensor.storage.key, tensor.storage.dtype
         if key not in self._offsets:
@@ -132,6 +157,8 @@ class TorchFile:
         size = tensor.storage.size * dtype.itemsize
         if min(numbers) < 0 or _extent(tensor) > tensor.storage.size:
             raise BackboneError(f"{self._path}: tensor {name} reaches beyond its storage")
+        if math.prod(tensor.shape) > tensor.storage.size:
+            raise BackboneError(f"{self._path}: tensor {name} repeats entries: it is larger than its storage")
         if size > self._sizes[key] or self._offsets[key] + size > self._path.stat().st_size:
             raise BackboneError(f"{self._path}: cut short; tensor {name} is not whole")
 
@@ -140,6 +167,10 @@ class TorchFile:
             programs = [info for info in archive.infolist() if info.filename.endswith("/data.pkl")]
             if len(programs) != 1:
                 raise BackboneError(f"{self._path}: not a PyTorch checkpoint (no data.pkl)")
+            if programs[0].compress_type != zipfile.ZIP_STORED:
+                raise BackboneError(f"{self._path}: {programs[0].filename} is compressed; PyTorch stores it as it is")
+            if programs[0].file_size > PROGRAM_BYTES:
+                raise BackboneError(f"{self._path}: {programs[0].filename} is too large to describe tensors")
             root = programs[0].filename.removesuffix("data.pkl")
             for info in archive.infolist():
                 if info.filename.startswith(f"{root}data/"):
@@ -150,34 +181,39 @@ class TorchFile:
                     key = info.filename.removeprefix(f"{root}data/")
                     self._offsets[key] = info.header_offset + 30 + sum(lengths)
                     self._sizes[key] = info.file_size
-            with archive.open(programs[0]) as program:
-                return self._walk(program)
+            return self._walk(io.BytesIO(archive.read(programs[0])))
 
     def _open_legacy(self) -> Any:
         """The format before PyTorch 1.6: magic, version, machine, object, keys, then storages in key order."""
+        size = self._path.stat().st_size
         with self._path.open("rb") as file:
-            if self._walk(file) != LEGACY_MAGIC:
+            program = io.BytesIO(file.read(PROGRAM_BYTES))
+            if self._walk(program) != LEGACY_MAGIC:
                 raise BackboneError(f"{self._path}: not a PyTorch checkpoint")
-            self._walk(file), self._walk(file)
-            content = self._walk(file)
-            keys = self._walk(file)
-            sizes = {s.key: s for s in _storages(content)}
-            for key in keys:
-                (size,) = struct.unpack("<q", file.read(8))
-                self._offsets[key] = file.tell()
-                dtype = sizes[key].dtype if key in sizes else np.dtype("<f4")
-                self._sizes[key] = size * dtype.itemsize
-                file.seek(size * dtype.itemsize, 1)
+            self._walk(program), self._walk(program)
+            content = self._walk(program)
+            keys = self._walk(program)
+            if not isinstance(keys, list) or not all(isinstance(key, str | int) for key in keys):
+                raise BackboneError(f"{self._path}: not a PyTorch checkpoint (its storages have no keys)")
+            file.seek(program.tell())
+            for key in map(str, keys):
+                (count,) = struct.unpack("<q", file.read(8))
+                dtype = self._named[key].dtype if key in self._named else np.dtype("<f4")
+                self._offsets[key], self._sizes[key] = file.tell(), count * dtype.itemsize
+                if not 0 <= count * dtype.itemsize <= size - file.tell():
+                    raise BackboneError(f"{self._path}: cut short; storage {shown(key)} is not whole")
+                file.seek(self._sizes[key], 1)
             return content
 
     def _walk(self, program: IO[bytes]) -> Any:
         """Interpret one pickle program over the few admitted opcodes; returns what it describes."""
         stack: list[Any] = []
+        marks: list[int] = []
         memo: dict[int, Any] = {}
 
         def to_mark() -> list[Any]:
-            index = len(stack) - 1 - stack[::-1].index(_MARK)
-            items = stack[index + 1 :]
+            index = marks.pop()
+            items = stack[index:]
             del stack[index:]
             return items
 
@@ -189,7 +225,7 @@ class TorchFile:
                 case "STOP":
                     return stack.pop()
                 case "MARK":
-                    stack.append(_MARK)
+                    marks.append(len(stack))
                 case "NONE" | "NEWTRUE" | "NEWFALSE":
                     stack.append({"NONE": None, "NEWTRUE": True, "NEWFALSE": False}[opcode.name])
                 case (
@@ -214,10 +250,11 @@ class TorchFile:
                     stack[-1].extend(items_to_add)
                 case "SETITEM":
                     value, key = stack.pop(), stack.pop()
-                    stack[-1][key] = value
+                    self._dictionary(stack)[self._key(key)] = value
                 case "SETITEMS":
                     pairs = to_mark()
-                    stack[-1].update(zip(pairs[::2], pairs[1::2], strict=True))
+                    keys = map(self._key, pairs[::2])
+                    self._dictionary(stack).update(zip(keys, pairs[1::2], strict=True))
                 case "BINPUT" | "LONG_BINPUT" | "PUT":
                     memo[int(argument)] = stack[-1]
                 case "MEMOIZE":
@@ -244,30 +281,65 @@ class TorchFile:
                     )
         raise BackboneError(f"{self._path}: its pickle has no end")
 
-    def _admit(self, module: str, name: str) -> _Name:
+    def _dictionary(self, stack: list[Any]) -> dict[str, Any]:
+        if not stack or not isinstance(stack[-1], dict):
+            raise BackboneError(f"{self._path}: refused, it sets items of something else than a dictionary")
+        found: dict[str, Any] = stack[-1]
+        return found
+
+    def _key(self, key: Any) -> str:
+        """A dictionary's key; numbers, as optimizers have them, are as good as their digits."""
+        if not isinstance(key, str | int):
+            raise BackboneError(f"{self._path}: refused, a key of its dictionaries is a {type(key).__name__}, no text")
+        return str(key)
+
+    def _admit(self, module: Any, name: Any) -> _Name:
+        if not isinstance(module, str) or not isinstance(name, str):
+            raise BackboneError(f"{self._path}: refused, its pickle names something by no text")
         found = _Name(module, name)
         if found not in ADMITTED:
-            raise BackboneError(f"{self._path}: refused, its pickle names {module}.{name}, which is no tensor")
+            named = shown(f"{module}.{name}")[1:-1]
+            raise BackboneError(f"{self._path}: refused, its pickle names {named}, which is no tensor")
         return found
 
     def _storage(self, reference: Any) -> _Storage:
-        kind, storage_type, key, _location, size = reference[:5]
-        if kind != "storage" or not isinstance(storage_type, _Name):
+        parts: tuple[Any, ...] = reference if isinstance(reference, tuple) and len(reference) >= 5 else (None,) * 5
+        kind, storage_type, key, _location, size = parts[:5]
+        named = isinstance(storage_type, _Name) and storage_type.name in STORAGE_DTYPES and isinstance(key, str | int)
+        if not isinstance(kind, str) or kind != "storage" or not named or not isinstance(size, int):
             raise BackboneError(f"{self._path}: refused, it refers to something that is no storage")
-        return _Storage(str(key), STORAGE_DTYPES[storage_type.name], int(size))
+        storage = _Storage(str(key), STORAGE_DTYPES[storage_type.name], size)
+        self._named[storage.key] = storage
+        return storage
 
     def _describe(self, function: Any, arguments: Any) -> Any:
-        match function:
-            case _Name(name="OrderedDict"):
+        name: str | None = function.name if isinstance(function, _Name) and isinstance(arguments, tuple) else None
+        match name:
+            case "OrderedDict":
                 return {}
-            case _Name(name="_rebuild_tensor_v2"):
+            case "_rebuild_tensor_v2" if len(arguments) >= 4:
                 storage, offset, shape, stride = arguments[:4]
                 if not isinstance(storage, _Storage):
                     raise BackboneError(f"{self._path}: refused, a tensor without a storage")
-                return _Tensor(storage, int(offset), tuple(shape), tuple(stride))
-            case _Name(name="_rebuild_parameter"):
+                sizes = [tuple(axes) for axes in (shape, stride) if isinstance(axes, tuple) and len(axes) <= MOST_AXES]
+                if len(sizes) != 2:
+                    raise BackboneError(f"{self._path}: refused, a tensor without a shape")
+                return _Tensor(storage, offset, *sizes)
+            case "_rebuild_parameter" if arguments:
                 return arguments[0]
-        raise BackboneError(f"{self._path}: refused, its pickle calls {function!r}")
+        raise BackboneError(f"{self._path}: refused, its pickle calls something that makes no tensor")
+
+
+def _state(content: dict[str, Any]) -> dict[str, Any]:
+    """The dictionary of tensors: ``state_dict``, the content itself, or the one dictionary in it that holds any."""
+    if isinstance(content.get("state_dict"), dict):
+        state: dict[str, Any] = content["state_dict"]
+        return state
+    if any(isinstance(value, _Tensor) for value in content.values()):
+        return content
+    inner = [value for value in content.values() if isinstance(value, dict)]
+    holding = [value for value in inner if any(isinstance(tensor, _Tensor) for tensor in value.values())]
+    return holding[0] if len(holding) == 1 else content
 
 
 def _extent(tensor: _Tensor) -> int:
@@ -275,11 +347,3 @@ def _extent(tensor: _Tensor) -> int:
     if 0 in tensor.shape:
         return tensor.offset
     return tensor.offset + 1 + sum((n - 1) * s for n, s in zip(tensor.shape, tensor.stride, strict=True))
-
-
-def _storages(content: Any) -> Iterator[_Storage]:
-    if isinstance(content, _Tensor):
-        yield content.storage
-    elif isinstance(content, dict):
-        for value in content.values():
-            yield from _storages(value)

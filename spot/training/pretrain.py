@@ -323,7 +323,7 @@ def _run_phase(
         held = float(np.mean([float(loss(variables, batch)) for batch in checks]))
         return {"held_out_loss": held, "score": -held}
 
-    shaping = [dataclasses.asdict(plan.config), dataclasses.asdict(phase), plan.input_length, plan.bfloat16]
+    shaping = [plan.config.identity, dataclasses.asdict(phase), plan.input_length, plan.bfloat16]
     identity = hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()
     results: list[Result] = []
     job = Job(

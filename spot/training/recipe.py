@@ -131,5 +131,5 @@ def backbone_record(backbone: Backbone) -> BackboneRecord:
         fingerprint=backbone.fingerprint,
         name=backbone.name,
         width=backbone.width,
-        config=dataclasses.asdict(backbone.config),
+        config=backbone.config.identity,
     )

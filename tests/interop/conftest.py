@@ -24,7 +24,14 @@ from spot.backbone.tokenizer import train_sentencepiece
 SMALL = {"d_model": 24, "d_kv": 8, "d_ff": 40, "num_heads": 4}
 CONFIGS = {
     "v1.0": T5Config(
-        **SMALL, vocab_size=300, num_layers=2, num_decoder_layers=2, gated=False, activation="relu", tied=True
+        **SMALL,
+        vocab_size=300,
+        num_layers=2,
+        num_decoder_layers=2,
+        gated=False,
+        activation="relu",
+        tied=True,
+        scaled=True,
     ),
     "v1.1": T5Config(**SMALL, vocab_size=300, num_layers=2, num_decoder_layers=3),
     "byt5": T5Config(**SMALL, vocab_size=384, num_layers=3, num_decoder_layers=1),

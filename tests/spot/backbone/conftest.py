@@ -32,7 +32,9 @@ LLAMA = {
     "eos_token_id": 1,
 }
 CONFIGS = {
-    "v1.0": T5Config(**SIZES, num_layers=1, num_decoder_layers=1, gated=False, activation="relu", tied=True),
+    "v1.0": T5Config(
+        **SIZES, num_layers=1, num_decoder_layers=1, gated=False, activation="relu", tied=True, scaled=True
+    ),
     "v1.1": T5Config(**SIZES, num_layers=1, num_decoder_layers=2),
     "llama": LlamaConfig(**LLAMA, num_hidden_layers=2, tied=True),
     "qwen2": LlamaConfig(**LLAMA, num_hidden_layers=1, input_bias=True),

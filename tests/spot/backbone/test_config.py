@@ -12,7 +12,7 @@ from spot.errors import BackboneError
 SIZES = {"vocab_size": 140, "d_model": 16, "d_kv": 4, "d_ff": 24, "num_layers": 2, "num_heads": 3}
 PLAIN = {"model_type": "t5", **SIZES}
 
-sizes = st.integers(1, 4096)
+sizes = st.integers(10, 4096)
 configs = st.builds(
     T5Config,
     **dict.fromkeys((*SIZES, "num_decoder_layers"), sizes),
@@ -22,9 +22,11 @@ configs = st.builds(
     gated=st.booleans(),
     activation=st.just("relu"),
     tied=st.booleans(),
+    scaled=st.booleans(),
     pad_token_id=st.integers(0, 9),
-    eos_token_id=st.integers(0, 9),
+    eos_token_id=st.integers(0, 6),
     decoder_start_token_id=st.integers(0, 9),
+    more_end_token_ids=st.sampled_from([(), (7,), (9, 8)]),
 ) | st.builds(T5Config, **dict.fromkeys((*SIZES, "num_decoder_layers"), sizes), tied=st.booleans())
 
 

@@ -219,7 +219,7 @@ def test_a_missing_shard_is_named(folder):
     assert shard in refused(folder)
 
 
-@pytest.mark.parametrize("content", ["", "{}", '{"weight_map": []}'])
+@pytest.mark.parametrize("content", ["{}", '{"weight_map": []}', '{"weight_map": {}}', '{"weight_map": {"a": 1}}'])
 def test_a_damaged_shard_index_is_refused(folder, content):
     write_index(folder, content)
     assert "not a shard index" in refused(folder)
@@ -275,7 +275,7 @@ def test_an_untied_config_for_a_tied_file_asks_for_the_output_layer(folder):
 def test_a_tied_model_may_carry_its_embedding_twice(folder, config):
     change_json(folder / "config.json", tie_word_embeddings=True)
     change_weights(folder, lambda tensors: tensors.update({"lm_head.weight": tensors["shared.weight"].copy()}))
-    assert load_backbone(str(folder)).config == dataclasses.replace(config, tied=True)
+    assert load_backbone(str(folder)).config == dataclasses.replace(config, tied=True, scaled=True)
 
 
 def test_safetensors_whose_header_promises_too_much_is_refused(folder):
