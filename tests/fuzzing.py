@@ -466,8 +466,37 @@ metrics = ["token_f1"]
 train = "rows.json"
 [format]
 template = "question: {question} context: {context}"
-label = "answers"
+answers = "answers"
+unanswerable = "unanswerable"
 """
+
+LABELS = """
+[format]
+template = "review: {text}"
+label = "label"
+[labels]
+"0" = "bad"
+"1" = "good"
+"""
+
+LABEL_TEXT = 'name = "lines"\n[data]\nformat = "label text"\ntrain = "rows.txt"\n' + LABELS
+
+TEXTS = 'name = "texts"\n[data]\nformat = "text and labels"\ntrain = ["texts.txt", "labels.txt"]\n' + LABELS
+
+ODD = """\
+name = "odd"
+[data]
+format = "csv"
+train = "rows.txt"
+columns = ["text", "label"]
+delimiter = ";"
+quoted = true
+encoding = "utf-16"
+skip = { label = ["-"] }
+skip_nulls = true
+allow_bad_rows = 2
+split_key = "text"
+""" + LABELS.replace("[labels]", 'group = "text"\ncut = "text"\n[labels]')
 
 MIXTURE = """\
 name = "both"
@@ -516,6 +545,11 @@ def make_tasks(folder: Path) -> None:
     task("tsv", "tsv", table("\t"))
     task("json", "json", json.dumps(ROWS).encode())
     task("jsonl", "jsonl", "\n".join(map(json.dumps, ROWS)).encode())
+    task("label_text", "txt", "\n".join(f"{row['label']} {row['text']}" for row in ROWS).encode(), LABEL_TEXT)
+    task("odd", "txt", table(";").replace(b"text;label\n", b"").decode().encode("utf-16"), ODD)
+    task("texts", "txt", b"", TEXTS)
+    (folder / "texts" / "texts.txt").write_text("\n".join(str(row["text"]) for row in ROWS), encoding="utf-8")
+    (folder / "texts" / "labels.txt").write_text("\n".join(str(row["label"]) for row in ROWS), encoding="utf-8")
     task("squad", "json", json.dumps(SQUAD).encode(), SQUAD_TASK)
     with contextlib.suppress(ImportError):
         import pyarrow
@@ -526,11 +560,6 @@ def make_tasks(folder: Path) -> None:
         task("parquet", "parquet", stream.getvalue())
     (folder / "csv" / "mixture.toml").write_text(MIXTURE, encoding="utf-8")
     (folder / "csv" / "study.toml").write_text(STUDY, encoding="utf-8")
-    (folder / "csv" / "lines.txt").write_text(
-        "\n".join(f"{row['label']} {row['text']}" for row in ROWS), encoding="utf-8"
-    )
-    (folder / "csv" / "a_text.txt").write_text("\n".join(str(row["text"]) for row in ROWS), encoding="utf-8")
-    (folder / "csv" / "a_labels.txt").write_text("\n".join(str(row["label"]) for row in ROWS), encoding="utf-8")
     supervised = [{"task": "t", "input": row["text"], "target": str(row["label"])} for row in ROWS]
     (folder / "csv" / "supervised.jsonl").write_text("\n".join(map(json.dumps, supervised)), encoding="utf-8")
     (folder / "csv" / "corpus.txt.gz").write_bytes(gzip.compress(table(" ") * 4, mtime=0))
@@ -865,18 +894,6 @@ def study(folder: Path) -> object:
     return recipe_options(plan.recipe, folder / "study.toml").recipe("tiny")
 
 
-def lines(folder: Path) -> object:
-    from tasks.sources import label_first
-
-    return list(label_first()(folder / "lines.txt"))
-
-
-def texts(folder: Path) -> object:
-    from tasks.sources import text_and_labels
-
-    return list(text_and_labels(folder / "a_text.txt"))
-
-
 def supervised(folder: Path) -> object:
     from spot.training.pretrain import read_supervised
 
@@ -950,8 +967,10 @@ READERS = (
     Reader("jsonl", "jsonl", "rows.jsonl", task(), JSON_LINES),
     Reader("squad", "squad", "rows.json", task(), JSON),
     Reader("parquet", "parquet", "rows.parquet", task(), BYTES),
-    Reader("label_text", "csv", "lines.txt", lines, TEXT),
-    Reader("text_and_labels", "csv", "a_text.txt", texts, TEXT),
+    Reader("label_text", "label_text", "rows.txt", task(), TEXT),
+    Reader("text_and_labels", "texts", "texts.txt", task(), TEXT),
+    Reader("odd_task", "odd", "task.toml", task(), TOML),
+    Reader("odd_rows", "odd", "rows.txt", task(), TEXT),
     Reader("supervised", "csv", "supervised.jsonl", supervised, JSON_LINES),
     Reader("corpus", "csv", "corpus.txt.gz", corpus, (*BYTES, unpacked(TEXT))),
     Reader("bank", "states", "bank.sqlite", bank, (*BYTES, *[sql] * 14)),

@@ -84,7 +84,7 @@ def recipe_options(given: Mapping[str, Any], where: Path) -> RecipeOptions:
         SpotError: an option that the command line does not know, or a value that it would not take.
     """
     from spot.errors import SpotError
-    from spot.study.plan import shown
+    from tasks.errors import shown
 
     known = get_type_hints(RecipeOptions, include_extras=True)
     for name, value in given.items():

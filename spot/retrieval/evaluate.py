@@ -119,7 +119,7 @@ def cases_of_files(prompts: Path, scores: Path) -> list[Case]:
     try:
         matrix = json.loads(scores.read_text(encoding="utf-8"))
         table = {str(t): {str(s): float(v) for s, v in row.items() if s != t} for t, row in matrix.items()}
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise RetrievalError(f"{scores}: expected JSON {{target: {{source: score}}}} ({error})") from error
     bad = [f"{t} from {s}" for t, row in table.items() for s, v in row.items() if not math.isfinite(v)]
     if bad:

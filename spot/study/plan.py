@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import reprlib
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import Any
 
 from spot.errors import SpotError
 from spot.retrieval.measures import MEASURES, checked_measure
-from tasks.taskfile import read_toml
+from tasks.errors import TaskError
+from tasks.tomlfile import read_toml
 
 TRAINED_METHODS = ("average", "mixture")
 """Methods that train anew for every k; ``best`` and ``halving`` are read off the oracle's runs."""
@@ -77,12 +77,14 @@ def read_plan(path: Path) -> StudyPlan:
     """A plan from a TOML file whose keys are those of :class:`StudyPlan`.
 
     Raises:
-        SpotError: no such file, an unknown key, or a value of the wrong kind or size.
-        TaskError: no TOML.
+        SpotError: no such file, no TOML, an unknown key, or a value of the wrong kind or size.
     """
     if not path.is_file():
         raise SpotError(f"{path}: no such file; `spot study --example` prints one")
-    content = read_toml(path)
+    try:
+        content = read_toml(path)
+    except TaskError as error:
+        raise SpotError(str(error)) from error
     kinds: dict[str, Any] = {
         "sources": list, "targets": list, "methods": list, "measures": list,
         "k": list, "methods_k": list, "sizes": list,
@@ -104,14 +106,6 @@ def read_plan(path: Path) -> StudyPlan:
         return StudyPlan(**content)
     except SpotError as error:
         raise SpotError(f"{path}: {error}") from error
-
-
-def shown(value: object) -> str:
-    """The beginning of a value, however large or deep it is."""
-    try:
-        return reprlib.repr(value)
-    except ValueError:  # Python writes no numbers of more than some thousand digits
-        return f"a {type(value).__name__} of many digits"
 
 
 EXAMPLE = f"""\
