@@ -8,9 +8,9 @@ from typing import Any
 
 from sqlalchemy import JSON, Engine, text
 
-from bank.engine import database_errors
+from bank.engine import database_errors, sound_reading
 from bank.errors import BankError
-from bank.types import ROLES, UtcTime
+from bank.types import DIGEST, ROLES, UtcTime
 
 Rows = list[dict[str, Any]]
 
@@ -42,7 +42,7 @@ FROM run
 JOIN task ON task.id = run.task_id
 JOIN recipe ON recipe.id = run.recipe_id
 JOIN backbone ON backbone.id = recipe.backbone_id
-WHERE substr(run.digest, 1, :length) = :digest
+WHERE {matches}
 LIMIT 2
 """
 
@@ -98,12 +98,15 @@ Ask = Callable[..., Any]
 
 @contextmanager
 def _asking(engine: Engine) -> Iterator[Ask]:
-    """``ask(query, types, **parameters)`` over one connection; ``types`` of columns that are not plain."""
+    """``ask(query, types, **parameters)`` over one connection; ``types`` of columns that are not plain.
+
+    Rows are made of answers inside, so that what a damaged cell breaks is one line.
+    """
 
     def ask(query: str, types: dict[str, Any] | None = None, **parameters: Any) -> Any:
         return connection.execute(text(query).columns(**types or {}), parameters)
 
-    with database_errors(engine.url), engine.connect() as connection:
+    with database_errors(engine.url), engine.connect() as connection, sound_reading(connection):
         yield ask
 
 
@@ -121,7 +124,7 @@ def list_runs(engine: Engine, *, task: str = "", role: str = "") -> Rows:
     columns = ("run", "task", "role", "seed", "backbone", "length", "key step", "steps", "metric", "score", "seconds")
     with _asking(engine) as ask:
         rows = [dict(zip(columns, values, strict=True)) for values in ask(RUNS, task=task, role=role)]
-    return [row | {"run": row["run"][:12], "seconds": round(row["seconds"], 1)} for row in rows]
+        return [row | {"run": row["run"][:12], "seconds": round(row["seconds"], 1)} for row in rows]
 
 
 def show_run(engine: Engine, digest: str) -> dict[str, Any]:
@@ -132,33 +135,35 @@ def show_run(engine: Engine, digest: str) -> dict[str, Any]:
     """
     types = {"metrics": JSON, "options": JSON, "environment": JSON, "history": JSON, "created": UtcTime}
     with _asking(engine) as ask:
-        found = ask(RUN, types, digest=digest, length=len(digest)).mappings().all()
+        whole = len(digest) == DIGEST  # found by its index
+        query = RUN.format(matches="run.digest = :digest" if whole else "substr(run.digest, 1, :length) = :digest")
+        found = ask(query, types, digest=digest, **({} if whole else {"length": len(digest)})).mappings().all()
         if len(found) != 1 or not digest:
             raise unknown_run(digest, ambiguous=bool(found))
         run = found[0]
         snapshots = ask(SNAPSHOTS, run=run["id"]).all()
         uses = ask(USES, run=run["id"]).all()
-    return {
-        "run": run["digest"],
-        "task": run["task"],
-        "family": run["task_family"],
-        **{name: run[name] for name in ("role", "seed", "steps", "metric", "score", "metrics")},
-        "backbone": {"name": run["backbone"], "fingerprint": run["fingerprint"], "width": run["width"]},
-        "recipe": run["options"],
-        "recipe family": run["recipe_family"],
-        "snapshots": [
-            {"kind": kind, "step": step, "score": score, "prompt": prompt, "shape": [length, width]}
-            for kind, step, score, prompt, length, width in snapshots
-        ],
-        "started from": run["started_from"],
-        "source of transfers": [
-            {"transfer": transfer[:12], "target": target, "rank": rank} for transfer, target, rank in uses
-        ],
-        "environment": run["environment"],
-        "seconds": run["seconds"],
-        "created": run["created"].isoformat(),
-        "history": run["history"],
-    }
+        return {
+            "run": run["digest"],
+            "task": run["task"],
+            "family": run["task_family"],
+            **{name: run[name] for name in ("role", "seed", "steps", "metric", "score", "metrics")},
+            "backbone": {"name": run["backbone"], "fingerprint": run["fingerprint"], "width": run["width"]},
+            "recipe": run["options"],
+            "recipe family": run["recipe_family"],
+            "snapshots": [
+                {"kind": kind, "step": step, "score": score, "prompt": prompt, "shape": [length, width]}
+                for kind, step, score, prompt, length, width in snapshots
+            ],
+            "started from": run["started_from"],
+            "source of transfers": [
+                {"transfer": transfer[:12], "target": target, "rank": rank} for transfer, target, rank in uses
+            ],
+            "environment": run["environment"],
+            "seconds": run["seconds"],
+            "created": run["created"].isoformat(),
+            "history": run["history"],
+        }
 
 
 def unknown_run(digest: str, *, ambiguous: bool) -> BankError:
@@ -172,7 +177,7 @@ def list_prompts(engine: Engine) -> Rows:
     columns = ("prompt", "length", "width", "kind", "step", "task", "seed", "run")
     with _asking(engine) as ask:
         rows = [dict(zip(columns, values, strict=True)) for values in ask(PROMPTS)]
-    return [row | {"prompt": row["prompt"][:12], "run": row["run"] and row["run"][:12]} for row in rows]
+        return [row | {"prompt": row["prompt"][:12], "run": row["run"] and row["run"][:12]} for row in rows]
 
 
 def list_transfers(engine: Engine, *, task: str = "") -> Rows:
@@ -184,15 +189,15 @@ def list_transfers(engine: Engine, *, task: str = "") -> Rows:
         found = ask(TRANSFERS, types, task=task).mappings().all()
         for transfer, *values in ask(CANDIDATES, task=task):
             sources.setdefault(transfer, []).append(dict(zip(columns, values, strict=True)))
-    shown = ("target", "method", "similarity", "budget", "steps", "seed", "metric")
-    return [
-        {
-            "transfer": row["digest"][:12],
-            **{name: row[name] for name in shown},
-            "baseline": (row["baseline"] or {}).get(row["metric"]),
-            "outcome": row["outcome"].get(row["metric"]),
-            "sources": sources.get(row["id"], []),
-            "created": row["created"].isoformat(),
-        }
-        for row in found
-    ]
+        titles = ("target", "method", "similarity", "budget", "steps", "seed", "metric")
+        return [
+            {
+                "transfer": row["digest"][:12],
+                **{name: row[name] for name in titles},
+                "baseline": (row["baseline"] or {}).get(row["metric"]),
+                "outcome": row["outcome"].get(row["metric"]),
+                "sources": sources.get(row["id"], []),
+                "created": row["created"].isoformat(),
+            }
+            for row in found
+        ]

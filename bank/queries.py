@@ -1,15 +1,16 @@
-"""Integrity of a bank, and what it knows about a prompt."""
+"""What a bank knows about a prompt, and how much it holds."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select
 
 from bank import schema
+from bank.integrity import verify as verify
 from bank.sessions import reading
 from bank.store import Bank
-from bank.vectors import belong, prompt_sha256
+from bank.vectors import prompt_sha256
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,37 +41,6 @@ def prompt_metadata(bank: Bank, prompt: np.ndarray) -> dict[str, str]:
             "backbone": run.recipe.backbone.name,
             "fingerprint": run.recipe.backbone.fingerprint,
         }
-
-
-def verify(bank: Bank) -> list[str]:
-    """Problems found: damaged prompts, missing or wrong key vectors, runs without a value; empty if sound."""
-    problems = []
-    with reading(bank.engine) as session:
-        if bank.engine.dialect.name == "sqlite":
-            answer = session.execute(text("PRAGMA integrity_check")).scalars().all()
-            problems += [f"database: {line}" for line in answer if line != "ok"]
-            broken = session.execute(text("PRAGMA foreign_key_check")).all()
-            problems += [f"database: row {row[1]} of {row[0]} refers to a missing {row[2]}" for row in broken]
-        for prompt in session.scalars(select(schema.Prompt)).yield_per(64):
-            problems += _prompt_problems(prompt)
-        with_value = select(schema.Snapshot.run_id).where(schema.Snapshot.kind == "value")
-        for run in session.scalars(select(schema.Run).where(schema.Run.id.not_in(with_value))):
-            problems.append(f"run {run.digest[:12]}: has no value prompt")
-    return problems
-
-
-def _prompt_problems(prompt: schema.Prompt) -> list[str]:
-    name = f"prompt {prompt.sha256[:12]}"
-    if prompt.values.size != prompt.length * prompt.width:
-        return [f"{name}: {prompt.values.size} numbers stored, expected {prompt.length} x {prompt.width}"]
-    values = prompt.values.reshape(prompt.length, prompt.width)
-    if prompt_sha256(values) != prompt.sha256:
-        return [f"{name}: checksum differs from its address"]
-    if prompt.vectors is None:
-        return [f"{name}: has no key vectors"]
-    if not belong(values, (prompt.vectors.average, prompt.vectors.average_normalized)):
-        return [f"{name}: key vectors do not belong to it"]
-    return []
 
 
 def statistics(bank: Bank) -> dict[str, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
-from sqlalchemy import JSON, CheckConstraint, ForeignKey, MetaData, String, UniqueConstraint
+from sqlalchemy import JSON, CheckConstraint, ForeignKey, LargeBinary, MetaData, String, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from bank.types import Float32Array, UtcTime, ndarray
@@ -47,7 +47,11 @@ class Backbone(Base):
 
 
 class Task(Base):
-    """A task or mixture that prompts were trained on."""
+    """A task or mixture that prompts were trained on.
+
+    ``content`` is the digest of what a task from a file is, or of a mixture's members: a task is its name and that.
+    ``texts`` are hashes of its training sentences, little-endian uint64.
+    """
 
     __tablename__ = "task"
 
@@ -55,6 +59,8 @@ class Task(Base):
     name: Mapped[str] = mapped_column(unique=True)
     family: Mapped[str]
     description: Mapped[dict[str, Any]]
+    content: Mapped[str | None] = mapped_column(String(64))
+    texts: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True)
 
 
 class Recipe(Base):
@@ -104,7 +110,10 @@ class KeyVectors(Base):
 
 
 class Run(Base):
-    """One training of one recipe on one task with one seed."""
+    """One training of one recipe on one task with one seed.
+
+    ``data`` is the digest of the training data, ``start`` the mean token ``[H]`` of the prompt that it started from.
+    """
 
     __tablename__ = "run"
     __table_args__ = (CheckConstraint("role in ('source','query','baseline','transfer')", name="role"),)
@@ -124,6 +133,8 @@ class Run(Base):
     started_from: Mapped[str | None] = mapped_column(String(64))
     seconds: Mapped[float]
     created: Mapped[dt.datetime] = mapped_column(default=_now)
+    data: Mapped[str | None] = mapped_column(String(64))
+    start: Mapped[ndarray | None] = mapped_column(Float32Array, deferred=True)
 
     recipe: Mapped[Recipe] = relationship()
     task: Mapped[Task] = relationship()
@@ -187,8 +198,11 @@ class Transfer(Base):
     baseline_metrics: Mapped[dict[str, Any] | None]
     outcome_metrics: Mapped[dict[str, Any]]
     created: Mapped[dt.datetime] = mapped_column(default=_now)
+    options: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
 
     task: Mapped[Task] = relationship()
+    baseline_run: Mapped[Run | None] = relationship(foreign_keys=[baseline_run_id])
+    chosen_run: Mapped[Run] = relationship(foreign_keys=[chosen_run_id])
     candidates: Mapped[list[Candidate]] = relationship(
         back_populates="transfer", cascade="all, delete-orphan", order_by="Candidate.rank"
     )

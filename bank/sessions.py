@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from bank.engine import database_errors
+from bank.engine import database_errors, sound_reading
 
 
 @contextmanager
@@ -24,6 +24,10 @@ def transaction(engine: Engine) -> Iterator[Session]:
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Session]:
-    """A reading session; readers never wait for a writer."""
-    with database_errors(engine.url), Session(engine) as session:
+    """A reading session; readers never wait for a writer.
+
+    Raises:
+        BankError: a cell that cannot be what its column holds.
+    """
+    with database_errors(engine.url), Session(engine) as session, sound_reading(session.connection()):
         yield session

@@ -12,6 +12,9 @@ from sqlalchemy.types import TypeDecorator
 ROLES = ("source", "query", "baseline", "transfer")
 """What a run can be."""
 
+DIGEST = 64
+"""Characters of a whole digest or address."""
+
 if TYPE_CHECKING:
     from numpy import ndarray as ndarray
 else:  # what looks into a bank without reading its prompts starts without NumPy

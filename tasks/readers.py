@@ -202,6 +202,11 @@ def label_first(encoding: str = "") -> Reader:
     return read
 
 
+def labels_beside(path: Path) -> Path:
+    """The file of the labels of ``NAME_text.txt``; the file itself where its name does not say that it holds texts."""
+    return path.with_name(path.name.replace("_text", "_labels"))
+
+
 def text_and_labels(encoding: str = "", labels: Mapping[Path, Path] | None = None) -> Reader:
     """A reader of texts in one file and their labels in another, a line each.
 
@@ -212,7 +217,7 @@ def text_and_labels(encoding: str = "", labels: Mapping[Path, Path] | None = Non
 
     def read(path: Path) -> Iterator[Numbered]:
         texts = _lines_with_blanks(path, encoding)
-        beside = (labels or {}).get(path) or path.with_name(path.name.replace("_text", "_labels"))
+        beside = (labels or {}).get(path) or labels_beside(path)
         if beside == path:
             raise TaskError(f"{path}: its labels are not known; expected NAME_text beside NAME_labels")
         words = _lines_with_blanks(beside, encoding)

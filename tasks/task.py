@@ -105,7 +105,7 @@ class Task:
         splits: which published part serves as train, dev and test.
         split_key: column whose value keeps rows of one hash together (rows of a passage); default the whole row.
         notes: provenance and departures from the published form.
-        content: digest of what a task from a file is: how its data is read and scored, and the data; else empty.
+        content: digest of what a task from a file is: how its data is read, and the data; else empty.
     """
 
     name: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from tasks.answers import UNANSWERABLE
@@ -13,7 +13,7 @@ from tasks.errors import TaskError, repeated, shown
 from tasks.files import checked_encoding, file_digest
 from tasks.formats import UNLABELLED
 from tasks.metrics import METRICS, NEED_LABELS
-from tasks.readers import FORMATS, SUFFIXES, Writing, format_of, reader_of
+from tasks.readers import FORMATS, SUFFIXES, Writing, format_of, labels_beside, reader_of
 from tasks.sources import Hub, Skip, Source
 from tasks.task import (
     DEV_AND_TEST,
@@ -131,7 +131,7 @@ def load_task_file(path: Path) -> Task:
         splits=splits,
         split_key=split_key,
         notes=file.get("notes", str, f"from {path.name}"),
-        content=_content(source, file.table("data"), layout, labels, metrics),
+        content=_content(source, file.table("data"), layout, labels),
     )
 
 
@@ -147,12 +147,9 @@ def _source(data: TomlTable, layout: Layout, labels: Mapping[str, str]) -> tuple
     for key in OF_HUB:
         if key in data.values and key not in OF_FILES:
             raise data.error(key, "goes with data.hub, which is not given")
-    writing, files = _writing(data), {}
-    beside: dict[Path, Path] = {}
-    for part in PARTS:
-        if part in data.values:
-            files[part], *others = _paths(data, part, writing)
-            beside |= dict.fromkeys([files[part]], others[0]) if others else {}
+    writing, paths = _writing(data), _paths(data)
+    files = {part: found[0] for part, found in paths.items()}
+    beside = {found[0]: found[1] for found in paths.values() if len(found) == 2}
     if not files:
         raise TaskError(f"{data.path}: [data] names neither a file for train, dev or test, nor a hub data set")
     for part, file in files.items():
@@ -205,24 +202,33 @@ def _writing(data: TomlTable) -> Writing:
     columns = data.texts("columns")
     if twice := repeated(columns):
         raise data.error("columns", f"names {shown(twice[0])} more than once")
-    if (allowed := data.get("allow_bad_rows", int, 0)) < 0:
-        raise data.error("allow_bad_rows", f"is {shown(allowed)}; expected 0 or more")
+    allowed = data.get("allow_bad_rows", int, 0)
+    if allowed < 0 or not _fits(allowed):
+        raise data.error("allow_bad_rows", f"is {shown(allowed)}; expected the number of rows")
     quoted = data.get("quoted", bool, False) if "quoted" in data.values else None
     return Writing(
         format=form, columns=columns, delimiter=delimiter, quoted=quoted, encoding=encoding, allow_bad_rows=allowed
     )
 
 
-def _paths(data: TomlTable, part: str, writing: Writing) -> list[Path]:
-    """The file of a part, and for ``text and labels`` that of its labels, where it is named."""
-    value = data.values[part]
-    names = value if writing.format == "text and labels" and isinstance(value, list) and len(value) == 2 else [value]
-    if not all(isinstance(name, str) and name for name in names):
-        raise data.error(part, f"is {shown(value)}; expected the name of a file")
-    try:
-        return [(data.path.parent / name).resolve() for name in names]
-    except (OSError, ValueError, RuntimeError) as error:
-        raise TaskError(f"{data.path}: [data] names a file that cannot exist ({error})") from error
+def _paths(data: TomlTable) -> dict[str, list[Path]]:
+    """The file of every part, and for ``text and labels`` that of its labels."""
+    pairs = data.values.get("format") == "text and labels"
+    found = {}
+    for part in PARTS:
+        if part not in data.values:
+            continue
+        value = data.values[part]
+        names = value if pairs and isinstance(value, list) and len(value) == 2 else [value]
+        if not all(isinstance(name, str) and name for name in names):
+            raise data.error(part, f"is {shown(value)}; expected the name of a file")
+        try:
+            found[part] = [(data.path.parent / name).resolve() for name in names]
+        except (OSError, ValueError, RuntimeError) as error:
+            raise TaskError(f"{data.path}: [data] names a file that cannot exist ({error})") from error
+        if pairs and len(names) == 1:
+            found[part].append(labels_beside(found[part][0]))
+    return found
 
 
 def _format(data: TomlTable, part: str, file: Path, writing: Writing) -> str:
@@ -231,16 +237,16 @@ def _format(data: TomlTable, part: str, file: Path, writing: Writing) -> str:
     try:
         return format_of(file, writing)
     except TaskError as error:
-        raise data.error(part, f'is {file.name}; expected one of {SUFFIXES}, or format = "csv"') from error
+        raise data.error(part, f'is {file.name}; expected one of {SUFFIXES}, or say format = "csv"') from error
 
 
 def _skip(data: TomlTable, layout: Layout, labels: Mapping[str, str]) -> Skip:
     values: dict[str, frozenset[str]] = {}
     for column, given in data.get("skip", dict, {}).items():
         items = given if isinstance(given, list) else [given]
-        if not items or not all(isinstance(item, str | int) for item in items):
+        if not items or not all(isinstance(item, str) or (isinstance(item, int) and _fits(item)) for item in items):
             raise data.error(f"skip.{column}", f'is {shown(given)}; expected a list of values, as in ["-", "-1"]')
-        values[column] = frozenset(_plain(item) for item in items)
+        values[column] = frozenset(str(item).lower() if isinstance(item, bool) else str(item) for item in items)
     if labels and UNLABELLED not in labels:
         values[layout.label] = values.get(layout.label, frozenset()) | {UNLABELLED}
     used = (*layout.columns, layout.label, layout.group, data.get("split_key", str, ""))
@@ -248,14 +254,9 @@ def _skip(data: TomlTable, layout: Layout, labels: Mapping[str, str]) -> Skip:
     return Skip(values=values, nulls=nulls, label=layout.label)
 
 
-def _plain(value: object) -> str:
-    """A value as data files spell it."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    try:
-        return str(value)
-    except ValueError:  # more digits than Python writes
-        return ""
+def _fits(number: int) -> bool:
+    """Whether data may hold this number; one of thousands of digits cannot even be written."""
+    return abs(number) < 2**63
 
 
 # -- labels, metrics and what a task is -----------------------------------------------------------------------
@@ -284,18 +285,21 @@ def _labels(file: TomlTable) -> dict[str, str]:
     return dict(labels.values)
 
 
-def _content(source: Source, data: TomlTable, layout: Layout, labels: Mapping[str, str], metrics: Sequence[str]) -> str:
-    """sha256 of what a task is: how its data is read, turned into text and scored, and the data itself.
+def _content(source: Source, data: TomlTable, layout: Layout, labels: Mapping[str, str]) -> str:
+    """sha256 of what a task is: how its data is read and turned into text, and the data itself.
 
-    Paths, name and notes are left out, and so is an option that is not given, so that later options change nothing.
+    Paths, name, notes and metrics are left out, and so is an option that is not given: later ones change nothing.
     """
     options = {key: value for key, value in data.values.items() if key not in (*PARTS, "format", *OF_HUB)}
     if source.hub:
         options |= {key: value for key, value in dataclasses.asdict(source.hub).items() if value}
     else:
         options |= {"columns": data.values["columns"]} if "columns" in data.values else {}
-        options["files"] = {part: _files_of(data, part, file) for part, file in source.files.items()}
-    form = {
+        form = Writing(format=data.get("format", str, ""))
+        options["files"] = {
+            part: [format_of(files[0], form), *map(file_digest, files)] for part, files in _paths(data).items()
+        }
+    layout_of = {
         "template": layout.template,
         "answers" if layout.several else "label": layout.label,
         "unanswerable": layout.unanswerable if layout.unanswerable != UNANSWERABLE else "",
@@ -304,16 +308,7 @@ def _content(source: Source, data: TomlTable, layout: Layout, labels: Mapping[st
     }
     what = {
         "data": options,
-        "format": {key: value for key, value in form.items() if value},
+        "format": {key: value for key, value in layout_of.items() if value},
         "labels": list(labels.items()),
-        "metrics": list(metrics),
     }
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
-
-
-def _files_of(data: TomlTable, part: str, file: Path) -> list[str]:
-    """Format and digests of a part's files."""
-    writing = Writing(format=data.get("format", str, ""))
-    value = data.values[part]
-    paths = [(data.path.parent / name).resolve() for name in value] if isinstance(value, list) else [file]
-    return [format_of(file, writing), *map(file_digest, paths)]

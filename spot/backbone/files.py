@@ -29,7 +29,7 @@ def check_file(path: Path) -> Path:
         BackboneError: no regular file, one that cannot be read, or a git-LFS pointer.
     """
     if not path.is_file():
-        raise BackboneError(f"{path}: no file")
+        raise BackboneError(f"{path}: not there, or no regular file")
     try:
         with path.open("rb") as file:
             start = file.read(len(POINTER))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from spot.cli.options import SEED, WHOLE, BankOption, JsonOption, takes
 from spot.cli.output import print_json, print_rows, say
+
+if TYPE_CHECKING:
+    from spot.retrieval.evaluate import Case
 
 app = typer.Typer(help="Look into a bank, check it, import and export prompts.", no_args_is_help=True)
 
@@ -88,11 +91,12 @@ def transfers(*, task: TaskFilter = "", bank: BankOption, out: JsonOption) -> No
 @app.command("verify", epilog="Example: spot bank verify --bank bank.sqlite")
 @takes(bank=BankOption, out=JsonOption)
 def verify(*, bank: BankOption, out: JsonOption) -> None:
-    """Check every prompt, key vector and reference; exits with 1 if something is wrong."""
+    """Check every row against the others and its own digest; exits with 1 if something is wrong."""
     from bank import queries
+    from bank.integrity import verify as verify_bank
 
     with bank.open() as opened:
-        problems = queries.verify(opened)
+        problems = verify_bank(opened)
         counts = queries.statistics(opened)
     if out.json:
         print_json({"problems": problems, "rows": counts})
@@ -138,6 +142,9 @@ def evaluate_retrieval(
         1,
         3,
     ],
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Count targets of which only some sources were tried beside the others.")
+    ] = False,
     prompts: Annotated[
         Path | None, typer.Option(help="Folder of prompts <task>.npy of another study, in place of the bank.")
     ] = None,
@@ -145,27 +152,27 @@ def evaluate_retrieval(
     bank: BankOption,
     out: JsonOption,
 ) -> None:
-    """Judge retrieval measures by logged transfers, leaving each target's own outcomes out."""
+    """Judge retrieval measures by logged transfers, leaving each target's own outcomes out.
+
+    regret@k: points between the best source and the best of the first k; relative regret@k: the same as a share of the
+    points between the best source and the worst. gain@k: points of the best of the first k over no transfer. Rows for
+    comparison: random (k random sources), restarts (k runs without transfer), best on average, same family.
+    """
     from bank import BankError
-    from spot.retrieval.evaluate import calibration, cases_of_bank, cases_of_files, evaluate
+    from spot.retrieval.evaluate import cases_of_bank, cases_of_files
 
     if bool(prompts) != bool(scores):
         raise BankError("another study needs both --prompts FOLDER and --scores FILE")
+    notes = []
     if prompts and scores:
-        studies = {f"{scores}": cases_of_files(prompts, scores)}
+        cases, missing = cases_of_files(prompts, scores)
+        studies = {f"{scores}": cases}
+        notes = [f"left out, for there is no prompt of theirs: {', '.join(missing)}"] if missing else []
     else:
         with bank.open() as opened:
             studies = {str(partition): cases_of_bank(opened, partition) for partition in opened.partitions()}
             studies = {name: cases for name, cases in studies.items() if cases} or {str(opened): []}
-    documents = []
-    for name, cases in studies.items():
-        evidence = any(case.baseline is not None for case in cases)
-        chosen = measure or [*WITHOUT_BACKBONE, *(["evidence"] if evidence else [])]
-        figures = evaluate(cases, chosen, k=k)
-        targets = len({case.target for case in cases})
-        documents.append({"study": name, "targets": targets, "cases": len(cases), "figures": figures})
-        if evidence and "evidence" in chosen:
-            documents[-1]["calibration"] = calibration(cases)
+    documents = [_judged(name, cases, measure, k, partial, notes) for name, cases in studies.items()]
     if out.json:
         print_json(documents)
         return
@@ -173,22 +180,103 @@ def evaluate_retrieval(
         _show_figures(document)
 
 
-WITHOUT_BACKBONE = ("average", "per_token", "centred", "seed_centred", "matching", "subspace")
-"""Measures that look at prompts alone."""
+WITHOUT_BACKBONE = ("average", "per_token", "centred", "seed_centred", "matching", "subspace", "evidence")
+"""Measures that look at prompts and logged transfers alone."""
+
+
+def _judged(
+    name: str, cases: list[Case], measures: list[str], k: list[int], partial: bool, notes: list[str]
+) -> dict[str, Any]:
+    """What a study says of the measures, and what its reader must know."""
+    from spot.retrieval.evaluate import calibration, complete_cases, evaluate, speaking, telling
+
+    judged = cases if partial else complete_cases(cases)
+    notes = list(notes)
+    targets = len({case.target for case in judged})
+    if fewer := len(cases) - len(judged):
+        notes.append(f"{fewer} cases left out of which only some sources were tried; --partial takes them in")
+    if judged and (least := min(case.tried for case in judged)) < 1:
+        notes.append(f"down to {least:.0%} of a target's sources were tried: figures are among those")
+    if targets == 1:
+        notes.append("one target: no intervals")
+    told = telling(k, judged)
+    if judged and (mute := [str(at) for at in k if at not in told]):
+        notes.append(
+            f"k {', '.join(mute)} left out: a target has no more than {min(len(c.scores) for c in judged)} sources"
+        )
+    chosen = [*(measures or WITHOUT_BACKBONE)]
+    calibrated = None
+    if judged and "evidence" in chosen:
+        heard, silence = speaking(judged)
+        if heard:
+            known = [case for case in judged if case.baseline is not None]
+            calibrated = calibration(known) if known else None
+        else:
+            chosen.remove("evidence")
+        if silence:
+            notes.append(f"evidence, for {len(judged) - heard} of {len(judged)} cases: {silence}")
+    return {
+        "study": name,
+        "targets": targets,
+        "cases": len(judged),
+        "k": told,
+        "notes": notes,
+        "figures": evaluate(judged, chosen, k=told),
+        **({"calibration": calibrated} if calibrated else {}),
+    }
 
 
 def _show_figures(document: dict[str, Any]) -> None:
-    rows = [
-        {"measure": name} | {figure: f"{e.mean:.2f} [{e.low:.2f}, {e.high:.2f}]" for figure, e in estimates.items()}
-        for name, estimates in document["figures"].items()
-    ]
-    targets = f"{document['targets']} targets, {document['cases']} cases with seeds"
-    print_rows(rows, title=f"{document['study']}: {targets}; mean over targets [95 % bootstrap interval]")
+    """A table for every k, and lines of what else there is to know."""
+    say(f"{document['study']}: {document['targets']} targets, {document['cases']} cases with seeds; mean over targets "
+        "[95 % bootstrap interval]")  # fmt: skip
+    heads = [f"@{at}" for at in document["k"]] or [""]
+    for head in heads:
+        columns = dict.fromkeys(
+            figure
+            for estimates in document["figures"].values()
+            for figure in estimates
+            if figure.endswith(head) or "@" not in figure
+        )
+        rows = [
+            {"measure": name} | {figure: str(estimates[figure]) if figure in estimates else None for figure in columns}
+            for name, estimates in document["figures"].items()
+        ]
+        print_rows([row for row in rows if any(row[figure] for figure in columns)])
     if calibrated := document.get("calibration"):
         say(
             f"evidence: {calibrated.covered:.0%} of {calibrated.pairs} gains lie in their 90 % interval, "
             f"{calibrated.width:.1f} points wide on average"
         )
+    for note in document["notes"]:
+        say(note)
+
+
+@app.command("import-outcomes", epilog="Example: spot bank import-outcomes scores.csv --bank bank.sqlite")
+@takes(bank=BankOption)
+def import_scores(
+    path: Annotated[
+        Path,
+        typer.Argument(
+            help="CSV with a header, or JSON, a list of objects: target, source, seed, score, and if known baseline "
+            "(the score without transfer) and source_seed."
+        ),
+    ],
+    *,
+    score: Annotated[str, typer.Option(help="Column of the scores on development data.")] = "score",
+    baseline: Annotated[str, typer.Option(help="Column of those without transfer.")] = "baseline",
+    recipe: Annotated[
+        str, typer.Option(help="Recipe of the targets' runs, or the start of its digest, where the bank has several.")
+    ] = "",
+    bank: BankOption,
+) -> None:
+    """Take in what others measured from a bank's sources, as if its own transfers had."""
+    from bank.outcomes import import_outcomes, read_measured
+
+    rows = read_measured(path, score=score, baseline=baseline)
+    with bank.open() as opened:
+        added, changed, held = import_outcomes(opened, rows, recipe=recipe)
+        say(f"{added} outcomes added, {changed} changed, {held} there already, in {opened}")
 
 
 @app.command("import", epilog="Example: spot bank import mrpc.npy --task mrpc --backbone google/t5-base-lm-adapt")

@@ -78,10 +78,10 @@ class BankOption:
 
         return connected(self.bank)
 
-    def open(self, *, create: bool = False) -> Bank:
+    def open(self, *, create: bool = False, write: bool | None = None) -> Bank:
         from bank import Bank
 
-        return Bank.open(self.bank, create=create)
+        return Bank.open(self.bank, create=create, write=write)
 
 
 @dataclasses.dataclass(frozen=True)

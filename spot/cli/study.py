@@ -64,8 +64,11 @@ def study(
         def of_size(size: int) -> Trainer:
             return trainer.with_recipe(dataclasses.replace(trainer.recipe, train_limit=size))
 
-        findings = run_study(
-            plan, sources, targets, trainer=trainer, trainer_of_size=of_size, say=lambda line: errors().print(line)
+        shown, findings = (
+            str(opened),
+            run_study(
+                plan, sources, targets, trainer=trainer, trainer_of_size=of_size, say=lambda line: errors().print(line)
+            ),
         )
     written = write_tables(findings, folder)
     pictures = write_plots(findings, folder) if plots else []
@@ -74,7 +77,7 @@ def study(
         return
     keep = ("method", "mean", "gain", "gain low", "gain high", "share of the oracle's gain", "steps")
     print_rows([{name: row[name] for name in keep} for row in written["methods"]], title=f"{len(targets)} targets")
-    say(f"tables and {len(pictures)} plots in {folder}; {time.monotonic() - began:.0f} s; bank {bank.bank}")
+    say(f"tables and {len(pictures)} plots in {folder}; {time.monotonic() - began:.0f} s; bank {shown}")
 
 
 def recipe_options(given: Mapping[str, Any], where: Path) -> RecipeOptions:

@@ -141,6 +141,8 @@ def predict_texts(
 def doctor(*, bank: BankOption, where: BackboneOption, out: JsonOption) -> None:
     """Check versions, devices, caches, the backbone and the bank; exits with 1 if something is wrong."""
     from bank import BankError, queries
+    from bank.integrity import verify
+    from bank.location import shown_location
     from spot import paths
     from spot.errors import SpotError
     from spot.transfer.runs import environment
@@ -164,10 +166,12 @@ def doctor(*, bank: BankOption, where: BackboneOption, out: JsonOption) -> None:
             facts["bank"] = (
                 f"{opened}: {counts['run']} runs, {counts['prompt']} prompts, {counts['transfer']} transfers"
             )
-            problems += queries.verify(opened)
+            problems += verify(opened)
+        with bank.open(write=True) as opened:
+            opened.try_write()
     except BankError as error:
         if "no such file" in str(error):
-            facts["bank"] = f"{bank.bank}: none yet"
+            facts["bank"] = f"{shown_location(bank.bank)}: none yet"
         else:
             problems.append(str(error))
     if out.json:

@@ -177,7 +177,7 @@ def transfer(
         source=source,
         allow_overlap=allow_overlap,
     )
-    with bank.open() as opened:
+    with bank.open(write=True) as opened:
         trainer = make_trainer(opened, where, data, recipe, runs)
         results = run_transfers(
             trainer,
@@ -247,7 +247,7 @@ def retrieve(
         raise RetrievalError("give either a TARGET task or --query FILE")
     checked_measure(similarity)
     checked_aggregate(aggregate)
-    with bank.open() as opened:
+    with bank.open(write=bool(target)) as opened:
         if query:
             prompt = Query(read_prompt(query).prompt)
             length = len(prompt.prompt)

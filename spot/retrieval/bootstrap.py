@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -12,11 +13,19 @@ LEVEL = 0.95
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """A figure, and the interval that holds ``LEVEL`` of its draws."""
+    """A figure, and the interval that holds ``LEVEL`` of its draws: NaN where there was one row to draw from."""
 
     mean: float
     low: float
     high: float
+
+    @property
+    def sure(self) -> bool:
+        """Whether there is an interval."""
+        return math.isfinite(self.low) and math.isfinite(self.high)
+
+    def __str__(self) -> str:
+        return f"{self.mean:.2f}" + (f" [{self.low:.2f}, {self.high:.2f}]" if self.sure else "")
 
     @classmethod
     def of_draws(cls, mean: float, drawn: Sequence[float]) -> Estimate:
@@ -26,7 +35,7 @@ class Estimate:
 
 
 def bootstrap(figure: Callable[[np.ndarray], float], count: int, *, draws: int, seed: int = 0) -> Estimate:
-    """A figure of all rows, and its interval under drawing as many rows with replacement.
+    """A figure of all rows, and its interval under drawing as many rows with replacement; none of a single row.
 
     Args:
         figure: of rows ``[n]`` int.
@@ -34,5 +43,7 @@ def bootstrap(figure: Callable[[np.ndarray], float], count: int, *, draws: int, 
         draws: bootstrap samples.
         seed: of the draws.
     """
+    if count < 2:
+        return Estimate(mean=figure(np.arange(count)), low=math.nan, high=math.nan)
     rows = np.random.default_rng(seed).integers(count, size=(draws, count))
     return Estimate.of_draws(figure(np.arange(count)), [figure(drawn) for drawn in rows])

@@ -19,8 +19,8 @@ from bank.files import read_prompt
 from bank.vectors import average, average_normalized
 from spot.errors import RetrievalError
 from spot.retrieval.bootstrap import Estimate, bootstrap
-from spot.retrieval.evidence import expected_gains
-from spot.retrieval.measures import MEASURES, Context, KeySet, checked_measure
+from spot.retrieval.evidence import expected_gains_by_task, one_thread
+from spot.retrieval.measures import MEASURES, Context, KeySet, Query, checked_measure, resolved_measure
 from tasks.overlaps import overlapping
 
 SHUFFLES = 200
@@ -29,6 +29,9 @@ SHUFFLES = 200
 BASELINES = ("random", "best on average", "same family")
 """``best on average`` ranks by what sources did for other targets; ``same family`` puts those of the target's family
 first."""
+
+RESTARTS = "restarts"
+"""The row of the best of k runs without transfer, of several seeds: what as many runs give that no source started."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,6 +44,8 @@ class Case:
         query: early prompt ``[P, H]``.
         scores: of the target's runs, by source task.
         baseline: its score without transfer, if known.
+        restarts: scores of the target without transfer, one a seed.
+        start: mean token ``[H]`` of the prompt that the query's run started from, if known.
         keys: keys of the sources, without any of the target's or of tasks that share its texts, and the outcomes of
             other targets.
     """
@@ -51,11 +56,19 @@ class Case:
     scores: Mapping[str, float]
     keys: KeySet
     baseline: float | None = None
+    restarts: Sequence[float] = ()
+    start: np.ndarray | None = None
+
+    @property
+    def tried(self) -> float:
+        """Share of the sources that were tried: where it is below one, the best source may be another."""
+        return len(self.scores) / len(self.keys.rows)
 
     def worth(self, measure: str) -> dict[str, float]:
         """A measure's score of every source that was tried, mean over its keys; higher is held to be better."""
-        values = self.keys.by_task(MEASURES[measure](self.query, self.keys))
-        return {source: float(values[source]) for source in self.scores}
+        query = Query(self.query, self.start)
+        values = MEASURES[resolved_measure(measure, query, self.keys)].by_task(query, self.keys)
+        return {source: values[source] for source in self.scores}
 
 
 def cases_of_bank(
@@ -73,39 +86,60 @@ def cases_of_bank(
         targets: the only ones to look at; all if not given.
         context_of: gives what measures look at beside prompts, by target.
     """
-    tried: dict[tuple[str, int, str], list[Outcome]] = {}
+    tried: dict[tuple[str, int, int, str], list[Outcome]] = {}
     for outcome in bank.outcomes(partition):
-        if targets is not None and outcome.target not in targets:
-            continue
-        tried.setdefault((outcome.target, outcome.seed, outcome.query), []).append(outcome)
+        if targets is None or outcome.target in targets:
+            identity = (outcome.target, outcome.train_limit, outcome.seed, outcome.query)
+            tried.setdefault(identity, []).append(outcome)
+    restarts: dict[tuple[str, int], dict[int, float]] = {}
+    for (target, limit, seed, _query), (first, *_) in tried.items():
+        if first.baseline is not None:
+            restarts.setdefault((target, limit), {})[seed] = first.baseline
     key_sets = {
-        target: KeySet.of_bank(bank, partition, exclude=[target, *overlapping(target)], context=context_of(target))
-        for target in dict.fromkeys(target for target, _seed, _query in tried)
+        (target, limit): KeySet.of_bank(
+            bank,
+            partition,
+            exclude=[target, *overlapping(target)],
+            context=dataclasses.replace(context_of(target), train_limit=limit),
+        )
+        for target, limit in dict.fromkeys((target, limit) for target, limit, _seed, _query in tried)
     }
     cases = []
-    for (target, _seed, query), outcomes in tried.items():
-        keys = key_sets[target]
+    for (target, limit, seed, query), outcomes in tried.items():
+        keys = key_sets[target, limit]
         by_source: dict[str, list[float]] = {}
         for outcome in outcomes:
             if outcome.source in keys.rows:
                 by_source.setdefault(outcome.source, []).append(outcome.score)
         if len(by_source) > 1:
-            scores = {source: float(np.mean(values)) for source, values in by_source.items()}
             cases.append(
                 Case(
                     target=target,
                     family=outcomes[0].target_family,
                     query=bank.prompt(query),
-                    scores=scores,
+                    scores={source: float(np.mean(values)) for source, values in by_source.items()},
                     keys=keys,
                     baseline=outcomes[0].baseline,
+                    restarts=list(restarts.get((target, limit), {}).values()),
+                    start=keys.context.start(seed) if keys.context.start else None,
                 )
             )
     return cases
 
 
-def cases_of_files(prompts: Path, scores: Path) -> list[Case]:
-    """Cases of somebody else's study.
+def complete_cases(cases: Sequence[Case]) -> list[Case]:
+    """Those whose sources were all tried, since elsewhere the best may be another; all cases where there is none."""
+    return [case for case in cases if case.tried == 1] or list(cases)
+
+
+def telling(k: Sequence[int], cases: Sequence[Case]) -> list[int]:
+    """Those of ``k`` that say something: below the number of sources of every case, the whole of which is no choice."""
+    fewest = min((len(case.scores) for case in cases), default=0)
+    return [at for at in k if at < fewest]
+
+
+def cases_of_files(prompts: Path, scores: Path) -> tuple[list[Case], list[str]]:
+    """Cases of somebody else's study, and the tasks that were left out since there is no prompt of theirs.
 
     Args:
         prompts: folder with a prompt ``[P, H]`` a task, ``<task>.npy`` or ``.safetensors``: query of the task as a
@@ -113,36 +147,65 @@ def cases_of_files(prompts: Path, scores: Path) -> list[Case]:
         scores: JSON, ``{target: {source: score}}``; scores of a target from itself are left out.
 
     Raises:
-        RetrievalError: a file that cannot be read so, or a task without a prompt.
+        RetrievalError: a file that cannot be read so, or prompts of different shapes.
         BankError: a file that holds no prompt.
     """
     try:
         matrix = json.loads(scores.read_text(encoding="utf-8"))
         table = {str(t): {str(s): float(v) for s, v in row.items() if s != t} for t, row in matrix.items()}
-    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise RetrievalError(f"{scores}: expected JSON {{target: {{source: score}}}} ({error})") from error
     bad = [f"{t} from {s}" for t, row in table.items() for s, v in row.items() if not math.isfinite(v)]
     if bad:
         raise RetrievalError(f"{scores}: no finite score of {', '.join(bad)}")
+    if not prompts.is_dir():
+        raise RetrievalError(f"{prompts}: no such folder; expected one of prompts <task>.npy or <task>.safetensors")
     files = {path.stem: path for path in sorted(prompts.iterdir()) if path.suffix in (".npy", ".safetensors")}
-    wanted = dict.fromkeys([*table, *(source for row in table.values() for source in row)])
-    missing = [task for task in wanted if task not in files]
-    if missing:
-        raise RetrievalError(f"{prompts}: no prompt of {', '.join(missing)}; expected <task>.npy or <task>.safetensors")
-    loaded = {task: read_prompt(files[task]).prompt for task in wanted}
+    named = dict.fromkeys([*table, *(source for row in table.values() for source in row)])
+    missing = [task for task in named if task not in files]
+    loaded = {task: read_prompt(files[task]).prompt for task in named if task in files}
     shapes = {prompt.shape for prompt in loaded.values()}
     if len(shapes) > 1:
         raise RetrievalError(f"{prompts}: prompts of different shapes {sorted(shapes)} cannot be compared")
-    return [
+    table = {t: {s: v for s, v in row.items() if s in loaded} for t, row in table.items() if t in loaded}
+    sources = dict.fromkeys(source for row in table.values() for source in row)
+    outcomes = [outcome for target, row in table.items() for outcome in _outcomes(target, row)]
+
+    def keys(target: str) -> KeySet:
+        others = [outcome for outcome in outcomes if outcome.target != target]
+        return KeySet(
+            [_key(task, loaded[task]) for task in sources if task != target], loaded.__getitem__, lambda: others
+        )
+
+    cases = [
         Case(
             target=target,
             family="",
             query=loaded[target],
             scores=row,
-            keys=KeySet([_key(task, loaded[task]) for task in row], loaded.__getitem__),
+            keys=keys(target),
         )
         for target, row in table.items()
         if len(row) > 1
+    ]
+    return cases, missing
+
+
+def _outcomes(target: str, row: Mapping[str, float]) -> list[Outcome]:
+    """A row of a matrix as history, from its mean: what the target scored without transfer is not known."""
+    return [
+        Outcome(
+            target=target,
+            target_family="",
+            seed=0,
+            query=target,
+            source=source,
+            source_family="",
+            source_run=source,
+            score=score,
+            baseline=_mean(list(row.values())),
+        )
+        for source, score in row.items()
     ]
 
 
@@ -164,32 +227,53 @@ def evaluate(
 ) -> dict[str, dict[str, Estimate]]:
     """Every measure's and every baseline's figures, means over targets with bootstrap intervals over targets.
 
-    ``regret@k``: points between the best source and the best among the first k. ``hit@k``: share of cases whose best
-    source is among them. ``nDCG@k``: discounted gain of the first k over that of the best order (Järvelin and
-    Kekäläinen 2002), gains counted from the case's worst source. ``rank correlation``: Spearman's, with the scores.
+    With ``best`` and ``worst`` of a case's sources by score, and the best among the first k of a ranking:
+
+    * ``regret@k``: ``best`` less that one, in points.
+    * ``relative regret@k``: the same as a share of ``best - worst``, so that targets whose sources differ by tenths of
+      a point count as much as others: 0 where the best source is among the first k, 1 where all of them are worst.
+      (Poth et al. 2021 divide by ``best`` itself, which depends on where a metric has its zero.)
+    * ``hit@k``: share of cases whose best source is among them.
+    * ``nDCG@k``: discounted gain of the first k over that of the best order (Järvelin and Kekäläinen 2002), gains
+      counted from ``worst``.
+    * ``gain@k``: that one less the score without transfer, where it is known. Both are scores that the choice was made
+      by, which flatters the best of several; the rows ``random`` (best of k random sources) and ``restarts`` (best of k
+      runs without transfer) say by how much.
+    * ``rank correlation``: Spearman's, with the scores.
 
     Raises:
-        RetrievalError: no case, an unknown measure, or one that needs more than the prompts.
+        RetrievalError: no case, an unknown measure, one that needs more than the prompts, or a ``k`` that takes in all
+            sources of a case.
     """
     if not cases:
         raise RetrievalError("no target with two sources or more to judge by; run `spot transfer --method oracle`")
     for measure in measures:
         checked_measure(measure)
+    if mute := sorted({*k} - {*telling(k, cases)}):
+        fewest = min(len(case.scores) for case in cases)
+        raise RetrievalError(f"k {mute[0]} is no choice among {fewest} sources; give a smaller one")
     rng = np.random.default_rng(seed)
     names = [*measures, *(b for b in BASELINES if b != "same family" or any(case.family for case in cases))]
-    found: dict[str, dict[str, Estimate]] = {}
-    for name in names:
-        rows = [_figures(case, _worth(name, case, cases), k, rng) for case in cases]
-        found[name] = {
-            figure: _estimate([row[figure] for row in rows], [case.target for case in cases], draws, seed)
-            for figure in rows[0]
-        }
-    return found
+    rows: dict[str, list[dict[str, float]]] = {}
+    with one_thread():
+        for name in names:
+            rows[name] = [_figures(case, _worth(name, case, cases), k, rng) for case in cases]
+    rows[RESTARTS] = [_best_of_restarts(case, k) for case in cases]
+    found = {
+        name: _estimates(of_cases, [case.target for case in cases], draws, seed) for name, of_cases in rows.items()
+    }
+    return {name: estimates for name, estimates in found.items() if estimates}
+
+
+def speaking(cases: Sequence[Case]) -> tuple[int, str]:
+    """For how many cases ``evidence`` has a history that speaks, and why it has none for the first of the others."""
+    silences = [case.keys.learned.silence for case in cases]
+    return silences.count(""), next(filter(None, silences), "")
 
 
 def _worth(name: str, case: Case, cases: Sequence[Case]) -> dict[str, float]:
     """What a measure or baseline holds of every source of a case."""
-    if name in MEASURES:
+    if name not in BASELINES:
         return case.worth(name)
     if name == "best on average":
         others = [other for other in cases if other.target != case.target]
@@ -218,11 +302,37 @@ def _figures(case: Case, worth: Mapping[str, float], k: Sequence[int], rng: np.r
         ideal = float(np.sort(gains)[::-1][: len(discount)] @ discount)
         firsts = [order[:at] for order in orders]
         figures[f"regret@{at}"] = float(np.mean([scores.max() - scores[first].max() for first in firsts]))
+        span = float(np.ptp(scores))
+        figures[f"relative regret@{at}"] = figures[f"regret@{at}"] / span if span else 0.0
         figures[f"hit@{at}"] = float(np.mean([scores[first].max() == scores.max() for first in firsts]))
         figures[f"nDCG@{at}"] = float(np.mean([gains[f] @ discount / ideal if ideal else 1.0 for f in firsts]))
+        if case.baseline is not None:
+            figures[f"gain@{at}"] = float(np.mean([scores[first].max() for first in firsts])) - case.baseline
     flat = np.ptp(values) == 0 or np.ptp(scores) == 0
     figures["rank correlation"] = 0.0 if flat else float(stats.spearmanr(values, scores).statistic)
     return figures
+
+
+def _best_of_restarts(case: Case, k: Sequence[int]) -> dict[str, float]:
+    """Expected best of k of a target's scores without transfer over their mean, where there are as many."""
+    scores = sorted(case.restarts)
+    return {
+        f"gain@{at}": sum(score * math.comb(i, at - 1) for i, score in enumerate(scores)) / math.comb(len(scores), at)
+        - sum(scores) / len(scores)
+        for at in k
+        if at <= len(scores)
+    }
+
+
+def _estimates(
+    rows: Sequence[Mapping[str, float]], targets: Sequence[str], draws: int, seed: int
+) -> dict[str, Estimate]:
+    """Of every figure, over the cases that have it."""
+    found = {}
+    for figure in dict.fromkeys(figure for row in rows for figure in row):
+        known = [(row[figure], target) for row, target in zip(rows, targets, strict=True) if figure in row]
+        found[figure] = _estimate([value for value, _ in known], [target for _, target in known], draws, seed)
+    return found
 
 
 def _estimate(values: Sequence[float], targets: Sequence[str], draws: int, seed: int) -> Estimate:
@@ -257,11 +367,11 @@ def calibration(cases: Sequence[Case]) -> Calibration:
     for case in cases:
         if case.baseline is None:
             continue
-        expected = case.keys.by_task(np.array(expected_gains(case.query, case.keys)))
+        expected = expected_gains_by_task(case.query, case.keys)
         for source, score in case.scores.items():
-            _, low, high = expected[source]
-            inside.append(low <= score - case.baseline <= high)
-            widths.append(high - low)
+            interval = expected[source]
+            inside.append(interval.low <= score - case.baseline <= interval.high)
+            widths.append(interval.high - interval.low)
     if not inside:
         raise RetrievalError("no target with a score without transfer to judge intervals by")
     return Calibration(covered=float(np.mean(inside)), width=float(np.mean(widths)), pairs=len(inside))

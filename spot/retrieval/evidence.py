@@ -1,28 +1,45 @@
 """Expected gain of a source for a target, from similarity and from the transfers that a bank has logged.
 
-The gain ``g`` in points of training target ``t`` from source ``s`` over training it without transfer is modelled as
+The gain ``g`` of training target ``t`` from source ``s`` over training it without transfer is modelled as
 
-    g = mu + beta z(t, s) + d(s) + h(t, s) + e(t) + noise
+    g / spread(t) = mu + beta z(t, s) + d(s) + h(t, s) + e(t) + noise
 
-where ``z`` is the similarity of average tokens, standardised over all pairs; ``d``, how good a donor the source is, has
-covariance ``K(s, s')``; ``h``, what it does for targets of this kind, has ``K(t, t') K(s, s')``; ``e`` is the target's
-own level, alike for all its sources; and ``K(x, y) = exp((cos(x, y) - 1) / length)`` over mean tokens measured from the
-bank's centre. All are Gaussian, so expectation and interval follow in closed form (Rasmussen and Williams 2006,
-equations 2.25 and 2.26). ``beta`` has a positive prior mean: without history the ranking is that of similarity, and the
-less there is the nearer it stays to it. Scales are chosen by maximum a posteriori within broad priors.
+where ``spread``, the standard deviation of a target's gains over sources, makes targets comparable on which sources
+differ by tenths of a point and by tens; ``z`` is the similarity of average tokens, standardised over a target's
+sources; ``d``, how good a donor the source is, has covariance ``K(s, s')``; ``h``, what it does for targets of this
+kind, has ``K(t, t') K(s, s')``; ``e`` is the target's own level, alike for all its sources, so that none is held a good
+donor for having been tried where everything helps; and ``K(x, y) = exp((cos(x, y) - 1) / length)`` over mean tokens
+measured from the bank's centre. All are Gaussian, so expectation and interval follow in closed form (Rasmussen and
+Williams 2006, equations 2.25 and 2.26). ``beta`` has a positive prior mean: without history the ranking is that of
+similarity, and the less there is the nearer it stays to it. Scales are chosen by maximum a posteriori within broad
+priors.
 
-Intervals are widened, never narrowed, until those of left-out targets of the history cover what they should.
-The target's own outcomes are never looked at.
+**Bounded by similarity.** The history is asked first whether it has something to say: each of its targets is left out
+and ranked by what the others teach, and by similarity alone. Unless the former orders their sources better by more than
+chance allows, ``d`` and ``h`` are dropped, and the ranking is that of similarity.
+
+Intervals are widened, never narrowed, until those of left-out targets of the history cover what they should. Only
+outcomes count that were measured as the target will be: on as many training examples. The target's own are never looked
+at.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from typing import TYPE_CHECKING, NamedTuple
+import hashlib
+import json
+import math
+import os
+from collections.abc import Sequence
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from bank.vectors import average
+from spot.paths import cache_folder
 from spot.retrieval.similarity import compare, unit_rows
 
 if TYPE_CHECKING:
@@ -33,12 +50,29 @@ LEVEL = 0.9
 NORMAL_QUANTILE = 1.6449
 """Half of the interval of a standard normal variable that holds ``LEVEL`` of it."""
 
-PRIOR_SLOPE = 1.0
-"""Prior mean of ``beta``, points a standard deviation of similarity."""
-PRIOR = {"slope": 1.0, "donor": 1.0, "pair": 1.0, "target": 3.0, "noise": 2.0, "length": 0.5}
-"""Medians of the log-normal priors of the standard deviations in points, and of the kernel's length."""
+SPREAD = 2.0
+"""Prior guess at a target's spread, in points; all that follows is in units of it."""
+SPREAD_WEIGHT = 4.0
+"""How many observed differences that guess is worth."""
+PRIOR_SLOPE = 0.5
+"""Prior mean of ``beta``, a standard deviation of similarity."""
+LEAST_SLOPE = 0.01
+"""Of ``beta`` where the ranking is that of similarity, whatever the history says."""
+PRIOR_LEVEL = 1.0
+"""Prior standard deviation of ``mu``."""
+PRIOR = {"slope": 0.5, "donor": 0.5, "pair": 0.5, "target": 1.5, "noise": 1.0, "length": 0.5}
+"""Medians of the log-normal priors of the standard deviations, and of the kernel's length."""
 PRIOR_SPREAD = 0.7
 """Standard deviation of the logarithm of each."""
+PLAIN = ("slope", "target", "noise")
+"""Scales of the model in which sources differ by similarity alone."""
+
+FEWEST_TARGETS = 4
+"""Of a history that can be asked whether it beats similarity."""
+CHANCE = 0.05
+"""How often a history that has nothing to say may be held to have."""
+FIT_PAIRS = 800
+"""Pairs, of whole targets, that scales are chosen on: more teach six numbers little, and cost their number cubed."""
 
 
 class Expected(NamedTuple):
@@ -49,189 +83,451 @@ class Expected(NamedTuple):
     high: float
 
 
-class Facts(NamedTuple):
-    """Pairs of target and source, a row each."""
+@dataclasses.dataclass(frozen=True)
+class Pairs:
+    """Targets and sources, and pairs of them that were tried.
+
+    Attributes:
+        targets: ``[T, H]`` centred mean tokens of queries, of unit length.
+        sources: ``[S, H]`` of keys.
+        target: ``[n]`` int, row of ``targets`` of every pair.
+        source: ``[n]`` int, row of ``sources``.
+        similarity: ``[n]``, standardised over a target's sources.
+        gains: ``[n]`` in points, mean over seeds.
+        counts: ``[n]`` float, seeds.
+    """
 
     targets: np.ndarray
-    """``[n, H]`` centred mean tokens of the targets' queries, of unit length."""
     sources: np.ndarray
-    """``[n, H]`` of the sources' keys."""
+    target: np.ndarray
+    source: np.ndarray
     similarity: np.ndarray
-    """``[n]`` standardised."""
-    identity: np.ndarray
-    """``[n]`` whose row it is: equal numbers are one target."""
+    gains: np.ndarray
+    counts: np.ndarray
+
+    def of(self, targets: np.ndarray) -> Pairs:
+        """The pairs of some targets alone."""
+        kept = np.isin(self.target, targets)
+        rows = ("target", "source", "similarity", "gains", "counts")
+        return dataclasses.replace(self, **{name: getattr(self, name)[kept] for name in rows})
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 of all that a fit depends on."""
+        text = json.dumps([PRIOR, PRIOR_SPREAD, PRIOR_SLOPE, PRIOR_LEVEL, SPREAD, SPREAD_WEIGHT, CHANCE, FIT_PAIRS])
+        found = hashlib.sha256(text.encode())
+        for field in dataclasses.fields(self):
+            array = np.ascontiguousarray(getattr(self, field.name))
+            found.update(f"{field.name} {array.shape} {array.dtype}".encode())
+            found.update(array.tobytes())
+        return found.hexdigest()
+
+    @cached_property
+    def spread(self) -> float:
+        """Of a target that is not known: standard deviation of gains over sources, in points."""
+        squares, degrees = self._variation
+        return float(np.sqrt((SPREAD_WEIGHT * SPREAD**2 + squares.sum()) / (SPREAD_WEIGHT + degrees.sum())))
+
+    @cached_property
+    def spreads(self) -> np.ndarray:
+        """Of every pair's target, drawn towards that of all: ``[n]``."""
+        squares, degrees = self._variation
+        each = np.sqrt((SPREAD_WEIGHT * self.spread**2 + squares) / (SPREAD_WEIGHT + degrees))
+        return np.asarray(each[self.target])
+
+    @property
+    def _variation(self) -> tuple[np.ndarray, np.ndarray]:
+        """``[T]`` sums of squares of gains around their target's mean, and their degrees of freedom."""
+        many = len(self.targets)
+        number = np.bincount(self.target, minlength=many)
+        means = np.bincount(self.target, self.gains, many) / np.maximum(number, 1)
+        return np.bincount(self.target, (self.gains - means[self.target]) ** 2, many), np.maximum(number - 1, 0)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Model:
     """The model of this module, given history.
 
     Attributes:
-        facts: pairs that have been seen.
-        gains: ``[n]`` in points, mean over seeds.
-        counts: ``[n]`` seeds.
-        scales: see ``PRIOR``.
+        seen: the history.
+        scales: see ``PRIOR``; without ``donor`` and ``pair`` where sources differ by similarity alone.
         widen: factor on standard deviations, at least 1.
+        speaks: whether the history orders sources better than similarity does.
     """
 
-    facts: Facts
-    gains: np.ndarray
-    counts: np.ndarray
-    scales: dict[str, float]
+    seen: Pairs
+    scales: dict[str, float] = dataclasses.field(default_factory=PRIOR.copy)
     widen: float = 1.0
+    speaks: bool = False
+
+    def predict(self, target: np.ndarray, similarity: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation ``[S]`` in points of the gains that single new runs from all sources would show.
+
+        Args:
+            target: ``[H]`` of a target that is not among those seen.
+            similarity: ``[S]`` standardised.
+        """
+        seen, scales = self.seen, self.scales
+        near = kernel(1 - seen.targets @ target, scales["length"])[seen.target]
+        weight = scales["donor"] ** 2 + scales["pair"] ** 2 * near
+        cross = kernel(1 - seen.sources @ seen.sources.T, scales["length"])[:, seen.source] * weight
+        slope = PRIOR_SLOPE + scales["slope"] ** 2 * float(seen.similarity @ self.weights)
+        if not self.speaks:
+            slope = max(slope, LEAST_SLOPE)
+        mean = PRIOR_LEVEL**2 * self.weights.sum() + slope * similarity + cross @ self.weights
+        cross = cross + PRIOR_LEVEL**2 + scales["slope"] ** 2 * np.outer(similarity, seen.similarity)
+        rest = sum(scales[name] ** 2 for name in ("donor", "pair", "target", "noise"))
+        variance = PRIOR_LEVEL**2 + scales["slope"] ** 2 * similarity**2 + rest
+        variance = np.maximum(variance - ((cross @ self.inverse) * cross).sum(axis=1), 1e-9)
+        return seen.spread * mean, seen.spread * self.widen * np.sqrt(variance)
+
+    def left_out(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation ``[n]`` in points of every target's gains given those of the others alone.
+
+        By the inverse of a block of the inverse; scales stay.
+        """
+        mean, variance = np.zeros((2, len(self.seen.gains)))
+        for target in np.unique(self.seen.target):
+            own = np.flatnonzero(self.seen.target == target)
+            block = np.linalg.inv(self.inverse[np.ix_(own, own)])
+            mean[own] = self._relative[own] - block @ self.weights[own]
+            variance[own] = np.diag(block)
+        return self.seen.spread * mean, self.seen.spread * np.sqrt(np.maximum(variance, 1e-9))
 
     @property
-    def level(self) -> float:
-        """``mu``: mean gain of the history, 0 without."""
-        return float(self.gains.mean()) if len(self.gains) else 0.0
+    def inverse(self) -> np.ndarray:
+        """Of the covariance of what was seen, ``[n, n]``."""
+        return _inverse_of(self)
 
-    def predict(self, new: Facts) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation ``[m]`` of the gains that single new runs of these pairs would show."""
-        prior = self.level + PRIOR_SLOPE * new.similarity
-        variance = np.diag(covariance(new, new, self.scales)) + self.scales["noise"] ** 2
-        if not len(self.gains):
-            return prior, self.widen * np.sqrt(variance)
-        cross = covariance(new, self.facts, self.scales)
-        lower = np.linalg.cholesky(self._covariance())
-        rest = self.gains - self.level - PRIOR_SLOPE * self.facts.similarity
-        weights = np.linalg.solve(lower.T, np.linalg.solve(lower, rest))
-        explained = np.square(np.linalg.solve(lower, cross.T)).sum(axis=0)
-        return prior + cross @ weights, self.widen * np.sqrt(np.maximum(variance - explained, 1e-9))
+    @cached_property
+    def weights(self) -> np.ndarray:
+        """What each pair seen adds to a prediction for a unit of covariance with it, ``[n]``."""
+        return np.asarray(self.inverse @ (self._relative - PRIOR_SLOPE * self.seen.similarity))
 
-    def log_posterior(self) -> float:
-        """Of the scales, up to a constant."""
-        lower = np.linalg.cholesky(self._covariance())
-        rest = np.linalg.solve(lower, self.gains - self.level - PRIOR_SLOPE * self.facts.similarity)
-        steps = [np.log(self.scales[name] / middle) / PRIOR_SPREAD for name, middle in PRIOR.items()]
-        return float(-0.5 * rest @ rest - np.log(np.diag(lower)).sum() - 0.5 * np.square(steps).sum())
-
-    def without(self, target: int) -> Model:
-        """The same with one target's rows forgotten."""
-        kept = self.facts.identity != target
-        facts = Facts(*(part[kept] for part in self.facts))
-        return dataclasses.replace(self, facts=facts, gains=self.gains[kept], counts=self.counts[kept])
-
-    def _covariance(self) -> np.ndarray:
-        noise = np.diag(self.scales["noise"] ** 2 / self.counts)
-        return covariance(self.facts, self.facts, self.scales) + noise + 1e-9 * np.eye(len(self.gains))
+    @property
+    def _relative(self) -> np.ndarray:
+        return np.asarray(self.seen.gains / self.seen.spreads)
 
 
-def covariance(left: Facts, right: Facts, scales: dict[str, float]) -> np.ndarray:
-    """Prior covariance ``[n, m]`` of gains without their noise."""
-
-    def kernel(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-        near: np.ndarray = np.exp((first @ second.T - 1) / scales["length"])
-        return near
-
-    donors = kernel(left.sources, right.sources)
-    both = kernel(left.targets, right.targets) * donors
-    total: np.ndarray = (
-        scales["slope"] ** 2 * np.outer(left.similarity, right.similarity)
-        + scales["donor"] ** 2 * donors
-        + scales["pair"] ** 2 * both
-        + scales["target"] ** 2 * (left.identity[:, None] == right.identity[None, :])
-    )
-    return total
+def kernel(distance: np.ndarray, length: float) -> np.ndarray:
+    """``exp(-distance / length)`` of one minus cosines."""
+    near: np.ndarray = np.exp(-distance / length)
+    return near
 
 
-def fit(facts: Facts, gains: np.ndarray, counts: np.ndarray) -> Model:
-    """The model with the likeliest scales, and intervals wide enough for the history's own left-out targets."""
-    model = Model(facts, gains, counts, dict(PRIOR))
-    if not len(gains):
-        return model
+class Parts:
+    """What covariances of one history share whatever the scales, and the posterior of those.
+
+    Args of the constructor:
+        pairs: the history.
+    """
+
+    def __init__(self, pairs: Pairs) -> None:
+        self.pairs = pairs
+        self.rest = pairs.gains / pairs.spreads - PRIOR_SLOPE * pairs.similarity
+        self.similar = np.outer(pairs.similarity, pairs.similarity)
+        self.same = (pairs.target[:, None] == pairs.target[None, :]).astype(float)
+        self.sources = 1 - pairs.sources @ pairs.sources.T
+        self.targets = 1 - pairs.targets @ pairs.targets.T
+        self.of_sources = np.ix_(pairs.source, pairs.source)
+        self.of_targets = np.ix_(pairs.target, pairs.target)
+        self.apart = self.sources[self.of_sources]
+        self.both_apart = self.apart + self.targets[self.of_targets]
+
+    def kernels(self, length: float) -> tuple[np.ndarray, np.ndarray]:
+        """``K(s, s')`` and ``K(t, t') K(s, s')`` of all pairs, ``[n, n]``."""
+        donors = kernel(self.sources, length)[self.of_sources]
+        return donors, donors * kernel(self.targets, length)[self.of_targets]
+
+    def covariance(self, scales: dict[str, float]) -> np.ndarray:
+        """``[n, n]`` of relative gains as they were seen, noise and all."""
+        return self._covariance(scales, *self.kernels(scales["length"]))
+
+    def _covariance(self, scales: dict[str, float], donors: np.ndarray, both: np.ndarray) -> np.ndarray:
+        total: np.ndarray = PRIOR_LEVEL**2 + scales["slope"] ** 2 * self.similar
+        total += scales["donor"] ** 2 * donors
+        total += scales["pair"] ** 2 * both
+        total += scales["target"] ** 2 * self.same
+        total[np.diag_indices_from(total)] += scales["noise"] ** 2 / self.pairs.counts + 1e-9
+        return total
+
+    def log_posterior(self, scales: dict[str, float]) -> tuple[float, dict[str, float]]:
+        """Of the scales, up to a constant; and its derivative by the logarithm of each."""
+        donors, both = self.kernels(scales["length"])
+        inverse, log_determinant = _inverse(self._covariance(scales, donors, both))
+        weights = inverse @ self.rest
+        value = -0.5 * float(self.rest @ weights) - 0.5 * log_determinant
+        outer = np.outer(weights, weights) - inverse
+        noise = float(np.diag(outer) @ (1 / self.pairs.counts))
+        donors *= outer
+        both *= outer
+        apart = scales["donor"] ** 2 * np.vdot(donors, self.apart) + scales["pair"] ** 2 * np.vdot(
+            both, self.both_apart
+        )
+        slope = {
+            "slope": scales["slope"] ** 2 * float(np.vdot(outer, self.similar)),
+            "donor": scales["donor"] ** 2 * float(donors.sum()),
+            "pair": scales["pair"] ** 2 * float(both.sum()),
+            "target": scales["target"] ** 2 * float(np.vdot(outer, self.same)),
+            "noise": scales["noise"] ** 2 * noise,
+            "length": 0.5 * float(apart) / scales["length"],
+        }
+        for name, middle in PRIOR.items():
+            step = math.log(scales[name] / middle) if scales[name] else 0.0
+            value -= 0.5 * (step / PRIOR_SPREAD) ** 2
+            slope[name] -= step / PRIOR_SPREAD**2
+        return value, slope
+
+
+def _inverse(matrix: np.ndarray) -> tuple[np.ndarray, float]:
+    """Inverse and logarithm of the determinant of a positive definite matrix."""
+    from scipy.linalg import lapack
+
+    if not len(matrix):
+        return matrix, 0.0
+    lower, failed = lapack.dpotrf(matrix, lower=1)
+    if failed:
+        raise np.linalg.LinAlgError("covariance of the history is not positive definite")
+    inverse, _ = lapack.dpotri(lower, lower=1)
+    triangle = np.tril(inverse)
+    whole = triangle + np.tril(inverse, -1).T
+    return whole, 2 * float(np.log(np.diag(lower)).sum())
+
+
+@lru_cache(maxsize=2)
+def _inverse_of(model: Model) -> np.ndarray:
+    """Kept for the last models alone: it has the history's square of numbers, and every target its own history."""
+    return _inverse(Parts(model.seen).covariance(model.scales))[0]
+
+
+def fit(pairs: Pairs) -> Model:
+    """The model with the likeliest scales, and intervals wide enough for the history's own left-out targets.
+
+    Kept by the history's digest, in the process and in the cache folder.
+    """
+    if not len(pairs.gains):
+        return Model(pairs)
+    if pairs.digest not in _FITTED:
+        known = _stored(pairs.digest)
+        if known is None:
+            with one_thread():
+                known = _fit(pairs)
+            _store(pairs.digest, known)
+        _FITTED[pairs.digest] = known
+    return Model(pairs, **_FITTED[pairs.digest])
+
+
+def one_thread() -> threadpool_limits:
+    """A context in which linear algebra takes one thread: for matrices of this size more cost what they save."""
+    import scipy.linalg  # noqa: F401 - it brings a library of its own, which can be told only once it is loaded
+
+    return threadpool_limits(limits=1, user_api="blas")
+
+
+class Fitted(TypedDict):
+    """What a fit finds: attributes of a :class:`Model`."""
+
+    scales: dict[str, float]
+    widen: float
+    speaks: bool
+
+
+_FITTED: dict[str, Fitted] = {}
+
+
+def _fit(pairs: Pairs) -> Fitted:
+    model = Model(pairs, likeliest(pairs, tuple(PRIOR)), speaks=True)
+    if not beats_similarity(model.left_out()[0], pairs):
+        model = Model(pairs, likeliest(pairs, PLAIN), speaks=False)
+    return {"scales": model.scales, "widen": _widening(model), "speaks": model.speaks}
+
+
+def likeliest(pairs: Pairs, names: Sequence[str]) -> dict[str, float]:
+    """Scales of largest posterior: those of ``names``, the standard deviations among the others being zero."""
     from scipy.optimize import minimize
 
-    def loss(steps: np.ndarray) -> float:
-        return -dataclasses.replace(model, scales=_scales(steps)).log_posterior()
+    parts = Parts(pairs.of(_some(pairs)))
+    fixed = {name: 0.0 if name in ("donor", "pair") else middle for name, middle in PRIOR.items() if name not in names}
 
-    found = minimize(loss, np.zeros(len(PRIOR)), method="L-BFGS-B", bounds=[(-4.0, 4.0)] * len(PRIOR))
-    model = dataclasses.replace(model, scales=_scales(found.x))
-    return dataclasses.replace(model, widen=_widening(model))
+    def scales(steps: np.ndarray) -> dict[str, float]:
+        found = {name: float(PRIOR[name] * np.exp(step)) for name, step in zip(names, steps, strict=True)}
+        return {name: (found | fixed)[name] for name in PRIOR}
+
+    def loss(steps: np.ndarray) -> tuple[float, np.ndarray]:
+        value, slope = parts.log_posterior(scales(steps))
+        return -value, -np.array([slope[name] for name in names])
+
+    bounds = [(-4.0, 4.0)] * len(names)
+    return scales(minimize(loss, np.zeros(len(names)), jac=True, method="L-BFGS-B", bounds=bounds).x)
 
 
-def _scales(steps: np.ndarray) -> dict[str, float]:
-    return {name: float(middle * np.exp(step)) for (name, middle), step in zip(PRIOR.items(), steps, strict=True)}
+def _some(pairs: Pairs) -> np.ndarray:
+    """Targets, evenly drawn, of ``FIT_PAIRS`` pairs at most, but always of one."""
+    every = np.unique(pairs.target)
+    number = np.bincount(pairs.target)[every]
+    for count in range(len(every), 1, -1):
+        drawn = np.linspace(0, len(every) - 1, count).round().astype(int)
+        if number[drawn].sum() <= FIT_PAIRS:
+            return np.asarray(every[drawn])
+    return np.asarray(every[:1])
+
+
+def beats_similarity(expected: np.ndarray, pairs: Pairs) -> bool:
+    """Whether expectations ``[n]`` order the sources of the history's targets better than similarity does.
+
+    By the share of differences in gain that an ordering gets right, less that which it gets wrong: its mean over
+    targets must be higher by more than ``CHANCE`` allows (Student's paired test, one-sided).
+    """
+    from scipy.stats import t as student
+
+    better = []
+    for target in np.unique(pairs.target):
+        own = pairs.target == target
+        gains = pairs.gains[own]
+        apart = gains[:, None] - gains[None, :]
+        if total := float(np.abs(apart).sum()):
+            orders = [np.sign(values[own][:, None] - values[own][None, :]) for values in (expected, pairs.similarity)]
+            better.append(float(((orders[0] - orders[1]) * apart).sum()) / total)
+    if len(better) < FEWEST_TARGETS:
+        return False
+    error = np.std(better, ddof=1) / math.sqrt(len(better))
+    return bool(np.mean(better) > student.isf(CHANCE, len(better) - 1) * error + 1e-12)
 
 
 def _widening(model: Model) -> float:
     """How much wider intervals must be to hold ``LEVEL`` of the outcomes of targets that are left out one by one."""
-    known = np.unique(model.facts.identity)
-    if len(known) < 3:
+    if len(np.unique(model.seen.target)) < 3:
         return 1.0
-    misses = []
-    for target in known:
-        own = model.facts.identity == target
-        mean, deviation = model.without(target).predict(Facts(*(part[own] for part in model.facts)))
-        misses.append(np.abs(model.gains[own] - mean) / deviation)
-    return max(1.0, float(np.quantile(np.concatenate(misses), LEVEL)) / NORMAL_QUANTILE)
+    mean, deviation = model.left_out()
+    return max(1.0, float(np.quantile(np.abs(model.seen.gains - mean) / deviation, LEVEL)) / NORMAL_QUANTILE)
+
+
+def _stored(digest: str) -> Fitted | None:
+    """A fit from the cache folder; ``None`` where it is not there or not whole."""
+    with contextlib.suppress(OSError, RuntimeError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        found = json.loads((cache_folder() / "evidence" / f"{digest}.json").read_text(encoding="utf-8"))
+        scales = {name: float(found["scales"][name]) for name in PRIOR}
+        widen, speaks = float(found["widen"]), found["speaks"]
+        lowest = [0.0 if name in ("donor", "pair") and not speaks else 1e-6 for name in PRIOR]
+        sound = all(low <= scale < 1e6 for low, scale in zip(lowest, scales.values(), strict=True))
+        if sound and 1.0 <= widen < 1e6 and isinstance(speaks, bool):
+            return {"scales": scales, "widen": widen, "speaks": speaks}
+    return None
+
+
+def _store(digest: str, fitted: Fitted) -> None:
+    with contextlib.suppress(OSError, RuntimeError):
+        path = cache_folder() / "evidence" / f"{digest}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_suffix(f".{os.getpid()}")
+        draft.write_text(json.dumps(fitted), encoding="utf-8")
+        draft.replace(path)
 
 
 def expected_gains(query: np.ndarray, keys: KeySet) -> list[Expected]:
-    """Expected gain of every key's source for the target of a query ``[P, H]``.
+    """Expected gain of every key's source for the target of a query; see :func:`expected_gains_by_task`."""
+    of_task = expected_gains_by_task(query, keys)
+    return [of_task[key.task] for key in keys.keys]
+
+
+def expected_gains_by_task(query: np.ndarray, keys: KeySet) -> dict[str, Expected]:
+    """Expected gain of every source for the target of a query ``[P, H]``, one number whatever the seeds of its keys.
 
     Args:
         query: the target's early prompt.
         keys: the bank's keys, whose history holds outcomes of *other* targets.
     """
-    of_query = average(query) - keys.centre
-    count = len(keys.keys)
-    similarity = compare(average(query), keys.average, "average")
-    new = Facts(
-        targets=np.repeat(unit_rows(of_query[None]), count, axis=0),
-        sources=unit_rows(keys.average - keys.centre),
-        similarity=keys.learned.standardised(similarity),
-        identity=np.full(count, -1),
-    )
-    means, deviations = keys.learned.model.predict(new)
+    token = average(query)
+    target = unit_rows((token - keys.centre)[None])[0]
+    with one_thread():
+        means, deviations = keys.learned.model.predict(target, _standing([token], keys))
     half = NORMAL_QUANTILE * deviations
-    return [Expected(float(m), float(m - h), float(m + h)) for m, h in zip(means, half, strict=True)]
+    return {
+        task: Expected(float(m), float(m - h), float(m + h)) for task, m, h in zip(keys.rows, means, half, strict=True)
+    }
 
 
 class History(NamedTuple):
-    """What a bank's transfers taught."""
+    """What a bank's transfers taught.
+
+    Attributes:
+        model: given them.
+        silence: why the ranking is that of similarity; empty where the history speaks.
+    """
 
     model: Model
-    middle: float
-    """Mean of the similarities seen."""
-    spread: float
-    """Their standard deviation."""
+    silence: str
 
-    def standardised(self, similarity: np.ndarray) -> np.ndarray:
-        """Similarities as the model takes them."""
-        return (similarity - self.middle) / self.spread
+    @property
+    def speaks(self) -> bool:
+        """Whether the history, and not similarity alone, ranks."""
+        return not self.silence
 
     @classmethod
     def of(cls, keys: KeySet) -> History:
-        """The model of the keys' history; without two pairs in it, the keys among themselves say what is similar."""
-        row = {key.run: i for i, key in enumerate(keys.keys)}
-        history = [o for o in keys.history() if o.baseline is not None and o.source_run in row]
-        queries = {address: average(keys.prompt(address)) for address in dict.fromkeys(o.query for o in history)}
-        pairs: dict[tuple[str, str], list[Outcome]] = {}
-        for outcome in history:
-            pairs.setdefault((outcome.target, outcome.source), []).append(outcome)
-        targets, sources = np.zeros((2, len(pairs), keys.average.shape[1]))
-        similarity = np.zeros(len(pairs))
-        for i, outcomes in enumerate(pairs.values()):
-            left = np.stack([queries[o.query] for o in outcomes])
-            right = keys.average[[row[o.source_run] for o in outcomes]]
-            targets[i] = left.mean(axis=0) - keys.centre
-            sources[i] = right.mean(axis=0) - keys.centre
-            similarity[i] = (unit_rows(left) * unit_rows(right)).sum(axis=1).mean()
-        names = {name: i for i, name in enumerate(dict.fromkeys(target for target, _ in pairs))}
-        gains = [np.mean([o.score - (o.baseline or 0.0) for o in outcomes]) for outcomes in pairs.values()]
-        seen = similarity if len(pairs) > 1 else _among(keys.average)
-        middle, spread = (float(seen.mean()), float(seen.std()) or 1.0) if len(seen) else (0.0, 1.0)
-        facts = Facts(
-            targets=unit_rows(targets),
-            sources=unit_rows(sources),
-            similarity=(similarity - middle) / spread,
-            identity=np.array([names[target] for target, _ in pairs], int),
+        """The model of the keys' history."""
+        runs = {key.run for key in keys.keys}
+        usable = [o for o in keys.history() if o.source_run in runs and o.source != o.target and _gain(o) is not None]
+        limits = sorted({o.train_limit for o in usable})
+        wanted = keys.context.train_limit
+        if wanted is None and len(limits) > 1:
+            sizes = ", ".join(str(limit or "all") for limit in limits)
+            return cls(
+                Model(_pairs([], keys)),
+                f"history is of several numbers of training examples ({sizes}) and this target's is not known; "
+                "ranked by average",
+            )
+        alike = [o for o in usable if wanted in (None, o.train_limit)]
+        model = fit(_pairs(alike, keys))
+        if model.speaks:
+            return cls(model, "")
+        if not alike:
+            return cls(model, "no history for this target; ranked by average")
+        targets = len(model.seen.targets)
+        return cls(
+            model,
+            f"the history ({len(model.seen.gains)} pairs, {targets} target{'s' * (targets != 1)}) does not order "
+            "sources better than similarity does; ranked by average",
         )
-        counts = np.array([float(len(outcomes)) for outcomes in pairs.values()])
-        return cls(fit(facts, np.array(gains), counts), middle, spread)
 
 
-def _among(vectors: np.ndarray) -> np.ndarray:
-    """Cosines of all pairs of different rows, as one row of numbers."""
-    unit = unit_rows(vectors)
-    return np.asarray((unit @ unit.T)[np.triu_indices(len(unit), 1)])
+def _gain(outcome: Outcome) -> float | None:
+    """In points, where score and baseline are known."""
+    gain = math.nan if outcome.baseline is None else outcome.score - outcome.baseline
+    return gain if math.isfinite(gain) else None
+
+
+def _pairs(outcomes: Sequence[Outcome], keys: KeySet) -> Pairs:
+    """The history as numbers: a row for every target and source, whatever the seeds."""
+    sources = unit_rows(np.stack(list(keys.by_task(keys.average).values())) - keys.centre)
+    row = {source: i for i, source in enumerate(keys.rows)}
+    tried: dict[str, dict[str, list[Outcome]]] = {}
+    for outcome in outcomes:
+        tried.setdefault(outcome.target, {}).setdefault(outcome.source, []).append(outcome)
+    targets = np.zeros((len(tried), sources.shape[1]))
+    rows: list[tuple[int, int, float, float, float]] = []
+    for i, (target, by_source) in enumerate(tried.items()):
+        addresses = dict.fromkeys(o.query for of_source in by_source.values() for o in of_source)
+        tokens = [average(keys.prompt(address)) for address in addresses]
+        targets[i] = np.mean(tokens, axis=0) - keys.centre
+        standing = _standing(tokens, keys, leave_out=target)
+        for source, of_source in by_source.items():
+            gain = float(np.mean([_gain(o) or 0.0 for o in of_source]))
+            rows.append((i, row[source], float(standing[row[source]]), gain, float(len(of_source))))
+    columns = [np.array(column) for column in zip(*rows, strict=True)] or [np.zeros(0)] * 5
+    return Pairs(unit_rows(targets), sources, columns[0].astype(int), columns[1].astype(int), *columns[2:])
+
+
+def _standing(tokens: Sequence[np.ndarray], keys: KeySet, leave_out: str = "") -> np.ndarray:
+    """Similarity ``[S]`` of every source to a target, mean over its queries' mean tokens; standardised.
+
+    Args:
+        tokens: ``[H]`` each.
+        keys: of the sources.
+        leave_out: the target itself where it is a source too, by which the others are not measured.
+    """
+    found = [keys.by_task(compare(token, keys.average, "average")) for token in tokens]
+    values = np.mean([list(of_task.values()) for of_task in found], axis=0)
+    others = values[[task != leave_out for task in keys.rows]]
+    spread = float(others.std()) if len(others) else 0.0
+    return np.asarray((values - (others.mean() if len(others) else 0.0)) / (spread if spread > 1e-9 else 1.0))

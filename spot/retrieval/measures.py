@@ -37,11 +37,13 @@ class Context:
         losses: mean loss of each of some prompts on a few training examples of the target, for ``trial``.
         start: mean token ``[H]`` of the prompt that runs of a seed start from, where that follows from the seed alone;
             for keys that were stored without theirs.
+        train_limit: training examples that the target has, 0 for all, for ``evidence``; ``None`` if not known.
     """
 
     embedding: Callable[[], np.ndarray] | None = None
     losses: Callable[[Sequence[np.ndarray]], np.ndarray] | None = None
     start: Callable[[int], np.ndarray] | None = None
+    train_limit: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from bank import Bank, Partition
+from bank.records import differing
 from spot.errors import RetrievalError
 from spot.retrieval.evidence import Expected, expected_gains
 from spot.retrieval.measures import AUTO, MEASURES, Context, KeySet, Query, checked_measure, resolved_measure
@@ -57,19 +59,26 @@ class Retriever:
         partition: backbone, length, key step and recipe family of the queries: only such keys are comparable.
         exclude: tasks left out, such as the target itself; what the bank knows of them as targets is left out too.
         context: what some measures look at beside the prompts.
+        options: of the query's recipe, to name those that differ where the bank has no comparable key.
 
     Raises:
         RetrievalError: the bank has no key in that partition; the message says which partitions it has.
     """
 
     def __init__(
-        self, bank: Bank, partition: Partition, *, exclude: Sequence[str] = (), context: Context | None = None
+        self,
+        bank: Bank,
+        partition: Partition,
+        *,
+        exclude: Sequence[str] = (),
+        context: Context | None = None,
+        options: Mapping[str, Any] | None = None,
     ) -> None:
         self.partition = partition
         self.key_set = KeySet.of_bank(bank, partition, exclude=exclude, context=context)
         self.keys = self.key_set.keys
         if not self.keys:
-            raise RetrievalError(_no_keys(bank, partition, exclude))
+            raise RetrievalError(_no_keys(bank, partition, exclude, options or {}))
 
     def measure(self, name: str, query: Query | np.ndarray) -> str:
         """The measure that ``name`` stands for with this query; ``auto`` depends on what starts are known."""
@@ -123,7 +132,8 @@ class Retriever:
         ]
 
     def cautions(self, query: Query | np.ndarray, *, measure: str = AUTO, aggregate: str = "mean") -> list[str]:
-        """What makes a ranking doubtful, a line each: seeds that sources do not share, a query that is like no key."""
+        """What makes a ranking doubtful, a line each: seeds that sources do not share, a history that is silent, a
+        query that is like no key."""
         query = Query.of(query)
         name, found = self.measure(measure, query), []
         seeds = {key.seed for key in self.keys}
@@ -133,6 +143,8 @@ class Retriever:
                 f"sources of different seeds are compared by {name}, to which runs of one seed are alike whatever "
                 "their task; rank by displacement, or train the sources with the same seeds"
             )
+        if name == "evidence" and (silence := self.key_set.learned.silence):
+            found.append(f"evidence: {silence}")
         nearest = float(np.abs(MEASURES["average"](query, self.key_set)).max())
         limit = NOISE * query.prompt.shape[1] ** -0.5
         if nearest < min(limit, 0.5):
@@ -159,14 +171,6 @@ class Retriever:
         for vector, what in ((query.prompt, "the query has"), (query.start, "the query's start has")):
             if vector is not None and not np.isfinite(vector).all():
                 raise RetrievalError(f"{what} entries that are NaN or infinite")
-        damaged = ~np.isfinite(self.key_set.average).all(axis=1) | ~np.isfinite(self.key_set.average_normalized).all(
-            axis=1
-        )
-        if damaged.any():
-            key = self.keys[int(damaged.argmax())]
-            raise RetrievalError(
-                f"the key of {key.task}, seed {key.seed}, has entries that are NaN or infinite; see `spot bank verify`"
-            )
 
 
 def rank(
@@ -205,14 +209,22 @@ def weights(ranked: Sequence[Ranked]) -> list[float]:
     return [value / total if total else 1.0 / len(positive) for value in positive]
 
 
-def _no_keys(bank: Bank, partition: Partition, exclude: Sequence[str]) -> str:
+def _no_keys(bank: Bank, partition: Partition, exclude: Sequence[str], options: Mapping[str, Any]) -> str:
     present = bank.partitions()
     if partition in present:
         return f"bank {bank}: its only sources are the excluded ones ({', '.join(exclude)}); train another source"
     if not present:
         return f"bank {bank}: holds no source yet; train some with `spot train-source`"
-    held = "; ".join(str(other) for other in present)
+    held = "; ".join(_difference(bank, partition, other, options) for other in present)
     return (
         f"bank {bank}: no key can be compared with this query ({partition}). The bank holds: {held}. "
         "Use the sources' backbone and recipe, or train sources with this one"
     )
+
+
+def _difference(bank: Bank, mine: Partition, other: Partition, options: Mapping[str, Any]) -> str:
+    """A partition of the bank by what it differs in: fields of the recipe where they are known, else its digests."""
+    if mine.fingerprint != other.fingerprint or not options:
+        return str(other)
+    theirs = differing(bank.recipe_options(other), options)
+    return f"keys with {', '.join(f'{name} {here}, not {asked}' for name, (here, asked) in theirs.items())}"

@@ -10,7 +10,7 @@ import numpy as np
 
 from bank import Evaluation, StoredRun
 from spot.retrieval.bootstrap import Estimate
-from spot.retrieval.evaluate import Calibration, Case, calibration, cases_of_bank, evaluate
+from spot.retrieval.evaluate import Calibration, Case, calibration, cases_of_bank, evaluate, telling
 from spot.retrieval.measures import KeySet
 from spot.study.baselines import baselines
 from spot.study.plan import StudyPlan
@@ -169,7 +169,7 @@ def run_study(
         examples={target.name: of_target.data(target)[Split.TEST].examples for target in targets},
         baselines={target.name: baselines(of_target.task_data(target)) for target in targets},
         keys=keys.by_task(keys.average),
-        retrieval=evaluate(cases, plan.measures, k=plan.k),
+        retrieval=evaluate(cases, plan.measures, k=telling(plan.k, cases)),
         calibration=calibration(cases) if "evidence" in plan.measures else None,
         sized=sized,
         steps=trainer.recipe.steps,

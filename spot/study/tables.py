@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -247,7 +248,8 @@ def _columns(rows: Sequence[Row]) -> list[str]:
 def _cell(row: Row, name: str) -> str:
     low = next((row[key] for key in (f"{name} low", f"{name.split(' ')[0]} low") if key in row), None)
     high = next((row[key] for key in (f"{name} high", f"{name.split(' ')[0]} high") if key in row), None)
-    return _number(row.get(name)) + (f" [{_number(low)}, {_number(high)}]" if low is not None else "")
+    known = low is not None and math.isfinite(low)
+    return _number(row.get(name)) + (f" [{_number(low)}, {_number(high)}]" if known else "")
 
 
 def _number(value: Any) -> str:

@@ -6,16 +6,12 @@ import dataclasses
 import math
 from typing import Any
 
-from bank.records import BackboneRecord, RecipeRecord, digest
+from bank.records import FIRST, BackboneRecord, RecipeRecord, recipe_family
 from spot.backbone.load import Backbone
 from spot.errors import TrainingError
 from spot.training.jobs import Plan
 from spot.training.optimizers import Optimizer
 from tasks.pipeline import Lengths
-
-ADDED = {"added": True}
-"""Marks fields that the first release did not have: at their defaults they do not enter a recipe's digest, so that what
-was trained then counts as held."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -56,8 +52,8 @@ class Recipe:
     train_limit: int = 0
     dev_limit: int = 0
     evaluate_by: str = "auto"
-    dropout: float = dataclasses.field(default=0.0, metadata=ADDED)
-    z_loss: float = dataclasses.field(default=0.0, metadata=ADDED)
+    dropout: float = 0.0
+    z_loss: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("prompt_length", "batch_size", "max_input", "max_target"):
@@ -90,38 +86,26 @@ class Recipe:
 
     def family(self, backbone: Backbone) -> str:
         """Digest of what shapes a prompt up to its key step: keys of one family can be compared."""
-        shaping = [
-            self.init,
-            dataclasses.asdict(self.optimizer),
-            self.batch_size,
-            self.max_input,
-            self.max_target,
-            backbone.dtype,
-            # a decaying schedule reaches the key step at another rate when the run is longer
-            self.steps if self.optimizer.schedule in ("linear", "cosine") else None,
-            *([self._added()] if self._added() else []),
-        ]
-        return digest(*shaping)
+        return recipe_family(self._options(backbone))
 
-    def _first(self) -> dict[str, Any]:
-        """Fields that the first release had."""
-        added = {field.name for field in dataclasses.fields(self) if "added" in field.metadata}
-        return {name: value for name, value in dataclasses.asdict(self).items() if name not in added}
-
-    def _added(self) -> dict[str, Any]:
-        """Fields that it had not, where they say something."""
-        added = [field for field in dataclasses.fields(self) if "added" in field.metadata]
-        return {field.name: getattr(self, field.name) for field in added if getattr(self, field.name) != field.default}
+    def _options(self, backbone: Backbone) -> dict[str, Any]:
+        """All fields but those that the first release had not and that stand at their defaults; and the dtype."""
+        fields = {field.name: field for field in dataclasses.fields(self)}
+        kept = {
+            name: value
+            for name, value in dataclasses.asdict(self).items()
+            if name in FIRST or value != fields[name].default
+        }
+        return kept | {"dtype": backbone.dtype}
 
     def record(self, backbone: Backbone) -> RecipeRecord:
         """The recipe as the bank stores it."""
-        options: dict[str, Any] = self._first() | self._added() | {"dtype": backbone.dtype}
         return RecipeRecord(
             backbone=backbone_record(backbone),
             prompt_length=self.prompt_length,
             key_step=self.key_step,
             family=self.family(backbone),
-            options=options,
+            options=self._options(backbone),
         )
 
 

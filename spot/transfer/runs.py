@@ -8,7 +8,7 @@ import hashlib
 import itertools
 import platform
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -122,10 +122,12 @@ class Trainer:
         return Partition.of(self.recipe.record(self.backbone))
 
     def data(self, task: Task | Mixture) -> TaskData | MixtureData:
-        """The task's splits, read once; says how many training inputs are cut."""
+        """The task's splits, read once; says how many rows are left out, and how many training inputs are cut."""
         if task.name not in self._data:
             data = self._data[task.name] = data_of(task, self.backbone, self.recipe, data_dir=self._data_dir)
             tokens = data[Split.TRAIN].tokens
+            for line in _left_out(task):
+                self._tell(line)
             if tokens.cut:
                 self._tell(
                     f"{task.name}: {tokens.cut} of {len(tokens)} training inputs are cut at "
@@ -146,7 +148,14 @@ class Trainer:
             RetrievalError: no comparable source in the bank.
         """
         exclude = [target.name, *(() if allow_overlap else overlapping(target.name))]
-        return Retriever(self.bank, self.partition, exclude=exclude, context=self.context(target))
+        record = self.recipe.record(self.backbone)
+        return Retriever(
+            self.bank,
+            Partition.of(record),
+            exclude=exclude,
+            context=self.context(target),
+            options=record.options,
+        )
 
     def context(self, task: Task) -> Context:
         """What retrieval measures look at beside prompts, for this target: its examples are training ones."""
@@ -162,6 +171,7 @@ class Trainer:
             embedding=lambda: np.asarray(self.backbone.embedding, np.float32),
             losses=losses,
             start=functools.cache(lambda seed: self._start(task, seed)) if drawn_by_seed(self.recipe.init) else None,
+            train_limit=self.recipe.train_limit,
         )
 
     def query(self, task: Task, run: StoredRun) -> Query:
@@ -265,6 +275,7 @@ class Trainer:
         found again when some of it is done."""
         if not jobs:
             return
+        self.bank.try_write()
         folder = self._folder / hashlib.sha256("\n".join(asked).encode()).hexdigest()[:20] if self._folder else None
         slots = min(slots or self._room(), len(jobs))
         self._sharing = {"slots": slots, "shared with": [job.identity for job in jobs] if slots > 1 else []}
@@ -280,9 +291,11 @@ class Trainer:
 
     def _identity(self, request: Request) -> RunIdentity:
         task = request.task
+        record = TaskRecord(name=task.name, family=task.family, description=task.describe(), content=task.content)
+        self.bank.check_task(record)
         return RunIdentity(
             recipe=self.recipe.record(self.backbone),
-            task=TaskRecord(name=task.name, family=task.family, description=task.describe()),
+            task=record,
             seed=request.seed,
             role=request.role,
             data=self.data(task).digest,
@@ -317,6 +330,7 @@ class Trainer:
                     history=trained.history,
                     environment=environment() | {"data": self.data_summary(data), "program": self._sharing},
                     seconds=trained.seconds,
+                    start=trained.start,
                 )
             )
 
@@ -382,3 +396,12 @@ def environment() -> dict[str, Any]:
         **{name: version(name) for name in packages},
         "device": f"{device.platform}: {device.device_kind}",
     }
+
+
+def _left_out(task: Task | Mixture) -> Iterator[str]:
+    """A line on every part read of which the task's file leaves rows out."""
+    for member in task.members if isinstance(task, Mixture) else (task,):
+        for part, counts in member.source.skipped.items():
+            if counts:
+                reasons = ", ".join(f"{why}: {count}" for why, count in counts.items())
+                yield f"{member.name}: {counts.total()} rows of {part} are left out ({reasons})"

@@ -267,6 +267,8 @@ def _record(
             outcome_metrics=outcome_test.metrics,
             baseline_metrics=baseline_test.metrics if baseline_test else None,
             budget=options.budget,
+            aggregate=options.aggregate,
+            allow_overlap=options.allow_overlap,
             steps=steps,
             candidates=[
                 CandidateRecord(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -50,14 +51,15 @@ def run_of(
     """A run of a small recipe; prompts follow from task, seed and role unless they are given."""
     model = BackboneRecord(fingerprint=fingerprint, name="toy", width=width, config={"d_model": width})
     recipe = RecipeRecord(backbone=model, prompt_length=length, key_step=key_step, family=family, options={"steps": 30})
-    name = f"{task}/{seed}/{role}"
+    name, steps = f"{task}/{seed}/{role}", key_step if role == "query" else 30
     key = prompt_of(f"{name}/key", length, width) if key is None else key
     value = prompt_of(f"{name}/value", length, width) if value is None else value
     return RunRecord(
         identity=RunIdentity(recipe=recipe, task=TaskRecord(name=task, family="sentiment"), seed=seed, role=role),
-        value=SnapshotRecord(prompt=value, step=30, score=90.0),
+        value=SnapshotRecord(prompt=value, step=steps, score=changes.get("score", 90.0)),
         key=SnapshotRecord(prompt=key, step=key_step) if with_key else None,
-        **{"steps": 30, "metric": "accuracy", "score": 90.0, "metrics": {"accuracy": 90.0}} | changes,
+        **{"steps": steps, "metric": "accuracy", "score": 90.0, "metrics": {"accuracy": changes.get("score", 90.0)}}
+        | changes,
     )
 
 
@@ -71,9 +73,16 @@ def transfer_of(source: str, query: str, outcome: str, **changes: object) -> Tra
         "query_run": query,
         "chosen_run": outcome,
         "outcome_metrics": {"accuracy": 70.0},
-        "candidates": [CandidateRecord(source_run=source, similarity=0.5, weight=1.0, run=outcome, score=71.0)],
+        "candidates": [CandidateRecord(source_run=source, similarity=0.5, weight=1.0, run=outcome, score=90.0)],
     }
     return TransferRecord(**fields | changes)  # type: ignore[arg-type]
+
+
+def damage(bank: Bank, *statements: str) -> None:
+    """Change the file behind the bank's back."""
+    connection = sqlite3.connect(str(bank.engine.url.database))
+    connection.executescript(";".join(("PRAGMA foreign_keys = OFF", *statements)))
+    connection.close()
 
 
 @pytest.fixture(scope="session")

@@ -17,10 +17,12 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import inspect
 
-from bank import Bank, BankError, RunRecord, engine, queries
+from bank import Bank, BankError, Partition, RunRecord, engine
+from bank.engine import current_version
+from bank.integrity import verify
 from bank.listing import list_transfers
 from bank.schema import Base
-from tests.bank.conftest import transfer_of
+from tests.bank.conftest import damage, transfer_of
 
 RunMaker = Callable[..., RunRecord]
 
@@ -82,15 +84,39 @@ def test_a_bank_of_the_first_schema_is_brought_up_to_date_with_all_it_holds(tmp_
             bank.record_run(make_run(task, role=role))
             for task, role in (("mnli", "source"), ("rte", "query"), ("rte", "transfer"))
         )
-        bank.record_transfer(transfer_of(source, query, outcome))
+        record = transfer_of(source, query, outcome)
+        bank.record_transfer(record)
+        damage(bank, f"UPDATE transfer SET digest = '{record.first_digest}'")  # as the first release named it
         with bank.engine.begin() as connection:
             config.attributes["connection"] = connection
             command.downgrade(config, "0001")
-    with Bank.open(path, create=False) as bank:
-        (row,) = list_transfers(bank.engine)
-        assert (row["budget"], row["steps"]) == ("full", None)
-        assert [candidate["steps"] for candidate in row["sources"]] == [None] * len(row["sources"])
-        assert queries.verify(bank) == []
+    before = path.read_bytes()
+    for write in (False, True):
+        with Bank.open(path, create=False, write=write) as bank:
+            (row,) = list_transfers(bank.engine)
+            assert (row["budget"], row["steps"]) == ("full", None)
+            assert [candidate["steps"] for candidate in row["sources"]] == [None] * len(row["sources"])
+            assert bank.evaluation(source, "a" * 64) is None
+            assert [key.start for key in bank.keys(Partition.of(make_run().identity.recipe))] == [None]
+            assert len(bank.outcomes(Partition.of(make_run().identity.recipe))) == 1
+            assert bank.record_transfer(record) == record.first_digest if write else True
+            assert verify(bank) == []
+        assert (path.read_bytes() == before) != write
+    with Bank.open(path, create=False) as bank, bank.engine.connect() as connection:
+        assert current_version(connection, bank.engine.url) == engine.HEAD
+
+
+def test_a_reader_of_an_older_bank_finds_the_columns_of_the_newest(tmp_path: Path) -> None:
+    for version in engine.VERSIONS[:-1]:
+        path = tmp_path / f"{version}.sqlite"
+        config = Config()
+        config.set_main_option("script_location", str(MIGRATIONS))
+        with Bank.open(path) as bank, bank.engine.begin() as connection:
+            config.attributes["connection"] = connection
+            command.downgrade(config, version)
+        with Bank.open(path, create=False) as bank, bank.engine.connect() as connection:
+            for table in Base.metadata.sorted_tables:
+                assert connection.execute(table.select()).all() == []
 
 
 def test_opening_again_keeps_what_is_there(tmp_path: Path, make_run: RunMaker) -> None:
@@ -144,7 +170,7 @@ def test_a_file_that_is_something_else_is_refused_and_kept(tmp_path: Path, conte
 
 
 def test_a_folder_in_place_of_the_file_is_refused(tmp_path: Path) -> None:
-    assert "unable to open database file (check the folder and its permissions)" in refusal(tmp_path)
+    assert "a folder, not a file; name the file in it" in refusal(tmp_path)
 
 
 def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:

@@ -11,11 +11,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, text
 
-from bank import Bank, BankError, Partition, RunRecord, queries
+from bank import Bank, BankError, Partition, RunRecord, engine, queries
+from bank.integrity import verify
 from bank.listing import list_prompts, list_runs, list_tasks, list_transfers, show_run
 from bank.schema import Base
 from tests.bank.conftest import transfer_of
@@ -81,7 +84,7 @@ def test_what_is_written_comes_back(url: str, make_run: RunMaker) -> None:
         assert stored is not None
         assert bank.prompt(stored.value).tobytes() == record.value.prompt.tobytes()
         assert [key.run for key in bank.keys(Partition.of(record.identity.recipe))] == [digest]
-        assert queries.verify(bank) == []
+        assert verify(bank) == []
 
 
 def test_lists_are_those_of_a_bank_in_a_file(url: str, tmp_path: Path, make_run: RunMaker) -> None:
@@ -129,12 +132,19 @@ def test_processes_that_create_and_fill_a_bank_at_once_lose_and_double_nothing(u
     with Bank.open(url, create=False) as bank:
         counts = queries.statistics(bank)
         assert (counts["run"], counts["prompt"], counts["task"]) == (20, 21, 7)
-        assert queries.verify(bank) == []
+        assert verify(bank) == []
 
 
 def test_a_server_that_does_not_answer_is_one_line_without_the_password(server: str) -> None:
-    for address in (server.format(name="missing"), "postgresql+psycopg://me:secret@127.0.0.1:1/db"):
-        with pytest.raises(BankError, match="check that the database is up and can be reached") as caught:
+    for address, hint in (
+        (server.format(name="missing"), "no such database; create it first"),
+        (server.format(name="postgres").replace("postgres:secret", "stranger:secret"), "no such user; check the URL"),
+        ("postgresql://me:secret@127.0.0.1:1/db", "check that the database is up and can be reached"),
+        ("postgresql://me:secret@nowhere.invalid/db", "no such host; check the URL"),
+        (f"{server.format(name='postgres')}&options=-c%20password%3Dsecret", "check that the database is up"),
+        (f"{server.format(name='postgres')}&secretive=secret", "check that the database is up"),
+    ):
+        with pytest.raises(BankError, match=hint) as caught:
             Bank.open(address)
         assert "secret" not in str(caught.value)
         assert "\n" not in str(caught.value)
@@ -143,3 +153,26 @@ def test_a_server_that_does_not_answer_is_one_line_without_the_password(server: 
 def test_an_empty_database_holds_no_bank_for_a_reader(url: str) -> None:
     with pytest.raises(BankError, match="holds no bank yet"):
         Bank.open(url, create=False)
+
+
+def test_a_reader_of_an_older_bank_finds_the_columns_of_the_newest(url: str, make_run: RunMaker) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(engine.__file__).parent / "migrations"))
+    record = make_run()
+    with Bank.open(url) as bank, bank.engine.begin() as connection:
+        bank.record_run(record)
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0001")
+    with Bank.open(url, create=False) as bank:
+        (key,) = bank.keys(Partition.of(record.identity.recipe))
+        assert key.start is None
+        assert bank.evaluation(key.run, "a" * 64) is None
+        assert verify(bank) == []
+    with Bank.open(url) as bank:
+        assert verify(bank) == []
+
+
+def test_a_trial_write_leaves_nothing(url: str) -> None:
+    with Bank.open(url) as bank:
+        bank.try_write()
+        assert set(queries.statistics(bank).values()) == {0}

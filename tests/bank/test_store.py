@@ -19,9 +19,10 @@ from hypothesis.extra import numpy as hnp
 from sqlalchemy import event
 
 from bank import Bank, BankError, CandidateRecord, Evaluation, Partition, RunRecord, queries
+from bank.integrity import verify
 from bank.listing import list_prompts, list_runs, list_transfers, show_run
 from bank.vectors import average, average_normalized, prompt_sha256
-from tests.bank.conftest import transfer_of
+from tests.bank.conftest import damage, transfer_of
 
 RunMaker = Callable[..., RunRecord]
 
@@ -93,7 +94,7 @@ def test_a_twin_shares_everything_but_its_role(bank: Bank, make_run: RunMaker) -
     assert first is not None
     assert second == dataclasses.replace(first, digest=identity.digest)
     assert queries.statistics(bank)["prompt"] == 2
-    assert queries.verify(bank) == []
+    assert verify(bank) == []
 
 
 def test_a_twin_of_another_task_or_of_nothing_is_refused(bank: Bank, make_run: RunMaker) -> None:
@@ -171,7 +172,7 @@ def test_a_failure_at_the_second_snapshot_leaves_nothing(
     assert set(queries.statistics(bank).values()) == {0}
     bank.record_run(make_run())
     assert queries.statistics(bank)["snapshot"] == 2
-    assert queries.verify(bank) == []
+    assert verify(bank) == []
 
 
 def test_a_killed_writer_leaves_a_sound_bank_that_another_finishes(tmp_path: Path) -> None:
@@ -183,14 +184,14 @@ def test_a_killed_writer_leaves_a_sound_bank_that_another_finishes(tmp_path: Pat
         process.kill()
         process.wait()
     with Bank.open(path, create=False) as bank:
-        assert queries.verify(bank) == []
+        assert verify(bank) == []
         assert all(bank.run(digest) for digest in said)
     with writers((0, 150)) as (process,):
         tell(process, path)
         digests = written(process)
     with Bank.open(path, create=False) as bank:
         assert set(said) < set(digests)
-        assert queries.verify(bank) == []
+        assert verify(bank) == []
         counts = queries.statistics(bank)
         assert (counts["run"], counts["snapshot"], counts["prompt"]) == (150, 300, 151)
 
@@ -206,7 +207,7 @@ def test_processes_that_write_at_once_lose_and_double_nothing(tmp_path: Path) ->
         counts = queries.statistics(bank)
         assert (counts["run"], counts["prompt"], counts["task"]) == (40, 41, 7)
         assert (counts["backbone"], counts["recipe"]) == (1, 1)
-        assert queries.verify(bank) == []
+        assert verify(bank) == []
 
 
 def test_opening_waits_for_another_that_creates_the_bank(tmp_path: Path) -> None:
@@ -233,16 +234,16 @@ def test_processes_that_create_a_bank_at_once_all_write_into_it(tmp_path: Path) 
 
 
 def test_a_reader_does_not_wait_for_a_writer(bank: Bank, make_run: RunMaker) -> None:
+    from bank.schema import Task
     from bank.sessions import transaction
-    from bank.store import put_prompt
 
     digest = bank.record_run(make_run())
     with transaction(bank.engine) as session:
-        put_prompt(session, np.ones((3, 4)))
+        session.add(Task(name="cola", family="grammar", description={}))
         with Bank.open(str(bank.engine.url.database), create=False) as other:
             assert other.run(digest) is not None
-            assert queries.statistics(other)["prompt"] == 2
-    assert queries.statistics(bank)["prompt"] == 3
+            assert queries.statistics(other)["task"] == 1
+    assert queries.statistics(bank)["task"] == 2
 
 
 # -- prompts -------------------------------------------------------------------------------------------------
@@ -328,7 +329,6 @@ def test_keys_are_those_of_the_sources_of_one_partition(bank: Bank, make_run: Ru
         make_run(fingerprint="e" * 64),
         make_run(key_step=11),
         make_run(length=2),
-        make_run("keyless", with_key=False),
     ]
     for record in wanted + others:
         bank.record_run(record)
@@ -344,6 +344,35 @@ def test_keys_are_those_of_the_sources_of_one_partition(bank: Bank, make_run: Ru
     assert [key.task for key in bank.keys(partition, exclude=["mrpc", "unheard of"])] == ["boolq"]
     assert partition in bank.partitions()
     assert len(bank.partitions()) == 5
+
+
+@pytest.mark.parametrize(
+    ("statement", "complaint"),
+    [
+        ("DELETE FROM snapshot WHERE kind = 'key' AND run_id = 1", "has no key"),
+        ("DELETE FROM snapshot WHERE kind = 'value' AND run_id = 1", "has no value"),
+        ("DELETE FROM key_vectors WHERE prompt_id = 1", "has no key vectors"),
+        ("DELETE FROM prompt WHERE id = 2", "has no value"),
+        ("DELETE FROM task WHERE id = 1", "has no task"),
+        ("DELETE FROM recipe", "has no recipe or backbone"),
+        ("UPDATE key_vectors SET average = x'0000c07f0000000000000000000000ff'", "a key vector is not finite"),
+        ("UPDATE key_vectors SET average_normalized = zeroblob(8)", "a key vector has 2 numbers, its backbone 4"),
+        ("UPDATE run SET score = 'high'", "its score is 'high', not a number"),
+        ("UPDATE run SET score = 9e999", "its score is inf, not a number"),
+        ("UPDATE task SET description = '[' WHERE id = 1", "a damaged cell"),
+    ],
+)
+def test_a_source_that_a_ranking_would_lose_or_misplace_is_named(
+    bank: Bank, make_run: RunMaker, statement: str, complaint: str
+) -> None:
+    for seed in range(2):
+        bank.record_run(make_run(seed=seed))
+    partition = Partition.of(make_run().identity.recipe)
+    assert len(bank.keys(partition)) == 2
+    damage(bank, statement)
+    with pytest.raises(BankError, match=complaint) as caught:
+        bank.keys(partition)
+    assert "see `spot bank verify`" in str(caught.value)
 
 
 def test_listing_and_ranking_read_no_prompt(bank: Bank, make_run: RunMaker) -> None:
@@ -515,3 +544,27 @@ def test_outcomes_are_what_single_sources_did_for_targets(bank: Bank, make_run: 
     assert outcome.query == bank.run(runs["rte", "baseline"]).key  # type: ignore[union-attr]
     elsewhere = Partition.of(make_run(fingerprint="0" * 64).identity.recipe)
     assert bank.outcomes(elsewhere) == []
+
+
+def test_whom_a_race_left_over_is_no_outcome(bank: Bank, make_run: RunMaker) -> None:
+    source, query, ended = (bank.record_run(make_run(role=role)) for role in ("source", "baseline", "transfer"))
+    bank.record_transfer(transfer_of(source, query, ended, budget="halving"))
+    partition = Partition.of(make_run().identity.recipe)
+    assert bank.outcomes(partition) == []
+    bank.record_transfer(transfer_of(source, query, ended, candidates=[
+        CandidateRecord(source_run=source, similarity=0.5, weight=1.0, run=ended, score=None)
+    ]))  # fmt: skip
+    assert bank.outcomes(partition) == []
+    bank.record_transfer(transfer_of(source, query, ended, method="oracle"))
+    assert [outcome.score for outcome in bank.outcomes(partition)] == [71.0]
+
+
+def test_an_outcome_says_how_many_training_examples_the_target_had(bank: Bank, make_run: RunMaker) -> None:
+    source = bank.record_run(make_run())
+    for options in ({"steps": 30}, {"steps": 30, "train_limit": 64}):
+        record = make_run("rte", role="baseline")
+        recipe = dataclasses.replace(record.identity.recipe, options=options)
+        identity = dataclasses.replace(record.identity, recipe=recipe)
+        query = bank.record_run(dataclasses.replace(record, identity=identity))
+        bank.record_transfer(transfer_of(source, query, query))
+    assert {o.train_limit for o in bank.outcomes(Partition.of(make_run().identity.recipe))} == {64, 0}

@@ -47,10 +47,10 @@ def their_labels(ids, mask):
 def test_both_sides_hold_the_same_output_layer(pair):
     # transformers >= 5 declares every T5 tied and only keeps the output layer of a checkpoint apart when it
     # differs from the embedding; whether it scales is read from tie_word_embeddings as the file has it.
-    tied = pair.backbone.config.tied
+    tied, scaled = pair.backbone.config.tied, pair.backbone.config.scaled
     head, shared = pair.theirs.lm_head.weight, pair.theirs.shared.weight
     assert (head is shared) == tied
-    assert pair.theirs.config.scale_decoder_outputs == tied
+    assert pair.theirs.config.scale_decoder_outputs == scaled
     assert np.array_equal(head.detach(), (pair.ours.embedding if tied else pair.ours.head)[...])
     assert np.array_equal(shared.detach(), pair.ours.embedding[...])
 

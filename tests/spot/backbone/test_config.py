@@ -42,6 +42,73 @@ def test_absent_fields_have_the_values_of_the_first_t5():
     assert (config.relative_attention_num_buckets, config.relative_attention_max_distance) == (32, 128)
 
 
+@pytest.mark.parametrize(
+    ("given", "tied", "scaled"),
+    [
+        ({}, True, True),
+        ({"tie_word_embeddings": False}, False, False),
+        ({"tie_word_embeddings": True, "scale_decoder_outputs": False}, True, False),
+        ({"tie_word_embeddings": False, "scale_decoder_outputs": True}, False, True),
+        ({"model_type": "mt5"}, True, False),
+        ({"model_type": "mt5", "tie_word_embeddings": True}, True, False),
+        ({"model_type": "mt5", "scale_decoder_outputs": True, "tie_word_embeddings": False}, False, False),
+    ],
+)
+def test_tying_and_scaling_are_read_apart_and_an_mt5_is_never_scaled(given, tied, scaled):
+    config = config_from_huggingface(PLAIN | {"feed_forward_proj": "gated-gelu"} | given)
+    assert (config.tied, config.scaled) == (tied, scaled)
+
+
+def test_an_mt5_is_gated_where_it_does_not_say():
+    assert config_from_huggingface(PLAIN | {"model_type": "mt5"}).gated
+
+
+def test_umt5_is_refused_with_the_reason():
+    with pytest.raises(BackboneError, match="'umt5' is not supported: each of its layers has a position bias"):
+        config_from_huggingface(PLAIN | {"model_type": "umt5"})
+
+
+@pytest.mark.parametrize(
+    ("given", "first", "more"), [(7, 7, ()), ([7], 7, ()), ([7, 8, 7], 7, (8,)), ([0, 5, 9], 0, (5, 9))]
+)
+@pytest.mark.parametrize("family", ["t5", "llama"])
+def test_the_first_end_token_ends_targets_and_all_of_them_end_texts(family, given, first, more):
+    config = config_from_huggingface({"t5": PLAIN, "llama": LLAMA}[family] | {"eos_token_id": given})
+    assert (config.eos_token_id, config.more_end_token_ids) == (first, more)
+    assert config.ends[1] == (first,)
+
+
+NUMBERS = [
+    ("layer_norm_epsilon", "rms_norm_eps", float("nan"), "finite number"),
+    ("layer_norm_epsilon", "rms_norm_eps", float("inf"), "finite number"),
+    ("layer_norm_epsilon", "rms_norm_eps", -1e-6, "finite number"),
+    ("layer_norm_epsilon", "rms_norm_eps", 10**400, "expected float"),
+    ("pad_token_id", "pad_token_id", 140, "no token of a vocabulary of 140"),
+    ("pad_token_id", "pad_token_id", -1, "no token of a vocabulary of 140"),
+    ("eos_token_id", "eos_token_id", 10**6, "no token of a vocabulary of 140"),
+    ("eos_token_id", "eos_token_id", [1, 140], "no token of a vocabulary of 140"),
+    ("eos_token_id", "eos_token_id", [1, "2"], "eos_token_id is"),
+    ("eos_token_id", "eos_token_id", True, "eos_token_id is True"),
+    ("decoder_start_token_id", "eos_token_id", 10**12, "no token of a vocabulary of 140"),
+    ("d_ff", "intermediate_size", 10**12, "at most"),
+    ("num_layers", "num_hidden_layers", 10**4000, "at most"),
+    ("num_heads", "num_attention_heads", True, "expected int"),
+    ("d_model", "hidden_size", -(10**4000), "at least 1"),
+    ("tie_word_embeddings", "tie_word_embeddings", "false", "expected bool"),
+    ("model_type", "model_type", [[[["t5"]]]], "model_type is"),
+]
+
+
+@pytest.mark.parametrize(("t5", "llama", "value", "message"), NUMBERS)
+@pytest.mark.parametrize("family", ["t5", "llama"])
+def test_a_value_that_the_maths_cannot_use_is_refused_in_one_short_line(family, t5, llama, value, message):
+    given = PLAIN | {t5: value} if family == "t5" else LLAMA | {llama: value}
+    with pytest.raises(BackboneError, match=message) as caught:
+        config_from_huggingface(given)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 300
+
+
 @pytest.mark.parametrize("family", ["t5", "mt5"])
 def test_gated_gelu_with_its_own_output_layer_is_the_second_generation(family):
     given = PLAIN | {"model_type": family, "feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}
@@ -137,6 +204,11 @@ def test_rotary_bases_are_read_from_either_place_and_ends_from_a_list():
         ({"mlp_bias": True}, "mlp_bias is not supported"),
         ({"rope_scaling": {"rope_type": "llama3"}}, "rope_type is not supported"),
         ({"use_sliding_window": True}, "use_sliding_window is not supported"),
+        ({"rope_scaling": "linear"}, "rotary positions are 'linear'; expected an object"),
+        ({"rope_parameters": [1]}, "expected an object"),
+        ({"rope_theta": 0.0}, "rope_theta must be above 0"),
+        ({"rope_theta": float("nan")}, "finite number"),
+        ({"attention_bias": "false"}, "input_bias is 'false'"),
         ({"num_key_value_heads": 3}, "4 query heads cannot share 3 key heads"),
         ({"head_dim": 5}, "even head_dim, found 5"),
         ({"num_attention_heads": 0}, "num_attention_heads must be at least 1"),

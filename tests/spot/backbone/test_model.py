@@ -133,6 +133,32 @@ def test_greedy_pads_after_the_end_token_and_leaves_other_rows_alone(case):
     assert np.array_equal(output, np.where(ended_before, 139, free))
 
 
+def test_greedy_stops_at_each_of_several_end_tokens(case):
+    free = np.asarray(case.greedy(case.prompts, case.prompt_ids, case.inputs, NEW_TOKENS))
+    first, second = int(free[0, 2]), int(free[1, 1])
+    graph, weights = nnx.split(case.model)
+    ending = nnx.merge(graph, weights)
+    ending.config = dataclasses.replace(
+        ending.config, eos_token_id=first, more_end_token_ids=(second,), pad_token_id=139
+    )
+    output = jax.jit(ending.greedy, static_argnums=3)(case.prompts, case.prompt_ids, case.inputs, NEW_TOKENS)
+    ends = np.isin(free, [first, second])
+    ended_before = np.cumsum(ends, axis=1) - ends > 0
+    assert np.array_equal(output, np.where(ended_before, 139, free))
+    assert (np.asarray(output)[:2] == 139).any(axis=1).all()
+
+
+@pytest.mark.parametrize("name", ["v1.0", "v1.1"])
+def test_scaling_is_a_fact_apart_from_tying(name):
+    model = make_case(CONFIGS[name]).model
+    graph, weights = nnx.split(model)
+    other = nnx.merge(graph, weights)
+    other.config = dataclasses.replace(model.config, scaled=not model.config.scaled)
+    hidden = jax.random.normal(jax.random.key(0), (3, 16))
+    scaled, plain = (m.logits(hidden) for m in sorted((model, other), key=lambda m: not m.config.scaled))
+    assert_close(scaled, plain * 16**-0.5)
+
+
 def test_dropping_nothing_changes_nothing(case):
     none = Dropout(0.0, jax.random.split(jax.random.key(0), 4))
     dropped = case.model.token_losses(case.prompts, case.prompt_ids, case.inputs, case.targets, none)

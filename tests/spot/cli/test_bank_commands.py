@@ -193,14 +193,71 @@ def test_another_study_is_judged_without_a_bank(spot: Spot, tmp_path: Path) -> N
         np.save(folder / f"{task}.npy", rng.normal(size=(3, 4)))
     scores = tmp_path / "scores.json"
     scores.write_text(json.dumps({"rte": {"mnli": 70, "sst2": 60}, "boolq": {"mnli": 71, "sst2": 65, "rte": 66}}))
-    ask = ["bank", "evaluate-retrieval", "--prompts", str(folder), "--scores", str(scores), "--k", "2"]
+    ask = ["bank", "evaluate-retrieval", "--prompts", str(folder), "--scores", str(scores)]
     (document,) = spot(*ask, "--json").document
-    assert (document["targets"], document["cases"]) == (2, 2)
-    assert document["figures"]["average"]["regret@2"]["low"] <= document["figures"]["average"]["regret@2"]["mean"]
+    assert (document["targets"], document["cases"], document["k"]) == (2, 2, [1])
+    assert document["figures"]["average"]["regret@1"]["low"] <= document["figures"]["average"]["regret@1"]["mean"]
+    assert "evidence" not in document["figures"]
     table = spot(*ask, "--measure", "matching")
-    assert [line.split()[0] for line in table.out.splitlines()[2:]] == ["matching", "random", "best"]
+    lines = [line.split()[0] for line in table.out.splitlines()]
+    assert lines[1:] == ["measure", "matching", "random", "best", "k"]
+    assert "k 3 left out: a target has no more than 2 sources" in table.out
     missing = spot("bank", "evaluate-retrieval", "--prompts", str(folder))
     assert (missing.code, missing.err.count("\n")) == (1, 1)
+
+
+def test_a_source_without_a_prompt_is_left_out_and_a_single_target_has_no_interval(spot: Spot, tmp_path: Path) -> None:
+    for i, task in enumerate(("mnli", "rte", "sst2", "qnli")):
+        np.save(tmp_path / f"{task}.npy", np.random.default_rng(i).normal(size=(3, 4)))
+    (tmp_path / "scores.json").write_text(json.dumps({"rte": {"mnli": 70, "sst2": 60, "qnli": 61, "boolq": 80}}))
+    ask = ["bank", "evaluate-retrieval", "--prompts", ".", "--scores", "scores.json", "--k", "1"]
+    (document,) = spot(*ask, "--json").document
+    estimate = document["figures"]["average"]["relative regret@1"]
+    assert (estimate["low"], estimate["high"]) == (None, None)
+    assert document["notes"][:2] == ["left out, for there is no prompt of theirs: boolq", "one target: no intervals"]
+    table = spot(*ask).out
+    assert "[" not in table.splitlines()[2]
+    assert "evidence, for 1 of 1 cases: no history for this target; ranked by average" in table
+
+
+def test_targets_of_which_only_some_sources_were_tried_are_told_apart(spot: Spot, tmp_path: Path) -> None:
+    for i, task in enumerate(("a", "b", "c", "t", "u")):
+        np.save(tmp_path / f"{task}.npy", np.random.default_rng(i).normal(size=(3, 4)))
+    ask = ["bank", "evaluate-retrieval", "--prompts", ".", "--scores", "scores.json", "--measure", "average"]
+    (tmp_path / "scores.json").write_text(json.dumps({"t": {"a": 1, "b": 2, "c": 3}, "u": {"a": 1, "b": 2}}))
+    (whole,), (part,) = spot(*ask, "--json").document, spot(*ask, "--partial", "--json").document
+    assert (whole["cases"], part["cases"]) == (1, 2)
+    assert "1 cases left out of which only some sources were tried; --partial takes them in" in whole["notes"]
+    assert "down to 67% of a target's sources were tried: figures are among those" in part["notes"]
+    (tmp_path / "scores.json").write_text(json.dumps({"t": {"a": 1, "b": 2}, "u": {"b": 1, "c": 2}}))
+    (none,) = spot(*ask, "--json").document
+    assert none["cases"] == 2
+    assert "down to 67% of a target's sources were tried: figures are among those" in none["notes"]
+
+
+def test_outcomes_of_others_are_imported_and_judged(spot: Spot, bank_path: Path) -> None:
+    (bank_path.parent / "scores.csv").write_text(
+        "target,source,seed,dev,without\nrte,mnli,0,71,66\nrte,boolq,0,64,66\n"
+    )
+    ask = ["bank", "import-outcomes", "scores.csv", "--score", "dev", "--baseline", "without"]
+    assert spot(*ask).out.startswith("2 outcomes added, 0 changed, 0 there already, in ")
+    assert spot(*ask).out.startswith("0 outcomes added, 0 changed, 2 there already, in ")
+    (document,) = spot("bank", "evaluate-retrieval", "--json").document
+    assert (document["targets"], document["k"]) == (1, [1])
+    figures = document["figures"]
+    assert figures["random"]["gain@1"]["mean"] == pytest.approx((5 - 2) / 2, abs=0.6)
+    assert figures["restarts"]["gain@1"]["mean"] == 0
+    assert spot("bank", "verify").code == 0
+    transfers = spot("bank", "transfers", "--json").document
+    assert [row["method"] for row in transfers] == ["best", "imported"]
+    assert "no baseline or query of target 'qqp'" in spot("bank", "import-outcomes", _table(bank_path, "qqp")).error
+    assert "no score" in spot("bank", "import-outcomes", "scores.csv").error
+
+
+def _table(bank_path: Path, target: str) -> Path:
+    path = bank_path.parent / "other.csv"
+    path.write_text(f"target,source,seed,score\n{target},mnli,0,71\n")
+    return path
 
 
 def test_a_bank_without_transfers_has_nothing_to_judge_by(spot: Spot, tmp_path: Path) -> None:

@@ -260,14 +260,6 @@ def test_displacement_needs_starts_and_says_whose() -> None:
     assert retriever.rank(query)[0].task == "right"
 
 
-def test_a_key_that_is_not_finite_is_refused_and_never_ranked_first() -> None:
-    retriever, (query, *_) = world_of_starts(seeds={"right": (0,), "left": (0,)})
-    retriever.keys[1].average.flags.writeable = True
-    retriever.keys[1].average[2] = np.nan
-    with pytest.raises(RetrievalError, match="key of left, seed 0, has entries that are NaN or infinite"):
-        retriever.rank(query)
-
-
 # -- refusals ------------------------------------------------------------------------------------------------
 
 

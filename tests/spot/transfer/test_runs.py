@@ -66,6 +66,18 @@ def test_inputs_that_are_cut_are_told_once_and_before_training(
     assert line == "target: 32 of 32 training inputs are cut at 4 tokens (--max-input)"
 
 
+def test_rows_that_are_left_out_are_told_before_training(
+    world: World, backbone: Backbone, recipe: Recipe, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    path = write_task(tmp_path, "target", sizes=(32, 16, 16))
+    path.write_text(path.read_text(encoding="utf-8").replace("[data]", "[data]\nallow_bad_rows = 2"), encoding="utf-8")
+    with (tmp_path / "target_train.csv").open("a", encoding="utf-8") as out:
+        out.write("no label\nnor here\n")
+    Trainer(world.bank, backbone, recipe, tell=said.append).data(get_task(str(path)))
+    assert said[0] == "target: 2 rows of train are left out (not 2 columns: 2)"
+
+
 def test_a_run_that_the_bank_holds_is_not_trained_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     first = world.trainer.run(world.target, seed=4, role="source")
     monkeypatch.setattr(runs, "train_prompts", refuse)
