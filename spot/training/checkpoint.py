@@ -69,7 +69,7 @@ def load(path: Path, template: Any, *, identity: str) -> tuple[Any, dict[str, An
     expected, structure = jax.tree.flatten(template)
     if found != identity or len(arrays) != len(expected):
         raise TrainingError(f"{path}: belongs to a run with other arguments; remove it, or choose another run folder")
-    leaves = [arrays.get(str(i)) for i in range(len(expected))]
+    leaves: list[Any] = [arrays.get(str(i)) for i in range(len(expected))]
     if any(np.shape(leaf) != np.shape(wanted) for leaf, wanted in zip(leaves, expected, strict=True)):
         raise TrainingError(f"{path}: its arrays have other shapes than this run's; remove it to start afresh")
     return jax.tree.unflatten(structure, leaves), notes
