@@ -795,7 +795,8 @@ def make_bank(path: Path) -> None:
                 chosen_run=outcome,
                 outcome_metrics={"accuracy": 70.0},
                 candidates=[
-                    CandidateRecord(source_run=source, similarity=0.5, weight=1 / 3, run=outcome) for source in sources
+                    CandidateRecord(source_run=source, similarity=0.5, weight=1 / 3, run=outcome, score=70.0)
+                    for source in sources
                 ],
             )
         )
@@ -858,7 +859,7 @@ def tokens(folder: Path) -> object:
 
 def prompt(name: str) -> Callable[[Path], object]:
     def read(folder: Path) -> object:
-        from bank.files import read_prompt
+        from spot.prompts.files import read_prompt
 
         return read_prompt(folder / name)
 
