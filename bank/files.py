@@ -1,17 +1,15 @@
-"""Prompts in and out of a bank: ``.npy`` and safetensors. Nothing is ever unpickled."""
+"""Prompts into a bank that others trained, and out of it with what it knows about them."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import io
-import os
+import json
 from collections.abc import Mapping
-from pathlib import Path
-from tokenize import TokenError
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from sqlalchemy import select
 
+from bank import schema
 from bank.errors import BankError
 from bank.records import (
     BackboneRecord,
@@ -22,92 +20,38 @@ from bank.records import (
     TaskRecord,
     digest,
 )
+from bank.sessions import reading
 from bank.store import Bank
-from bank.vectors import checked_prompt, prompt_sha256
+from bank.vectors import prompt_sha256
 
-TENSOR = "prompt"
-"""Name of the prompt in a safetensors file that we write; a file with a single tensor may name it anything."""
-
-
-@dataclasses.dataclass(frozen=True)
-class PromptFile:
-    """A prompt ``[P, H]`` float32 read from a file, and what the file says about it."""
-
-    prompt: np.ndarray
-    metadata: Mapping[str, str]
+if TYPE_CHECKING:
+    import numpy as np
 
 
-def read_prompt(path: Path) -> PromptFile:
-    """Read ``.npy`` or ``.safetensors``.
-
-    Raises:
-        BankError: missing file, another format, pickled objects, several tensors, wrong shape, or NaN.
-    """
-    if not path.is_file():
-        raise BankError(f"{path}: no such file")
-    readers = {".npy": _read_npy, ".safetensors": _read_safetensors}
-    reader = readers.get(path.suffix)
-    if reader is None:
-        raise BankError(f"{path}: unknown format {path.suffix!r}; expected .npy or .safetensors")
-    values, metadata = reader(path)
-    return PromptFile(checked_prompt(values, where=str(path)), metadata)
-
-
-def write_prompt(path: Path, prompt: np.ndarray, metadata: Mapping[str, str] | None = None) -> None:
-    """Write ``.npy`` (the array alone) or ``.safetensors`` (with metadata); whole or not at all.
-
-    Raises:
-        BankError: unknown format, or a folder or disk that cannot take it.
-    """
-    values = checked_prompt(prompt)
-    if path.suffix == ".npy":
-        stream = io.BytesIO()
-        np.save(stream, values, allow_pickle=False)
-        content = stream.getvalue()
-    elif path.suffix == ".safetensors":
-        from safetensors.numpy import save
-
-        content = save({TENSOR: values}, metadata=dict(metadata or {}))
-    else:
-        raise BankError(f"{path}: unknown format {path.suffix!r}; expected .npy or .safetensors")
-    temporary = path.with_name(f".{path.name[:100]}.{os.getpid()}.part")
-    try:
-        try:
-            temporary.write_bytes(content)
-            os.replace(temporary, path)
-        finally:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
-    except OSError as error:
-        raise BankError(f"{path}: cannot be written ({error.strerror})") from error
+def by_name(backbone: str) -> str:
+    """What stands in for the fingerprint of a backbone of which no more than the name is known."""
+    return digest("by name", backbone)
 
 
 def import_prompt(
     bank: Bank,
-    path: Path,
+    value: np.ndarray,
     *,
     task: TaskRecord,
     backbone: BackboneRecord,
+    key: np.ndarray | None = None,
     seed: int = 0,
-    key: Path | None = None,
-    score: float = float("nan"),
+    score: float = 0.0,
+    origin: str = "",
 ) -> str:
-    """Store a prompt that others trained as a source run; returns the run's digest.
+    """Store a prompt ``[P, H]`` that others trained as a source run; returns the run's digest.
 
     Its recipe is unknown, so imported prompts form a partition of their own and are never ranked against keys
-    that were trained here. Without ``key`` the prompt itself stands in as its key.
+    that were trained here. Without ``key`` the prompt itself stands in as its key. ``origin`` says where it came from.
 
     Raises:
-        BankError: an unreadable file, or a prompt of another width than the backbone's.
+        BankError: a prompt of another width than the backbone's, or a key of another shape.
     """
-    value = read_prompt(path).prompt
-    early = read_prompt(key).prompt if key else value
-    for name, prompt in ((path, value), (key, early)):
-        if prompt.shape[1] != backbone.width:
-            raise BankError(
-                f"{name}: prompt has width {prompt.shape[1]}, but backbone {backbone.name} has width "
-                f"{backbone.width}; it was made for another model"
-            )
     recipe = RecipeRecord(
         backbone=backbone,
         prompt_length=value.shape[0],
@@ -120,36 +64,82 @@ def import_prompt(
             identity=RunIdentity(recipe=recipe, task=task, seed=seed, role="source", data=prompt_sha256(value)),
             steps=0,
             metric="unknown",
-            score=0.0 if np.isnan(score) else score,
+            score=score,
             value=SnapshotRecord(prompt=value, step=0),
-            key=SnapshotRecord(prompt=early, step=0),
-            environment={"imported from": path.name},
+            key=SnapshotRecord(prompt=value if key is None else key, step=0),
+            environment={"imported from": origin},
         )
     )
 
 
-def _read_npy(path: Path) -> tuple[np.ndarray, Mapping[str, str]]:
-    try:
-        with path.open("rb") as file:
-            if file.read(2) == b"PK":
-                raise BankError(f"{path}: an archive of several arrays; expected one array [P, H]")
-            file.seek(0)
-            return np.lib.format.read_array(file, allow_pickle=False), {}
-    except (OSError, ValueError, SyntaxError, TokenError, MemoryError, OverflowError, TypeError) as error:
-        if isinstance(error, BankError):
-            raise
-        raise BankError(f"{path}: not a plain .npy array (pickled objects are refused)") from error
+@dataclasses.dataclass(frozen=True)
+class Exported:
+    """A prompt that leaves a bank.
+
+    Attributes:
+        prompt: float32 ``[P, H]``.
+        metadata: what the bank knows about it, all text: what :func:`exported` says.
+        config: of its backbone; empty where no run made the prompt.
+        start: mean token ``[H]`` of the prompt that its run started from, where the bank has it.
+    """
+
+    prompt: np.ndarray
+    metadata: Mapping[str, str]
+    config: Mapping[str, Any]
+    start: np.ndarray | None = None
 
 
-def _read_safetensors(path: Path) -> tuple[np.ndarray, Mapping[str, str]]:
-    from safetensors import SafetensorError, safe_open
+def exported(bank: Bank, name: str, *, kind: str = "") -> Exported:
+    """A prompt and what makes it comparable with others, for the header of a file.
 
-    try:
-        with safe_open(str(path), framework="numpy") as opened:
-            names = list(opened.keys())
-            name = TENSOR if TENSOR in names else names[0] if len(names) == 1 else None
-            if name is None:
-                raise BankError(f"{path}: holds {len(names)} tensors; expected one, or one named {TENSOR!r}")
-            return opened.get_tensor(name), opened.metadata() or {}
-    except (SafetensorError, OSError, AttributeError, TypeError) as error:
-        raise BankError(f"{path}: not a safetensors file, or damaged ({error})") from error
+    The facts are ``sha256``, ``kind`` and ``step`` of the snapshot; ``run``, ``role``, ``task``, ``seed`` and ``score``
+    of its run; ``started_from``, the address of the prompt that the run started from, where that came from a bank or
+    file and not from the recipe's initialiser; ``backbone`` and ``fingerprint``; ``recipe``, the options as JSON, with
+    its ``key_step`` and ``recipe_family``.
+
+    Args:
+        bank: where it is.
+        name: its address, or the digest of a run; a start is enough.
+        kind: which prompt of a run: ``value``, also if left out, or ``key``.
+
+    Raises:
+        BankError: not in the bank, ambiguous, a run without such a prompt, or a kind of a prompt named by its address.
+    """
+    prompt = bank.find_prompt(name, kind=kind or "value")
+    address = prompt_sha256(prompt)
+    query = (
+        select(schema.Snapshot)
+        .join(schema.Snapshot.prompt)
+        .where(schema.Prompt.sha256 == address)
+        .order_by(schema.Snapshot.id)
+    )
+    with reading(bank.engine) as session:
+        snapshots = session.scalars(query).all()
+        of_run = [one for one in snapshots if one.run.digest.startswith(name)]
+        if kind and not of_run:
+            raise BankError(f"prompt {name!r} is named by its address, which is of one kind; leave out --kind {kind}")
+        if not snapshots:
+            return Exported(prompt, {"sha256": address}, {})
+        snapshot = next((one for one in of_run if one.kind == (kind or "value")), snapshots[0])
+        run = snapshot.run
+        recipe, backbone = run.recipe, run.recipe.backbone
+        # the same numbers may have been trained for two backbones, and are then for neither alone
+        known = {one.run.recipe.backbone.fingerprint for one in of_run or snapshots} - {by_name(backbone.name)}
+        facts = {
+            "sha256": address,
+            "kind": snapshot.kind,
+            "step": str(snapshot.step),
+            "run": run.digest,
+            "role": run.role,
+            "task": run.task.name,
+            "seed": str(run.seed),
+            "score": str(run.score),
+            "started_from": run.started_from,
+            "backbone": backbone.name,
+            "fingerprint": backbone.fingerprint if known == {backbone.fingerprint} else None,
+            "recipe": json.dumps(recipe.options, sort_keys=True),
+            "key_step": str(recipe.key_step),
+            "recipe_family": recipe.family,
+        }
+        metadata = {name: fact for name, fact in facts.items() if fact is not None}
+        return Exported(prompt, metadata, backbone.config, run.start)

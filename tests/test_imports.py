@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from bank import BackboneRecord, TaskRecord
-from bank.files import import_prompt, write_prompt
+from bank.files import import_prompt
 from bank.store import Bank
+from spot.prompts.files import write_prompt
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("bank", "spot", "tasks")
@@ -254,7 +255,9 @@ def test_commands_about_the_bank_and_tasks_load_no_jax(tmp_path: Path) -> None:
     write_prompt(prompt, np.ones((3, 4)))
     with Bank.open(path) as bank:
         model = BackboneRecord(fingerprint="f" * 64, name="toy", width=4)
-        run = import_prompt(bank, prompt, task=TaskRecord(name="sst2", family="toy"), backbone=model)
+        run = import_prompt(
+            bank, np.ones((3, 4), np.float32), task=TaskRecord(name="sst2", family="toy"), backbone=model
+        )
     commands = [["bank", name] for name in ("tasks", "runs", "prompts", "transfers", "verify")]
     commands += [
         ["bank", "show", run],

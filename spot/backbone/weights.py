@@ -90,7 +90,7 @@ def open_tensors(folder: Path) -> Tensors:
     Raises:
         BackboneError: no weights, or a file that is damaged or holds more than tensors.
     """
-    readers = {".safetensors": _open_safetensors, ".msgpack": _open_msgpack, ".bin": _open_torch}
+    readers = {".safetensors": open_safetensors, ".msgpack": _open_msgpack, ".bin": _open_torch}
     tensors: dict[str, StoredTensor] = {}
     for path in weight_files(folder):
         tensors |= readers[path.suffix](path)
@@ -106,7 +106,7 @@ def stored_array(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...], offse
     return StoredTensor(shape, read)
 
 
-def _open_safetensors(path: Path) -> Tensors:
+def open_safetensors(path: Path) -> Tensors:
     """The library checks the header; tensors are then read from the file, since mapped pages count as memory."""
     from safetensors import SafetensorError, safe_open
 

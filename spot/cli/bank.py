@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -113,19 +114,23 @@ def verify(*, bank: BankOption, out: JsonOption) -> None:
 @takes(bank=BankOption)
 def export(
     name: Annotated[str, typer.Argument(help="A prompt's address, or the digest of a run; a start is enough.")],
-    path: Annotated[Path, typer.Argument(help="File to write: .npy or .safetensors.")],
+    path: Annotated[
+        Path,
+        typer.Argument(help="File to write, .npy or .safetensors; without an ending, the folder of a PEFT adapter."),
+    ],
     *,
-    kind: Annotated[str, typer.Option(help="Which snapshot of a run: value or key.")] = "value",
+    kind: Annotated[str, typer.Option(help="Which prompt of a run: value, also if left out, or key.")] = "",
+    format: Annotated[str, typer.Option(help="npy, safetensors or peft (a folder); else the name says it.")] = "",
     bank: BankOption,
 ) -> None:
-    """Write a prompt [P, H] to a file; safetensors carries what is known about it."""
-    from bank import queries
-    from bank.files import write_prompt
+    """Write a prompt [P, H] to a file; all formats but .npy carry what is known about it."""
+    from bank.files import exported
+    from spot.prompts.files import write_prompt
 
     with bank.open() as opened:
-        prompt = opened.find_prompt(name, kind=kind)
-        write_prompt(path, prompt, queries.prompt_metadata(opened, prompt))
-    say(f"wrote {path} {list(prompt.shape)}")
+        found = exported(opened, name, kind=kind)
+    write_prompt(path, found.prompt, found.metadata, format=format, config=found.config, start=found.start)
+    say(f"wrote {path} {list(found.prompt.shape)}")
 
 
 @app.command("evaluate-retrieval", epilog="Example: spot bank evaluate-retrieval --measure average --measure evidence")
@@ -282,16 +287,23 @@ def import_scores(
 @app.command("import", epilog="Example: spot bank import mrpc.npy --task mrpc --backbone google/t5-base-lm-adapt")
 @takes(bank=BankOption)
 def import_file(
-    path: Annotated[Path, typer.Argument(help="A prompt [P, H]: .npy or .safetensors.")],
+    path: Annotated[
+        Path, typer.Argument(help="A prompt [P, H]: .npy, .safetensors, .pt or .bin, or the folder of a PEFT adapter.")
+    ],
     *,
     task: Annotated[str, typer.Option(help="Task it was trained on.")],
     family: Annotated[str, typer.Option(help="Family of the task.")] = "imported",
-    backbone: Annotated[str, typer.Option(help="Name of the model it was trained for.")],
+    backbone: Annotated[str, typer.Option(help="Name of the model it was trained for; else what the file says.")] = "",
     fingerprint: Annotated[
         str,
-        typer.Option(help="Fingerprint of that model, as `spot doctor` prints it; else its name stands in."),
+        typer.Option(
+            help="Fingerprint of that model, as `spot doctor` prints it; else what the file says; else its name "
+            "stands in."
+        ),
     ] = "",
-    seed: Annotated[int, typer.Option(help="Seed it was trained with.", min=0, max=SEED)] = 0,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed it was trained with; else what the file says, or 0.", min=0, max=SEED)
+    ] = None,
     key: Annotated[
         Path | None, typer.Option(help="Its early prompt; else the prompt stands in for its own key.")
     ] = None,
@@ -299,13 +311,35 @@ def import_file(
 ) -> None:
     """Store a prompt that others trained. It is never ranked against keys trained here."""
     from bank import BackboneRecord, TaskRecord
-    from bank.files import import_prompt, read_prompt
-    from bank.records import digest
+    from bank.files import by_name, import_prompt
+    from spot.errors import PromptError
+    from spot.prompts.files import check_backbone, read_prompt
 
-    width = read_prompt(path).prompt.shape[1]
-    model = BackboneRecord(fingerprint=fingerprint or digest("by name", backbone), name=backbone, width=width)
+    value = read_prompt(path)
+    early = read_prompt(key) if key else None
+    name = backbone or value.metadata.get("backbone", "")
+    if not name:
+        raise PromptError(f"{path}: does not name the model it was trained for; give --backbone")
+    if fingerprint and not re.fullmatch("[0-9a-f]{64}", fingerprint):
+        raise PromptError(f"fingerprint {fingerprint!r}: expected 64 hexadecimal digits, as `spot doctor` prints it")
+    model = BackboneRecord(
+        fingerprint=fingerprint or value.fingerprint or by_name(name),
+        name=name,
+        width=value.prompt.shape[1],
+    )
+    for file in (value, early):
+        if file:
+            check_backbone(file, model)
     with bank.open(create=True) as opened:
-        run = import_prompt(opened, path, task=TaskRecord(name=task, family=family), backbone=model, seed=seed, key=key)
+        run = import_prompt(
+            opened,
+            value.prompt,
+            task=TaskRecord(name=task, family=family),
+            backbone=model,
+            key=early.prompt if early else None,
+            seed=seed if seed is not None else value.number("seed") or 0,
+            origin=path.name,
+        )
     say(f"stored as run {run[:12]} in {opened}")
 
 

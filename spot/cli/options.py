@@ -302,6 +302,39 @@ def find_learnable(names: Sequence[str]) -> list[Task | Mixture]:
     return [get_learnable(name) for name in names]
 
 
+def given(context: typer.Context) -> dict[str, str]:
+    """Parameters that stand on the running command's line, not in the environment, as they are spelled there."""
+    sources = {p.name: context.get_parameter_source(p.name or "") for p in context.command.params}
+    return {
+        p.name: p.opts[0]
+        for p in context.command.params
+        if p.name and (source := sources[p.name]) and source.name == "COMMANDLINE"
+    }
+
+
+def refuse_given(context: typer.Context, unused: Sequence[str | type], because: str) -> None:
+    """Refuse options that are on the command line and would not be used.
+
+    Args:
+        context: of the running command.
+        unused: names of parameters, and dataclasses of options, all of whose are meant.
+        because: what makes them of no use.
+
+    Raises:
+        SpotError: one of them was given.
+    """
+    from spot.errors import SpotError
+
+    names = [
+        name
+        for entry in unused
+        for name in ([entry] if isinstance(entry, str) else [field.name for field in dataclasses.fields(entry)])
+    ]
+    on_line = given(context)
+    if found := [on_line[name] for name in names if name in on_line]:
+        raise SpotError(f"{', '.join(found)} would not be used: {because}; leave it out")
+
+
 @functools.cache
 def _annotations(group: type) -> dict[str, Any]:
     return get_type_hints(group, include_extras=True)

@@ -8,52 +8,83 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from spot.cli.options import LENGTH, WHOLE, BackboneOption, BankOption, DataOption, JsonOption, find_tasks, takes
+from spot.cli.options import (
+    LENGTH,
+    WHOLE,
+    BackboneOption,
+    BankOption,
+    DataOption,
+    JsonOption,
+    find_tasks,
+    refuse_given,
+    takes,
+)
 from spot.cli.output import print_json, print_rows, say, stdin_lines
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from bank import Bank
     from spot.backbone.load import Backbone
+    from spot.prompts.files import PromptFile
 
 PromptOption = Annotated[
     str,
-    typer.Option("--prompt", help="A prompt: file (.npy, .safetensors), or its address or run in the bank."),
+    typer.Option(
+        "--prompt",
+        help="A prompt: its address or run in the bank; or a file (.npy, .safetensors, .pt, .bin) or PEFT folder.",
+    ),
 ]
 EvaluateBy = Annotated[str, typer.Option(help="auto, rank (label likelihood) or generate.")]
 
 
-def find_prompt(name: str, bank: BankOption, backbone: Backbone) -> np.ndarray:
-    """A prompt by file, by address, or by the digest of a run (its value); none gives the bare backbone."""
-    import numpy as np
+def in_bank(prompt: str) -> bool:
+    """Whether a prompt is named as a bank names it, by hexadecimal digits; anything else is a path."""
+    return bool(prompt) and set(prompt) <= set("0123456789abcdef")
 
-    from bank import BankError
-    from bank.files import read_prompt
-    from spot.errors import PromptError
+
+def find_prompt(name: str, bank: BankOption) -> PromptFile | None:
+    """A prompt by its address or the digest of a run (its value), or by a path; ``None`` for the bare backbone."""
+    from spot.prompts.files import read_prompt
 
     if not name:
+        return None
+    if not in_bank(name):
+        return read_prompt(Path(name))
+    with bank.open() as opened:
+        return prompt_of_bank(name, opened)
+
+
+def prompt_of_bank(name: str, bank: Bank) -> PromptFile:
+    """A prompt by its address or the digest of a run (its value), as if it had been exported and read again."""
+    from bank.files import exported
+    from spot.prompts.files import PromptFile
+
+    found = exported(bank, name)
+    return PromptFile(Path(name), found.prompt, found.metadata)
+
+
+def prompt_for(backbone: Backbone, found: PromptFile | None) -> np.ndarray:
+    """The prompt ``[P, H]``, if it was not made for another backbone; none has no tokens."""
+    import numpy as np
+
+    from spot.prompts.files import check_backbone
+
+    if found is None:
         return np.zeros((0, backbone.width), np.float32)
-    if Path(name).suffix in (".npy", ".safetensors"):
-        prompt = read_prompt(Path(name)).prompt
-    else:
-        with bank.open() as opened:
-            made_for = opened.backbones_of(name)
-            if made_for and backbone.fingerprint not in made_for:
-                raise BankError(
-                    f"prompt {name!r} was made for backbone {sorted(made_for)[0][:12]}, "
-                    f"not for {backbone.name} ({backbone.fingerprint[:12]})"
-                )
-            prompt = opened.find_prompt(name)
-    if prompt.shape[1] != backbone.width:
-        raise PromptError(
-            f"prompt {name!r} has width {prompt.shape[1]}, but backbone {backbone.name} has width "
-            f"{backbone.width}; it was made for another model"
-        )
-    return prompt
+    check_backbone(found, backbone)
+    return found.prompt
+
+
+def refuse_bank(context: typer.Context, prompt: str) -> None:
+    """Refuse ``--bank`` where no prompt comes from there."""
+    if not in_bank(prompt):
+        refuse_given(context, ["bank"], "the prompt is a file" if prompt else "there is no --prompt to look up")
 
 
 @takes(bank=BankOption, where=BackboneOption, data=DataOption, out=JsonOption)
 def evaluate(
+    context: typer.Context,
     task: Annotated[str, typer.Argument(help="A task's name or the path of a task file.")],
     *,
     prompt: PromptOption = "",
@@ -75,11 +106,14 @@ def evaluate(
     from tasks.pipeline import Lengths, tokenize
     from tasks.task import Split
 
+    refuse_bank(context, prompt)
     if split not in list(Split):
         raise SpotError(f"split {split!r} is not known; choose from {', '.join(Split)}")
     (found,) = find_tasks([task])
+    file = find_prompt(prompt, bank)  # before what takes long
     examples = take(found.examples(Split(split), data_dir=data.folder), limit)
     backbone = where.load()
+    soft = prompt_for(backbone, file)
     tokens = tokenize(
         examples,
         backbone.tokenizer.encode,
@@ -87,7 +121,7 @@ def evaluate(
         ends=backbone.config.ends,
         lengths=Lengths(inputs=max_input),
     )
-    answers = predict(backbone, find_prompt(prompt, bank, backbone), examples, tokens, method=evaluate_by)
+    answers = predict(backbone, soft, examples, tokens, method=evaluate_by)
     majority = Counter(e.target for e in examples).most_common(1)[0][0]
     scores = found.score(answers, examples)
     constant = found.score([majority] * len(examples), examples)
@@ -102,6 +136,7 @@ def evaluate(
 
 @takes(bank=BankOption, where=BackboneOption, out=JsonOption)
 def predict_texts(
+    context: typer.Context,
     texts: Annotated[list[str] | None, typer.Argument(help="Inputs; without any, lines of stdin.")] = None,
     *,
     prompt: PromptOption = "",
@@ -116,12 +151,15 @@ def predict_texts(
     from tasks.pipeline import Lengths, tokenize
     from tasks.task import Example
 
+    refuse_bank(context, prompt)
     inputs = list(texts) if texts else stdin_lines()
     if not inputs:
         raise SpotError("no input texts; give them as arguments or on stdin")
     labels = tuple(word.strip() for word in choices.split(",") if word.strip())
     examples = [Example(inputs=text, target="", choices=labels) for text in inputs]
+    file = find_prompt(prompt, bank)  # before what takes long
     backbone = where.load()
+    soft = prompt_for(backbone, file)
     tokens = tokenize(
         examples,
         backbone.tokenizer.encode,
@@ -129,7 +167,7 @@ def predict_texts(
         ends=backbone.config.ends,
         lengths=Lengths(),
     )
-    answers = predict(backbone, find_prompt(prompt, bank, backbone), examples, tokens, max_new_tokens=32)
+    answers = predict(backbone, soft, examples, tokens, max_new_tokens=32)
     if out.json:
         print_json([{"input": text, "answer": answer} for text, answer in zip(inputs, answers, strict=True)])
         return
@@ -157,7 +195,7 @@ def doctor(*, bank: BankOption, where: BackboneOption, out: JsonOption) -> None:
         problems.append(f"cache: {error}")
     try:
         backbone = where.load()
-        facts["backbone"] = f"{backbone.name}, fingerprint {backbone.fingerprint[:12]}, width {backbone.width}"
+        facts["backbone"] = f"{backbone.name}, fingerprint {backbone.fingerprint}, width {backbone.width}"
     except SpotError as error:
         problems.append(str(error))
     try:

@@ -23,6 +23,7 @@ from spot.cli.options import (
     find_tasks,
     finite,
     make_trainer,
+    refuse_given,
     takes,
 )
 from spot.cli.output import print_json, print_rows, say
@@ -84,14 +85,19 @@ def train_source(
     A run that the bank holds already is not trained again; one that was interrupted goes on where it was.
     """
     from bank.vectors import prompt_sha256
+    from spot.cli.tools import prompt_of_bank
+    from spot.prompts.files import check_backbone
     from spot.transfer.runs import Request
     from tasks import Split
 
     found = find_learnable([*(tasks or ()), *(name.replace(",", "+") for name in mixture or ())])
     recipe.recipe(where.backbone)  # refused before anything is made
     with bank.open(create=True) as opened:
-        address = prompt_sha256(opened.find_prompt(start)) if start else None
+        begin = prompt_of_bank(start, opened) if start else None
+        address = prompt_sha256(begin.prompt) if begin else None
         trainer = make_trainer(opened, where, data, recipe, runs)
+        if begin:
+            check_backbone(begin, trainer.backbone)
         wanted = [
             Request(task, seed, "source", address) for task in found for seed in range(first_seed, first_seed + seeds)
         ]
@@ -220,10 +226,11 @@ def transfer(
     out=JsonOption,
 )
 def retrieve(
+    context: typer.Context,
     target: Annotated[str, typer.Argument(help="Task whose query is trained (or taken from the bank).")] = "",
     *,
     query: Annotated[
-        Path | None, typer.Option(help="A query prompt [P, H] from a file instead: .npy or .safetensors.")
+        Path | None, typer.Option(help="A query prompt [P, H] from a file (or PEFT folder) instead.")
     ] = None,
     top_k: Annotated[int, typer.Option(help="How many to list; 0 lists all.", min=0, max=WHOLE)] = 0,
     similarity: Similarity = "auto",
@@ -238,26 +245,24 @@ def retrieve(
     out: JsonOption,
 ) -> None:
     """Rank the bank's sources for a task or a query prompt."""
-    from bank.files import read_prompt
     from spot.errors import RetrievalError
+    from spot.prompts.files import read_prompt
     from spot.retrieval.measures import Query, checked_measure
+    from spot.retrieval.query import partition_of
     from spot.retrieval.rank import Retriever, checked_aggregate
 
     if bool(target) == bool(query):
         raise RetrievalError("give either a TARGET task or --query FILE")
+    if query:
+        unused = (BackboneOption, DataOption, RecipeOptions, RunOptions, "seed", "allow_overlap")
+        refuse_given(context, unused, "--query ranks a prompt as it is, with nothing trained or loaded")
     checked_measure(similarity)
     checked_aggregate(aggregate)
     with bank.open(write=bool(target)) as opened:
         if query:
-            prompt = Query(read_prompt(query).prompt)
-            length = len(prompt.prompt)
-            partitions = [p for p in opened.partitions() if p.prompt_length == length]
-            if len(partitions) != 1:
-                raise RetrievalError(
-                    f"{query}: {len(partitions)} groups of comparable keys have {length} tokens, expected one; "
-                    "rank for a TARGET task instead, whose backbone and recipe are known"
-                )
-            retriever = Retriever(opened, partitions[0])
+            file = read_prompt(query)
+            prompt = Query(file.prompt, file.start)
+            retriever = Retriever(opened, partition_of(file, opened))
         else:
             (task,) = find_tasks([target])
             trainer = make_trainer(opened, where, data, recipe, runs, surely=False)  # the bank may hold the query

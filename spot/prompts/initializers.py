@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from bank.files import read_prompt
 from bank.vectors import prompt_sha256
 from spot.backbone.load import Backbone
 from spot.errors import PromptError
+from spot.prompts.files import check_backbone, read_prompt
 
 Initializer = Callable[[int], np.ndarray]
 
@@ -58,8 +58,9 @@ def make_initializer(
     if kind == "text" and argument:
         return from_text(backbone, length, argument)
     if kind == "file" and argument:
-        prompt = check_fits(read_prompt(Path(argument)).prompt, backbone, length, where=argument)
-        return lambda seed: prompt
+        file = read_prompt(Path(argument), length=length)
+        check_backbone(file, backbone)
+        return lambda seed: file.prompt
     raise PromptError(f"initialiser {name!r} is not known; choose from {', '.join(INITIALIZERS)}")
 
 
@@ -68,10 +69,10 @@ def drawn_by_seed(name: str) -> bool:
     return name.partition(":")[0] != "labels"
 
 
-def file_address(name: str) -> str | None:
-    """sha256 of the prompt that an initialiser ``file:PATH`` reads, or ``None`` for the others."""
+def file_address(name: str, length: int) -> str | None:
+    """sha256 of the prompt ``[length, H]`` that an initialiser ``file:PATH`` reads, or ``None`` for the others."""
     kind, _, argument = name.partition(":")
-    return prompt_sha256(read_prompt(Path(argument)).prompt) if kind == "file" and argument else None
+    return prompt_sha256(read_prompt(Path(argument), length=length).prompt) if kind == "file" and argument else None
 
 
 def uniform(length: int, width: int, *, scale: float = 0.5) -> Initializer:

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from bank import Bank, Key, Outcome, Partition
-from bank.files import read_prompt
 from bank.vectors import average, average_normalized
 from spot.errors import RetrievalError
+from spot.prompts.files import prompts_in, read_prompt
 from spot.retrieval.bootstrap import Estimate, bootstrap
 from spot.retrieval.evidence import expected_gains_by_task, one_thread
 from spot.retrieval.measures import MEASURES, Context, KeySet, Query, checked_measure, resolved_measure
@@ -142,13 +142,13 @@ def cases_of_files(prompts: Path, scores: Path) -> tuple[list[Case], list[str]]:
     """Cases of somebody else's study, and the tasks that were left out since there is no prompt of theirs.
 
     Args:
-        prompts: folder with a prompt ``[P, H]`` a task, ``<task>.npy`` or ``.safetensors``: query of the task as a
+        prompts: folder with a prompt ``[P, H]`` a task, ``<task>.npy`` or any other format: query of the task as a
             target, key of it as a source.
         scores: JSON, ``{target: {source: score}}``; scores of a target from itself are left out.
 
     Raises:
         RetrievalError: a file that cannot be read so, or prompts of different shapes.
-        BankError: a file that holds no prompt.
+        PromptError: a file that holds no prompt.
     """
     try:
         matrix = json.loads(scores.read_text(encoding="utf-8"))
@@ -158,9 +158,7 @@ def cases_of_files(prompts: Path, scores: Path) -> tuple[list[Case], list[str]]:
     bad = [f"{t} from {s}" for t, row in table.items() for s, v in row.items() if not math.isfinite(v)]
     if bad:
         raise RetrievalError(f"{scores}: no finite score of {', '.join(bad)}")
-    if not prompts.is_dir():
-        raise RetrievalError(f"{prompts}: no such folder; expected one of prompts <task>.npy or <task>.safetensors")
-    files = {path.stem: path for path in sorted(prompts.iterdir()) if path.suffix in (".npy", ".safetensors")}
+    files = prompts_in(prompts)
     named = dict.fromkeys([*table, *(source for row in table.values() for source in row)])
     missing = [task for task in named if task not in files]
     loaded = {task: read_prompt(files[task]).prompt for task in named if task in files}

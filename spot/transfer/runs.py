@@ -299,7 +299,7 @@ class Trainer:
             seed=request.seed,
             role=request.role,
             data=self.data(task).digest,
-            started_from=request.start or file_address(self.recipe.init),
+            started_from=request.start or file_address(self.recipe.init, self.recipe.prompt_length),
         )
 
     def _twin(self, identity: RunIdentity) -> StoredRun | None:

@@ -196,17 +196,6 @@ def test_prompts_are_listed_once_for_each_snapshot(bank: Bank, make_run: RunMake
     ]
 
 
-def test_a_prompt_carries_what_is_known_about_it(bank: Bank, make_run: RunMaker) -> None:
-    record = make_run()
-    digest = bank.record_run(record)
-    metadata = queries.prompt_metadata(bank, record.value.prompt)
-    assert (metadata["run"], metadata["task"], metadata["kind"]) == (digest, "sst2", "value")
-    assert metadata["fingerprint"] == "f" * 64
-    assert all(isinstance(value, str) for value in metadata.values())
-    stranger = np.ones((2, 2), np.float32)
-    assert queries.prompt_metadata(bank, stranger) == {"sha256": prompt_sha256(stranger)}
-
-
 def test_transfers_are_listed_with_ranked_sources(bank: Bank, transfer: TransferRecord) -> None:
     (row,) = list_transfers(bank.engine, task="rte")
     assert row["transfer"] == transfer.digest[:12]

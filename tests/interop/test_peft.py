@@ -1,36 +1,96 @@
-"""Prompt tuning of PEFT with our prompt."""
+"""Prompt tuning of PEFT with our prompt, and adapters that go from one to the other."""
+
+from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from spot.backbone.batch import Inputs, Targets
+from spot.prompts.files import read_prompt, write_prompt
 from tests.closeness import assert_close
 
 torch = pytest.importorskip("torch")
 peft = pytest.importorskip("peft")
 pytestmark = [pytest.mark.interop, pytest.mark.filterwarnings("ignore::FutureWarning:transformers")]
 
+TOKENS = 5
 
-def test_the_same_prompt_gives_the_same_loss(pair, batch):
+
+def model_of(pair):
     from transformers import T5ForConditionalGeneration
 
-    tokens, width = 5, pair.backbone.width
-    prompt = np.random.default_rng(11).normal(size=(tokens, width)).astype(np.float32)
+    return T5ForConditionalGeneration.from_pretrained(pair.folder)
 
-    settings = peft.PromptTuningConfig(
-        task_type="SEQ_2_SEQ_LM", num_virtual_tokens=tokens, num_transformer_submodules=1
-    )
-    tuned = peft.get_peft_model(T5ForConditionalGeneration.from_pretrained(pair.folder), settings).eval()
-    tuned.prompt_encoder["default"].embedding.weight.data = torch.tensor(prompt)
+
+def their_loss(tuned, batch):
     with torch.no_grad():
-        theirs = tuned(
+        answer = tuned.eval()(
             input_ids=torch.tensor(batch.input_ids).long(),
             attention_mask=torch.tensor(batch.input_mask).long(),
             labels=torch.tensor(np.where(batch.target_mask, batch.target_ids, -100)).long(),
-        ).loss
+        )
+    return float(answer.loss)
 
+
+def our_loss(pair, prompt, batch):
     inputs = Inputs(jnp.asarray(batch.input_ids), jnp.asarray(batch.input_mask))
     targets = Targets(jnp.asarray(batch.target_ids), jnp.asarray(batch.target_mask))
     losses = pair.ours.token_losses(jnp.asarray(prompt)[None], jnp.zeros_like(batch.prompt_ids), inputs, targets)
-    assert_close(losses.sum() / batch.target_mask.sum(), float(theirs), terms=1000)
+    return float(losses.sum() / batch.target_mask.sum())
+
+
+def prompt_of(pair, tokens=TOKENS):
+    return np.random.default_rng(11).normal(size=(tokens, pair.backbone.width)).astype(np.float32)
+
+
+def test_the_same_prompt_gives_the_same_loss(pair, batch):
+    prompt = prompt_of(pair)
+    settings = peft.PromptTuningConfig(
+        task_type="SEQ_2_SEQ_LM", num_virtual_tokens=TOKENS, num_transformer_submodules=1
+    )
+    tuned = peft.get_peft_model(model_of(pair), settings)
+    tuned.prompt_encoder["default"].embedding.weight.data = torch.tensor(prompt)
+    assert_close(our_loss(pair, prompt, batch), their_loss(tuned, batch), terms=1000)
+
+
+@pytest.mark.parametrize("weights", ["adapter_model.safetensors", "adapter_model.bin"])
+def test_an_adapter_with_peft_s_defaults_gives_the_prompt_that_peft_uses(pair, batch, tmp_path: Path, weights: str):
+    tuned = peft.get_peft_model(
+        model_of(pair), peft.PromptTuningConfig(task_type="SEQ_2_SEQ_LM", num_virtual_tokens=TOKENS)
+    )
+    tuned.prompt_encoder["default"].embedding.weight.data = torch.tensor(prompt_of(pair, 2 * TOKENS))
+    tuned.save_pretrained(tmp_path, safe_serialization=weights.endswith(".safetensors"))
+    assert (tmp_path / weights).is_file()
+    read = read_prompt(tmp_path, length=TOKENS)
+    assert read.metadata["backbone"] == str(pair.folder)
+    assert_close(our_loss(pair, read.prompt, batch), their_loss(tuned, batch), terms=1000)
+
+
+def test_an_adapter_that_we_write_is_read_by_peft(pair, batch, tmp_path: Path):
+    prompt = prompt_of(pair)
+    write_prompt(tmp_path / "adapter", prompt, {"task": "sst2"}, config={"num_decoder_layers": 1})
+    tuned = peft.PeftModel.from_pretrained(model_of(pair), tmp_path / "adapter")
+    np.testing.assert_array_equal(tuned.get_prompt(1)[0].detach().numpy(), prompt)
+    assert_close(our_loss(pair, prompt, batch), their_loss(tuned, batch), terms=1000)
+
+
+def test_an_adapter_for_a_decoder_that_we_write_is_read_by_peft(tmp_path: Path):
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    prompt = np.random.default_rng(0).normal(size=(TOKENS, 16)).astype(np.float32)
+    write_prompt(tmp_path / "adapter", prompt, config={"num_layers": 1})
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    model = LlamaForCausalLM(LlamaConfig(vocab_size=64, **sizes))
+    tuned = peft.PeftModel.from_pretrained(model, tmp_path / "adapter")
+    assert isinstance(tuned, peft.PeftModelForCausalLM)
+    np.testing.assert_array_equal(tuned.get_prompt(1)[0].detach().numpy(), prompt)
+    assert torch.isfinite(tuned(input_ids=torch.tensor([[1, 2, 3]]), labels=torch.tensor([[1, 2, 3]])).loss)
+
+
+@pytest.mark.parametrize("bare", [True, False], ids=["tensor", "state dict"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64], ids=str)
+def test_a_prompt_that_torch_saved_is_read(tmp_path: Path, bare: bool, dtype):
+    prompt = torch.arange(12, dtype=dtype).reshape(3, 4)
+    torch.save(torch.nn.Parameter(prompt) if bare else {"soft_prompt": prompt}, tmp_path / "prompt.pt")
+    np.testing.assert_array_equal(read_prompt(tmp_path / "prompt.pt").prompt, np.arange(12).reshape(3, 4))

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from bank import Bank
-from bank.files import read_prompt
+from spot.prompts.files import read_prompt, write_prompt
 from tests.closeness import assert_close
 
 Spot = Callable[..., Any]
@@ -141,9 +141,47 @@ def test_an_exported_prompt_is_the_stored_one(spot: Spot, bank_path: Path, kind:
 
 def test_export_refuses_other_formats_and_kinds(spot: Spot, bank_path: Path) -> None:
     (run, *_) = spot("bank", "runs", "--json").document
-    assert "unknown format '.pt'" in spot("bank", "export", run["run"], "out.pt").error
+    assert "cannot be written as '.pt'" in spot("bank", "export", run["run"], "out.pt").error
     assert "has no middle; it has key, value" in spot("bank", "export", run["run"], "out.npy", "--kind", "middle").error
-    assert "cannot be written" in spot("bank", "export", run["run"], "missing/out.npy").error
+    assert "cannot be written (No such" in spot("bank", "export", run["run"], "missing/out.npy").error
+    assert "cannot be written as 'npy'" in spot("bank", "export", run["run"], "out", "--format", "npy").error
+    (prompt, *_) = spot("bank", "prompts", "--json").document
+    line = spot("bank", "export", prompt["prompt"], "out.npy", "--kind", "key").error
+    assert "is named by its address, which is of one kind; leave out --kind key" in line
+    assert [path.name for path in bank_path.parent.iterdir()] == ["bank.sqlite"]
+
+
+@pytest.mark.parametrize("arguments", [["adapter"], ["v1.0", "--format", "peft"]], ids=str)
+def test_a_prompt_leaves_as_an_adapter_and_comes_back(
+    spot: Spot, bank_path: Path, tmp_path: Path, arguments: list[str]
+) -> None:
+    (run, *_) = spot("bank", "runs", "--json").document
+    assert spot("bank", "export", run["run"], *arguments).out == f"wrote {arguments[0]} [3, 4]\n"
+    assert spot("bank", "import", arguments[0], "--task", "again").code == 0
+    (back,) = spot("bank", "runs", "--task", "again", "--json").document
+    shown = spot("bank", "show", back["run"]).document
+    assert (shown["backbone"]["name"], shown["backbone"]["fingerprint"]) == ("toy", "f" * 64)
+    with Bank.open(bank_path) as bank:
+        np.testing.assert_array_equal(bank.find_prompt(back["run"]), bank.find_prompt(run["run"]))
+
+
+def test_an_import_keeps_to_what_the_file_says(spot: Spot, bank_path: Path, tmp_path: Path) -> None:
+    prompt = np.ones((3, 4), np.float32)
+    write_prompt(tmp_path / "said.safetensors", prompt, {"backbone": "toy", "fingerprint": "e" * 64, "seed": "7"})
+    write_prompt(tmp_path / "other.safetensors", prompt, {"fingerprint": "d" * 64})
+    write_prompt(tmp_path / "silent.npy", prompt)
+    ask = ["bank", "import", "said.safetensors", "--task", "t"]
+    assert "made for backbone 'toy' (eeeeeeeeeeee), not for toy (dddddd" in spot(*ask, "--fingerprint", "d" * 64).error
+    assert "other.safetensors: prompt was made for backbone" in spot(*ask, "--key", "other.safetensors").error
+    assert "expected 64 hexadecimal digits" in spot(*ask, "--fingerprint", "eeeeeeeeeeee").error
+    assert (
+        "does not name the model it was trained for; give --backbone"
+        in spot("bank", "import", "silent.npy", "--task", "t").error
+    )
+    assert spot(*ask, "--key", "silent.npy").code == 0
+    (row,) = spot("bank", "runs", "--task", "t", "--json").document
+    assert (row["seed"], row["backbone"]) == (7, "toy")
+    assert spot("bank", "show", row["run"]).document["backbone"]["fingerprint"] == "e" * 64
 
 
 def test_an_imported_prompt_is_listed_and_comes_back(spot: Spot, tmp_path: Path) -> None:
@@ -167,6 +205,7 @@ def test_a_key_of_another_length_is_refused(spot: Spot, tmp_path: Path) -> None:
 # -- retrieve from a file ------------------------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("ignore:query.npy. says nothing of the recipe:UserWarning")
 def test_a_query_from_a_file_is_ranked(spot: Spot, bank_path: Path) -> None:
     (run, *_) = spot("bank", "runs", "--task", "boolq", "--json").document
     spot("bank", "export", run["run"], "query.npy", "--kind", "key")
@@ -176,6 +215,48 @@ def test_a_query_from_a_file_is_ranked(spot: Spot, bank_path: Path) -> None:
     single = spot("retrieve", "--query", "query.npy", "--aggregate", "none", "--top-k", "2", "--json").document
     assert len(single["ranked"]) == 2
     assert "boolq" in spot("retrieve", "--query", "query.npy").out
+
+
+def test_a_query_with_its_facts_is_ranked_without_a_word(spot: Spot, bank_path: Path) -> None:
+    (run, *_) = spot("bank", "runs", "--task", "boolq", "--json").document
+    spot("bank", "export", run["run"], "query.safetensors", "--kind", "key")
+    answer = spot("retrieve", "--query", "query.safetensors", "--json")
+    assert (answer.document["ranked"][0]["task"], answer.err) == ("boolq", "")
+    spot("bank", "export", run["run"], "value.safetensors")
+    with pytest.warns(UserWarning, match="is the value of its run"):
+        assert spot("retrieve", "--query", "value.safetensors").code == 0
+
+
+@pytest.mark.parametrize(
+    "unused",
+    [
+        ["--backbone", "tiny"],
+        ["--dtype", "bfloat16"],
+        ["--prompt-length", "3"],
+        ["--preset", "quick"],
+        ["--data-dir", "."],
+        ["--runs", "runs"],
+        ["--seed", "0"],
+        ["--allow-overlap"],
+    ],
+    ids=str,
+)
+def test_an_option_that_a_query_from_a_file_does_not_use_is_refused(
+    spot: Spot, bank_path: Path, unused: list[str]
+) -> None:
+    np.save("query.npy", np.ones((3, 4), np.float32))
+    line = spot("retrieve", "--query", "query.npy", *unused).error
+    assert line.startswith(f"{unused[0]} would not be used: --query ranks a prompt as it is")
+
+
+def test_an_option_of_the_environment_is_not_refused(
+    spot: Spot, bank_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPOT_BACKBONE", "elsewhere")
+    monkeypatch.setenv("SPOT_DATA", "elsewhere")
+    np.save("query.npy", np.ones((3, 4), np.float32))
+    with pytest.warns(UserWarning, match="says nothing of the recipe"):
+        assert spot("retrieve", "--query", "query.npy").code == 0
 
 
 def test_json_has_no_number_that_is_none(spot: Spot, bank_path: Path) -> None:

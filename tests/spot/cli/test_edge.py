@@ -435,8 +435,9 @@ def test_retrieve_refuses_a_query_that_cannot_be_compared(spot: Spot, bank_path:
     np.save(tmp_path / "long.npy", np.ones((5, 4), np.float32))
     np.save(tmp_path / "wide.npy", np.ones((3, 5), np.float32))
     np.save(tmp_path / "right.npy", np.ones((3, 4), np.float32))
-    assert "0 groups of comparable keys have 5 tokens" in spot("retrieve", "--query", "long.npy").error
-    assert "query has shape [3, 5], keys have [3, 4]" in spot("retrieve", "--query", "wide.npy").error
+    assert "it differs in length 5 (keys: 3)" in spot("retrieve", "--query", "long.npy").error
+    with pytest.warns(UserWarning, match="says nothing of the recipe"):
+        assert "query has shape [3, 5], keys have [3, 4]" in spot("retrieve", "--query", "wide.npy").error
     assert (
         "similarity 'euclidean' is not known"
         in spot("retrieve", "--query", "right.npy", "--similarity", "euclidean").error

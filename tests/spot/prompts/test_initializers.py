@@ -10,11 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bank import BankError
-from bank.files import write_prompt
 from spot.backbone.load import Backbone
 from spot.errors import PromptError
-from spot.prompts.initializers import check_fits, make_initializer, sampled_vocabulary, uniform
+from spot.prompts.files import write_prompt
+from spot.prompts.initializers import check_fits, file_address, make_initializer, sampled_vocabulary, uniform
 from tests.closeness import assert_close
 
 LENGTH, WIDTH = 6, 16
@@ -156,13 +155,32 @@ def test_a_file_that_does_not_fit_is_refused(
         make_initializer(f"file:{tmp_path / 'start.npy'}", backbone, LENGTH)
 
 
+def test_a_file_of_another_backbone_or_twice_the_length_is_refused(backbone: Backbone, tmp_path: Path) -> None:
+    prompt = np.zeros((LENGTH, WIDTH), np.float32)
+    write_prompt(tmp_path / "other.safetensors", prompt, {"fingerprint": "0" * 64, "backbone": "other"})
+    with pytest.raises(PromptError, match=r"other.safetensors: prompt was made for backbone 'other' \(000000000000\)"):
+        make_initializer(f"file:{tmp_path / 'other.safetensors'}", backbone, LENGTH)
+    write_prompt(tmp_path / "ours.safetensors", prompt, {"fingerprint": backbone.fingerprint})
+    make_initializer(f"file:{tmp_path / 'ours.safetensors'}", backbone, LENGTH)
+    write_prompt(tmp_path / "double.npy", np.zeros((2 * LENGTH, WIDTH), np.float32))
+    for read in (lambda name: make_initializer(name, backbone, LENGTH), lambda name: file_address(name, LENGTH)):
+        with pytest.raises(PromptError, match=r"has 12 tokens, expected 6: PEFT stores twice its length"):
+            read(f"file:{tmp_path / 'double.npy'}")
+
+
+def test_an_adapter_s_folder_is_a_start(backbone: Backbone, tmp_path: Path) -> None:
+    prompt = np.random.default_rng(0).normal(size=(LENGTH, WIDTH)).astype(np.float32)
+    write_prompt(tmp_path / "adapter", prompt)
+    np.testing.assert_array_equal(make_initializer(f"file:{tmp_path / 'adapter'}", backbone, LENGTH)(0), prompt)
+
+
 def test_a_prompt_that_fits_is_passed_on(backbone: Backbone) -> None:
     prompt = np.zeros((LENGTH, WIDTH), np.float32)
     assert check_fits(prompt, backbone, LENGTH, where="here") is prompt
 
 
 def test_a_file_that_is_not_there_is_an_error_with_its_name(backbone: Backbone, tmp_path: Path) -> None:
-    with pytest.raises(BankError, match="no such file"):
+    with pytest.raises(PromptError, match="no such file"):
         make_initializer(f"file:{tmp_path / 'none.npy'}", backbone, LENGTH)
 
 

@@ -12,8 +12,8 @@ import pytest
 from sklearn.metrics import ndcg_score
 from threadpoolctl import threadpool_info
 
-from bank import Bank, BankError, CandidateRecord, Partition, TransferRecord
-from spot.errors import RetrievalError
+from bank import Bank, CandidateRecord, Partition, TransferRecord
+from spot.errors import PromptError, RetrievalError
 from spot.retrieval.bootstrap import bootstrap
 from spot.retrieval.evaluate import (
     Case,
@@ -275,7 +275,7 @@ def test_tasks_without_a_prompt_are_left_out_and_named(study: tuple[Path, Path])
     (found,), missing = cases_of_files(folder, scores)
     assert (found.target, found.scores, missing) == ("rte", {"mnli": 70.0, "sst2": 60.0}, ["qnli", "boolq"])
     assert found.tried == 1
-    with pytest.raises(RetrievalError, match="no such folder"):
+    with pytest.raises(PromptError, match="no such folder"):
         cases_of_files(folder / "elsewhere", scores)
 
 
@@ -299,5 +299,5 @@ def test_prompts_that_cannot_be_compared_are_refused(study: tuple[Path, Path]) -
     with pytest.raises(RetrievalError, match="different shapes"):
         cases_of_files(folder, scores)
     (folder / "sst2.npy").write_bytes(b"no array")
-    with pytest.raises(BankError, match=r"sst2\.npy"):
+    with pytest.raises(PromptError, match=r"sst2\.npy"):
         cases_of_files(folder, scores)

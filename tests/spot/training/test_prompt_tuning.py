@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bank.files import write_prompt
 from bank.vectors import prompt_sha256
 from spot.backbone.load import Backbone
 from spot.errors import PromptError
+from spot.prompts.files import write_prompt
 from spot.prompts.initializers import make_initializer
 from spot.training import prompt_tuning
 from spot.training.loop import CHECKPOINT_FILE, Interrupted

@@ -1,0 +1,97 @@
+"""With which keys of a bank a query from a file can be compared."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+from bank import Bank, Partition
+from bank.records import differing
+from spot.errors import RetrievalError
+from spot.prompts.files import PromptFile
+
+FIELDS = {"prompt_length": "length", "fingerprint": "backbone", "key_step": "key step", "family": "recipe family"}
+"""What a partition consists of, and how a user calls it."""
+
+
+def partition_of(file: PromptFile, bank: Bank) -> Partition:
+    """The keys that a query belongs to by what its file says; what that does not say must not be needed.
+
+    Warns of a file that says nothing of its recipe, which is then taken to be the keys', and of a value, which is no
+    early prompt.
+
+    Raises:
+        RetrievalError: no keys of its backbone, length, key step and recipe, in which case the fields that differ are
+            named, or several that it might belong to.
+    """
+    present = sorted(bank.partitions(), key=str)
+    if not present:
+        raise RetrievalError(f"bank {bank}: holds no source yet; train some with `spot train-source`")
+    said = _said(file)
+    fitting = [partition for partition in present if not _differing_fields(said, partition)]
+    if not fitting:
+        nearest = min(present, key=lambda partition: len(_differing_fields(said, partition)))
+        differences = "; ".join(_differences(file, said, nearest, bank))
+        raise RetrievalError(f"{file.path}: no key in bank {bank} can be compared with it; it differs in {differences}")
+    if len(fitting) > 1:
+        raise RetrievalError(
+            f"{file.path}: {len(fitting)} groups of keys have {len(file.prompt)} tokens, and the file does not say to "
+            "which it belongs; rank for a TARGET task instead, whose backbone and recipe are known"
+        )
+    (partition,) = fitting
+    if "family" not in said:
+        warnings.warn(
+            f"{file.path}: says nothing of the recipe it was trained with; it is ranked as if that were the keys' "
+            f"(key step {partition.key_step})",
+            stacklevel=2,
+        )
+    if file.metadata.get("kind") == "value" and file.number("step") != partition.key_step:
+        warnings.warn(
+            f"{file.path}: is the value of its run, while keys are early prompts; export the run with --kind key",
+            stacklevel=2,
+        )
+    return partition
+
+
+def _said(file: PromptFile) -> dict[str, Any]:
+    """Fields of the file's partition, as far as it says them."""
+    key_step = file.number("key_step")
+    if key_step is None and file.metadata.get("kind") == "key":
+        key_step = file.number("step")
+    said = {
+        "prompt_length": len(file.prompt),
+        "fingerprint": file.fingerprint,
+        "key_step": key_step,
+        "family": file.metadata.get("recipe_family"),
+    }
+    return {name: value for name, value in said.items() if value is not None}
+
+
+def _differing_fields(said: Mapping[str, Any], partition: Partition) -> list[str]:
+    return [name for name, value in said.items() if getattr(partition, name) != value]
+
+
+def _differences(file: PromptFile, said: Mapping[str, Any], partition: Partition, bank: Bank) -> list[str]:
+    """What differs between a query and keys, a phrase each; options in place of the digest of a recipe family."""
+    found = {FIELDS[name]: (said[name], getattr(partition, name)) for name in _differing_fields(said, partition)}
+    if "recipe family" in found and (options := _options(file, partition, bank)):
+        del found["recipe family"]
+        found |= {name.replace("_", " "): values for name, values in options.items() if name not in FIELDS}
+    return [f"{name} {_text(ours)} (keys: {_text(theirs)})" for name, (ours, theirs) in found.items()]
+
+
+def _options(file: PromptFile, partition: Partition, bank: Bank) -> Mapping[str, tuple[Any, Any]]:
+    """Options of the recipe that differ; none where the file says no sensible ones."""
+    try:
+        return differing(file.recipe, bank.recipe_options(partition)) if file.recipe else {}
+    except (AttributeError, LookupError, TypeError) as error:
+        raise RetrievalError(f"{file.path}: what it says of its recipe makes no sense") from error
+
+
+def _text(value: Any) -> str:
+    """A field's value in a line; of a digest, or anything as long, only the start."""
+    if value is None:
+        return "not set"
+    text = "".join(letter if letter.isprintable() else " " for letter in str(value))
+    return text[: 12 if len(text) == 64 else 40]
