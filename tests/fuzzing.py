@@ -580,11 +580,15 @@ def make_prompts(folder: Path) -> None:
     config = {"peft_type": "PROMPT_TUNING", "task_type": "SEQ_2_SEQ_LM", "num_virtual_tokens": 3, "token_dim": 4,
               "num_transformer_submodules": 1, "base_model_name_or_path": "toy"}  # fmt: skip
     (peft / "adapter_config.json").write_text(json.dumps(config), encoding="utf-8")
-    (place / "scores.json").write_text(
-        json.dumps({"a": {"b": 1.0, "c": 2.0}, "b": {"a": 3.0, "c": 0.5}}), encoding="utf-8"
-    )
+    measured = folder / "measured"
+    measured.mkdir()
+    (measured / "scores.json").write_text(json.dumps({"a": {"b": 1.0, "c": 2.0}, "b": {"a": 3.0, "c": 0.5}}))
     for number, name in enumerate("abc"):
-        np.save(place / f"{name}.npy", values + number)
+        np.save(measured / f"{name}.npy", values + number)
+    rows = [{"target": "a", "source": name, "score": 70.5, "baseline": 60, "seed": 0} for name in "bc"]
+    (measured / "outcomes.json").write_text(json.dumps(rows))
+    lines = [",".join(rows[0]), *(",".join(map(str, row.values())) for row in rows)]
+    (measured / "outcomes.csv").write_text("\n".join(lines))
 
 
 def torch_zip(tensors: dict[str, np.ndarray]) -> bytes:
@@ -872,6 +876,15 @@ def scores(folder: Path) -> object:
     return cases_of_files(folder, folder / "scores.json")
 
 
+def measured(name: str) -> Callable[[Path], object]:
+    def read(folder: Path) -> object:
+        from bank.outcomes import read_measured
+
+        return read_measured(folder / name)
+
+    return read
+
+
 def task(name: str = "task.toml") -> Callable[[Path], object]:
     def read(folder: Path) -> object:
         from tasks import get_learnable
@@ -958,7 +971,9 @@ READERS = (
     Reader("prompt_pt", "prompts", "prompt.pt", prompt("prompt.pt"), (*BYTES, *[zip_member] * 14, zip_bomb)),
     Reader("peft", "prompts", "peft/adapter_model.bin", prompt("peft"), (*BYTES, *[zip_member] * 14, zip_bomb)),
     Reader("peft_config", "prompts", "peft/adapter_config.json", prompt("peft"), JSON),
-    Reader("scores", "prompts", "scores.json", scores, JSON),
+    Reader("scores", "measured", "scores.json", scores, JSON),
+    Reader("outcomes", "measured", "outcomes.json", measured("outcomes.json"), JSON),
+    Reader("outcomes_csv", "measured", "outcomes.csv", measured("outcomes.csv"), TEXT),
     Reader("task", "csv", "task.toml", task(), TOML),
     Reader("mixture", "csv", "mixture.toml", task("mixture.toml"), TOML),
     Reader("study", "csv", "study.toml", study, TOML),
