@@ -237,6 +237,8 @@ def _read_cache(path: Path) -> Tokenized | None:
     """The tokens of that file, or ``None`` where there are none or the file is damaged in whatever way."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            if sum(member.file_size for member in arrays.zip.infolist()) > path.stat().st_size:
+                return None  # nothing is compressed where we write
             ragged = {name: Ragged(arrays[f"{name}_ids"], arrays[f"{name}_starts"]) for name in RAGGED}
             if any(len(rows.ids) != rows.starts[-1] for rows in ragged.values()):
                 return None

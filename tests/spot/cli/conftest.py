@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import json
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -64,11 +66,18 @@ def spot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureF
     def run(*arguments: object) -> Answer:
         monkeypatch.setattr(sys, "argv", ["spot", *map(str, arguments)])
         capfd.readouterr()
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        hook, threshold = sys.unraisablehook, gc.get_threshold()
         try:
             main()
             code = 0
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        finally:  # the command owns its process; here it is a guest
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+            sys.unraisablehook = hook
+            gc.set_threshold(*threshold)
         captured = capfd.readouterr()
         return Answer(code, captured.out, captured.err)
 
