@@ -112,6 +112,7 @@ class Outcome:
         baseline: score without a source, ``None`` where none was trained.
         data: digest of the target's training data, empty where it was not stored.
         train_limit: training examples that the target's recipe allows; 0 is all.
+        start: mean token ``[H]`` of the prompt that the query's run started from, where that was stored.
     """
 
     target: str
@@ -125,6 +126,7 @@ class Outcome:
     baseline: float | None
     data: str = ""
     train_limit: int = 0
+    start: np.ndarray | None = dataclasses.field(default=None, compare=False)
 
 
 class Bank:
@@ -567,6 +569,20 @@ class Bank:
                 for row in rows
             ]
 
+    def sources(self, partition: Partition) -> list[str]:
+        """Names of the tasks that have keys in a partition, in alphabetical order."""
+        query = (
+            select(schema.Task.name)
+            .join(schema.Run, schema.Run.task_id == schema.Task.id)
+            .join(schema.Run.recipe)
+            .join(schema.Recipe.backbone)
+            .where(schema.Run.role == "source", *_in(partition))
+            .distinct()
+            .order_by(schema.Task.name)
+        )
+        with reading(self.engine) as session:
+            return list(session.scalars(query))
+
     def recipe_options(self, partition: Partition) -> dict[str, Any]:
         """Options of a recipe of a partition, to say by what others differ from it; empty where there is none."""
         query = select(schema.Recipe.options).join(schema.Recipe.backbone).where(*_in(partition))
@@ -600,7 +616,8 @@ class Bank:
                 schema.Transfer.seed.label("seed"), schema.Prompt.sha256.label("query"),
                 of_source.name.label("source"), of_source.family.label("source_family"),
                 source.digest.label("source_run"), schema.Candidate.score.label("score"),
-                baseline.score.label("baseline"), query_run.data.label("data"), schema.Recipe.options.label("options"),
+                baseline.score.label("baseline"), query_run.data.label("data"), query_run.start.label("start"),
+                schema.Recipe.options.label("options"),
                 schema.Transfer.method.label("method"), schema.Transfer.baseline_metrics.label("measured"),
             )
             .join_from(schema.Candidate, schema.Candidate.transfer)

@@ -185,7 +185,16 @@ def evaluate_retrieval(
         _show_figures(document)
 
 
-WITHOUT_BACKBONE = ("average", "per_token", "centred", "seed_centred", "matching", "subspace", "evidence")
+WITHOUT_BACKBONE = (
+    "displacement",
+    "average",
+    "per_token",
+    "centred",
+    "seed_centred",
+    "matching",
+    "subspace",
+    "evidence",
+)
 """Measures that look at prompts and logged transfers alone."""
 
 
@@ -210,6 +219,9 @@ def _judged(
             f"k {', '.join(mute)} left out: a target has no more than {min(len(c.scores) for c in judged)} sources"
         )
     chosen = [*(measures or WITHOUT_BACKBONE)]
+    if not measures and not all(case.knows_starts for case in judged):
+        chosen.remove("displacement")
+        notes.append("displacement left out: the bank does not say where all runs started")
     calibrated = None
     if judged and "evidence" in chosen:
         heard, silence = speaking(judged)

@@ -300,17 +300,23 @@ def make_trainer(
 def find_tasks(names: Sequence[str]) -> list[Task]:
     """All tasks by name before anything starts, so that a misspelt one is known at once."""
     from tasks import get_task
+    from tasks.registry import check_distinct
 
-    return [get_task(name) for name in names]
+    found = [get_task(name) for name in names]
+    check_distinct(found)
+    return found
 
 
 def find_learnable(names: Sequence[str]) -> list[Task | Mixture]:
     """The same for what prompts can be trained on, mixtures included; at least one."""
     from tasks import get_learnable
+    from tasks.registry import check_distinct
 
     if not names:
         raise typer.BadParameter("nothing to train on; name a task or a --mixture (`spot tasks` lists them)")
-    return [get_learnable(name) for name in names]
+    found = [get_learnable(name) for name in names]
+    check_distinct(found)
+    return found
 
 
 def given(context: typer.Context) -> dict[str, str]:

@@ -48,6 +48,7 @@ def study(
     from spot.study.plots import write_plots
     from spot.study.run import run_study
     from spot.study.tables import write_tables
+    from tasks.registry import check_distinct
 
     if example:
         say(EXAMPLE.rstrip())
@@ -56,6 +57,7 @@ def study(
         raise typer.BadParameter("name a study file; `spot study --example` prints one")
     plan = read_plan(plan_file)
     sources, targets = find_learnable(plan.sources), find_tasks(plan.targets)
+    check_distinct([*sources, *targets])
     recipe, began = recipe_options(plan.recipe, plan_file), time.monotonic()
     prepare_folders(folder)
     with bank.open(create=True) as opened:

@@ -19,7 +19,7 @@ from spot.cli.options import (
     refuse_given,
     takes,
 )
-from spot.cli.output import print_json, print_rows, say, stdin_lines
+from spot.cli.output import errors, print_json, print_rows, say, stdin_lines
 
 if TYPE_CHECKING:
     import numpy as np
@@ -120,16 +120,19 @@ def evaluate(
         tokenizer_fingerprint=backbone.tokenizer.fingerprint,
         ends=backbone.config.ends,
         lengths=Lengths(inputs=max_input),
+        name=found.name,
     )
+    if tokens.cut:
+        errors().print(f"{tokens.cut} of {len(tokens)} inputs are cut at {max_input} tokens (--max-input)")
     answers = predict(backbone, soft, examples, tokens, method=evaluate_by)
     majority = Counter(e.target for e in examples).most_common(1)[0][0]
     scores = found.score(answers, examples)
     constant = found.score([majority] * len(examples), examples)
     rows: list[dict[str, Any]] = [{"of": "prompt" if prompt else "bare backbone"} | scores]
-    rows.append({"of": f"always {majority[:24]!r}"} | constant)
+    rows.append({"of": f"most frequent answer, {majority[:24]!r}"} | constant)
     if out.json:
         print_json({"task": found.name, "split": split, "examples": len(examples), "scores": scores,
-                    "most_frequent_target": constant})  # fmt: skip
+                    "most frequent answer": constant, "cut inputs": tokens.cut})  # fmt: skip
         return
     print_rows(rows, title=f"{found.name} {split}, {len(examples)} examples")
 

@@ -171,8 +171,8 @@ def transfer(
     from spot.transfer.transfer import TransferOptions, run_transfers
     from tasks import get_learnable
 
-    (task,) = find_tasks([target])
-    own = {found.name: found for found in find_tasks([str(path) for path in source_file or ()])}
+    task, *files = find_tasks([target, *map(str, source_file or ())])
+    own = {found.name: found for found in files}
     options = TransferOptions(
         method=method,
         similarity=similarity,

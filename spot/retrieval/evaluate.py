@@ -64,6 +64,11 @@ class Case:
         """Share of the sources that were tried: where it is below one, the best source may be another."""
         return len(self.scores) / len(self.keys.rows)
 
+    @property
+    def knows_starts(self) -> bool:
+        """Whether it is known where query and keys started, as ``displacement`` needs."""
+        return self.start is not None and not self.keys.lacks_starts
+
     def worth(self, measure: str) -> dict[str, float]:
         """A measure's score of every source that was tried, mean over its keys; higher is held to be better."""
         query = Query(self.query, self.start)
@@ -121,7 +126,7 @@ def cases_of_bank(
                     keys=keys,
                     baseline=outcomes[0].baseline,
                     restarts=list(restarts.get((target, limit), {}).values()),
-                    start=keys.context.start(seed) if keys.context.start else None,
+                    start=outcomes[0].start if keys.context.start is None else keys.context.start(seed),
                 )
             )
     return cases

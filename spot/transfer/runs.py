@@ -31,7 +31,7 @@ from spot.training.recipe import Recipe
 from spot.training.task_data import MixtureData, TaskData, data_of
 from spot.transfer.halving import Halving
 from tasks.mixture import Mixture
-from tasks.overlaps import overlapping
+from tasks.overlaps import OVERLAP, containment, overlapping, task_sentences, task_sketch
 from tasks.pipeline import summary
 from tasks.task import Split, Task
 
@@ -100,7 +100,7 @@ class Trainer:
         self._data_dir, self._folder, self._reporters = data_dir, folder, reporters
         self._checkpoint_seconds, self._slots = checkpoint_seconds, slots
         self._tell = tell
-        self._data: dict[str, TaskData | MixtureData] = {}
+        self._data: dict[tuple[str, str, tuple[str, ...]], TaskData | MixtureData] = {}
         self._sharing: dict[str, Any] = {}
 
     def with_recipe(self, recipe: Recipe) -> Trainer:
@@ -124,8 +124,9 @@ class Trainer:
 
     def data(self, task: Task | Mixture) -> TaskData | MixtureData:
         """The task's splits, read once; says how many rows are left out, and how many training inputs are cut."""
-        if task.name not in self._data:
-            data = self._data[task.name] = data_of(task, self.backbone, self.recipe, data_dir=self._data_dir)
+        known = (task.name, task.content, getattr(task, "whole", ()))
+        if known not in self._data:
+            data = self._data[known] = data_of(task, self.backbone, self.recipe, data_dir=self._data_dir)
             tokens = data[Split.TRAIN].tokens
             for line in _left_out(task):
                 self._tell(line)
@@ -134,7 +135,7 @@ class Trainer:
                     f"{task.name}: {tokens.cut} of {len(tokens)} training inputs are cut at "
                     f"{self.recipe.max_input} tokens (--max-input)"
                 )
-        return self._data[task.name]
+        return self._data[known]
 
     def task_data(self, task: Task) -> TaskData:
         """The same of a single task."""
@@ -148,7 +149,7 @@ class Trainer:
         Raises:
             RetrievalError: no comparable source in the bank.
         """
-        exclude = [target.name, *(() if allow_overlap else overlapping(target.name))]
+        exclude = [target.name, *(() if allow_overlap else self.overlapping(target))]
         record = self.recipe.record(self.backbone)
         return Retriever(
             self.bank,
@@ -157,6 +158,25 @@ class Trainer:
             context=self.context(target),
             options=record.options,
         )
+
+    def overlapping(self, target: Task) -> list[str]:
+        """Sources of the bank whose training texts may hold the target's development or test texts.
+
+        Built-in tasks are known by name; of all others, and of mixtures, the bank keeps hashes of training sentences.
+        """
+        named, sketches = set(overlapping(target.name)), self.bank.texts(self.bank.sources(self.partition))
+        sketches.pop(target.name, None)
+        sentences = task_sentences(target, self._data_dir) if sketches else np.zeros(0, np.uint64)
+        shared = {
+            name for name, texts in sketches.items() if containment(sentences, np.frombuffer(texts, "<u8")) >= OVERLAP
+        }
+        return sorted((named | shared) - {target.name})
+
+    def _texts(self, task: Task | Mixture) -> bytes:
+        """Hashes of a task's training sentences, for the bank, or nothing where that has them."""
+        if self.bank.texts([task.name]):
+            return b""
+        return task_sketch(task, self._data_dir).astype("<u8").tobytes()
 
     def context(self, task: Task) -> Context:
         """What retrieval measures look at beside prompts, for this target: its examples are training ones."""
@@ -320,9 +340,10 @@ class Trainer:
 
         def done(trained: TrainedPrompt) -> None:
             score = trained.metrics["score"]
+            record = dataclasses.replace(identity.task, texts=self._texts(request.task))
             self.bank.record_run(
                 RunRecord(
-                    identity=identity,
+                    identity=dataclasses.replace(identity, task=record),
                     steps=trained.steps,
                     metric="score",
                     score=score,

@@ -216,8 +216,8 @@ def _retriever(trainer: Trainer, target: Task, options: TransferOptions) -> Retr
 
 def _left_out(trainer: Trainer, target: Task, retriever: Retriever) -> list[str]:
     """Sources of the partition that a retriever does not rank since they share texts with the target."""
-    present = {key.task for key in trainer.bank.keys(trainer.partition, exclude=[target.name])}
-    return sorted(present - {key.task for key in retriever.keys})
+    present = set(trainer.bank.sources(trainer.partition))
+    return sorted(present - {target.name} - {key.task for key in retriever.keys})
 
 
 def _full(trainer: Trainer, wanted: Sequence[Sequence[Request]]) -> list[list[Contestant]]:
