@@ -75,7 +75,7 @@ TRANSFERS = """
 SELECT transfer.id AS id, transfer.digest AS digest, task.name AS target, transfer.method AS method,
        transfer.similarity AS similarity, transfer.budget AS budget, transfer.steps AS steps, transfer.seed AS seed,
        transfer.metric AS metric, transfer.baseline_metrics AS baseline, transfer.outcome_metrics AS outcome,
-       transfer.created AS created
+       transfer.created AS created, transfer.options AS options
 FROM transfer JOIN task ON task.id = transfer.task_id
 WHERE :task = '' OR task.name = :task
 ORDER BY transfer.id
@@ -183,7 +183,7 @@ def list_prompts(engine: Engine) -> Rows:
 def list_transfers(engine: Engine, *, task: str = "") -> Rows:
     """Transfers with their ranked sources, what each gave, the baseline and the outcome."""
     columns = ("rank", "task", "seed", "similarity", "weight", "dev score", "steps")
-    types = {"baseline": JSON, "outcome": JSON, "created": UtcTime}
+    types = {"baseline": JSON, "outcome": JSON, "created": UtcTime, "options": JSON}
     sources: dict[int, Rows] = {}
     with _asking(engine) as ask:
         found = ask(TRANSFERS, types, task=task).mappings().all()
@@ -196,6 +196,7 @@ def list_transfers(engine: Engine, *, task: str = "") -> Rows:
                 **{name: row[name] for name in titles},
                 "baseline": (row["baseline"] or {}).get(row["metric"]),
                 "outcome": row["outcome"].get(row["metric"]),
+                "most frequent answer": (row["options"] or {}).get("floor"),
                 "sources": sources.get(row["id"], []),
                 "created": row["created"].isoformat(),
             }

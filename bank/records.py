@@ -221,7 +221,8 @@ class TransferRecord:
     """A finished transfer; runs are named by their digests and must be in the bank already.
 
     Two are the same where all that was asked for is, the runs, the sources in their order, and the weights of each.
-    ``steps`` counts those of all candidates under the ``budget``, ``full`` or ``halving``.
+    ``steps`` counts those of all candidates under the ``budget``, ``full`` or ``halving``; ``floor`` is the test score
+    of the most frequent training answer.
     """
 
     task: str
@@ -239,11 +240,13 @@ class TransferRecord:
     baseline_metrics: Mapping[str, float] | None = None
     aggregate: str = "mean"
     allow_overlap: bool = False
+    floor: float | None = None
 
     @property
     def options(self) -> dict[str, Any]:
-        """What was asked for beside method, similarity and budget."""
-        return {"aggregate": self.aggregate, "allow_overlap": self.allow_overlap, "top_k": len(self.candidates)}
+        """What was asked for beside method, similarity and budget; and the floor, which follows from the target."""
+        asked = {"aggregate": self.aggregate, "allow_overlap": self.allow_overlap, "top_k": len(self.candidates)}
+        return asked if self.floor is None else asked | {"floor": self.floor}
 
     @property
     def digest(self) -> str:

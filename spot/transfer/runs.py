@@ -123,11 +123,12 @@ class Trainer:
         return Partition.of(self.recipe.record(self.backbone))
 
     def data(self, task: Task | Mixture) -> TaskData | MixtureData:
-        """The task's splits, read once; says how many rows are left out, and how many training inputs are cut."""
+        """The task's splits, read once; says what a score must be above, and what is left out or cut."""
         known = (task.name, task.content, getattr(task, "whole", ()))
         if known not in self._data:
             data = self._data[known] = data_of(task, self.backbone, self.recipe, data_dir=self._data_dir)
             tokens = data[Split.TRAIN].tokens
+            self._tell(f"{task.name}: the most frequent answer scores {data.floor(Split.DEV):.2f} on dev")
             for line in _left_out(task):
                 self._tell(line)
             if tokens.cut:
@@ -351,7 +352,12 @@ class Trainer:
                     key=SnapshotRecord(prompt=trained.key, step=self.recipe.key_step),
                     metrics=trained.metrics,
                     history=trained.history,
-                    environment=environment() | {"data": self.data_summary(data), "program": self._sharing},
+                    environment=environment()
+                    | {
+                        "data": self.data_summary(data),
+                        "program": self._sharing,
+                        "most frequent answer": data.floor(Split.DEV),
+                    },
                     seconds=trained.seconds,
                     start=trained.start,
                 )

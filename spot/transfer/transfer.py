@@ -254,6 +254,7 @@ def _record(
     steps = made_by(contest.starts) + sum(contestant.steps for contestant in trained.values())
     outcome_test = trainer.test(target, outcome)
     baseline_test = trainer.test(target, baseline) if baseline else None
+    floor = {split.value: trainer.data(target).floor(split) for split in (Split.DEV, Split.TEST)}
     digest = trainer.bank.record_transfer(
         TransferRecord(
             task=target.name,
@@ -269,6 +270,7 @@ def _record(
             budget=options.budget,
             aggregate=options.aggregate,
             allow_overlap=options.allow_overlap,
+            floor=floor[Split.TEST.value],
             steps=steps,
             candidates=[
                 CandidateRecord(
@@ -298,7 +300,7 @@ def _record(
         baseline=baseline,
         outcome_test=outcome_test,
         baseline_test=baseline_test,
-        floor={split.value: trainer.data(target).floor(split) for split in (Split.DEV, Split.TEST)},
+        floor=floor,
         digest=digest,
     )
 

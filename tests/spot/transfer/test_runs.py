@@ -62,7 +62,8 @@ def test_inputs_that_are_cut_are_told_once_and_before_training(
     monkeypatch.setattr(runs, "train_prompts", refuse)
     with pytest.raises(AssertionError, match="trained again"):
         trainer.run_all([Request(world.target, seed, "source") for seed in (0, 1)])
-    (line,) = said
+    floor, line = said
+    assert floor.startswith("target: the most frequent answer scores ")
     assert line == "target: 32 of 32 training inputs are cut at 4 tokens (--max-input)"
 
 
