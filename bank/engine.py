@@ -384,13 +384,18 @@ def _connect_reader(path: Path, copies: list[str]) -> sqlite3.Connection:
 # -- the schema ----------------------------------------------------------------------------------------------
 
 
+def home(connection: Connection) -> str | None:
+    """The schema of a server in which a bank's tables lie, to be named where views of a reader hide them."""
+    return connection.dialect.default_schema_name if connection.dialect.name == "postgresql" else None
+
+
 def current_version(connection: Connection, url: URL) -> str | None:
     """The migration that a database stands at, or ``None`` where it holds no bank.
 
     Raises:
         BankError: tables of another program, or of a newer version of this one.
     """
-    tables = set(inspect(connection).get_table_names())
+    tables = set(inspect(connection).get_table_names(home(connection)))
     versions = []
     if "alembic_version" in tables:
         versions = list(connection.execute(text("SELECT version_num FROM alembic_version")).scalars())

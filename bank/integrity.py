@@ -20,7 +20,7 @@ from sqlalchemy import Connection, UniqueConstraint, inspect, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from bank import schema
-from bank.engine import ADDED, current_version, database_errors
+from bank.engine import ADDED, current_version, database_errors, home
 from bank.records import SHAPING, digest, first_transfer_digest, recipe_family, transfer_digest
 from bank.store import IMPORTED, Bank
 from bank.types import DIGEST, ROLES
@@ -104,8 +104,8 @@ def _one_line(problem: str) -> str:
 
 def _schema_problems(connection: Connection, version: str | None) -> Problems:
     """Tables, columns, indexes and constraints that are missing."""
-    found = inspect(connection)
-    tables = set(found.get_table_names())
+    found, place = inspect(connection), home(connection)
+    tables = set(found.get_table_names(place))
     later = [
         (table, columns) for added, of in ADDED.items() if added > (version or "") for table, columns in of.items()
     ]
@@ -116,7 +116,7 @@ def _schema_problems(connection: Connection, version: str | None) -> Problems:
                 yield f"schema: table {name} is missing"
             continue
         young = {column for other, columns in later if other == name for column in re.findall(r"AS (\w+)", columns)}
-        held = {column["name"] for column in found.get_columns(name)}
+        held = {column["name"] for column in found.get_columns(name, place)}
         expected: dict[str, set[Any]] = {
             "column": {column.name for column in table.columns} - young,
             "index": {index.name for index in table.indexes},
@@ -127,9 +127,13 @@ def _schema_problems(connection: Connection, version: str | None) -> Problems:
         }
         present: dict[str, set[Any]] = {
             "column": held,
-            "index": {index["name"] for index in found.get_indexes(name)},
-            "unique constraint on": {", ".join(one["column_names"]) for one in found.get_unique_constraints(name)},
-            "reference of": {column for key in found.get_foreign_keys(name) for column in key["constrained_columns"]},
+            "index": {index["name"] for index in found.get_indexes(name, place)},
+            "unique constraint on": {
+                ", ".join(one["column_names"]) for one in found.get_unique_constraints(name, place)
+            },
+            "reference of": {
+                column for key in found.get_foreign_keys(name, place) for column in key["constrained_columns"]
+            },
         }
         for kind, names in expected.items():
             for lost in sorted(names - present[kind]):
@@ -320,9 +324,9 @@ class Contents:
         key = next(iter(schema.Base.metadata.tables[name].primary_key)).name
         rows = self.tables.setdefault(name, {})
         try:
-            there = {column["name"] for column in inspect(connection).get_columns(name)} | (
-                {"id"} if name == "evaluation" else set()
-            )
+            found_in, place = inspect(connection), home(connection)
+            known = name in found_in.get_table_names(place)
+            there = {column["name"] for column in found_in.get_columns(name, place)} if known else set()
             columns = [column for column in (key, *COLUMNS[name]) if column in there or _shown_late(name, column)]
             found = connection.execute(text(f"SELECT {', '.join(dict.fromkeys(columns))} FROM {name}")).mappings()
             for cells in found:

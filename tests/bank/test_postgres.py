@@ -142,7 +142,7 @@ def test_a_server_that_does_not_answer_is_one_line_without_the_password(server: 
         ("postgresql://me:secret@127.0.0.1:1/db", "check that the database is up and can be reached"),
         ("postgresql://me:secret@nowhere.invalid/db", "no such host; check the URL"),
         (f"{server.format(name='postgres')}&options=-c%20password%3Dsecret", "check that the database is up"),
-        (f"{server.format(name='postgres')}&secretive=secret", "check that the database is up"),
+        (f"{server.format(name='postgres')}&unheard=secret", "check that the database is up"),
     ):
         with pytest.raises(BankError, match=hint) as caught:
             Bank.open(address)
