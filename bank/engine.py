@@ -278,7 +278,7 @@ def _begin_in_turn(connection: Any) -> bool:
                 waited = time.monotonic() - began
                 if "locked" not in str(error) or waited > BUSY_SECONDS:
                     return False
-            time.sleep(random.uniform(0.5, 1.5) * max(0.0005, 0.01 / (1 + 20 * waited)))
+            time.sleep(random.uniform(0.5, 1.5) * max(0.0005, 0.004 / (1 + 20 * waited)))
     finally:
         connection.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
 
@@ -316,7 +316,7 @@ def _reader(url: URL, path: Path) -> Engine:
                 found += [0, 0, 0]
         return (*found, int(_logs(path)[1].exists()))
 
-    copies: list[tempfile.TemporaryDirectory[str]] = []
+    copies: list[str] = []
     engine = create_engine(url, creator=lambda: _connect_reader(path, copies))
 
     @event.listens_for(engine, "connect")
@@ -328,11 +328,16 @@ def _reader(url: URL, path: Path) -> Engine:
         if record.info["stamp"] != stamp():
             raise DisconnectionError  # the pool connects anew
 
-    weakref.finalize(engine, copies.clear)  # a folder goes with its last name
+    weakref.finalize(engine, _remove, copies)
     return engine
 
 
-def _connect_reader(path: Path, copies: list[tempfile.TemporaryDirectory[str]]) -> sqlite3.Connection:
+def _remove(folders: list[str]) -> None:
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _connect_reader(path: Path, copies: list[str]) -> sqlite3.Connection:
     """Open a file so that nothing is made beside it.
 
     A log that a writer has open is read through its index. Without one nobody writes, and the file stands for itself;
@@ -344,8 +349,8 @@ def _connect_reader(path: Path, copies: list[tempfile.TemporaryDirectory[str]]) 
     if index.exists() or journal.exists():
         options = "mode=ro&readonly_shm=1"
     elif left:
-        copies.append(tempfile.TemporaryDirectory(prefix="spot-bank-"))
-        copy = Path(copies[-1].name) / path.name
+        copies.append(tempfile.mkdtemp(prefix="spot-bank-"))
+        copy = Path(copies[-1]) / path.name
         shutil.copyfile(path, copy)
         shutil.copyfile(log, _logs(copy)[0])
         path, options = copy, "mode=rw"

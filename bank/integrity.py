@@ -22,7 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from bank import schema
 from bank.engine import ADDED, current_version, database_errors
 from bank.records import SHAPING, digest, first_transfer_digest, recipe_family, transfer_digest
-from bank.store import Bank
+from bank.store import IMPORTED, Bank
 from bank.types import DIGEST, ROLES
 from bank.vectors import belong, prompt_sha256
 
@@ -151,6 +151,10 @@ def _words(cell: Any) -> str:
     raise ValueError("a text")
 
 
+def _text(cell: Any) -> str:
+    return "" if cell == "" else _words(cell)
+
+
 def _role(cell: Any) -> str:
     if cell in ROLES:
         return str(cell)
@@ -273,7 +277,7 @@ COLUMNS: Mapping[str, Mapping[str, Callable[[Any], Any]]] = {
     "snapshot": {"run_id": _count, "prompt_id": _count, "kind": _kind, "step": _count, "score": _number},
     "evaluation": {"run_id": _count, "data": _digest, "metrics": _metrics, "answers": _answers},
     "transfer": {
-        "digest": _digest, "task_id": _count, "method": _words, "similarity": _words, "top_k": _count,
+        "digest": _digest, "task_id": _count, "method": _words, "similarity": _text, "top_k": _count,
         "budget": _budget, "steps": _count, "seed": _count, "metric": _words, "query_run_id": _count,
         "baseline_run_id": _count, "chosen_run_id": _count, "baseline_metrics": _metrics, "outcome_metrics": _metrics,
         "created": _time, "options": _mapping,
@@ -584,11 +588,13 @@ def _of_its_kind(row: Row, name: str, run: Row, query: Row | None) -> Problems:
 
 
 def transfer_metrics(row: Row, contents: Contents) -> Problems:
-    if (row.raw.get("baseline_run_id") is None) != (row.raw.get("baseline_metrics") in (None, "null")):
+    if row["method"] != IMPORTED and (row.raw.get("baseline_run_id") is None) != (
+        row.raw.get("baseline_metrics") in (None, "null")
+    ):
         yield f"{row}: has a baseline run without metrics, or metrics without a run"
     for name in ("outcome", "baseline"):
         metrics = row[f"{name}_metrics"]
-        if metrics is None:
+        if metrics is None or row["method"] == IMPORTED:
             continue
         if row["metric"] is not None and row["metric"] not in metrics:
             yield f"{row}: its {name} metrics do not tell its metric {row['metric']}"
@@ -613,7 +619,7 @@ def transfer_candidates(row: Row, contents: Contents) -> Problems:
     found = [one["similarity"] for one in ranked if one["similarity"] is not None]
     if any(later > earlier + TOLERANCE for earlier, later in itertools.pairwise(found)):
         yield f"{row}: its candidates are not ranked by their similarities"
-    weights = [one["weight"] for one in candidates]
+    weights = [one["weight"] for one in candidates if row["method"] != IMPORTED]
     if weights and None not in weights and (min(weights) < -TOLERANCE or abs(sum(weights) - 1) > 1e-3):
         yield f"{row}: the weights of its candidates are {', '.join(f'{w:g}' for w in weights)}, expected shares of 1"
 
@@ -628,7 +634,9 @@ def transfer_digests(row: Row, contents: Contents) -> Problems:
         return
     named: dict[str, Any] = {name: run and run["digest"] for name, run in runs.items()}
     names = [source["digest"] for source in sources if source is not None]
-    if row["options"] is None:
+    if row["method"] == IMPORTED:  # what others measured of a target and seed is one
+        right = digest(IMPORTED, named["query"])
+    elif row["options"] is None:
         right = first_transfer_digest(*asked, query=named["query"], sources=names)
     else:
         starts = [(name, one["weight"]) for name, one in zip(names, candidates, strict=True)]

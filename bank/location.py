@@ -17,8 +17,10 @@ HIDDEN = "***"
 
 DIALECTS = ("sqlite", "postgresql", "postgres", "mysql", "mariadb", "mssql", "oracle")
 
-SHOWN_OPTIONS = ("host", "port", "hostaddr", "dbname", "sslmode", "charset", "mode", "uri", "immutable", "cache")
-"""Options of a URL whose values are no secrets; the others are hidden."""
+SHOWN_OPTIONS = ("host", "port")
+"""Options of a URL that say where it leads; what the others say is hidden."""
+
+SQLITE_OPTIONS = {"timeout", "isolation_level", "detect_types", "check_same_thread", "cached_statements", "uri"}
 
 PLAIN = re.compile(r"[\w.\-+]*")
 """What a name in a URL looks like where it was taken apart as its writer meant it."""
@@ -53,6 +55,8 @@ def bank_url(location: str | Path) -> URL:
         database = url.database or ""
         if url.host:
             _refuse(scheme, "not a database URL or path (sqlite:/// has three slashes)")
+        if set(url.query) - SQLITE_OPTIONS and not url.query.get("uri"):
+            _refuse(scheme, f"its options are not those of SQLite ({', '.join(sorted(SQLITE_OPTIONS))})")
         if database in ("", ":memory:") or database.startswith("file:"):
             return url
         return url.set(database=_file(_checked_path(database)))

@@ -98,6 +98,8 @@ def import_outcomes(bank: Bank, rows: Sequence[Measured], *, recipe: str = "") -
         for row in rows:
             query = _query_run(runs, row, recipe)
             source = _source_run(runs, row, query)
+            if source.task_id == query.task_id:
+                raise BankError(f"{row.where}: {row.source} is the target itself")
             if (first := written.setdefault((query.id, source.id), row)) is not row:
                 raise BankError(
                     f"{row.where}: {row.target} from {row.source}, seed {row.seed}, is in {first.where} too"
@@ -153,6 +155,12 @@ def _measured(where: str, row: Mapping[str, Any], score: str, baseline: str) -> 
             raise BankError(f"{where}: {names.get(name, name)} is {str(cell(name))[:40]!r}; expected a number")
         return found
 
+    def points(name: str) -> float:
+        found = number(name)
+        if not -100 <= found <= 100:
+            raise BankError(f"{where}: {names[name]} is {found:g}; expected points, 100 at most")
+        return found
+
     def seed(name: str) -> int:
         found = number(name)
         if not found.is_integer() or not 0 <= found < 2**63:
@@ -164,8 +172,8 @@ def _measured(where: str, row: Mapping[str, Any], score: str, baseline: str) -> 
         target=str(cell("target")),
         source=str(cell("source")),
         seed=seed("seed"),
-        score=number("score"),
-        baseline=None if cell("baseline") is None else number("baseline"),
+        score=points("score"),
+        baseline=None if cell("baseline") is None else points("baseline"),
         source_seed=None if cell("source_seed") is None else seed("source_seed"),
     )
 

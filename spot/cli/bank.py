@@ -277,7 +277,7 @@ def import_scores(
     from bank.outcomes import import_outcomes, read_measured
 
     rows = read_measured(path, score=score, baseline=baseline)
-    with bank.open() as opened:
+    with bank.open(write=True) as opened:
         added, changed, held = import_outcomes(opened, rows, recipe=recipe)
         say(f"{added} outcomes added, {changed} changed, {held} there already, in {opened}")
 

@@ -74,6 +74,7 @@ def test_a_seed_of_the_source_may_be_named(stocked: Bank) -> None:
         (row(seed=7), "row 1: the bank has no run of rte with seed 7; it has 0, 1"),
         (row(source="qqp"), "row 1: of source 'qqp' the bank has none; train it with"),
         (row(source_seed=5), "row 1: the bank has no run of source mnli with seed 5; it has 0, 1"),
+        (row(score=70.0, source="rte"), "row 1: rte is the target itself"),
         (row(source="elsewhere"), "row 1: of source 'elsewhere' the bank has none that can be compared"),
         (row(source="sst2", score=1.0), "row 1: rte from sst2, seed 0, is in row 0 too"),
         (row(baseline=50.0), "row 1: baseline 50.0, but None in row 0"),
@@ -83,6 +84,7 @@ def test_a_row_that_does_not_fit_the_bank_is_named_and_nothing_is_stored(
     stocked: Bank, wrong: Measured, message: str
 ) -> None:
     stocked.record_run(run_of("elsewhere", family="b" * 64))
+    stocked.record_run(run_of("rte"))
     first = dataclasses.replace(row(source="sst2"), where="row 0")
     with pytest.raises(BankError) as error:
         import_outcomes(stocked, [first, wrong])
@@ -139,6 +141,7 @@ HEAD = "target,source,seed,score\n"
         ("a.csv", "target,source,seed,score,score\nrte,mnli,0,1,2\n", "column 'score' is there 2 times"),
         ("a.csv", HEAD + "rte,mnli,0,high\n", "line 2: score is 'high'; expected a number"),
         ("a.csv", HEAD + "rte,mnli,0,nan\n", "score is 'nan'; expected a number"),
+        ("a.csv", HEAD + "rte,mnli,0,101\n", "score is 101; expected points, 100 at most"),
         ("a.csv", HEAD + "rte,mnli,1.5,70\n", "seed is '1.5'; expected a whole number from 0"),
         ("a.csv", HEAD + "rte,mnli,-1,70\n", "seed is '-1'; expected a whole number from 0"),
         ("a.csv", HEAD + 'rte,"mnli,0,70\n', "cannot be read as CSV"),

@@ -375,6 +375,30 @@ def test_a_source_that_a_ranking_would_lose_or_misplace_is_named(
     assert "see `spot bank verify`" in str(caught.value)
 
 
+def test_a_key_knows_where_its_run_started_and_what_its_value_scored(bank: Bank, make_run: RunMaker) -> None:
+    start = np.array([0.5, -1, 2, 0], np.float32)
+    record = make_run(start=start, score=77.0)
+    twin = dataclasses.replace(record.identity, role="baseline")
+    bank.record_twin(twin, bank.record_run(record))
+    bank.record_run(make_run(seed=1))
+    known, unknown = bank.keys(Partition.of(record.identity.recipe))
+    np.testing.assert_array_equal(known.start, start)
+    assert (known.score, unknown.score, unknown.start) == (77.0, 90.0, None)
+
+
+@pytest.mark.parametrize("start", [np.zeros(5), np.zeros((1, 4)), np.array([0, 1, 2, np.nan])])
+def test_a_start_that_does_not_fit_is_refused(make_run: RunMaker, start: np.ndarray) -> None:
+    with pytest.raises(BankError, match="start of sst2"):
+        make_run(start=start)
+
+
+def test_the_recipe_of_a_partition_says_what_it_is(bank: Bank, make_run: RunMaker) -> None:
+    record = make_run()
+    bank.record_run(record)
+    assert bank.recipe_options(Partition.of(record.identity.recipe)) == {"steps": 30}
+    assert bank.recipe_options(Partition.of(make_run(key_step=9).identity.recipe)) == {}
+
+
 def test_listing_and_ranking_read_no_prompt(bank: Bank, make_run: RunMaker) -> None:
     record = make_run()
     digest = bank.record_run(record)
@@ -496,6 +520,94 @@ def test_a_transfer_needs_its_runs(bank: Bank, make_run: RunMaker, missing: str)
     assert (counts["transfer"], counts["candidate"]) == (0, 0)
 
 
+def test_transfers_that_differ_in_an_option_a_weight_or_a_run_are_two(bank: Bank, make_run: RunMaker) -> None:
+    source, query, outcome, baseline, other = (
+        bank.record_run(make_run(task, seed, role=role))
+        for task, seed, role in (
+            ("mnli", 0, "source"),
+            ("rte", 0, "query"),
+            ("rte", 0, "transfer"),
+            ("rte", 0, "baseline"),
+            ("rte", 1, "transfer"),
+        )
+    )
+    weighed = CandidateRecord(source_run=source, similarity=0.5, weight=0.5, run=outcome, score=90.0)
+    records = [
+        transfer_of(source, query, outcome),
+        transfer_of(source, query, outcome, aggregate="max"),
+        transfer_of(source, query, outcome, allow_overlap=True),
+        transfer_of(source, query, outcome, method="oracle"),
+        transfer_of(source, query, outcome, similarity="per_token"),
+        transfer_of(source, query, outcome, budget="halving"),
+        transfer_of(source, query, outcome, candidates=[weighed]),
+        transfer_of(source, query, outcome, candidates=[]),
+        transfer_of(source, query, outcome, baseline_run=baseline, baseline_metrics={"accuracy": 60.0}),
+        transfer_of(source, query, other),
+    ]
+    assert len({bank.record_transfer(record) for record in records}) == len(records)
+    assert len({bank.record_transfer(record) for record in records}) == len(records)
+    assert queries.statistics(bank)["transfer"] == len(records)
+
+
+def test_a_transfer_that_the_first_release_stored_is_found_as_held(bank: Bank, make_run: RunMaker) -> None:
+    source, query, outcome = (
+        bank.record_run(make_run(task, role=role))
+        for task, role in (("mnli", "source"), ("rte", "query"), ("rte", "transfer"))
+    )
+    record = transfer_of(source, query, outcome)
+    bank.record_transfer(record)
+    damage(bank, f"UPDATE transfer SET options = NULL, digest = '{record.first_digest}'")
+    assert verify(bank) == []
+    assert bank.record_transfer(record) == record.first_digest
+    wider = dataclasses.replace(record, aggregate="max")
+    assert bank.record_transfer(wider) == wider.digest
+    assert queries.statistics(bank)["transfer"] == 2
+    assert verify(bank) == []
+
+
+def test_a_transfer_to_another_task_than_its_chosen_run_is_refused(bank: Bank, make_run: RunMaker) -> None:
+    source, query = bank.record_run(make_run("mnli")), bank.record_run(make_run("rte", role="query"))
+    with pytest.raises(BankError, match=r"transfer to rte: its chosen run .* is mnli's"):
+        bank.record_transfer(transfer_of(source, query, source))
+
+
+# -- tasks ---------------------------------------------------------------------------------------------------
+
+
+def of_task(record: RunRecord, **changes: object) -> RunRecord:
+    task = dataclasses.replace(record.identity.task, **changes)  # type: ignore[arg-type]
+    return dataclasses.replace(record, identity=dataclasses.replace(record.identity, task=task))
+
+
+def test_another_task_of_a_name_is_refused_and_nothing_is_written(bank: Bank, make_run: RunMaker) -> None:
+    bank.record_run(of_task(make_run("mine"), content="c" * 64))
+    other = of_task(make_run("mine", 1), content="d" * 64)
+    for refused in (lambda: bank.check_task(other.identity.task), lambda: bank.record_run(other)):
+        with pytest.raises(BankError, match=r"task 'mine' in bank sqlite:.* is another one: its file or data differ"):
+            refused()
+    assert queries.statistics(bank)["run"] == 1
+    bank.check_task(make_run("mine").identity.task)  # one that says nothing of its content
+    bank.check_task(of_task(make_run("yours"), content="d" * 64).identity.task)
+
+
+def test_a_mixture_of_other_members_is_another_one(bank: Bank, make_run: RunMaker) -> None:
+    bank.record_run(of_task(make_run("both"), description={"tasks": ["mnli", "sst2"]}))
+    bank.record_run(of_task(make_run("both", 1), description={"tasks": ["sst2", "mnli"]}, content="c" * 64))
+    with pytest.raises(BankError, match=r"task 'both' in bank .* is another one"):
+        bank.record_run(of_task(make_run("both", 2), description={"tasks": ["mnli", "rte"]}))
+
+
+def test_what_is_first_learned_of_a_task_later_is_filled_in(bank: Bank, make_run: RunMaker) -> None:
+    bank.record_run(make_run("mine"))
+    assert bank.texts(["mine", "unheard of"]) == {}
+    hashes = np.arange(3, dtype="<u8").tobytes()
+    bank.record_run(of_task(make_run("mine", 1), content="c" * 64, texts=hashes))
+    bank.record_run(of_task(make_run("mine", 2), texts=bytes(8)))
+    assert bank.texts(["mine", "unheard of"]) == {"mine": hashes}
+    with pytest.raises(BankError, match="is another one"):
+        bank.check_task(of_task(make_run("mine"), content="d" * 64).identity.task)
+
+
 # -- answers and outcomes ------------------------------------------------------------------------------------
 
 
@@ -542,12 +654,20 @@ def test_outcomes_are_what_single_sources_did_for_targets(bank: Bank, make_run: 
     )
     assert (outcome.score, outcome.baseline) == (71.0, 60.0)
     assert outcome.query == bank.run(runs["rte", "baseline"]).key  # type: ignore[union-attr]
+    assert (outcome.data, outcome.train_limit) == ("", 0)
+    partition = Partition.of(records["mnli", "source"].identity.recipe)
     elsewhere = Partition.of(make_run(fingerprint="0" * 64).identity.recipe)
     assert bank.outcomes(elsewhere) == []
+    damage(bank, "UPDATE candidate SET score = 'good'")
+    with pytest.raises(BankError, match=r"rte from run .*: its score is 'good', not a number; see `spot bank verify`"):
+        bank.outcomes(partition)
 
 
 def test_whom_a_race_left_over_is_no_outcome(bank: Bank, make_run: RunMaker) -> None:
-    source, query, ended = (bank.record_run(make_run(role=role)) for role in ("source", "baseline", "transfer"))
+    source, query, ended = (
+        bank.record_run(make_run(task, role=role))
+        for task, role in (("mnli", "source"), ("rte", "baseline"), ("rte", "transfer"))
+    )
     bank.record_transfer(transfer_of(source, query, ended, budget="halving"))
     partition = Partition.of(make_run().identity.recipe)
     assert bank.outcomes(partition) == []
@@ -556,7 +676,7 @@ def test_whom_a_race_left_over_is_no_outcome(bank: Bank, make_run: RunMaker) -> 
     ]))  # fmt: skip
     assert bank.outcomes(partition) == []
     bank.record_transfer(transfer_of(source, query, ended, method="oracle"))
-    assert [outcome.score for outcome in bank.outcomes(partition)] == [71.0]
+    assert [outcome.score for outcome in bank.outcomes(partition)] == [90.0]
 
 
 def test_an_outcome_says_how_many_training_examples_the_target_had(bank: Bank, make_run: RunMaker) -> None:

@@ -84,16 +84,17 @@ def _run(bank: Bank, task: str, seed: int, role: str) -> str:
         options={"steps": 30},
     )
     key, value = np.random.default_rng([len(task), seed, len(role)]).normal(size=(2, LENGTH, WIDTH))
+    steps = 10 if role == "query" else 30
     return bank.record_run(
         RunRecord(
             identity=RunIdentity(recipe=recipe, task=TaskRecord(name=task, family="toy"), seed=seed, role=role),
-            steps=30,
+            steps=steps,
             metric="accuracy",
             score=90.0,
             metrics={"accuracy": 90.0},
-            history=[{"step": 10.0, "loss": 0.5}],
+            history=[{"step": steps, "loss": 0.5, "accuracy": 90.0}],
             key=SnapshotRecord(prompt=key, step=10),
-            value=SnapshotRecord(prompt=value, step=30),
+            value=SnapshotRecord(prompt=value, step=steps, score=90.0),
         )
     )
 

@@ -51,7 +51,7 @@ def process(*arguments: object, **options: Any) -> subprocess.Popen[bytes]:
         (("transfer", "wn_pos", "--aggregate", "median"), "aggregate 'median'"),
         (("retrieve", "wn_pos"), "bank bank.sqlite: no such file"),
         (("bank", "runs"), "bank bank.sqlite: no such file; train a source into it"),
-        (("bank", "runs", "--bank", "."), "unable to open database file"),
+        (("bank", "runs", "--bank", "."), "a folder, not a file"),
         (("bank", "runs", "--bank", "nosuch://me:secret@host/db"), "no driver for it is installed"),
         (("bank", "runs", "--bank", "sqlite://bank.sqlite"), "not a database URL or path"),
         (("bank", "runs", "--bank", "postgresql://me:secret@host:port/db"), "not a database URL or path"),
