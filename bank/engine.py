@@ -139,6 +139,28 @@ def sound_reading(connection: Connection) -> Iterator[None]:
         raise BankError(f"bank {place}: was written while it was read; try again")
 
 
+def copied(url: URL) -> Engine:
+    """A bank's copy in memory, for those who may read it and have something to add for themselves.
+
+    Raises:
+        BankError: as :func:`open_engine` for a reader, and for what is no file of SQLite.
+    """
+    if _file_of(url) is None:
+        raise BankError(f"bank {shown(url)}: only a file can be copied; ask for the right to write")
+    source, copy = open_engine(url, create=False), open_engine(URL.create("sqlite", database=":memory:"), create=True)
+    try:
+        with database_errors(url), source.connect() as one, copy.connect() as other:
+            held: Any = one.connection.dbapi_connection
+            held.backup(other.connection.dbapi_connection)
+        with copy.connect() as connection:
+            current = current_version(connection, url)
+        if current != HEAD:
+            _upgrade(copy, url)
+    finally:
+        source.dispose()
+    return copy
+
+
 def try_write(engine: Engine) -> None:
     """Write as much as a small run and take it back: whether permissions, disk, schema and other writers let it.
 

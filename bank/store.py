@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from bank import schema
-from bank.engine import open_engine, try_write
+from bank.engine import copied, open_engine, try_write
 from bank.errors import BankError
 from bank.listing import unknown_run
 from bank.location import bank_url, shown
@@ -150,6 +150,15 @@ class Bank:
             BankError: it cannot be reached, is no bank, or was written by a newer program.
         """
         return cls(open_engine(bank_url(location), create=create, write=write))
+
+    @classmethod
+    def copied(cls, location: str | Path) -> Bank:
+        """A copy in memory of a bank that may be read but not written: what is recorded in it is gone with it.
+
+        Raises:
+            BankError: it cannot be read, or is no file.
+        """
+        return cls(copied(bank_url(location)))
 
     def close(self) -> None:
         self.engine.dispose()

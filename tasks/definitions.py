@@ -16,6 +16,7 @@ from tasks.formats import (
     free_text,
     multiple_choice,
     multirc,
+    multirc_passages,
     question_answer,
     similarity_score,
     wsc,
@@ -25,7 +26,8 @@ from tasks.readers import label_first, read_json, read_jsonl, text_and_labels
 from tasks.rows import Reader
 from tasks.sources import Hub, Source
 from tasks.tables import tsv
-from tasks.task import DEV_AND_TEST, PUBLISHED, TRAIN_AND_DEV, TRAIN_AND_TEST, Part, Split, Task, one_part
+from tasks.task import DEV_AND_TEST, PUBLISHED, TRAIN_AND_DEV, TRAIN_AND_TEST, Part, Split, SplitKeys, Task, one_part
+from tasks.together import by_shared_texts
 
 Labels = Mapping[str, str]
 Splits = Mapping[Split, Part]
@@ -62,7 +64,8 @@ def _classification(
     splits: Splits = TRAIN_AND_DEV,
     metrics: tuple[str, ...] = ("accuracy",),
     label: str = "label",
-    split_key: str = "",
+    split_key: str | SplitKeys = "",
+    unseen: str = "",
     notes: str = "",
 ) -> Task:
     return Task(
@@ -74,6 +77,7 @@ def _classification(
         labels=tuple(dict.fromkeys(labels.values())),
         splits=splits,
         split_key=split_key,
+        unseen=unseen,
         notes=notes,
     )
 
@@ -88,19 +92,20 @@ def glue() -> Iterator[Task]:
     pair = fields("sentence1", "sentence2")
     yield _classification(
         "sst2", "sentiment", _files("glue/SST-2", both, "{}.tsv"), tsv(), fields("sentence"), SENTIMENT,
-        hub=_glue_hub("sst2"),
+        hub=_glue_hub("sst2"), split_key=by_shared_texts("sentence"),
+        notes="train holds phrases beside their sentences; they stay together",
     )  # fmt: skip
     yield _classification(
         "cola", "acceptability", _files("glue/CoLA", both, "{}.tsv"),
         tsv("origin", "label", "mark", "sentence"), fields("sentence"),
         {"0": "unacceptable", "1": "acceptable", "unacceptable": "unacceptable", "acceptable": "acceptable"},
-        hub=_glue_hub("cola"), metrics=("matthews_correlation",),
+        hub=_glue_hub("cola"), metrics=("matthews_correlation",), split_key=by_shared_texts("sentence"),
     )  # fmt: skip
     yield _classification(
         "mrpc", "paraphrase", _files("glue/MRPC", both, "{}.tsv"), tsv(),
         fields(sentence1="#1 String", sentence2="#2 String"),
         {"0": "not_equivalent", "1": "equivalent", "not_equivalent": "not_equivalent", "equivalent": "equivalent"},
-        label="Quality", metrics=("f1", "accuracy"),
+        label="Quality", metrics=("f1", "accuracy"), split_key=by_shared_texts("#1 String", "#2 String"),
         hub=Hub(path="nyu-mll/glue", config="mrpc",
                 columns={"#1 String": "sentence1", "#2 String": "sentence2", "Quality": "label"}),
     )  # fmt: skip
@@ -111,19 +116,21 @@ def glue() -> Iterator[Task]:
         formatter=similarity_score,
         metrics=("pearson", "spearman"),
         splits=TRAIN_AND_DEV,
+        split_key=by_shared_texts(*pair),
     )
     yield _classification(
         "glue_rte", "inference", _files("glue/RTE", both, "{}.tsv"), tsv(), pair, ENTAILMENT,
-        hub=_glue_hub("rte"),
+        hub=_glue_hub("rte"), split_key=by_shared_texts(*pair),
     )  # fmt: skip
     yield _classification(
         "wnli", "coreference", _files("glue/WNLI", both, "{}.tsv"), tsv(), pair, NO_YES_ENTAILMENT,
-        hub=_glue_hub("wnli"),
+        hub=_glue_hub("wnli"), split_key=by_shared_texts(*pair),
     )  # fmt: skip
     yield _classification(
         "qnli", "inference", _files("glue/QNLI", "dev", "{}.tsv"), tsv(), fields("question", "sentence"), ENTAILMENT,
-        hub=_glue_hub("qnli"), splits=one_part("dev"), split_key="question",
-        notes="only the published dev set, cut 80/10/10 by hash of the question",
+        hub=_glue_hub("qnli"), splits=one_part("dev"),
+        split_key=by_shared_texts("question", "sentence", equal="question"),
+        notes="only the published dev set, cut 80/10/10; questions and sentences stay together",
     )  # fmt: skip
 
 
@@ -138,13 +145,13 @@ def super_glue() -> Iterator[Task]:
     entail = fields("hypothesis", "premise")
     three = {word: word for word in ("entailment", "contradiction", "neutral")}
     word_in_context = fields("sentence1", "sentence2", "word")
-    plain: tuple[tuple[str, str, str, Mapping[str, str], Labels, tuple[str, ...]], ...] = (
-        ("boolq", "qa", "BoolQ", fields("passage", "question"), TRUTH, ("accuracy",)),
-        ("cb", "inference", "CB", entail, three, ("macro_f1", "accuracy")),
-        ("rte", "inference", "RTE", entail, ENTAILMENT, ("accuracy",)),
-        ("wic", "word_sense", "WiC", word_in_context, TRUTH, ("accuracy",)),
+    plain: tuple[tuple[str, str, str, Mapping[str, str], Labels, tuple[str, ...], str | SplitKeys], ...] = (
+        ("boolq", "qa", "BoolQ", fields("passage", "question"), TRUTH, ("accuracy",), "passage"),
+        ("cb", "inference", "CB", entail, three, ("macro_f1", "accuracy"), ""),
+        ("rte", "inference", "RTE", entail, ENTAILMENT, ("accuracy",), by_shared_texts(*entail)),
+        ("wic", "word_sense", "WiC", word_in_context, TRUTH, ("accuracy",), by_shared_texts("sentence1", "sentence2")),
     )
-    for name, family, folder, keys, labels, metrics in plain:
+    for name, family, folder, keys, labels, metrics, split_key in plain:
         only_dev = name == "boolq"
         yield Task(
             name=name,
@@ -154,7 +161,7 @@ def super_glue() -> Iterator[Task]:
             metrics=metrics,
             labels=tuple(labels.values()),
             splits=one_part("dev") if only_dev else TRAIN_AND_DEV,
-            split_key="passage" if only_dev else "",
+            split_key=split_key,
             notes="only the published validation set, cut 80/10/10 by hash of the passage" if only_dev else "",
         )
         few = {
@@ -190,6 +197,7 @@ def super_glue() -> Iterator[Task]:
         metrics=("f1_over_answers", "group_exact_match"),
         labels=("False", "True"),
         splits=TRAIN_AND_DEV,
+        split_key=multirc_passages,
     )
     yield Task(
         name="wsc",
@@ -198,7 +206,7 @@ def super_glue() -> Iterator[Task]:
         formatter=wsc,
         metrics=("word_subset",),
         splits=TRAIN_AND_DEV,
-        split_key="text",
+        split_key=by_shared_texts("text"),
         train_filter=wsc_is_true,
     )
 
@@ -244,6 +252,7 @@ def others() -> Iterator[Task]:
     yield _classification(
         "quora", "paraphrase", _files("quora", "dev test", "{}.txt"), tsv("question1", "question2", "label"),
         fields("question1", "question2"), DUPLICATE, splits=DEV_AND_TEST, metrics=("f1", "accuracy"),
+        split_key=by_shared_texts("question1", "question2"),
         hub=Hub(path="nyu-mll/glue", config="qqp", parts={"dev": "train", "test": "validation"}),
     )  # fmt: skip
     for domain in ("books", "dvd", "electronics"):
@@ -261,6 +270,8 @@ def others() -> Iterator[Task]:
         yield _classification(
             f"tweet_{name}", "tweets", files, text_and_labels(), fields("text"), labels,
             hub=Hub(path="cardiffnlp/tweet_eval", config=name), splits=PUBLISHED,
+            unseen="" if name == "irony" else "text",
+            notes="" if name == "irony" else "without the training tweets that hold one of the development set",
         )  # fmt: skip
     yield _classification(
         "imdb", "sentiment", _files("imdb", "train test", "{}.jsonl"), read_jsonl, fields("text"), SENTIMENT,

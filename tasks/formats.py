@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from tasks.answers import UNANSWERABLE, answer_texts, is_impossible, text_in
 from tasks.sources import Row
@@ -23,6 +24,29 @@ def joined(keys: Mapping[str, str], row: Row) -> str:
     return " ".join(f"{key}: {' '.join(text_in(row, column).split())}" for key, column in keys.items())
 
 
+def text_to_text(keys: Mapping[str, str], row: Row, target: str, **others: Any) -> Example:
+    """The example of :func:`joined` fields; where it is too long, its longest field is shortened wherever it stands.
+
+    Args:
+        keys: ``key -> column``.
+        row: the row.
+        target: what shall be written.
+        others: further fields of the example.
+    """
+    pieces = [joined({key: column}, row) for key, column in keys.items()]
+    return Example(inputs=" ".join(pieces), target=target, cut=_longest(list(keys), pieces), **others)
+
+
+def _longest(keys: Sequence[str], pieces: Sequence[str]) -> tuple[int, int]:
+    """Span of the longest field's text; ``(0, 0)`` where it stands last, since then it is the tail."""
+    sizes = [len(piece) - len(f"{key}: ") for key, piece in zip(keys, pieces, strict=True)]
+    longest = max(range(len(sizes)), key=lambda i: (sizes[i], i), default=-1)
+    if longest == len(sizes) - 1:
+        return 0, 0
+    stop = len(" ".join(pieces[: longest + 1]))
+    return stop - sizes[longest], stop
+
+
 def classify(keys: Mapping[str, str], labels: Mapping[str, str], *, label: str = "label") -> Formatter:
     """Classification: ``labels`` maps every raw label to its word; the words in their first order are the choices."""
     choices = tuple(dict.fromkeys(labels.values()))
@@ -33,7 +57,7 @@ def classify(keys: Mapping[str, str], labels: Mapping[str, str], *, label: str =
             return []
         if raw not in labels:
             raise ValueError(f"unknown label {raw!r}; expected one of {', '.join(labels)}")
-        return [Example(inputs=joined(keys, row), target=labels[raw], choices=choices)]
+        return [text_to_text(keys, row, labels[raw], choices=choices)]
 
     return formatter
 
@@ -42,7 +66,7 @@ def free_text(keys: Mapping[str, str], target: str) -> Formatter:
     """Generation: the target column as it is."""
 
     def formatter(row: Row) -> Sequence[Example]:
-        return [Example(inputs=joined(keys, row), target=text_in(row, target))]
+        return [text_to_text(keys, row, text_in(row, target))]
 
     return formatter
 
@@ -55,7 +79,7 @@ def multiple_choice(keys: Mapping[str, str], choices: Sequence[str], *, label: s
         answer = text_in(row, label)
         if answer not in options:
             raise ValueError(f"label {answer!r} is none of the choices {', '.join(options)}")
-        return [Example(inputs=joined(keys, row), target=answer, choices=options)]
+        return [text_to_text(keys, row, answer, choices=options)]
 
     return formatter
 
@@ -65,12 +89,12 @@ def similarity_score(row: Row) -> Sequence[Example]:
     raw = row["label"] if "label" in row else row["score"]
     score = f"{round(float(raw) * 5) / 5:.1f}"
     choices = tuple(f"{i / 5:.1f}" for i in range(26))
-    return [Example(inputs=joined(fields("sentence1", "sentence2"), row), target=score, choices=choices)]
+    return [text_to_text(fields("sentence1", "sentence2"), row, score, choices=choices)]
 
 
 def multirc(row: Row) -> Sequence[Example]:
     """MultiRC: one example an answer, in the order question, answer, paragraph, without ``<br>`` and ``<b>``."""
-    if "passage" not in row or isinstance(row["passage"], str):  # the hub's flat rows
+    if _is_flat(row):
         return [_multirc_example(row["question"], row["answer"], row["paragraph"], row["label"], _flat_group(row))]
     passage = row["passage"]
     return [
@@ -86,35 +110,66 @@ def multirc(row: Row) -> Sequence[Example]:
     ]
 
 
+def multirc_passages(rows: Sequence[Row]) -> Sequence[object]:
+    """What MultiRC's rows are cut by: the official row of a passage, put together again from the hub's flat rows."""
+    passages: dict[int, dict[str, Any]] = {}
+    questions: dict[tuple[int, int], dict[str, Any]] = {}
+    for row in filter(_is_flat, rows):
+        index = row["idx"]
+        passage = passages.setdefault(index["paragraph"], {"text": row["paragraph"], "questions": []})
+        key = index["paragraph"], index["question"]
+        if key not in questions:
+            questions[key] = {"question": row["question"], "answers": [], "idx": index["question"]}
+            passage["questions"].append(questions[key])
+        label = int(_truth(row["label"]) == "True")
+        questions[key]["answers"].append({"text": row["answer"], "idx": index["answer"], "label": label})
+    nested = {number: {"idx": number, "version": 1.1, "passage": passage} for number, passage in passages.items()}
+    return [nested[row["idx"]["paragraph"]] if _is_flat(row) else row for row in rows]
+
+
+def _is_flat(row: Row) -> bool:
+    """Whether a row of MultiRC is the hub's, which is one answer."""
+    return "passage" not in row or isinstance(row["passage"], str)
+
+
 def _flat_group(row: Row) -> str:
     return f"{row['idx']['paragraph']}-{row['idx']['question']}"
 
 
 def _multirc_example(question: str, answer: str, paragraph: str, label: object, group: str) -> Example:
     values = {"question": question, "answer": answer, "paragraph": re.sub(r"<br>|</?b>", " ", paragraph)}
-    target = str(str(label).lower() in ("1", "true"))
-    return Example(
-        inputs=joined(fields("question", "answer", "paragraph"), values),
-        target=target,
-        choices=("False", "True"),
-        group=group,
-    )
+    keys = fields("question", "answer", "paragraph")
+    return text_to_text(keys, values, _truth(label), choices=("False", "True"), group=group)
+
+
+def _truth(label: object) -> str:
+    return str(str(label).lower() in ("1", "true"))
 
 
 def wsc(row: Row) -> Sequence[Example]:
-    """WSC: the pronoun between asterisks; the referent is the target, the row's label the group."""
+    """WSC: the pronoun between asterisks, as T5 writes it without the task's name; the referent is the target."""
     span = row.get("target", row)
-    words = row["text"].split(" ")
-    start = int(span["span2_index"])
-    end = start + len(span["span2_text"].split(" "))
-    marked = " ".join([*words[:start], f"*{' '.join(words[start:end])}*", *words[end:]])
-    label = str(str(row["label"]).lower() in ("1", "true"))
-    return [Example(inputs=f"text: {' '.join(marked.split())}", target=span["span1_text"], group=label)]
+    start, stop = _pronoun(row["text"], span["span2_text"], int(span["span2_index"]))
+    marked = f"{row['text'][:start]} *{row['text'][start:stop]}* {row['text'][stop:]}"
+    return [Example(inputs=" ".join(marked.split()), target=span["span1_text"], label=_truth(row["label"]))]
+
+
+def _pronoun(text: str, pronoun: str, index: int) -> tuple[int, int]:
+    """Span of the pronoun: where the word of that index holds it, or else its place nearest to that word.
+
+    Raises:
+        ValueError: the text has no such word.
+    """
+    words = r"\s+".join(map(re.escape, pronoun.split()))
+    found = [match.span() for match in re.finditer(rf"(?<!\w){words}(?!\w)", text, re.IGNORECASE)] if words else []
+    if not found:
+        raise ValueError(f"the pronoun {pronoun!r} is not in the text")
+    return min(found, key=lambda span: abs(text[: span[0]].count(" ") - index))
 
 
 def wsc_is_true(row: Row) -> bool:
     """Training rows of WSC are those whose referent is right."""
-    return str(row["label"]).lower() in ("1", "true")
+    return _truth(row["label"]) == "True"
 
 
 def question_answer(row: Row) -> Sequence[Example]:
@@ -125,4 +180,4 @@ def question_answer(row: Row) -> Sequence[Example]:
     answers = row["answers"] if "answers" in row else row["answer"]
     accepted = () if is_impossible(row) else answer_texts(answers)
     accepted = accepted or (UNANSWERABLE,)
-    return [Example(inputs=joined(fields("question", "context"), row), target=accepted[0], answers=accepted)]
+    return [text_to_text(fields("question", "context"), row, accepted[0], answers=accepted)]

@@ -29,6 +29,9 @@ class Scored(Protocol):
     @property
     def answers(self) -> tuple[str, ...]: ...
 
+    @property
+    def label(self) -> str: ...
+
 
 Predictions = Sequence[str]
 Examples = Sequence[Scored]
@@ -118,17 +121,14 @@ def token_f1(predictions: Predictions, examples: Examples, labels: Labels) -> fl
 
 
 def word_subset(predictions: Predictions, examples: Examples, labels: Labels) -> float:
-    """WSC as T5 scores it: the answer's words and the prediction's, one a subset of the other, equals ``True``.
+    """WSC as T5 scores it: whether the answer names the referent equals the row's label.
 
-    Determiners do not count, so that "her" alone names no referent that has one.
-
-    ``group`` holds the row's label, since rows with a false referent are scored too.
+    An answer without a word, or of determiners alone, is wrong whatever the label.
     """
     right = 0
     for prediction, example in zip(predictions, examples, strict=True):
-        guess, answer = _words(prediction), _words(example.target)
-        same = bool(guess) and bool(answer) and (guess <= answer or answer <= guess)
-        right += same == (example.group == "True")
+        guess = _without_determiners(prediction)
+        right += bool(guess) and _names(guess, _without_determiners(example.target)) == (example.label == "True")
     return 100 * right / max(1, len(examples))
 
 
@@ -207,5 +207,11 @@ DETERMINERS = frozenset(
 )  # fmt: skip
 
 
-def _words(text: str) -> set[str]:
-    return set(re.sub(r"[^\w ]", "", text.lower()).split()) - DETERMINERS
+def _without_determiners(text: str) -> str:
+    return " ".join(word for word in text.strip().lower().split(" ") if word not in DETERMINERS)
+
+
+def _names(guess: str, referent: str) -> bool:
+    """Whether the words of one hold those of the other; "Bob" does not name "Bob's hat"."""
+    words, wanted = set(guess.split(" ")), set(referent.split(" "))
+    return ("'" in guess) == ("'" in referent) and (words <= wanted or wanted <= words)

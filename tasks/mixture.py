@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,6 +24,7 @@ class Mixture:
         members: the tasks, each once.
         cap: K, the size at which a task's examples stop counting.
         temperature: T; shares are sizes to the power of 1 / T, so that 1 is proportional and large T uniform.
+        file: the file that describes it; empty for one by name.
         whole: members that take part with all their training examples, whatever limit a recipe sets.
 
     Raises:
@@ -33,6 +36,7 @@ class Mixture:
     cap: int = CAP
     temperature: float = 1.0
     whole: tuple[str, ...] = ()
+    file: str = dataclasses.field(default="", compare=False)
 
     def __post_init__(self) -> None:
         names = [task.name for task in self.members]
@@ -58,6 +62,12 @@ class Mixture:
     def metrics(self) -> tuple[str, ...]:
         """Metrics of all members, each once."""
         return tuple(dict.fromkeys(metric for task in self.members for metric in task.metrics))
+
+    @property
+    def content(self) -> str:
+        """Digest of what the mixture is made of: members with their contents, cap and temperature."""
+        members = [[task.name, task.content] for task in self.members]
+        return hashlib.sha256(json.dumps([members, self.cap, self.temperature]).encode()).hexdigest()
 
     def describe(self) -> dict[str, Any]:
         """Plain facts for listings and for the bank."""

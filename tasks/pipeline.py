@@ -93,10 +93,11 @@ def tokenize(
     ends: Ends,
     lengths: Lengths,
     cache: Path | None = None,
+    name: str = "",
 ) -> Tokenized:
-    """Tokenise examples, or read them back from ``cache``, where they lie under a digest of their content.
+    """Tokenise examples, or read them back from ``cache``, where they lie under a digest of what shapes their tokens.
 
-    An input that is too long loses its tail, not what stands behind it.
+    An input that is too long loses the tail of its field ``Example.cut``, or its own, not what stands behind it.
 
     Args:
         examples: inputs, targets and choices.
@@ -105,25 +106,95 @@ def tokenize(
         ends: ids put behind every input, and behind every target and choice.
         lengths: the longest allowed, those ids included.
         cache: folder.
+        name: of the task, for messages.
+
+    Raises:
+        TaskError: answers that become the same tokens, or none; see :func:`check_choices`.
     """
     digest = _digest(examples, tokenizer_fingerprint, lengths, ends)
-    path = cache / f"{digest}.npz" if cache else None
-    if path and (found := _read_cache(path, digest)):
-        return found
-    words = list(dict.fromkeys(choice for example in examples for choice in example.choices))
+    key = _cache_key(digest, examples)
+    path = cache / f"{key}.npz" if cache else None
+    found = path and _read_cache(path)
+    tokenized = found or _tokenize(examples, encode, lengths, ends, digest)
+    check_choices(examples, tokenized, end=len(ends[1]), name=name)
+    if path and not found:
+        _write_cache(path, tokenized)
+    return tokenized
+
+
+def _tokenize(examples: Sequence[Example], encode: Encode, lengths: Lengths, ends: Ends, digest: str) -> Tokenized:
+    words = _words(examples)
     row_of = {word: i for i, word in enumerate(words)}
     encoded = encode([example.inputs for example in examples])
-    tokenized = Tokenized(
-        inputs=_ended(encoded, lengths.inputs, ends[0]),
+    room = lengths.inputs - len(ends[0])
+    shortened = _shortened(examples, encoded, encode, room)
+    inputs = _ended([shortened.get(i, ids) for i, ids in enumerate(encoded)], lengths.inputs, ends[0])
+    if any(ids != encoded[i][:room] for i, ids in shortened.items()):
+        digest = hashlib.sha256(f"{digest} shortened".encode() + inputs.ids.astype("<i4").tobytes()).hexdigest()
+    return Tokenized(
+        inputs=inputs,
         targets=_ended(encode([example.target for example in examples]), lengths.targets, ends[1]),
         choices=_ended(encode(words), lengths.targets, ends[1]),
         choice_rows=Ragged.of([[row_of[choice] for choice in example.choices] for example in examples]),
-        cut=sum(len(ids) > lengths.inputs - len(ends[0]) for ids in encoded),
+        cut=sum(len(ids) > room for ids in encoded),
         digest=digest,
     )
-    if path:
-        _write_cache(path, tokenized)
-    return tokenized
+
+
+def _shortened(
+    examples: Sequence[Example], encoded: Sequence[list[int]], encode: Encode, room: int
+) -> Mapping[int, list[int]]:
+    """Ids of the inputs that are too long and have a field to shorten, where what stands around it leaves it room."""
+    long = [i for i, ids in enumerate(encoded) if len(ids) > room and 0 < examples[i].cut[1] < len(examples[i].inputs)]
+    around: list[str] = []
+    for i in long:
+        text, (start, stop) = examples[i].inputs, examples[i].cut
+        start = len(text[:start].rstrip())  # a space belongs to the word behind it
+        around += (text[:start], text[start:stop], text[stop:])
+    ids = encode(around) if around else []
+    found = {}
+    for i, before, field, behind in zip(long, ids[::3], ids[1::3], ids[2::3], strict=True):
+        left = room - len(before) - len(behind)
+        if left >= 0:
+            found[i] = [*before, *field[:left], *behind]
+    return found
+
+
+def check_choices(examples: Sequence[Example], tokenized: Tokenized, *, end: int, name: str = "") -> None:
+    """Refuse answers that become the same tokens, and answers that become none.
+
+    Args:
+        examples: as they were tokenised; an empty target is one that is not known.
+        tokenized: their tokens.
+        end: ids behind every target.
+        name: of the task, for messages.
+
+    Raises:
+        TaskError: two different choices of one example with equal tokens, or an answer without any.
+    """
+    prefix = f"task {name}: " if name else ""
+    words = _words(examples)
+    rows = {word: tokenized.choices[i].tobytes() for i, word in enumerate(words)}
+    answers = [words[i] for i in np.flatnonzero(tokenized.choices.lengths <= end).tolist()]
+    answers += [examples[i].target for i in np.flatnonzero(tokenized.targets.lengths <= end).tolist()]
+    for answer in filter(None, answers):
+        raise TaskError(f"{prefix}the answer {answer!r} becomes no token; choose one that the tokenizer can write")
+    if len(set(rows.values())) == len(rows):
+        return
+    for choices in dict.fromkeys(example.choices for example in examples):
+        seen: dict[bytes, str] = {}
+        for word in choices:
+            other = seen.setdefault(rows[word], word)
+            if other != word:
+                raise TaskError(
+                    f"{prefix}the answers {other!r} and {word!r} become the same tokens, so that neither can be told "
+                    "from the other; choose words that the tokenizer knows and that differ at their start"
+                )
+
+
+def _words(examples: Sequence[Example]) -> list[str]:
+    """Every choice once, as the table of choices holds them."""
+    return list(dict.fromkeys(choice for example in examples for choice in example.choices))
 
 
 def _ended(rows: Sequence[Sequence[int]], longest: int, end: Sequence[int]) -> Ragged:
@@ -137,11 +208,17 @@ def _digest(examples: Sequence[Example], tokenizer_fingerprint: str, lengths: Le
     return sha.hexdigest()
 
 
+def _cache_key(digest: str, examples: Sequence[Example]) -> str:
+    """Name in the cache: the digest, and what is shortened of which example."""
+    cuts = [(i, example.cut) for i, example in enumerate(examples) if any(example.cut)]
+    return hashlib.sha256(f"{digest} {cuts}".encode()).hexdigest() if cuts else digest
+
+
 RAGGED = ("inputs", "targets", "choices", "choice_rows")
 
 
 def _write_cache(path: Path, tokenized: Tokenized) -> None:
-    arrays = {"cut": np.array(tokenized.cut)}
+    arrays = {"cut": np.array(tokenized.cut), "digest": np.array(tokenized.digest)}
     for name in RAGGED:
         ragged: Ragged = getattr(tokenized, name)
         arrays |= {f"{name}_ids": ragged.ids, f"{name}_starts": ragged.starts}
@@ -156,14 +233,16 @@ def _write_cache(path: Path, tokenized: Tokenized) -> None:
             temporary.unlink()
 
 
-def _read_cache(path: Path, digest: str) -> Tokenized | None:
-    """The tokens under that digest, or ``None`` where there are none or the file is damaged in whatever way."""
+def _read_cache(path: Path) -> Tokenized | None:
+    """The tokens of that file, or ``None`` where there are none or the file is damaged in whatever way."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            if sum(member.file_size for member in arrays.zip.infolist()) > path.stat().st_size:
+                return None  # nothing is compressed where we write
             ragged = {name: Ragged(arrays[f"{name}_ids"], arrays[f"{name}_starts"]) for name in RAGGED}
             if any(len(rows.ids) != rows.starts[-1] for rows in ragged.values()):
                 return None
-            return Tokenized(**ragged, cut=int(arrays["cut"]), digest=digest)
+            return Tokenized(**ragged, cut=int(arrays["cut"]), digest=str(arrays["digest"]))
     except Exception:  # zipfile and numpy raise errors of many kinds; all of them mean: tokenise anew
         return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from functools import cache
@@ -42,11 +43,11 @@ def get_learnable(name: str) -> Task | Mixture:
             describes a task, or a mixture by ``name``, ``tasks``, ``cap`` and ``temperature``.
 
     Raises:
-        TaskError: no such task or mixture (with the nearest names), or a file that describes neither.
+        TaskError: no such task or mixture (with the nearest names), a file that describes neither, or one that takes a
+            built-in name.
     """
     if name.endswith(".toml"):
-        content = read_toml(Path(name))
-        return _mixture_file(Path(name), content) if "tasks" in content else load_task_file(Path(name))
+        return _from_file(Path(name))
     if name in MIXTURES:
         return Mixture(name=name, members=tuple(get_task(member) for member in MIXTURES[name]))
     if "+" in name:
@@ -55,6 +56,36 @@ def get_learnable(name: str) -> Task | Mixture:
     if name not in tasks:
         raise TaskError(f"task {name!r} is not known; {_suggestion(name, [*tasks, *MIXTURES])}")
     return tasks[name]
+
+
+def check_distinct(tasks: Iterable[Task | Mixture]) -> None:
+    """Refuse tasks of one name and different content, members of mixtures included: a name is all that a run keeps.
+
+    Raises:
+        TaskError: naming both.
+    """
+    known: dict[str, Task | Mixture] = {}
+    for one in tasks:
+        for task in (one, *(one.members if isinstance(one, Mixture) else ())):
+            other = known.setdefault(task.name, task)
+            if other.content != task.content:
+                raise TaskError(
+                    f"two different tasks are called {task.name!r}: {_origin(other)} and {_origin(task)}; "
+                    "give one of them another name"
+                )
+
+
+def _origin(task: Task | Mixture) -> str:
+    return task.file or f"the built-in {'mixture' if isinstance(task, Mixture) else 'task'}"
+
+
+def _from_file(path: Path) -> Task | Mixture:
+    content = read_toml(path)
+    found = _mixture_file(path, content) if "tasks" in content else load_task_file(path)
+    if found.name in registry() or found.name in MIXTURES:
+        kind = "mixture" if found.name in MIXTURES else "task"
+        raise TaskError(f"{path}: name is {found.name!r}, which is a built-in {kind}; choose another")
+    return dataclasses.replace(found, file=str(path))
 
 
 def _mixture_file(path: Path, content: Mapping[str, Any]) -> Mixture:

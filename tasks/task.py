@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import collections
+import contextlib
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from tasks import metrics as scoring
 from tasks.errors import TaskError
-from tasks.sources import NO_LABEL, Row, Source
+from tasks.sources import NO_LABEL, Numbered, Row, Rows, Source
+from tasks.texts import LONG, letters
 
 
 class Split(StrEnum):
@@ -33,6 +36,7 @@ class Example:
         choices: the allowed targets, in label order; empty where the answer is free text.
         group: examples of one group are scored together (the answers of a MultiRC question).
         answers: every accepted answer of free text; empty means only ``target``.
+        label: the row's own label, where the target is none (WSC: whether the target is the referent).
         cut: span ``[start, stop)`` of ``inputs`` that is shortened where the input is too long; empty: its tail.
     """
 
@@ -41,6 +45,7 @@ class Example:
     choices: tuple[str, ...] = ()
     group: str = ""
     answers: tuple[str, ...] = ()
+    label: str = ""
     cut: tuple[int, int] = (0, 0)
 
 
@@ -90,6 +95,9 @@ def one_part(name: str) -> Mapping[Split, Part]:
 Formatter = Callable[[Row], Sequence[Example]]
 """A row gives one example, several (MultiRC), or none (rows that are not used for training)."""
 
+SplitKeys = Callable[[Sequence[Row]], Sequence[object]]
+"""All rows of a part give the key of each."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Task:
@@ -103,9 +111,13 @@ class Task:
         metrics: names in ``tasks.metrics``; the score that selects is their mean.
         labels: the label words in label order; empty for free text.
         splits: which published part serves as train, dev and test.
-        split_key: column whose value keeps rows of one hash together (rows of a passage); default the whole row.
+        split_key: what keeps rows together (rows of a passage): a column, or a function of all rows of a part; default
+            the whole row.
+        unseen: column whose long development texts no training row may hold, where both parts are published; rows that
+            do are left out of training.
         notes: provenance and departures from the published form.
         content: digest of what a task from a file is: how its data is read, and the data; else empty.
+        file: the file that describes it; empty for a built-in task.
     """
 
     name: str
@@ -115,10 +127,12 @@ class Task:
     metrics: tuple[str, ...] = ("accuracy",)
     labels: tuple[str, ...] = ()
     splits: Mapping[Split, Part] = dataclasses.field(default_factory=lambda: PUBLISHED)
-    split_key: str = ""
+    split_key: str | SplitKeys = ""
     train_filter: Callable[[Row], bool] | None = None
+    unseen: str = ""
     notes: str = ""
     content: str = ""
+    file: str = dataclasses.field(default="", compare=False)
 
     def examples(self, split: Split, *, data_dir: Path | None = None) -> list[Example]:
         """All examples of a split, in file order.
@@ -131,23 +145,16 @@ class Task:
             TaskError: data that cannot be found or read, or a split without a row.
         """
         part = self.splits[split]
-        keep = self.train_filter if split is Split.TRAIN else None
+        keep = self._kept(data_dir) if split is Split.TRAIN else None
         found: list[Example] = []
         read = used_rows = 0
         rows = self.source.rows(part.name, data_dir)
-        for row in rows.rows:
+        for row, key in self._keyed(rows):
             read += 1
-            try:
-                used = (not keep or keep(row.values)) and part.low <= self._hash(row.values) < part.high
+            with _at(rows, row):
+                used = (not keep or keep(row.values)) and part.low <= place(key) < part.high
                 used_rows += used
                 found += self.formatter(row.values) if used else ()
-            except KeyError as error:
-                columns = ", ".join(map(str, row.values)) or "none"
-                raise TaskError(
-                    f"{rows.where}, row {row.number}: no column {error.args[0]!r} (columns: {columns})"
-                ) from error
-            except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError) as error:
-                raise TaskError(f"{rows.where}, row {row.number}: {error}") from error
         if not found:
             why = self._why_empty(read, used_rows, self.source.skipped.get(part.name, {}))
             raise TaskError(f"task {self.name}: split {split.value} is empty{why} ({rows.where})")
@@ -185,7 +192,61 @@ class Task:
             return f": none of its {used + left_out} rows can be used ({reasons})"
         return f": none of {read} rows falls into it; name a file for it, or give more rows" if read else ""
 
-    def _hash(self, row: Row) -> float:
-        key = row[self.split_key] if self.split_key else row
-        text = json.dumps(key, sort_keys=True, ensure_ascii=False, default=str)
-        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
+    def _kept(self, data_dir: Path | None) -> Callable[[Row], bool] | None:
+        """Whether a row trains."""
+        if not self.unseen:
+            return self.train_filter
+        rows = self.source.rows(self.splits[Split.DEV].name, data_dir).rows
+        selecting = collections.defaultdict(list)
+        for row in rows:
+            if len(text := letters(str(row.values[self.unseen]))) >= LONG:
+                selecting[text[:LONG]].append(text)
+
+        def keep(row: Row) -> bool:
+            held = letters(str(row[self.unseen]))
+            starts = range(len(held) - LONG + 1)
+            seen = any(held.startswith(text, i) for i in starts for text in selecting.get(held[i : i + LONG], ()))
+            return not seen and (not self.train_filter or self.train_filter(row))
+
+        return keep
+
+    def _keyed(self, rows: Rows) -> Iterator[tuple[Numbered, object]]:
+        """Every row and what is hashed to place it."""
+        if callable(self.split_key):
+            read = list(rows.rows)
+            yield from zip(read, _split_keys(self.split_key, rows, read), strict=True)
+            return
+        for row in rows.rows:
+            with _at(rows, row):
+                key = row.values[self.split_key] if self.split_key else row.values
+            yield row, key
+
+
+@contextlib.contextmanager
+def _at(rows: Rows, row: Numbered) -> Iterator[None]:
+    """Errors about a row's values name the file and the row."""
+    where = f"{rows.where}, row {row.number}"
+    try:
+        yield
+    except KeyError as error:
+        columns = ", ".join(map(str, row.values)) or "none"
+        raise TaskError(f"{where}: no column {error.args[0]!r} (columns: {columns})") from error
+    except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError) as error:
+        raise TaskError(f"{where}: {error}") from error
+
+
+def _split_keys(keys: SplitKeys, rows: Rows, read: Sequence[Numbered]) -> Sequence[object]:
+    """The key of each row; an error names the first row that alone has it too."""
+    try:
+        return keys([row.values for row in read])
+    except Exception:
+        for row in read:
+            with _at(rows, row):
+                keys([row.values])
+        raise
+
+
+def place(key: object) -> float:
+    """Where a split key falls in ``[0, 1)``, by its hash."""
+    text = json.dumps(key, sort_keys=True, ensure_ascii=False, default=str)
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64

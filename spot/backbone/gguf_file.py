@@ -241,6 +241,8 @@ class _Header:
         inner = self._number("I")
         if inner == TEXT:
             return [self._text() for _ in range(self._count(8))]
+        if inner not in SCALARS:
+            raise ValueError(f"an array of metadata of type {inner}")
         form = SCALARS[inner]
         count = self._count(struct.calcsize(form))
         return list(struct.unpack(f"<{count}{form}", self._bytes(count * struct.calcsize(form))))

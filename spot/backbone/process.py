@@ -21,7 +21,12 @@ def prepare_process() -> None:
 
 
 def keep_compiled_programs() -> None:
-    """Keep compiled programs on disk, so that a second start compiles nothing (``$SPOT_CACHE/xla``)."""
+    """Keep compiled programs on disk, so that a second start compiles nothing (``$SPOT_CACHE/xla``).
+
+    Warns where that cannot be written.
+    """
+    if not paths.prepare_cache():
+        return
     jax.config.update("jax_compilation_cache_dir", str(paths.cache_folder() / "xla"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)

@@ -259,7 +259,11 @@ def load_tokenizer(folder: Path, *, rows: int | None = None, ends: Sequence[int]
             model, settings = check_file(path).read_bytes(), _settings(folder)
             added = {token: i for token, i in _added(folder, settings).items() if rows is None or i < rows}
             try:
-                return SentencePieceTokenizer(model, sentinels=_sentinels(folder, settings), added=added, ends=ends)
+                count = _sentinels(folder, settings)
+                tokenizer = SentencePieceTokenizer(model, sentinels=count, added=added, ends=ends)
+                if rows is not None and tokenizer.size > rows and "extra_ids" not in settings:
+                    return SentencePieceTokenizer(model, sentinels=0, added=added, ends=ends)  # no room for any
+                return tokenizer
             except (RuntimeError, BackboneError) as error:
                 raise BackboneError(f"{path}: not a SentencePiece model") from error
     present = [name for name in TOKENIZER_FILES if (folder / name).exists()]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from spot.cli.options import BankOption, JsonOption, takes
+from spot.cli.options import SEED, WHOLE, BankOption, JsonOption, takes
 from spot.cli.output import print_json, print_rows, say
 
 if TYPE_CHECKING:
@@ -141,7 +141,9 @@ def evaluate_retrieval(
         list[str],
         typer.Option(help="Measure to judge; give it several times. All that need prompts alone if left out."),
     ] = [],  # noqa: B006
-    k: Annotated[list[int], typer.Option("--k", help="Length of the ranking's head; give it several times.", min=1)] = [  # noqa: B006
+    k: Annotated[
+        list[int], typer.Option("--k", help="Length of the ranking's head; give it several times.", min=1, max=WHOLE)
+    ] = [  # noqa: B006
         1,
         3,
     ],
@@ -299,7 +301,9 @@ def import_file(
             "stands in."
         ),
     ] = "",
-    seed: Annotated[int | None, typer.Option(help="Seed it was trained with; else what the file says, or 0.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed it was trained with; else what the file says, or 0.", min=0, max=SEED)
+    ] = None,
     key: Annotated[
         Path | None, typer.Option(help="Its early prompt; else the prompt stands in for its own key.")
     ] = None,

@@ -1,76 +1,220 @@
-"""The ``spot`` command and its edge: the one place where an error becomes a line and an exit code."""
+"""The edge of the ``spot`` command: the one place where an error becomes a line and an exit code.
+
+It imports next to nothing, so that a signal that comes while the commands are imported meets a handler already.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import io
+import os
+import signal
 import sys
-from typing import Annotated
+import warnings
+from typing import TYPE_CHECKING, Any
 
-import typer
+from spot.errors import Interrupted, SpotError
 
-from spot import __version__
+if TYPE_CHECKING:
+    from types import FrameType
 
+TRACEBACK = "SPOT_TRACEBACK"
+"""Environment variable: set to anything, an error prints its traceback before its line."""
 
-def make_app(*, only_bank: bool = False) -> typer.Typer:
-    """The command line; for ``spot bank ...``, which shall start fast, without the modules of the other commands."""
-    from spot.cli import bank
+LONGEST = 1000
+"""Letters of an error's line; a damaged file can put a whole file into one."""
 
-    app = typer.Typer(
-        name="spot",
-        help="Train soft prompts for one frozen language model, bank them, and transfer the best to a new task.",
-        no_args_is_help=True,
-        pretty_exceptions_enable=False,
-        rich_markup_mode="rich",
-        context_settings={"help_option_names": ["-h", "--help"]},
-    )
-    app.callback(epilog="Example: spot train-source wn_noun_topic wn_pos --seeds 2, then: spot transfer wn_living")(
-        root
-    )
-    if not only_bank:
-        from spot.cli import study, tasks, tools, training
-
-        for module in (training, study, tools, tasks):
-            module.add_to(app)
-    app.add_typer(bank.app, name="bank")
-    return app
+SETTINGS = ("SPOT_BANK", "SPOT_BACKBONE", "SPOT_CACHE", "SPOT_DATA")
+"""Environment variables that stand for options."""
 
 
-def _version(asked: bool) -> None:
-    if asked:
-        typer.echo(f"spot {__version__}")
-        raise typer.Exit
+class Stopped(BaseException):
+    """SIGINT or SIGTERM arrived outside the training loop, which has a handler of its own."""
 
-
-def root(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
-    ] = False,
-) -> None:
-    """Entry of every command."""
+    def __init__(self, number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name}")
+        self.number = number
 
 
 def main() -> None:
-    """Run the command line; every error that is the input's fault ends in one line and a non-zero exit."""
+    """Run the command line; every exception ends in one line on stderr and an exit code.
+
+    That is 1 for an error, 2 for a wrong command line, and 128 and the signal's number for one that was stopped. What
+    is no user's fault also says how to see the traceback.
+    """
+    _set_handlers(_stop)
     gc.set_threshold(100_000)  # what imports make stays; looking through it for garbage took a sixth of the start
+    sys.unraisablehook = _unraisable
+    warnings.showwarning = _one_line_warning
+    code: Any = 0
+    failure: BaseException | None = None
     try:
+        _prepare_streams()
+        _check_texts()
+        from spot.cli.app import make_app
+
         make_app(only_bank=sys.argv[1:2] == ["bank"])()
+    except SystemExit as end:
+        code = end.code
+    except BaseException as error:
+        failure = error
+    _set_handlers(_stop_at_once)
+    try:
+        sys.stdout.flush()
     except OSError as error:
-        _fail(f"{error.filename or 'system'}: {error.strerror or error}", 1)
-    except ValueError as error:
-        from bank.errors import BankError
-        from spot.errors import SpotError
-        from tasks.errors import TaskError
-
-        if not isinstance(error, SpotError | BankError | TaskError):
-            raise
-        _fail(str(error), 1)
-    except Exception as error:
-        interruption = sys.modules.get("spot.training.loop")
-        if interruption is None or not isinstance(error, interruption.Interrupted):
-            raise
-        _fail(str(error), 128 + error.number)
-
-
-def _fail(line: str, code: int) -> None:
-    sys.stderr.write(f"error: {line}\n")
+        failure = failure or error
+    if failure:
+        code = _told(failure)
+    _set_handlers(signal.SIG_IGN)  # all is done and said; the interpreter's end takes a while
     sys.exit(code)
+
+
+# -- errors ----------------------------------------------------------------------------------------------------
+
+
+def _told(error: BaseException) -> int:
+    """Print an exception's line; returns the exit code."""
+    if os.environ.get(TRACEBACK):
+        import traceback
+
+        traceback.print_exception(error)
+    if isinstance(error, Stopped | Interrupted):
+        return _say_error(str(error), 128 + error.number)
+    if isinstance(error, KeyboardInterrupt):  # of the default handler, before ours was there
+        return _say_error(str(Stopped(signal.SIGINT)), 128 + signal.SIGINT)
+    if isinstance(error, BrokenPipeError):  # whoever read has what they wanted
+        return 1
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return _say_error(f"{os.fsdecode(error.filename)}: {error.strerror}", 1)
+    if _is_a_user_s(error):
+        return _say_error(str(error), 1)
+    about = "not enough memory" if isinstance(error, MemoryError) else type(error).__name__
+    reason = f"{about}: {error}" if str(error) else about
+    return _say_error(f"{_one_line(reason)} ({TRACEBACK}=1 shows where)", 1)
+
+
+def _is_a_user_s(error: BaseException) -> bool:
+    from bank.errors import BankError
+    from tasks.errors import TaskError
+
+    return isinstance(error, SpotError | BankError | TaskError)
+
+
+def _say_error(line: str, code: int) -> int:
+    _say_on_stderr(f"error: {_one_line(line)}")
+    return code
+
+
+def _one_line(text: str) -> str:
+    """The text without line ends and control characters, and not longer than an error may be."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * LONGEST]).split())
+    return line if len(line) <= LONGEST else f"{line[:LONGEST]} ..."
+
+
+def _one_line_warning(message: Warning | str, *_where: object, **_more: object) -> None:
+    _say_on_stderr(f"warning: {_one_line(str(message))}")
+
+
+def _say_on_stderr(line: str) -> None:
+    with contextlib.suppress(OSError, ValueError):  # nobody is left to be told
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()
+
+
+# -- signals ---------------------------------------------------------------------------------------------------
+
+
+def _set_handlers(handler: Any) -> None:
+    with contextlib.suppress(ValueError):  # not the main thread: signals are somebody else's
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, handler)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    """Raise, or end at once where an exception may be swallowed: libraries catch everything while they are imported.
+
+    Nothing is lost by ending: files are replaced whole, and a bank's transactions are whole or not there.
+    """
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            _end(Stopped(number))
+        frame = frame.f_back
+    raise Stopped(number)
+
+
+def _stop_at_once(number: int, _frame: FrameType | None) -> None:
+    _end(Stopped(number))
+
+
+def _unraisable(found: Any) -> None:
+    """What was raised in a finalizer, where Python goes on: end for a signal, and leave the rest to Python."""
+    if isinstance(found.exc_value, Stopped):
+        _end(found.exc_value)
+    if os.environ.get(TRACEBACK):
+        sys.__unraisablehook__(found)
+
+
+def _end(stopped: Stopped) -> None:
+    with contextlib.suppress(OSError):
+        os.write(2, f"error: {stopped}\n".encode())
+    os._exit(128 + stopped.number)
+
+
+# -- streams and texts -----------------------------------------------------------------------------------------
+
+
+class _StandardOutput(io.FileIO):
+    """Standard output, which says its name in its errors, and is silent from then on."""
+
+    def write(self, content: Any, /) -> int:
+        try:
+            return super().write(content)
+        except OSError as error:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())  # the interpreter flushes once more at its end
+            raise OSError(error.errno, error.strerror, "standard output") from error
+
+
+def _prepare_streams() -> None:
+    """Have standard streams that take any text.
+
+    Raises:
+        SpotError: standard output is closed.
+    """
+    for descriptor in range(3):  # a file that is opened later must not take a standard stream's number
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+        raise SpotError("standard output is closed; send it to a file, or to /dev/null")
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    given = sys.stdout
+    if isinstance(given, io.TextIOWrapper) and given is sys.__stdout__:
+        raw = _StandardOutput(given.fileno(), "w", closefd=False)
+        sys.stdout = io.TextIOWrapper(io.BufferedWriter(raw), encoding=given.encoding, line_buffering=given.isatty())
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _check_texts() -> None:
+    """Refuse what is no text: arguments become prompts, names in a bank and lines of JSON.
+
+    Raises:
+        SpotError: an argument or a setting that is not UTF-8.
+    """
+    for number, argument in enumerate(sys.argv[1:], 1):
+        sys.argv[number] = _text(f"argument {number}", argument)
+    for name in SETTINGS:
+        _text(name, os.environ.get(name, ""))
+
+
+def _text(name: str, given: str) -> str:
+    """What the system's bytes say in UTF-8, whatever the locale made of them."""
+    try:
+        return os.fsencode(given).decode()
+    except UnicodeError:
+        raise SpotError(f"{name} is not UTF-8 text: {given!a}") from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -23,6 +24,26 @@ if TYPE_CHECKING:
     from tasks.task import Task
 
 EMBEDDED = "tiny"
+
+WHOLE = 2**31 - 1
+"""The largest whole number of an option: what NumPy, JAX and every database take."""
+
+SEEDS = 10_000
+"""The most seeds of one command."""
+
+SEED = WHOLE - SEEDS
+"""The largest first seed."""
+
+LENGTH = 100_000
+"""The longest prompt, input, target or batch."""
+
+
+def finite(value: float | None) -> float | None:
+    """Callback of an option that takes a number: neither NaN nor infinite."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is not a finite number")
+    return value
+
 
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {"dropout": 0.1, "evaluate_by": "generate"},
@@ -61,6 +82,17 @@ class BankOption:
         from bank import Bank
 
         return Bank.open(self.bank, create=create, write=write)
+
+    def open_or_copy(self) -> Bank:
+        """For writing, or where this user may only read it a copy in memory, which keeps nothing."""
+        from bank import Bank, BankError
+
+        try:
+            with Bank.open(self.bank, create=False, write=True) as opened:
+                opened.try_write()
+        except BankError:
+            return Bank.copied(self.bank)
+        return Bank.open(self.bank, create=False, write=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +135,7 @@ class DataOption:
 
     @property
     def folder(self) -> Path | None:
-        return self.data_dir.expanduser() if self.data_dir else None
+        return self.data_dir
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,8 +145,15 @@ class JsonOption:
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")] = False
 
 
-def _about(text: str) -> Any:
-    return typer.Option(help=text, rich_help_panel="Recipe", show_default=False)
+def _about(text: str, *, least: float | None = None, most: float | None = None) -> Any:
+    return typer.Option(
+        help=text,
+        rich_help_panel="Recipe",
+        show_default=False,
+        min=least,
+        max=most,
+        callback=None if least is None else finite,
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,25 +169,31 @@ class RecipeOptions:
             rich_help_panel="Recipe",
         ),
     ] = "auto"
-    prompt_length: Annotated[int | None, _about("Virtual tokens P.")] = None
-    steps: Annotated[int | None, _about("Training steps.")] = None
-    key_step: Annotated[int | None, _about("Step of the key snapshot.")] = None
-    batch_size: Annotated[int | None, _about("Examples a step.")] = None
-    learning_rate: Annotated[float | None, _about("Learning rate (0.3).")] = None
+    prompt_length: Annotated[int | None, _about("Virtual tokens P.", least=1, most=LENGTH)] = None
+    steps: Annotated[int | None, _about("Training steps.", least=1, most=WHOLE)] = None
+    key_step: Annotated[int | None, _about("Step of the key snapshot.", least=1, most=WHOLE)] = None
+    batch_size: Annotated[int | None, _about("Examples a step.", least=1, most=LENGTH)] = None
+    learning_rate: Annotated[float | None, _about("Learning rate (0.3).", least=0, most=WHOLE)] = None
     optimizer: Annotated[str | None, _about("adafactor or adamw.")] = None
     schedule: Annotated[str | None, _about("constant, linear, cosine or inverse_sqrt.")] = None
-    warmup_steps: Annotated[int | None, _about("Steps of linear warm-up.")] = None
-    weight_decay: Annotated[float | None, _about("Weight decay (1e-5).")] = None
+    warmup_steps: Annotated[int | None, _about("Steps of linear warm-up.", least=0, most=WHOLE)] = None
+    weight_decay: Annotated[float | None, _about("Weight decay (1e-5).", least=0, most=WHOLE)] = None
     init: Annotated[str | None, _about("vocabulary, labels, uniform, text:SENTENCE or file:PATH.")] = None
-    evaluate_every: Annotated[int | None, _about("Steps between development evaluations.")] = None
+    evaluate_every: Annotated[int | None, _about("Steps between development evaluations.", least=1, most=WHOLE)] = None
     evaluate_by: Annotated[str | None, _about("auto, rank (label likelihood) or generate.")] = None
-    patience: Annotated[int | None, _about("Stop after so many evaluations without gain; 0 never.")] = None
-    max_input: Annotated[int | None, _about("Longest input in tokens.")] = None
-    max_target: Annotated[int | None, _about("Longest target in tokens.")] = None
-    dropout: Annotated[float | None, _about("Share of features dropped in training (paper: 0.1).")] = None
-    z_loss: Annotated[float | None, _about("Weight of T5X's z-loss, such as 1e-4; 0 without.")] = None
-    train_limit: Annotated[int | None, _about("Training examples used; 0 uses all.")] = None
-    dev_limit: Annotated[int | None, _about("Development examples used; 0 uses all.")] = None
+    patience: Annotated[
+        int | None, _about("Stop after so many evaluations without gain; 0 never.", least=0, most=WHOLE)
+    ] = None
+    max_input: Annotated[int | None, _about("Longest input in tokens.", least=1, most=LENGTH)] = None
+    max_target: Annotated[int | None, _about("Longest target in tokens.", least=1, most=LENGTH)] = None
+    dropout: Annotated[float | None, _about("Share of features dropped in training (paper: 0.1).", least=0, most=1)] = (
+        None
+    )
+    z_loss: Annotated[float | None, _about("Weight of T5X's z-loss, such as 1e-4; 0 without.", least=0, most=WHOLE)] = (
+        None
+    )
+    train_limit: Annotated[int | None, _about("Training examples used; 0 uses all.", least=0, most=WHOLE)] = None
+    dev_limit: Annotated[int | None, _about("Development examples used; 0 uses all.", least=0, most=WHOLE)] = None
 
     def recipe(self, backbone: str) -> Recipe:
         """The preset with the given changes."""
@@ -192,12 +237,18 @@ class RunOptions:
         ),
     ] = None
     checkpoint_seconds: Annotated[
-        float, typer.Option(help="Longest time between checkpoints.", min=0, rich_help_panel="Where")
+        float,
+        typer.Option(
+            help="Longest time between checkpoints.", min=0, max=WHOLE, callback=finite, rich_help_panel="Where"
+        ),
     ] = 60.0
     slots: Annotated[
         int,
         typer.Option(
-            help="Prompts trained at once in one program; 0 chooses by memory.", min=0, rich_help_panel="Where"
+            help="Prompts trained at once in one program; 0 chooses by memory.",
+            min=0,
+            max=LENGTH,
+            rich_help_panel="Where",
         ),
     ] = 0
     log_dir: Annotated[
@@ -210,13 +261,28 @@ class RunOptions:
 
 
 def make_trainer(
-    bank: Bank, where: BackboneOption, data: DataOption, recipe: RecipeOptions, runs: RunOptions
+    bank: Bank,
+    where: BackboneOption,
+    data: DataOption,
+    recipe: RecipeOptions,
+    runs: RunOptions,
+    *,
+    surely: bool = True,
 ) -> Trainer:
-    """A trainer from a command's options, with progress on stderr."""
+    """A trainer from a command's options, with progress on stderr.
+
+    Args:
+        surely: it will train or record something, so that its folders are tried before the backbone is loaded.
+
+    Raises:
+        SpotError: a folder that cannot be written; what loading a backbone and a recipe raise.
+    """
     from spot.cli.output import errors
     from spot.training.progress import Display
     from spot.transfer.runs import Trainer
 
+    if surely:
+        paths.prepare_folders(runs.folder, runs.log_dir)
     backbone, display = where.load(), Display(errors(), log_dir=runs.log_dir)
     return Trainer(
         bank,
@@ -285,8 +351,15 @@ def _annotations(group: type) -> dict[str, Any]:
     return get_type_hints(group, include_extras=True)
 
 
+def _expanded(value: Any) -> Any:
+    """An option's value, paths with the home folder in place of ``~``."""
+    if isinstance(value, list):
+        return [_expanded(item) for item in value]
+    return paths.expanded(value) if isinstance(value, Path) else value
+
+
 def takes(**groups: type) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command the options of dataclasses; it receives one object per group, by keyword."""
+    """Give a command the options of dataclasses; it receives one object per group, by keyword, and paths expanded."""
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         hints = get_type_hints(command, include_extras=True)
@@ -307,10 +380,10 @@ def takes(**groups: type) -> Callable[[Callable[..., None]], Callable[..., None]
         @functools.wraps(command)
         def run(**values: Any) -> None:
             built = {
-                name: group(**{field.name: values.pop(field.name) for field in dataclasses.fields(group)})
+                name: group(**{field.name: _expanded(values.pop(field.name)) for field in dataclasses.fields(group)})
                 for name, group in groups.items()
             }
-            command(**values, **built)
+            command(**{name: _expanded(value) for name, value in values.items()}, **built)
 
         parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own] + shared
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Tables and JSON on stdout; progress and errors on stderr."""
+"""Tables and JSON on stdout, progress and errors on stderr, and lines from stdin."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ def errors() -> Console:
 
 def print_json(content: Any) -> None:
     """One JSON document; NaN and infinities become null."""
-    json.dump(_plain(content), sys.stdout, indent=2, ensure_ascii=False)
+    utf8 = (sys.stdout.encoding or "").lower().replace("_", "-") in ("utf-8", "utf8")
+    json.dump(_plain(content), sys.stdout, indent=2, ensure_ascii=not utf8)
     sys.stdout.write("\n")
 
 
@@ -51,6 +52,25 @@ def print_rows(rows: Sequence[Mapping[str, Any]], *, title: str = "", empty: str
 def say(text: str = "") -> None:
     """A line on stdout."""
     sys.stdout.write(text + "\n")
+
+
+def stdin_lines() -> list[str]:
+    """The lines of stdin that are not blank, as UTF-8 in whatever locale.
+
+    Raises:
+        SpotError: bytes that are no UTF-8.
+    """
+    from spot.errors import SpotError
+
+    if sys.stdin is None:  # closed
+        return []
+    content = sys.stdin.buffer.read()
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise SpotError(f"standard input, line {line}: not UTF-8 text") from error
+    return [line.removesuffix("\r") for line in text.split("\n") if line.strip()]
 
 
 def _cell(value: Any) -> str:

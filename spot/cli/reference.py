@@ -10,7 +10,7 @@ import typer.main
 
 def reference() -> str:
     """Every command's help, arguments, options and example."""
-    from spot.cli.main import make_app
+    from spot.cli.app import make_app
 
     root: Any = typer.main.get_command(make_app())
     lines = ["# Commands", "", root.help, "", "Made by `python -m spot.cli.reference > docs/commands.md`.", ""]

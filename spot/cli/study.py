@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from types import NoneType
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
 
 import typer
 
@@ -41,6 +43,7 @@ def study(
     out: JsonOption,
 ) -> None:
     """Transfer from every source to every target, and compare methods, measures and budgets. Resumable."""
+    from spot.paths import prepare_folders
     from spot.study.plan import EXAMPLE, read_plan
     from spot.study.plots import write_plots
     from spot.study.run import run_study
@@ -54,6 +57,7 @@ def study(
     plan = read_plan(plan_file)
     sources, targets = find_learnable(plan.sources), find_tasks(plan.targets)
     recipe, began = recipe_options(plan.recipe, plan_file), time.monotonic()
+    prepare_folders(folder)
     with bank.open(create=True) as opened:
         trainer = make_trainer(opened, where, data, recipe, runs)
 
@@ -76,19 +80,27 @@ def study(
     say(f"tables and {len(pictures)} plots in {folder}; {time.monotonic() - began:.0f} s; bank {shown}")
 
 
-def recipe_options(given: object, where: Path) -> RecipeOptions:
+def recipe_options(given: Mapping[str, Any], where: Path) -> RecipeOptions:
     """The recipe of a study file.
 
     Raises:
-        SpotError: an option that the command line does not know.
+        SpotError: an option that the command line does not know, or a value that it would not take.
     """
     from spot.errors import SpotError
+    from tasks.errors import shown
 
-    assert isinstance(given, dict)
-    known = {field.name for field in dataclasses.fields(RecipeOptions)}
-    unknown = sorted(set(given) - known)
-    if unknown:
-        raise SpotError(f"{where}: recipe has no option {unknown[0]!r}; it has {', '.join(sorted(known))}")
+    known = get_type_hints(RecipeOptions, include_extras=True)
+    for name, value in given.items():
+        if name not in known:
+            raise SpotError(f"{where}: recipe has no option {name!r}; it has {', '.join(sorted(known))}")
+        kind, option = get_args(known[name])
+        kinds = {found for found in (kind, *get_args(kind)) if isinstance(found, type)} - {NoneType}
+        accepted = kinds | ({int} if float in kinds else set())
+        if type(value) not in accepted:
+            raise SpotError(f"{where}: recipe.{name} is {shown(value)}; expected {kinds.pop().__name__}")
+        least, most = option.min, option.max
+        if least is not None and not least <= value <= most:  # NaN is in no range
+            raise SpotError(f"{where}: recipe.{name} is {shown(value)}; expected {least} to {most}")
     return RecipeOptions(**given)
 
 

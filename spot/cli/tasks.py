@@ -71,6 +71,7 @@ def _show(name: str, data: DataOption, out: JsonOption) -> None:
         say(f"\n  {example.inputs}\n  -> {example.target}")
 
 
+@takes()
 def init_task(
     path: Annotated[Path, typer.Argument(help="Where to write it, ending in .toml.")],
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,

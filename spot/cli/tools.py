@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-import sys
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from spot.cli.options import BackboneOption, BankOption, DataOption, JsonOption, find_tasks, refuse_given, takes
-from spot.cli.output import print_json, print_rows, say
+from spot.cli.options import (
+    LENGTH,
+    WHOLE,
+    BackboneOption,
+    BankOption,
+    DataOption,
+    JsonOption,
+    find_tasks,
+    refuse_given,
+    takes,
+)
+from spot.cli.output import print_json, print_rows, say, stdin_lines
 
 if TYPE_CHECKING:
     import numpy as np
@@ -79,9 +89,9 @@ def evaluate(
     *,
     prompt: PromptOption = "",
     split: Annotated[str, typer.Option(help="train, dev or test.")] = "test",
-    limit: Annotated[int, typer.Option(help="Examples used; 0 uses all.", min=0)] = 0,
+    limit: Annotated[int, typer.Option(help="Examples used; 0 uses all.", min=0, max=WHOLE)] = 0,
     evaluate_by: EvaluateBy = "auto",
-    max_input: Annotated[int, typer.Option(help="Longest input in tokens.")] = 512,
+    max_input: Annotated[int, typer.Option(help="Longest input in tokens.", min=1, max=LENGTH)] = 512,
     bank: BankOption,
     where: BackboneOption,
     data: DataOption,
@@ -142,7 +152,7 @@ def predict_texts(
     from tasks.task import Example
 
     refuse_bank(context, prompt)
-    inputs = list(texts) if texts else [line.rstrip("\n") for line in sys.stdin if line.strip()]
+    inputs = list(texts) if texts else stdin_lines()
     if not inputs:
         raise SpotError("no input texts; give them as arguments or on stdin")
     labels = tuple(word.strip() for word in choices.split(",") if word.strip())
@@ -177,9 +187,12 @@ def doctor(*, bank: BankOption, where: BackboneOption, out: JsonOption) -> None:
 
     facts: dict[str, Any] = environment()
     problems: list[str] = []
-    cache = paths.cache_folder()
-    size = sum(path.stat().st_size for path in cache.rglob("*") if path.is_file()) if cache.exists() else 0
-    facts["cache"] = f"{cache} ({size / 1e6:.1f} MB)"
+    try:
+        cache = paths.cache_folder()
+        facts["cache"] = f"{cache} ({_size(cache) / 1e6:.1f} MB)"
+        paths.check_writable(cache)
+    except SpotError as error:
+        problems.append(f"cache: {error}")
     try:
         backbone = where.load()
         facts["backbone"] = f"{backbone.name}, fingerprint {backbone.fingerprint}, width {backbone.width}"
@@ -210,6 +223,11 @@ def doctor(*, bank: BankOption, where: BackboneOption, out: JsonOption) -> None:
             say("no problems found")
     if problems:
         raise typer.Exit(1)
+
+
+def _size(folder: Path) -> int:
+    """Bytes of all files below a folder that can be looked into."""
+    return sum(os.lstat(os.path.join(where, name)).st_size for where, _, names in os.walk(folder) for name in names)
 
 
 def add_to(app: typer.Typer) -> None:

@@ -9,6 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from spot.cli.options import (
+    LENGTH,
+    SEED,
+    SEEDS,
+    WHOLE,
     BackboneOption,
     BankOption,
     DataOption,
@@ -17,6 +21,7 @@ from spot.cli.options import (
     RunOptions,
     find_learnable,
     find_tasks,
+    finite,
     make_trainer,
     refuse_given,
     takes,
@@ -27,8 +32,8 @@ if TYPE_CHECKING:
     from spot.retrieval.rank import Ranked
     from spot.transfer.transfer import Transferred
 
-Seeds = Annotated[int, typer.Option(help="How many seeds, counted from --first-seed.", min=1)]
-FirstSeed = Annotated[int, typer.Option(help="First seed.", min=0)]
+Seeds = Annotated[int, typer.Option(help="How many seeds, counted from --first-seed.", min=1, max=SEEDS)]
+FirstSeed = Annotated[int, typer.Option(help="First seed.", min=0, max=SEED)]
 Similarity = Annotated[
     str,
     typer.Option(
@@ -130,7 +135,7 @@ def transfer(
     *,
     seeds: Seeds = 1,
     first_seed: FirstSeed = 0,
-    top_k: Annotated[int, typer.Option(help="Sources tried.", min=1)] = 3,
+    top_k: Annotated[int, typer.Option(help="Sources tried.", min=1, max=WHOLE)] = 3,
     similarity: Similarity = "auto",
     aggregate: Aggregate = "mean",
     method: Annotated[
@@ -227,10 +232,10 @@ def retrieve(
     query: Annotated[
         Path | None, typer.Option(help="A query prompt [P, H] from a file (or PEFT folder) instead.")
     ] = None,
-    top_k: Annotated[int, typer.Option(help="How many to list; 0 lists all.", min=0)] = 0,
+    top_k: Annotated[int, typer.Option(help="How many to list; 0 lists all.", min=0, max=WHOLE)] = 0,
     similarity: Similarity = "auto",
     aggregate: Aggregate = "mean",
-    seed: Annotated[int, typer.Option(help="Seed of the query.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the query.", min=0, max=SEED)] = 0,
     allow_overlap: AllowOverlap = False,
     bank: BankOption,
     where: BackboneOption,
@@ -253,14 +258,14 @@ def retrieve(
         refuse_given(context, unused, "--query ranks a prompt as it is, with nothing trained or loaded")
     checked_measure(similarity)
     checked_aggregate(aggregate)
-    with bank.open(write=bool(target)) as opened:
+    with bank.open_or_copy() if target else bank.open() as opened:
         if query:
             file = read_prompt(query)
             prompt = Query(file.prompt, file.start)
             retriever = Retriever(opened, partition_of(file, opened))
         else:
             (task,) = find_tasks([target])
-            trainer = make_trainer(opened, where, data, recipe, runs)
+            trainer = make_trainer(opened, where, data, recipe, runs, surely=False)  # the bank may hold the query
             retriever = trainer.retriever(task, allow_overlap=allow_overlap)
             run = trainer.run(task, seed=seed, role="query")
             prompt = trainer.query(task, run)
@@ -287,27 +292,34 @@ def pretrain(
     ],
     *,
     folder: Annotated[Path, typer.Option(help="Where everything goes; a second call resumes.")],
-    span_steps: Annotated[int, typer.Option(help="Steps of span corruption.", min=0)] = 10_000,
-    adaptation_steps: Annotated[int, typer.Option(help="Steps of prefix-LM adaptation.", min=0)] = 1_000,
-    supervised_steps: Annotated[int, typer.Option(help="Steps of supervised tasks.", min=0)] = 0,
+    span_steps: Annotated[int, typer.Option(help="Steps of span corruption.", min=0, max=WHOLE)] = 10_000,
+    adaptation_steps: Annotated[int, typer.Option(help="Steps of prefix-LM adaptation.", min=0, max=WHOLE)] = 1_000,
+    supervised_steps: Annotated[int, typer.Option(help="Steps of supervised tasks.", min=0, max=WHOLE)] = 0,
     supervised: Annotated[
         list[Path], typer.Option(help="JSON lines of task, input and target; give it several times.")
     ] = [],  # noqa: B006
     corpus_pairs: Annotated[
         int,
-        typer.Option(help="Also draw so many examples of each self-supervised task from the corpora.", min=0),
+        typer.Option(
+            help="Also draw so many examples of each self-supervised task from the corpora.", min=0, max=WHOLE
+        ),
     ] = 0,
-    vocab_size: Annotated[int, typer.Option(help="Vocabulary, 100 sentinels included.")] = 4096,
-    width: Annotated[int, typer.Option(help="Model width H.")] = 256,
-    heads: Annotated[int, typer.Option(help="Attention heads.")] = 4,
-    head_width: Annotated[int, typer.Option(help="Width of a head.")] = 32,
-    hidden: Annotated[int, typer.Option(help="Width of the feed-forward layers.")] = 512,
-    layers: Annotated[int, typer.Option(help="Encoder layers.")] = 4,
-    decoder_layers: Annotated[int, typer.Option(help="Decoder layers.")] = 2,
-    batch_size: Annotated[int, typer.Option(help="Examples a step.")] = 16,
-    input_length: Annotated[int, typer.Option(help="Input tokens of an example.")] = 128,
-    learning_rate: Annotated[float, typer.Option(help="Peak learning rate, relative to the weights' scale.")] = 0.02,
-    seed: Annotated[int, typer.Option(help="Seed of weights, masks and order.")] = 0,
+    vocab_size: Annotated[
+        int, typer.Option(help="Vocabulary, 100 sentinels included.", min=101, max=10 * LENGTH)
+    ] = 4096,
+    width: Annotated[int, typer.Option(help="Model width H.", min=1, max=LENGTH)] = 256,
+    heads: Annotated[int, typer.Option(help="Attention heads.", min=1, max=LENGTH)] = 4,
+    head_width: Annotated[int, typer.Option(help="Width of a head.", min=1, max=LENGTH)] = 32,
+    hidden: Annotated[int, typer.Option(help="Width of the feed-forward layers.", min=1, max=LENGTH)] = 512,
+    layers: Annotated[int, typer.Option(help="Encoder layers.", min=1, max=LENGTH)] = 4,
+    decoder_layers: Annotated[int, typer.Option(help="Decoder layers.", min=1, max=LENGTH)] = 2,
+    batch_size: Annotated[int, typer.Option(help="Examples a step.", min=1, max=LENGTH)] = 16,
+    input_length: Annotated[int, typer.Option(help="Input tokens of an example.", min=1, max=LENGTH)] = 128,
+    learning_rate: Annotated[
+        float,
+        typer.Option(help="Peak learning rate, relative to the weights' scale.", min=0, max=WHOLE, callback=finite),
+    ] = 0.02,
+    seed: Annotated[int, typer.Option(help="Seed of weights, masks and order.", min=0, max=SEED)] = 0,
     float32: Annotated[bool, typer.Option("--float32", help="float32 products instead of bfloat16.")] = False,
     out: JsonOption,
 ) -> None:
@@ -315,11 +327,13 @@ def pretrain(
     from spot.backbone.config import T5Config
     from spot.backbone.process import prepare_process
     from spot.cli.output import errors
+    from spot.paths import prepare_folders
     from spot.training.pretrain import Pretraining, pretrain, read_supervised
     from spot.training.progress import make_reporter
     from tasks.objectives import read_lines
     from tasks.sentences import sentence_tasks
 
+    prepare_folders(folder)
     prepare_process()
     plan = Pretraining(
         config=T5Config(

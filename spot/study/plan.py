@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import tomllib
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -11,9 +10,17 @@ from typing import Any
 
 from spot.errors import SpotError
 from spot.retrieval.measures import MEASURES, checked_measure
+from tasks.errors import TaskError
+from tasks.tomlfile import read_toml
 
 TRAINED_METHODS = ("average", "mixture")
 """Methods that train anew for every k; ``best`` and ``halving`` are read off the oracle's runs."""
+
+SEEDS = 10_000
+"""The most seeds of a task."""
+
+WHOLE = 2**31 - 1
+"""The largest number of examples, which every database takes."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -57,8 +64,11 @@ class StudyPlan:
         for method in self.methods:
             if method not in TRAINED_METHODS:
                 raise SpotError(f"study: method {method!r} is not among {', '.join(TRAINED_METHODS)}")
-        if min(self.source_seeds, self.target_seeds, *self.k, *self.methods_k, *self.sizes) < 1 or self.train_limit < 0:
+        numbers = (*self.k, *self.methods_k, *self.sizes)
+        if min(self.source_seeds, self.target_seeds, *numbers) < 1 or self.train_limit < 0:
             raise SpotError("study: seeds, k and sizes must be at least 1, train_limit at least 0")
+        if max(self.source_seeds, self.target_seeds) > SEEDS or max(self.train_limit, *numbers) > WHOLE:
+            raise SpotError(f"study: seeds must be at most {SEEDS}, k, sizes and train_limit at most {WHOLE}")
         if self.generic and self.generic not in self.sources:
             raise SpotError(f"study: generic source {self.generic!r} is not among the sources")
 
@@ -67,12 +77,14 @@ def read_plan(path: Path) -> StudyPlan:
     """A plan from a TOML file whose keys are those of :class:`StudyPlan`.
 
     Raises:
-        SpotError: no such file, no TOML, an unknown key or a value of the wrong kind.
+        SpotError: no such file, no TOML, an unknown key, or a value of the wrong kind or size.
     """
+    if not path.is_file():
+        raise SpotError(f"{path}: no such file; `spot study --example` prints one")
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SpotError(f"{path}: no TOML ({error})") from error
+        content = read_toml(path)
+    except TaskError as error:
+        raise SpotError(str(error)) from error
     kinds: dict[str, Any] = {
         "sources": list, "targets": list, "methods": list, "measures": list,
         "k": list, "methods_k": list, "sizes": list,

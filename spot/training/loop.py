@@ -23,21 +23,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from spot.errors import DivergenceError
+from spot.errors import DivergenceError, Interrupted
 from spot.training import checkpoint
 from spot.training.jobs import GiveUp, Job, Progress, Result, Slot, check_parameters, on_device, on_host
 from spot.training.step import Step, Variables, cut
 
 CHECKPOINT_FILE = "checkpoint.msgpack"
-
-
-class Interrupted(Exception):
-    """A signal asked the run to stop; its state is saved."""
-
-    def __init__(self, number: int, step: int, path: Path | None) -> None:
-        where = f"saved in {path}; run the same command again to go on" if path else "nothing was saved"
-        super().__init__(f"stopped by {signal.Signals(number).name} at step {step}: {where}")
-        self.number = number
 
 
 def fit(

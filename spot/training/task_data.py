@@ -77,6 +77,7 @@ class TaskData:
             ends=self._backbone.config.ends,
             lengths=self._recipe.lengths,
             cache=paths.cache_folder() / "tokens",
+            name=self.task.name,
         )
         return SplitData(examples, tokens)
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from bank import Bank, Evaluation, Partition, RunIdentity, RunRecord, SnapshotRecord, StoredRun, TaskRecord
 from bank.vectors import average
+from spot import paths
 from spot.backbone.load import Backbone
 from spot.errors import TrainingError
 from spot.inference.predict import mean_losses, predict
@@ -276,6 +277,7 @@ class Trainer:
         if not jobs:
             return
         self.bank.try_write()
+        paths.prepare_folders(self._folder)
         folder = self._folder / hashlib.sha256("\n".join(asked).encode()).hexdigest()[:20] if self._folder else None
         slots = min(slots or self._room(), len(jobs))
         self._sharing = {"slots": slots, "shared with": [job.identity for job in jobs] if slots > 1 else []}

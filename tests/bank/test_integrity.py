@@ -325,7 +325,8 @@ def test_what_others_measured_is_sound_and_named_by_its_query(bank: Bank) -> Non
     rows = [
         Measured(where="table", target="birds", source=s, seed=1, score=41.5, baseline=40.0) for s in ("cats", "dogs")
     ]
-    import_outcomes(bank, rows)
+    with Bank.open(str(bank.engine.url.database)) as writer:
+        import_outcomes(writer, rows)
     assert verify(bank) == []
     damage(bank, "UPDATE transfer SET query_run_id = 4, baseline_run_id = NULL WHERE method = 'imported'")
     assert any("its digest does not follow from its content" in problem for problem in verify(bank))

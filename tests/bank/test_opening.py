@@ -217,6 +217,22 @@ def test_a_trial_write_says_what_stops_it(bank: Bank, monkeypatch: pytest.Monkey
         bank.try_write()
 
 
+def test_a_copy_holds_what_the_bank_holds_and_keeps_what_is_added_to_itself(tmp_path: Path, make_run: RunMaker) -> None:
+    path = tmp_path / "bank.sqlite"
+    with Bank.open(path) as bank:
+        bank.record_run(make_run())
+    before = lying(tmp_path)
+    with Bank.copied(path) as copy:
+        copy.record_run(make_run("rte", role="query"))
+        copy.try_write()
+        assert [row["task"] for row in list_runs(copy.engine)] == ["sst2", "rte"]
+        assert len(copy.keys(Partition.of(make_run().identity.recipe))) == 1
+        assert verify(copy) == []
+    assert lying(tmp_path) == before
+    with pytest.raises(BankError, match="only a file can be copied"):
+        Bank.copied("sqlite:///:memory:")
+
+
 def test_a_reader_cannot_write(tmp_path: Path, make_run: RunMaker) -> None:
     Bank.open(tmp_path / "bank.sqlite").close()
     with (

@@ -1,7 +1,9 @@
 """Text of every formatter, for an official row and for a row of the hub."""
 
+import re
 import sys
 from collections.abc import Mapping
+from itertools import permutations
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -10,7 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks import Example, get_task, registry
-from tasks.formats import classify, fields, free_text, joined, multiple_choice, similarity_score, wsc, wsc_is_true
+from tasks.formats import (
+    classify,
+    fields,
+    free_text,
+    joined,
+    multiple_choice,
+    multirc_passages,
+    similarity_score,
+    wsc,
+    wsc_is_true,
+)
+from tasks.task import place
 
 Row = Mapping[str, Any]
 
@@ -151,7 +164,7 @@ CASES = [
             "label": 1,
         },
         TRUTH,
-        "text: Jane thanked Joan for the help *she* gave .",
+        "Jane thanked Joan for the help *she* gave .",
         "Joan",
     ),
     Case(
@@ -418,6 +431,24 @@ def test_a_flat_row_of_multirc_has_the_same_examples(false: object, true: object
     assert [example for row in rows for example in formatter(row)] == [*formatter(MULTIRC)][:2]
 
 
+def test_flat_rows_are_cut_by_the_official_row_of_their_passage() -> None:
+    flat = [
+        {"paragraph": PARAGRAPH, "question": question, "answer": answer, "label": label}
+        | {"idx": {"paragraph": 7, "question": number, "answer": 3 + i}}
+        for i, (number, question, answer, label) in enumerate(
+            [(11, "Who?", "One", "True"), (11, "Who?", "Two", 0), (12, "Why?", "Rain", False)]
+        )
+    ]
+    answers = iter(range(3, 6))
+    questions = [
+        asked | {"answers": [answer | {"idx": next(answers)} for answer in asked["answers"]]}
+        for asked in MULTIRC["passage"]["questions"]  # type: ignore[index]
+    ]
+    official = {"version": 1.1, "passage": {"questions": questions, "text": PARAGRAPH}, "idx": 7}
+    assert {place(key) for key in multirc_passages(flat)} == {place(official)}
+    assert multirc_passages([official]) == [official]
+
+
 def test_questions_of_different_passages_are_different_groups() -> None:
     formatter = get_task("multirc").formatter
     groups = {example.group for idx in (1, 11) for example in formatter(MULTIRC | {"idx": idx})}
@@ -427,24 +458,80 @@ def test_questions_of_different_passages_are_different_groups() -> None:
 # -- WSC ----------------------------------------------------------------------------------------------------
 
 
+def wsc_of(text: str, pronoun: str, index: int) -> Example:
+    """The example of a row of WSC."""
+    span = {"span1_text": "Ann", "span2_text": pronoun, "span2_index": index}
+    (example,) = wsc({"text": text, "target": span, "label": False})
+    return example
+
+
 def test_wsc_marks_the_pronoun_at_its_index_and_not_another_of_the_same_spelling() -> None:
-    span = {"span1_text": "Ann", "span2_index": 4, "span2_text": "she"}
-    (example,) = wsc({"text": "she saw Ann and  she", "target": span | {"span2_index": 5}, "label": False})
-    assert example.inputs == "text: she saw Ann and *she*"
-    (example,) = wsc({"text": "she saw Ann and she left", "target": span, "label": False})
-    assert example.inputs == "text: she saw Ann and *she* left"
-    assert (example.target, example.group, example.choices) == ("Ann", "False", ())
+    assert wsc_of("she saw Ann and  she", "she", 5).inputs == "she saw Ann and *she*"
+    example = wsc_of("she saw Ann and she left", "she", 4)
+    assert example.inputs == "she saw Ann and *she* left"
+    assert (example.target, example.label, example.group, example.choices) == ("Ann", "False", "", ())
 
 
 def test_wsc_marks_a_pronoun_of_several_words() -> None:
-    span = {"span1_text": "Ann", "span2_index": 1, "span2_text": "her own"}
-    (example,) = wsc({"text": "saw her own dog", "target": span, "label": True})
-    assert example.inputs == "text: saw *her own* dog"
+    assert wsc_of("saw her own dog", "her own", 1).inputs == "saw *her own* dog"
+
+
+@pytest.mark.parametrize(
+    ("text", "pronoun", "index", "marked"),
+    [
+        ('"Good for her," he said.', "her", 2, '"Good for *her* ," he said.'),
+        ("They want to keep it , but later", "it", 3, "They want to keep *it* , but later"),
+        ("it is so that they keep it now", "it", 5, "it is so that they keep *it* now"),
+        ("it is so that they keep it now", "it", 1, "*it* is so that they keep it now"),
+        ("Biting is what it did", "it", 2, "Biting is what *it* did"),
+        ("They saw (him) there", "him", 2, "They saw ( *him* ) there"),
+        ("Ann slept. She was tired", "she", 2, "Ann slept. *She* was tired"),
+    ],
+)
+def test_the_pronoun_is_found_near_its_index_and_marked_without_punctuation(
+    text: str, pronoun: str, index: int, marked: str
+) -> None:
+    assert wsc_of(text, pronoun, index).inputs == marked
+
+
+@pytest.mark.parametrize("pronoun", ["they", "", "*"])
+def test_a_pronoun_that_is_not_in_the_text_is_refused(pronoun: str) -> None:
+    with pytest.raises(ValueError, match="is not in the text"):
+        wsc_of("she saw Ann", pronoun, 1)
 
 
 def test_only_true_referents_are_used_for_training() -> None:
     assert get_task("wsc").train_filter is wsc_is_true
     assert [wsc_is_true({"label": label}) for label in (True, "True", 1, False, "False", 0)] == [True] * 3 + [False] * 3
+
+
+# -- the field that is shortened ---------------------------------------------------------------------------
+
+
+def shortened(example: Example) -> str:
+    """The text of an input that loses its tail."""
+    return example.inputs[slice(*example.cut)]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.task)
+def test_what_is_shortened_is_the_longest_field_or_the_tail(case: Case) -> None:
+    (example,) = get_task(case.task).formatter(case.official)
+    texts = re.split(r"(?:^| )\w+: ", example.inputs)[1:] or [example.inputs]
+    assert (shortened(example) or texts[-1]) in [text for text in texts if len(text) == max(map(len, texts))]
+
+
+def test_a_passage_before_its_question_is_shortened() -> None:
+    row = {"question": "is it", "passage": "It  is a\nlong : passage.", "label": True}
+    (example,) = get_task("boolq").formatter(row)
+    assert shortened(example) == "It is a long : passage."
+
+
+def test_the_longest_field_differs_by_row() -> None:
+    formatter = classify(fields("a", "b", "c"), {"0": "no", "1": "yes"})
+    found = [
+        formatter(dict(zip("abc", texts, strict=True)) | {"label": 0})[0] for texts in permutations(("x", "yy", ""))
+    ]
+    assert [shortened(example) for example in found] == ["yy", "", "yy", "yy", "", "yy"]
 
 
 # -- STS-B --------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from tasks import Mixture, TaskError, get_learnable, get_task
 from tasks.mixture import CAP, MIXTURES
 from tasks.pipeline import Batches, Ragged, Tokenized, concatenate
+from tasks.registry import check_distinct
 
 
 def tokens(lengths: list[int], first: int) -> Tokenized:
@@ -120,3 +122,72 @@ def test_a_mixture_file_that_makes_no_sense_is_refused(content: str, message: st
 def test_a_mixture_is_no_single_task() -> None:
     with pytest.raises(TaskError, match="'glue' is a mixture"):
         get_task("glue")
+
+
+# -- what a name stands for ---------------------------------------------------------------------------------
+
+
+def task_file(path: Path, name: str, word: str = "good") -> str:
+    """A task file; its content is that of its words."""
+    (path.parent / "rows.csv").write_text("text,label\nfine,1\n", encoding="utf-8")
+    path.write_text(
+        f'name = "{name}"\n[data]\ntrain = "rows.csv"\n[format]\ntemplate = "t: {{text}}"\nlabel = "label"\n'
+        f'[labels]\n"0" = "bad"\n"1" = "{word}"\n',
+        encoding="utf-8",
+    )
+    return str(path)
+
+
+def test_the_content_of_a_mixture_is_what_it_is_made_of() -> None:
+    one, two, three = (get_task(name) for name in ("wn_pos", "wn_isa", "wn_part"))
+    mixtures = [
+        Mixture(name="m", members=(one, two)),
+        Mixture(name="m", members=(two, one)),
+        Mixture(name="m", members=(one, three)),
+        Mixture(name="m", members=(one, two), cap=100),
+        Mixture(name="m", members=(one, two), temperature=2.0),
+        Mixture(name="m", members=(one, dataclasses.replace(two, content="another"))),
+    ]
+    assert len({mixture.content for mixture in mixtures}) == len(mixtures)
+    assert mixtures[0].content == Mixture(name="other", members=(one, two), file="m.toml").content
+
+
+@pytest.mark.parametrize("name", ["wn_pos", "sst2", "glue", "wordnet"])
+def test_a_file_with_a_built_in_name_is_refused(name: str, tmp_path: Path) -> None:
+    kind = "mixture" if name in MIXTURES else "task"
+    message = f"name is '{name}', which is a built-in {kind}; choose another$"
+    with pytest.raises(TaskError, match=message):
+        get_learnable(task_file(tmp_path / "mine.toml", name))
+    for path, content in (("mix.toml", f'name = "{name}"\n'), (f"{name}.toml", "")):
+        (tmp_path / path).write_text(content + 'tasks = ["wn_isa", "wn_part"]\n', encoding="utf-8")
+        with pytest.raises(TaskError, match=message):
+            get_learnable(str(tmp_path / path))
+
+
+def test_what_a_file_describes_knows_its_file(tmp_path: Path) -> None:
+    path = task_file(tmp_path / "mine.toml", "mine")
+    assert getattr(get_learnable(path), "file") == path  # noqa: B009
+    assert get_task("wn_pos").file == ""
+
+
+def test_two_tasks_of_one_name_are_refused_where_their_content_differs(tmp_path: Path) -> None:
+    paths = [task_file(tmp_path / f"{i}.toml", "mine") for i in range(2)]
+    one, other = (get_task(path) for path in paths)
+    check_distinct([one, one, dataclasses.replace(other, content=one.content), get_task("wn_pos")])
+    other = dataclasses.replace(other, content="another")
+    with pytest.raises(TaskError) as caught:
+        check_distinct([get_task("wn_pos"), one, other])
+    expected = f"two different tasks are called 'mine': {paths[0]} and {paths[1]}; give one of them another name"
+    assert str(caught.value) == expected
+    with pytest.raises(TaskError, match="two different tasks are called 'mine'"):
+        check_distinct([one, Mixture(name="m", members=(get_task("wn_pos"), other))])
+
+
+def test_two_mixtures_of_one_name_are_refused_where_their_members_differ() -> None:
+    one, two, three = (get_task(name) for name in ("wn_pos", "wn_isa", "wn_part"))
+    mixtures = [Mixture(name="m", members=members) for members in ((one, two), (one, three))]
+    check_distinct([*mixtures[:1] * 2, one])
+    with pytest.raises(TaskError, match="two different tasks are called 'm'"):
+        check_distinct(mixtures)
+    with pytest.raises(TaskError, match="two different tasks are called 'wn_pos'"):
+        check_distinct([one, dataclasses.replace(mixtures[0], name="wn_pos")])

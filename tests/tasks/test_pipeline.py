@@ -87,7 +87,7 @@ def test_every_sequence_ends_with_the_end_token_and_loses_its_tail() -> None:
     assert len(data) == len(EXAMPLES)
 
 
-@given(st.lists(st.integers(0, 30), min_size=1, max_size=10), st.integers(1, 20), st.integers(1, 20))
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=10), st.integers(1, 20), st.integers(2, 20))
 def test_nothing_is_longer_than_allowed_and_the_cut_are_counted(sizes: list[int], inputs: int, targets: int) -> None:
     examples = [Example(inputs="x" * size, target="y" * size, choices=("z" * size,)) for size in sizes]
     data = tokens(examples, lengths=Lengths(inputs=inputs, targets=targets))
@@ -95,6 +95,110 @@ def test_nothing_is_longer_than_allowed_and_the_cut_are_counted(sizes: list[int]
     assert data.targets.lengths.tolist() == [min(size + 1, targets) for size in sizes]
     assert all(row[-1] == END for ragged in (data.inputs, data.targets, data.choices) for row in rows(ragged))
     assert data.cut == sum(size + 1 > inputs for size in sizes)
+
+
+PASSAGE = "passage: " + "b" * 40 + " question: c"
+FIELD = (9, 49)
+
+
+def test_too_long_an_input_keeps_what_stands_around_the_field_that_is_shortened() -> None:
+    examples = [Example(inputs=PASSAGE, target="no", cut=FIELD), Example(inputs="text: a", target="no", cut=(6, 7))]
+    for length in range(len("passage: question: c") + 2, 64):
+        data = tokens(examples, lengths=Lengths(inputs=length))
+        kept = min(40, length - 1 - len("passage:  question: c"))
+        first, second = ("".join(map(chr, row[:-1])) for row in rows(data.inputs))
+        assert first == "passage: " + "b" * kept + " question: c"
+        assert second == "text: a"
+        assert data.cut == (kept < 40)
+
+
+def test_an_input_whose_other_fields_alone_are_too_long_loses_its_tail() -> None:
+    for cut in ((0, 0), FIELD):
+        (row,) = rows(tokens([Example(inputs=PASSAGE, target="no", cut=cut)], lengths=Lengths(inputs=20)).inputs)
+        assert row == [*letters([PASSAGE])[0][:19], END]
+
+
+@given(st.text("ab :", max_size=30), st.integers(0, 30), st.integers(0, 30), st.integers(2, 32))
+def test_an_input_that_fits_is_never_changed_and_none_is_too_long(
+    text: str, start: int, size: int, longest: int
+) -> None:
+    cut = (min(start, len(text)), min(start + size, len(text)))
+    data = tokens([Example(inputs=text, target="no", cut=cut)], lengths=Lengths(inputs=longest))
+    (row,) = rows(data.inputs)
+    assert len(row) == min(len(text) + 1, longest)
+    if len(text) < longest:
+        assert row == [*letters([text])[0], END]
+        assert data.digest == tokens([Example(inputs=text, target="no")], lengths=Lengths(inputs=longest)).digest
+
+
+def words(texts: Sequence[str]) -> list[list[int]]:
+    """A token for each word, whatever spaces there are."""
+    return [[len(word) for word in text.split()] for text in texts]
+
+
+@pytest.mark.parametrize("encode", [letters, words])
+def test_the_digest_changes_only_where_the_tokens_do(encode: Callable[[Sequence[str]], list[list[int]]]) -> None:
+    spans = {"tail": (0, 0), "field": FIELD, "last field": (60, 61), "whole": (0, len(PASSAGE))}
+    for length in range(2, 70):
+        found = {
+            name: tokens([Example(inputs=PASSAGE, target="no", cut=cut)], encode=encode, lengths=Lengths(inputs=length))
+            for name, cut in spans.items()
+        }
+        for data in found.values():
+            assert (data.digest == found["tail"].digest) == (rows(data.inputs) == rows(found["tail"].inputs))
+
+
+def test_the_cache_never_gives_tokens_that_were_cut_otherwise(tmp_path: Path) -> None:
+    for cut in ((0, 0), FIELD, (9, 30), (0, 0), FIELD):
+        example = Example(inputs=PASSAGE, target="no", cut=cut)
+        assert content(tokens([example], cache=tmp_path)) == content(tokens([example]))
+    assert content(tokens([example], encode=never, cache=tmp_path)) == content(tokens([example]))
+
+
+# -- answers that cannot be told apart ----------------------------------------------------------------------
+
+
+def known_letters(texts: Sequence[str]) -> list[list[int]]:
+    """A token for each letter of the alphabet whatever its case, one for all other signs, none for spaces."""
+    return [[ord(c) if "a" <= c <= "z" else 2 for c in text.lower() if not c.isspace()] for text in texts]
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        ("<", ">"),
+        ("good", "Good"),
+        ("good", " good"),
+        ("extremely good", "extremely bad"),
+        ("yes", "no", "yes "),
+        ("好", "坏"),
+    ],
+)
+def test_answers_that_become_the_same_tokens_are_refused_by_name(choices: tuple[str, ...], tmp_path: Path) -> None:
+    examples = [EXAMPLES[0], Example(inputs="text: a", target=choices[0], choices=choices)]
+    with pytest.raises(TaskError) as caught:
+        tokens(examples, encode=known_letters, cache=tmp_path)
+    message = str(caught.value)
+    assert message.startswith(f"the answers {choices[0]!r} and {choices[-1]!r} become the same tokens")
+    assert "\n" not in message
+    assert not any(tmp_path.iterdir())
+
+
+def test_answers_of_different_examples_may_be_the_same_tokens() -> None:
+    examples = [Example(inputs="text: a", target=word, choices=(word, "other")) for word in ("good", "Good")]
+    assert len(tokens(examples, encode=known_letters)) == 2
+
+
+@pytest.mark.parametrize("answer", [" ", "\t\n"])
+@pytest.mark.parametrize("choices", [False, True])
+def test_an_answer_without_a_token_is_refused(answer: str, choices: bool) -> None:
+    example = Example(inputs="text: a", target=answer, choices=(answer, "yes") if choices else ())
+    with pytest.raises(TaskError, match=r"^task t: the answer '.*' becomes no token"):
+        tokenize([example], known_letters, tokenizer_fingerprint="", ends=((), (END,)), lengths=Lengths(), name="t")
+
+
+def test_inputs_without_an_answer_are_tokenised() -> None:
+    assert rows(tokens([Example(inputs="text: a", target="", choices=("no", "yes"))]).targets) == [[END]]
 
 
 def test_choices_are_a_table_without_repetition_that_examples_point_to() -> None:

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import pickle
+import random
 import shutil
 import struct
 import zipfile
@@ -81,6 +82,25 @@ def test_a_json_file_beyond_all_measure_is_not_read(folder):
     with (folder / "config.json").open("r+b") as file:
         file.truncate(2**40)
     assert "expected a JSON file of at most" in refused(folder)
+
+
+FILES = ["config.json", "tokenizer_config.json", "spiece.model", "model.safetensors", "added_tokens.json"]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_folder_with_an_altered_file_is_read_or_refused_in_one_line(folder, name):
+    (folder / "added_tokens.json").write_text('{"<sep>": 139, "[EVENT]": 141}')
+    path, rng = folder / name, random.Random(0)
+    content = path.read_bytes()
+    for _ in range(60):
+        at = min(rng.randrange(len(content)) for _ in range(2))
+        put = rng.choice([bytes([rng.randrange(256)]), b"9" * 8, b"NaN", b"null", b"[[", b"\xff" * 4, b""])
+        path.write_bytes(content[:at] + put + content[at + max(1, len(put)) :])
+        try:
+            load_backbone(str(folder)).tokenizer.encode(["ba </s> <sep> <extra_id_0> ki"])
+        except BackboneError as error:
+            assert "\n" not in str(error)
+            assert len(str(error)) < 2000
 
 
 # -- weights that are not finite ---------------------------------------------------------------------------

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import random
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +167,20 @@ def test_a_file_cut_short_is_refused(keep: int, tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(BackboneError, match="not a GGUF file, or damaged"):
         load_backbone(str(path))
+
+
+def test_an_altered_file_is_read_or_refused_in_one_line(tmp_path: Path) -> None:
+    path, rng = tmp_path / "model.gguf", random.Random(0)
+    write(path)
+    content = path.read_bytes()
+    for _ in range(120):
+        at = min(rng.randrange(len(content)) for _ in range(3))
+        put = rng.choice([bytes([rng.randrange(256)]), struct.pack("<q", rng.choice([-1, 2**40, 2**62])), b"\xff" * 4])
+        path.write_bytes(content[:at] + put + content[at + len(put) :])
+        try:
+            load_backbone(str(path))
+        except BackboneError as error:
+            assert "\n" not in str(error)
 
 
 def test_a_package_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -182,6 +182,14 @@ def test_sentinels_among_the_pieces_are_counted_once(folder, multilingual, setti
     assert not set(range(3, 103)) & set(ours.ordinary_ids().tolist())
 
 
+def test_sentinels_that_nobody_counted_are_none_where_the_embedding_has_no_room(folder):
+    ours = load_tokenizer(folder, rows=44)
+    assert ours.size == 40
+    assert max(ours.encode(["ba <extra_id_0> de"])[0]) < 40
+    write_json(folder / "tokenizer_config.json", {"extra_ids": 100})
+    assert load_tokenizer(folder, rows=44).size == ROWS
+
+
 def test_sentinels_among_the_pieces_are_counted_once_in_tokenizer_json(folder, multilingual, tmp_path):
     from transformers import T5Tokenizer
 

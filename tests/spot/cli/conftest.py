@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import json
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -64,11 +66,18 @@ def spot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureF
     def run(*arguments: object) -> Answer:
         monkeypatch.setattr(sys, "argv", ["spot", *map(str, arguments)])
         capfd.readouterr()
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        hook, threshold = sys.unraisablehook, gc.get_threshold()
         try:
             main()
             code = 0
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        finally:  # the command owns its process; here it is a guest
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+            sys.unraisablehook = hook
+            gc.set_threshold(*threshold)
         captured = capfd.readouterr()
         return Answer(code, captured.out, captured.err)
 
@@ -83,8 +92,8 @@ def _run(bank: Bank, task: str, seed: int, role: str) -> str:
         family="a" * 64,
         options={"steps": 30},
     )
-    key, value = np.random.default_rng([len(task), seed, len(role)]).normal(size=(2, LENGTH, WIDTH))
     steps = 10 if role == "query" else 30
+    key, value = np.random.default_rng([len(task), seed, len(role)]).normal(size=(2, LENGTH, WIDTH))
     return bank.record_run(
         RunRecord(
             identity=RunIdentity(recipe=recipe, task=TaskRecord(name=task, family="toy"), seed=seed, role=role),
@@ -92,7 +101,7 @@ def _run(bank: Bank, task: str, seed: int, role: str) -> str:
             metric="accuracy",
             score=90.0,
             metrics={"accuracy": 90.0},
-            history=[{"step": steps, "loss": 0.5, "accuracy": 90.0}],
+            history=[{"step": float(steps), "loss": 0.5, "accuracy": 90.0}],
             key=SnapshotRecord(prompt=key, step=10),
             value=SnapshotRecord(prompt=value, step=steps, score=90.0),
         )

@@ -12,7 +12,7 @@ import pytest
 import typer
 
 import spot as package
-from spot.cli.main import make_app
+from spot.cli.app import make_app
 
 Spot = Callable[..., Any]
 

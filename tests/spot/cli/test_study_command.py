@@ -27,7 +27,7 @@ def test_without_a_file_the_command_says_how_to_get_one(spot: Spot) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "No such file"),
+        (None, "no such file; `spot study --example` prints one"),
         ('sources = ["wn_pos"]\ntargets = ["wn_livin"]\n', "wn_living"),
         ('sources = ["wn_pos"]\ntargets = ["wn_living"]\n[recipe]\nstepps = 3\n', "recipe has no option 'stepps'"),
     ],

@@ -33,7 +33,7 @@ def test_sources_and_targets_are_enough(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("sources = [", "no TOML"),
+        ("sources = [", "not TOML"),
         ('sources = ["a"]', "no targets"),
         (LEAST + "seeds = 3", "unknown key 'seeds'"),
         (LEAST + "targetseeds = 3", "did you mean 'target_seeds'"),
@@ -45,6 +45,11 @@ def test_sources_and_targets_are_enough(tmp_path: Path) -> None:
         (LEAST + 'measures = ["euclidean"]', "'euclidean' is not known"),
         (LEAST + 'methods = ["best"]', "not among average, mixture"),
         (LEAST + 'generic = "z"', "not among the sources"),
+        (LEAST + "k = [" + "9" * 5000 + "]", "too many digits"),
+        (LEAST + "sizes = [0xfffffffff]", "at most 2147483647"),
+        (LEAST + "target_seeds = 1000000000", "seeds must be at most 10000"),
+        ("sources = " + "[" * 100_000, "nested too deeply"),
+        ("a." * 20_000 + "a = 1", "a key of too many parts"),
         ('sources = [1]\ntargets = ["c"]', "sources must hold texts"),
     ],
 )
@@ -59,3 +64,24 @@ def test_a_file_that_says_something_else_is_refused(tmp_path: Path, content: str
 def test_an_option_that_recipes_do_not_have_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SpotError, match="recipe has no option 'stepps'"):
         recipe_options({"stepps": 3}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [
+        ({"steps": "x"}, "recipe.steps is 'x'; expected int"),
+        ({"prompt_length": [1]}, r"recipe.prompt_length is \[1\]; expected int"),
+        ({"prompt_length": True}, "recipe.prompt_length is True; expected int"),
+        ({"steps": 16**9000}, "recipe.steps is "),
+        ({"learning_rate": float("nan")}, "recipe.learning_rate is nan; expected 0 to"),
+        ({"batch_size": 0}, "recipe.batch_size is 0; expected 1 to"),
+        ({"init": {}}, "recipe.init is {}; expected str"),
+    ],
+)
+def test_an_option_of_another_kind_or_size_is_refused(tmp_path: Path, recipe: dict[str, object], message: str) -> None:
+    with pytest.raises(SpotError, match=message):
+        recipe_options(recipe, tmp_path)
+
+
+def test_a_whole_number_is_a_number(tmp_path: Path) -> None:
+    assert recipe_options({"learning_rate": 1}, tmp_path).learning_rate == 1

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from spot.retrieval.bootstrap import Estimate
-from spot.transfer.gain import Gain, paired_gain
+from spot.transfer.gain import Gain, _groups, paired_gain
 from tasks import get_task
 from tasks.task import Example
 
@@ -55,6 +55,22 @@ def test_a_group_is_drawn_whole() -> None:
     apart = paired_gain(SST2, examples(100), ours, none)
     together = paired_gain(SST2, examples(100, "g"), ours, none)
     assert together.high - together.low > 1.8 * (apart.high - apart.low)
+
+
+def test_rows_of_wsc_are_drawn_one_by_one_whatever_their_label() -> None:
+    wsc = get_task("wsc")
+    rows = []
+    for i in range(104):
+        span = {"span1_text": "Ann", "span2_text": "she", "span2_index": 3}
+        rows += wsc.formatter({"text": f"Ann left as she did {i}", "target": span, "label": i < 38})
+    assert {example.label for example in rows} == {"True", "False"}
+    assert [len(members) for members in _groups(rows)] == [1] * 104
+    right = np.arange(104) < 38
+    ours = [["Ann" if one else "" for one in right]]
+    gain = paired_gain(wsc, rows, ours, [[""] * 104], draws=4000)
+    deviation = 100 * float(np.std(right)) / 104**0.5
+    assert gain.mean == pytest.approx(100 * 38 / 104)
+    assert gain.high - gain.low == pytest.approx(2 * 1.96 * deviation, rel=0.1)
 
 
 def test_a_score_that_is_no_mean_over_examples_is_computed_anew_for_every_draw() -> None:
