@@ -7,6 +7,7 @@ import gc
 import json
 import signal
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,7 @@ def spot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureF
         monkeypatch.setattr(sys, "argv", ["spot", *map(str, arguments)])
         capfd.readouterr()
         handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-        hook, threshold = sys.unraisablehook, gc.get_threshold()
+        hook, threshold, form = sys.unraisablehook, gc.get_threshold(), warnings.formatwarning
         try:
             main()
             code = 0
@@ -76,7 +77,7 @@ def spot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureF
         finally:  # the command owns its process; here it is a guest
             for number, handler in handlers.items():
                 signal.signal(number, handler)
-            sys.unraisablehook = hook
+            sys.unraisablehook, warnings.formatwarning = hook, form
             gc.set_threshold(*threshold)
         captured = capfd.readouterr()
         return Answer(code, captured.out, captured.err)
