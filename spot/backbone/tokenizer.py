@@ -257,6 +257,8 @@ def load_tokenizer(folder: Path, *, rows: int | None = None, ends: Sequence[int]
         path = folder / name
         if path.exists():
             model, settings = check_file(path).read_bytes(), _settings(folder)
+            if not model:  # of which the library logs several lines
+                raise BackboneError(f"{path}: not a SentencePiece model (empty)")
             added = {token: i for token, i in _added(folder, settings).items() if rows is None or i < rows}
             try:
                 count = _sentinels(folder, settings)

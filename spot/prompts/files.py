@@ -130,7 +130,9 @@ def read_prompt(path: Path, *, length: int | None = None) -> PromptFile:
 
 
 def check_backbone(file: PromptFile, backbone: Backbone | BackboneRecord) -> None:
-    """Refuse a prompt that was made for another backbone; of one that names none, only the width is known.
+    """Refuse a prompt that was made for another backbone; of one without a fingerprint, only name and width are known.
+
+    A name may be a folder's, so that another one is a warning.
 
     Raises:
         PromptError: it names another fingerprint, or has another width.
@@ -145,6 +147,13 @@ def check_backbone(file: PromptFile, backbone: Backbone | BackboneRecord) -> Non
         raise PromptError(
             f"{file.path}: prompt has width {file.prompt.shape[1]}, but backbone {backbone.name} has width "
             f"{backbone.width}; it was made for another model"
+        )
+    named = file.metadata.get("backbone", "")
+    if file.fingerprint is None and named and Path(named).name != Path(backbone.name).name:
+        warnings.warn(
+            f"{file.path}: made for a backbone called {shown(named)}, and has no fingerprint to tell whether "
+            f"{backbone.name} is the same; with another one its scores mean nothing",
+            stacklevel=2,
         )
 
 

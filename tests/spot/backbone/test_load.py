@@ -245,9 +245,10 @@ def test_a_damaged_sentencepiece_model_is_refused(folder, content):
     assert "not a SentencePiece model" in refused(folder)
 
 
-def test_an_empty_sentencepiece_model_is_refused(folder):
+def test_an_empty_sentencepiece_model_is_refused_without_a_word_of_the_library(folder, capfd):
     (folder / "spiece.model").write_bytes(b"")
-    refused(folder)
+    assert refused(folder).endswith("not a SentencePiece model (empty)")
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"extra_ids": null}', '{"extra_ids": "many"}'])

@@ -332,6 +332,15 @@ def test_a_prompt_that_names_no_backbone_is_known_by_its_width(tmp_path: Path) -
         check_backbone(read_prompt(tmp_path / "prompt.npy"), BackboneRecord(fingerprint="e", name="toy", width=5))
 
 
+@pytest.mark.parametrize(("named", "warned"), [("hub/other", True), ("hub/toy", False), ("/home/me/toy", False)])
+def test_a_prompt_that_only_names_another_backbone_says_so(tmp_path: Path, named: str, warned: bool) -> None:
+    file = read_prompt(with_facts(tmp_path / "a.safetensors", backbone=named))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        check_backbone(file, MODEL)
+    assert ["has no fingerprint to tell whether toy is the same" in str(w.message) for w in caught] == [True] * warned
+
+
 @pytest.mark.parametrize("fingerprint", ["", "eeee", "e" * 100_000, "E" * 64, "line\nbreak"])
 def test_a_fingerprint_that_is_none_is_refused(tmp_path: Path, fingerprint: str) -> None:
     file = read_prompt(with_facts(tmp_path / "prompt.safetensors", fingerprint=fingerprint))
