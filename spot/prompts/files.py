@@ -38,6 +38,9 @@ START = "start"
 """Beside it, the mean token of the prompt that the run started from, where that is known."""
 
 PEFT_TENSOR = "prompt_embeddings"
+PEFT_PARAMETER = "prompt_encoder.default.embedding.weight"
+"""What PEFT calls a prompt in a saved adapter, and in the state of a whole model."""
+
 PEFT_CONFIG = "adapter_config.json"
 PEFT_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 """The files of a PEFT adapter; the first of the weights that is there is read, as PEFT does."""
@@ -224,7 +227,8 @@ def _chosen(path: Path, tensors: Tensors) -> str:
 def _checked_length(file: PromptFile, length: int | None, *, told: bool) -> PromptFile:
     """The same file; ``told`` says whether an adapter's config has told which of its rows are used."""
     rows = len(file.prompt)
-    if length is None and not told and file.tensor == PEFT_TENSOR and rows % 2 == 0:
+    of_peft = file.tensor == PEFT_TENSOR or file.tensor.endswith(PEFT_PARAMETER)
+    if length is None and not told and of_peft and rows % 2 == 0:
         warnings.warn(
             f"{file.path}: all {rows} tokens are taken; PEFT stores twice its length for sequence-to-sequence models "
             "and uses the first half: if this is such an adapter, give its folder",

@@ -243,9 +243,10 @@ def test_a_damaged_adapter_is_refused(tmp_path: Path) -> None:
         refusal(folder)
 
 
-def test_weights_without_their_config_say_what_cannot_be_known(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["prompt_embeddings", "base_model.prompt_encoder.default.embedding.weight"])
+def test_weights_without_their_config_say_what_cannot_be_known(tmp_path: Path, name: str) -> None:
     path = tmp_path / "weights.safetensors"
-    path.write_bytes(content(".safetensors", prompt_embeddings=STORED))
+    path.write_bytes(content(".safetensors", **{name: STORED}))
     with pytest.warns(UserWarning, match="all 6 tokens are taken; PEFT stores twice its length for sequence-to-seq"):
         np.testing.assert_array_equal(read_prompt(path).prompt, STORED)
     np.testing.assert_array_equal(read_prompt(path, length=6).prompt, STORED)
