@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from spot.cli.options import SEED, WHOLE, BankOption, JsonOption, takes
+from spot.cli.options import SEED, WHOLE, BankOption, JsonOption, refuse_given, takes
 from spot.cli.output import print_json, print_rows, say
 
 if TYPE_CHECKING:
@@ -136,6 +136,7 @@ def export(
 @app.command("evaluate-retrieval", epilog="Example: spot bank evaluate-retrieval --measure average --measure evidence")
 @takes(bank=BankOption, out=JsonOption)
 def evaluate_retrieval(
+    context: typer.Context,
     *,
     measure: Annotated[
         list[str],
@@ -170,6 +171,7 @@ def evaluate_retrieval(
         raise BankError("another study needs both --prompts FOLDER and --scores FILE")
     notes = []
     if prompts and scores:
+        refuse_given(context, ["bank"], "--prompts and --scores stand in place of a bank")
         cases, missing = cases_of_files(prompts, scores)
         studies = {f"{scores}": cases}
         notes = [f"left out, for there is no prompt of theirs: {', '.join(missing)}"] if missing else []

@@ -7,12 +7,13 @@ from typing import Annotated
 
 import typer
 
-from spot.cli.options import DataOption, JsonOption, find_tasks, takes
+from spot.cli.options import DataOption, JsonOption, find_tasks, refuse_given, takes
 from spot.cli.output import print_json, print_rows, say
 
 
 @takes(data=DataOption, out=JsonOption)
 def list_tasks(
+    context: typer.Context,
     name: Annotated[str, typer.Argument(help="Show one task with examples.")] = "",
     *,
     family: Annotated[str, typer.Option(help="Only tasks of this family.")] = "",
@@ -21,8 +22,10 @@ def list_tasks(
 ) -> None:
     """List tasks, or show one with its splits and first examples."""
     if name:
+        refuse_given(context, ["family"], "one task is shown by its name")
         _show(name, data, out)
         return
+    refuse_given(context, ["data_dir"], "data is read where a task is named")
     from tasks import registry
 
     rows = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -60,6 +61,7 @@ Aggregate = Annotated[
     out=JsonOption,
 )
 def train_source(
+    context: typer.Context,
     tasks: Annotated[
         list[str] | None, typer.Argument(help="Tasks, mixtures (glue, or sst2+mrpc), or paths of task files.")
     ] = None,
@@ -90,6 +92,8 @@ def train_source(
     from spot.transfer.runs import Request
     from tasks import Split
 
+    if start:
+        refuse_given(context, ["init"], "--start says where the prompt starts")
     found = find_learnable([*(tasks or ()), *(name.replace(",", "+") for name in mixture or ())])
     recipe.recipe(where.backbone)  # refused before anything is made
     with bank.open(create=True) as opened:
@@ -122,6 +126,14 @@ def train_source(
         say(f"in {opened}")
 
 
+UNUSED: Mapping[str, tuple[Sequence[str], str]] = {
+    "none": (("top_k", "similarity", "aggregate", "allow_overlap"), "asks the bank for no source"),
+    "generic": (("top_k",), "starts from --source alone"),
+    "oracle": (("top_k",), "starts from every source"),
+}
+"""Options of ``transfer`` that a method does not look at, and why."""
+
+
 @takes(
     bank=BankOption,
     where=BackboneOption,
@@ -131,6 +143,7 @@ def train_source(
     out=JsonOption,
 )
 def transfer(
+    context: typer.Context,
     target: Annotated[str, typer.Argument(help="Target task: a name or the path of a task file.")],
     *,
     seeds: Seeds = 1,
@@ -171,8 +184,6 @@ def transfer(
     from spot.transfer.transfer import TransferOptions, run_transfers
     from tasks import get_learnable
 
-    task, *files = find_tasks([target, *map(str, source_file or ())])
-    own = {found.name: found for found in files}
     options = TransferOptions(
         method=method,
         similarity=similarity,
@@ -183,6 +194,12 @@ def transfer(
         source=source,
         allow_overlap=allow_overlap,
     )
+    unused, why = UNUSED.get(method, ((), ""))
+    refuse_given(context, unused, f"method {method} {why}")
+    if method != "mixture":
+        refuse_given(context, ["source_file"], f"method {method} does not train on a source's data")
+    task, *files = find_tasks([target, *map(str, source_file or ())])
+    own = {found.name: found for found in files}
     with bank.open(write=True) as opened:
         trainer = make_trainer(opened, where, data, recipe, runs)
         results = run_transfers(

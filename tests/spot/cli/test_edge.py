@@ -69,6 +69,38 @@ def test_a_user_s_error_is_one_line(spot: Spot, tmp_path: Path, arguments: tuple
     assert list(tmp_path.iterdir()) == []
 
 
+STUDY = ("bank", "evaluate-retrieval", "--prompts", ".", "--scores", "scores.json")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "unused", "because"),
+    [
+        (("transfer", "wn_pos", "--method", "none"), ("--top-k", "3"), "method none asks the bank for no source"),
+        (("transfer", "wn_pos", "--method", "none"), ("--similarity", "average"), "method none asks"),
+        (("transfer", "wn_pos", "--method", "none"), ("--aggregate", "mean"), "method none asks"),
+        (("transfer", "wn_pos", "--method", "none"), ("--allow-overlap",), "method none asks"),
+        (("transfer", "wn_pos", "--method", "generic", "--source", "wn_isa"), ("--top-k", "1"), "from --source alone"),
+        (("transfer", "wn_pos", "--method", "oracle"), ("--top-k", "3"), "method oracle starts from every source"),
+        *(
+            (("transfer", "wn_pos", "--method", *method), ("--source-file", "mine.toml"), "a source's data")
+            for method in (("best",), ("average",), ("oracle",), ("none",), ("generic", "--source", "wn_isa"))
+        ),
+        (("train-source", "wn_pos", "--start", "feedfeed"), ("--init", "vocabulary"), "--start says where"),
+        (STUDY, ("--bank", "bank.sqlite"), "--prompts and --scores stand in place of a bank"),
+        (("tasks", "wn_pos"), ("--family", "pos"), "one task is shown by its name"),
+        (("tasks",), ("--data-dir", "."), "data is read where a task is named"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_an_option_that_would_not_be_used_is_refused_before_anything_is_made(
+    spot: Spot, tmp_path: Path, arguments: tuple[str, ...], unused: tuple[str, ...], because: str
+) -> None:
+    line = spot(*arguments, *unused).error
+    assert line.startswith(f"{unused[0]} would not be used: ")
+    assert because in line
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
