@@ -476,19 +476,6 @@ class Bank:
                 raise BankError(f"run {name}: has no {kind}; it has {', '.join(sorted(prompts))}")
         return self.prompt(prompts[kind])
 
-    def backbones_of(self, name: str) -> set[str]:
-        """Fingerprints of the backbones that a prompt or run of that name was trained for."""
-        query = (
-            select(schema.Backbone.fingerprint)
-            .join(schema.Recipe, schema.Recipe.backbone_id == schema.Backbone.id)
-            .join(schema.Run, schema.Run.recipe_id == schema.Recipe.id)
-            .join(schema.Run.snapshots)
-            .join(schema.Snapshot.prompt)
-            .where(or_(_named(schema.Run.digest, name), _named(schema.Prompt.sha256, name)))
-        )
-        with reading(self.engine) as session:
-            return set(session.scalars(query))
-
     def partitions(self) -> list[Partition]:
         """Every combination of backbone, length, key step and recipe family that has source keys."""
         query = (

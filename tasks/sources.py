@@ -11,10 +11,7 @@ from typing import NamedTuple
 from tasks.answers import is_null, spellings
 from tasks.errors import TaskError, shown
 from tasks.readers import Writing, reader_of
-from tasks.rows import Left
-from tasks.rows import Numbered as Numbered
-from tasks.rows import Reader as Reader
-from tasks.rows import Row as Row
+from tasks.rows import Left, Numbered, Reader, Row
 
 
 class Rows(NamedTuple):

@@ -14,7 +14,8 @@ from typing import Any
 
 from tasks import metrics as scoring
 from tasks.errors import TaskError
-from tasks.sources import NO_LABEL, Numbered, Row, Rows, Source
+from tasks.rows import Numbered, Row
+from tasks.sources import NO_LABEL, Rows, Source
 from tasks.texts import LONG, letters
 
 

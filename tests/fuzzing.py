@@ -929,6 +929,7 @@ def saved_state(folder: Path) -> object:
 def bank(folder: Path) -> object:
     from bank import Bank, listing, queries
     from bank.engine import connected
+    from bank.integrity import verify
 
     path = folder / "bank.sqlite"
     for extra in folder.glob("bank.sqlite-*"):
@@ -943,7 +944,7 @@ def bank(folder: Path) -> object:
         for row in listed[1]:
             listing.show_run(engine, str(row["run"]))
     with Bank.open(path, create=False) as opened:
-        queries.verify(opened)
+        verify(opened)
         queries.statistics(opened)
         for partition in opened.partitions():
             opened.keys(partition)

@@ -458,11 +458,6 @@ class History(NamedTuple):
     model: Model
     silence: str
 
-    @property
-    def speaks(self) -> bool:
-        """Whether the history, and not similarity alone, ranks."""
-        return not self.silence
-
     @classmethod
     def of(cls, keys: KeySet) -> History:
         """The model of the keys' history."""

@@ -38,15 +38,15 @@ def fit(
     trainable: str,
     step: Step,
     slots: int = 1,
-    select: str = "score",
     folder: Path | None = None,
     give_up: GiveUp = lambda _progress: (),
 ) -> None:
     """Train jobs in slots of one program; each keeps its key and its best state, and hands them to ``job.done``.
 
     Every step takes a batch of every slot through one forward and backward pass. Jobs start in their order as slots
-    become free, and end by themselves. A job whose loss is not finite gives its slot up; the others go on, and the
-    error is raised when they are done.
+    become free, and end by themselves. The best state is the one of the largest ``score``; of ties the one of smaller
+    development loss, and where jobs cannot say that, the earlier one. A job whose loss is not finite gives its slot up;
+    the others go on, and the error is raised when they are done.
 
     A checkpoint holds all slots at one moment and is written before any result is handed on, so that what shares a
     program with what is the same after a restart, and with it every bit on one machine.
@@ -57,8 +57,6 @@ def fit(
         trainable: the part that does: ``prompts``, in slots, or ``weights``, in one.
         step: from :func:`spot.training.step.make_step` for the same part.
         slots: jobs under way at once.
-        select: the metric whose largest value marks the best state; of ties the one of smaller development loss, and
-            where jobs cannot say that, the earlier one.
         folder: where the checkpoint lies; ``None`` saves nothing.
         give_up: says after evaluations which jobs shall not go on; it must not depend on anything but what it is told.
 
@@ -67,7 +65,7 @@ def fit(
         Interrupted: SIGINT or SIGTERM arrived; the state is saved.
         TrainingError: a damaged checkpoint, or one of other jobs.
     """
-    Session(jobs, frozen, trainable, step, slots if step.slots else 1, select, folder, give_up).run()
+    Session(jobs, frozen, trainable, step, slots if step.slots else 1, folder, give_up).run()
 
 
 class Session:
@@ -80,12 +78,11 @@ class Session:
         trainable: str,
         step: Step,
         slots: int,
-        select: str,
         folder: Path | None,
         give_up: GiveUp,
     ) -> None:
         self.jobs, self.frozen, self.trainable, self.step = jobs, frozen, trainable, step
-        self.select, self.give_up = select, give_up
+        self.give_up = give_up
         self.path = folder / CHECKPOINT_FILE if folder else None
         self.pace = jobs[0].plan
         start = jobs[0].start()
@@ -178,7 +175,7 @@ class Session:
             slot.key = on_host(one)
         if slot.at_evaluation:
             metrics = dict(slot.job.evaluate({**self.frozen, self.trainable: one}))
-            slot.progress.record(metrics, metrics[self.select], wins_tie=lambda: self.wins_tie(slot, one))
+            slot.progress.record(metrics, metrics["score"], wins_tie=lambda: self.wins_tie(slot, one))
             if slot.progress.best_step == slot.progress.step:
                 slot.best = on_host(one)
             slot.job.reporter.evaluated(slot.progress.step, slot.progress.history[-1])

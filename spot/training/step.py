@@ -120,7 +120,8 @@ def make_step(
     The loss of prompt n is the mean over the target tokens of its own examples, and the objective is the sum of
     these means, so that each prompt's gradient is what it would be alone.
     """
-    partition({"prompts": None, "weights": None}, trainable)
+    if trainable not in TRAINABLE:
+        raise TrainingError(f"trainable part {trainable!r} is not known; choose from {', '.join(TRAINABLE)}")
     slots = trainable == "prompts"
     transformation = optimizer.build(steps)
     if slots:
@@ -161,13 +162,6 @@ def make_step(
 
 def _where(active: Array, new: Array, old: Array) -> Array:
     return jnp.where(active.reshape(-1, *[1] * (new.ndim - 1)), new, old)
-
-
-def partition(variables: Variables, trainable: str) -> tuple[Any, Variables]:
-    """Take the trainable part out: ``(trained, frozen rest)``."""
-    if trainable not in TRAINABLE:
-        raise TrainingError(f"trainable part {trainable!r} is not known; choose from {', '.join(TRAINABLE)}")
-    return variables[trainable], {name: part for name, part in variables.items() if name != trainable}
 
 
 def cut(batches: Mapping[int, Batch], prompt_length: int, *, apart: bool = False) -> list[Batch]:

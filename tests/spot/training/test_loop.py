@@ -82,12 +82,6 @@ def test_the_start_is_never_the_value_even_if_all_scores_are_low() -> None:
     assert result.progress.best_step == 2
 
 
-def test_the_metric_that_selects_is_the_one_asked_for() -> None:
-    rows = iter([{"score": 1.0, "loss_on_dev": 5.0}, {"score": 2.0, "loss_on_dev": 4.0}])
-    result = toy.run(Plan(steps=4, evaluate_every=2), evaluate=lambda _: next(rows), select="loss_on_dev")
-    assert result.progress.best_step == 2
-
-
 def test_history_has_a_row_an_evaluation_with_the_mean_loss_since_the_last_one() -> None:
     result = toy.run(Plan(steps=13, evaluate_every=5, report_every=3), evaluate=toy.scripted([1.0, 2.0, 3.0]))
     losses = [float(np.abs(state).mean()) for state in toy.states(13)]

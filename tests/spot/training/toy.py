@@ -114,7 +114,6 @@ def run(
     *,
     step: Step = STEP,
     folder: Path | None = None,
-    select: str = "score",
     stream: Any = None,
     **changes: Any,
 ) -> Result:
@@ -126,7 +125,6 @@ def run(
         frozen={"weights": jnp.float32(0.99)},
         trainable="prompts",
         step=step,
-        select=select,
         folder=folder,
     )
     return results[-1]
