@@ -22,7 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from bank import schema
 from bank.engine import ADDED, current_version, database_errors, home
 from bank.records import SHAPING, digest, first_transfer_digest, recipe_family, transfer_digest
-from bank.store import IMPORTED, Bank
+from bank.store import IMPORTED, SINGLE, Bank
 from bank.types import DIGEST, ROLES
 from bank.vectors import belong, prompt_sha256
 
@@ -556,10 +556,6 @@ def evaluation_fits(row: Row, contents: Contents) -> Problems:
         counts = [len(one["answers"]) for one in (row, other) if one["answers"] is not None]
         if len(set(counts)) > 1:
             yield f"{name}: has {counts[0]} answers, evaluation {other.id} of the same data {counts[1]}"
-
-
-SINGLE = ("best", "oracle", "generic")
-"""Methods whose target runs start from one source each."""
 
 
 def transfer_runs(row: Row, contents: Contents) -> Problems:

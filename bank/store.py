@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 Row = TypeVar("Row", bound=schema.Base)
 
+SINGLE = ("best", "oracle", "generic")
+"""Methods of a transfer whose target runs start from one source each."""
+
 IMPORTED = "imported"
 """Method of a transfer that trained nothing: what others measured of a target and its sources."""
 
@@ -620,7 +623,7 @@ class Bank:
             .where(
                 or_(
                     and_(
-                        schema.Transfer.method.in_(("best", "oracle", "generic")),
+                        schema.Transfer.method.in_(SINGLE),
                         schema.Transfer.budget == "full",
                         schema.Candidate.run_id.is_not(None),
                     ),

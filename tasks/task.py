@@ -223,6 +223,12 @@ class Task:
             yield row, key
 
 
+def most_frequent_target(examples: Sequence[Example]) -> str:
+    """The target of most examples, of several the first: what always answering it scores is a task's floor."""
+    ((target, _count),) = collections.Counter(example.target for example in examples).most_common(1)
+    return target
+
+
 @contextlib.contextmanager
 def _at(rows: Rows, row: Numbered) -> Iterator[None]:
     """Errors about a row's values name the file and the row."""

@@ -187,24 +187,12 @@ def evaluate_retrieval(
         _show_figures(document)
 
 
-WITHOUT_BACKBONE = (
-    "displacement",
-    "average",
-    "per_token",
-    "centred",
-    "seed_centred",
-    "matching",
-    "subspace",
-    "evidence",
-)
-"""Measures that look at prompts and logged transfers alone."""
-
-
 def _judged(
     name: str, cases: list[Case], measures: list[str], k: list[int], partial: bool, notes: list[str]
 ) -> dict[str, Any]:
     """What a study says of the measures, and what its reader must know."""
     from spot.retrieval.evaluate import calibration, complete_cases, evaluate, speaking, telling
+    from spot.retrieval.measures import MEASURES
 
     judged = cases if partial else complete_cases(cases)
     notes = list(notes)
@@ -220,7 +208,8 @@ def _judged(
         notes.append(
             f"k {', '.join(mute)} left out: a target has no more than {min(len(c.scores) for c in judged)} sources"
         )
-    chosen = [*(measures or WITHOUT_BACKBONE)]
+    without_backbone = [name for name, one in MEASURES.items() if one.needs not in ("embedding", "target")]
+    chosen = [*(measures or without_backbone)]
     if not measures and not all(case.knows_starts for case in judged):
         chosen.remove("displacement")
         notes.append("displacement left out: the bank does not say where all runs started")

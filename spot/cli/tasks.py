@@ -46,19 +46,17 @@ def list_tasks(
 
 
 def _show(name: str, data: DataOption, out: JsonOption) -> None:
-    from collections import Counter
-
     from tasks.overlaps import overlapping
-    from tasks.task import Split
+    from tasks.task import Split, most_frequent_target
 
     (task,) = find_tasks([name])
     splits = {split: task.examples(split, data_dir=data.folder) for split in Split}
-    majority = Counter(e.target for e in splits[Split.TRAIN]).most_common(1)[0][0]
+    most_frequent = most_frequent_target(splits[Split.TRAIN])
     test = splits[Split.TEST]
     facts = task.describe() | {
         "sizes": {split.value: len(examples) for split, examples in splits.items()},
-        "most frequent target": majority,
-        "its test score": task.score([majority] * len(test), test)["score"],
+        "most frequent target": most_frequent,
+        "its test score": task.score([most_frequent] * len(test), test)["score"],
         "shares texts with": list(overlapping(task.name)),
     }
     skipped = {part: dict(counts) for part, counts in task.source.skipped.items() if counts}

@@ -327,8 +327,8 @@ def resolved_measure(name: str, query: Query, keys: KeySet) -> str:
     """The measure that a name stands for: ``auto`` is ``displacement`` where query and keys have starts.
 
     Mean tokens of early keys say more of the seed than of the task where keys lie near their start: on the embedded
-    backbone rankings of sources trained with different seeds agree by a rank correlation of 0.80 by ``displacement``
-    and 0.34 by ``average`` (benchmarks/README.md).
+    backbone rankings of sources trained with different seeds agree by a rank correlation of 0.74 by ``displacement``
+    and 0.33 by ``average`` (benchmarks/README.md).
     """
     if name != AUTO:
         return name
