@@ -21,6 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from bank import schema
 from bank.engine import ADDED, current_version, database_errors, home
+from bank.errors import reason
 from bank.records import SHAPING, digest, first_transfer_digest, recipe_family, transfer_digest
 from bank.store import IMPORTED, SINGLE, Bank
 from bank.types import DIGEST, ROLES
@@ -67,7 +68,7 @@ def _all_problems(connection: Connection, *, sqlite: bool) -> Problems:
                 if line != "ok"
             )
         except SQLAlchemyError as error:
-            yield f"database: {_reason(error)}"
+            yield f"database: {reason(error)}"
     contents = Contents()
     for table in schema.Base.metadata.sorted_tables:
         yield from contents.read(connection, table.name)
@@ -87,11 +88,7 @@ def _guarded(what: str, check: Callable[[], Iterable[str]]) -> Problems:
     try:
         yield from check()
     except Exception as error:  # whatever a cell holds
-        yield f"{what}: cannot be checked ({_reason(error)})"
-
-
-def _reason(error: Exception) -> str:
-    return (str(getattr(error, "orig", None) or error).splitlines() or [type(error).__name__])[0]
+        yield f"{what}: cannot be checked ({reason(error)})"
 
 
 def _one_line(problem: str) -> str:
@@ -342,7 +339,7 @@ class Contents:
                 yield from (f"{row}: {column} is {_cut(cells[column])}, expected {error}" for column, error in bad)
         except SQLAlchemyError as error:
             self.unread.add(name)
-            yield f"{name}: cannot be read ({_reason(error)})"
+            yield f"{name}: cannot be read ({reason(error)})"
 
     def parent(self, row: Row, column: str) -> Row | None:
         """The row that a column of another refers to."""
@@ -713,7 +710,7 @@ def _prompt_problems(connection: Connection, contents: Contents) -> Problems:
             row = contents.tables["prompt"].get(cells[0]) or Row("prompt", cells[0])
             yield from _guarded(str(row), lambda cells=cells, row=row: _one_prompt(row, cells))  # type: ignore[misc]
     except SQLAlchemyError as error:
-        yield f"prompts: cannot be read ({_reason(error)})"
+        yield f"prompts: cannot be read ({reason(error)})"
 
 
 def _one_prompt(row: Row, cells: Any) -> Problems:

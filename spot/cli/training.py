@@ -31,7 +31,7 @@ from spot.cli.output import print_json, print_rows, say
 
 if TYPE_CHECKING:
     from spot.retrieval.rank import Ranked
-    from spot.transfer.transfer import Transferred
+    from spot.transfer.transfer import TransferOptions, Transferred
 
 Seeds = Annotated[int, typer.Option(help="How many seeds, counted from --first-seed.", min=1, max=SEEDS)]
 FirstSeed = Annotated[int, typer.Option(help="First seed.", min=0, max=SEED)]
@@ -214,23 +214,9 @@ def transfer(
             shown = dataclasses.asdict(gain) | {"verdict": gain.verdict} if gain else None
             print_json({"bank": str(opened), "transfers": [_transfer_document(r) for r in results], "gain": shown})
             return
-        for result in results:
-            if result.ranked:
-                print_rows(_ranking_rows(result.ranked), title=f"sources for {task.name}, query of seed {result.seed}")
-            print_rows(_candidate_rows(result), title="runs of the target")
-            if budget != "full":
-                say(f"{result.steps} steps for the choice, {len(result.attempts) * trainer.recipe.steps} by full runs")
-            say()
-        if results[0].left_out:
-            names = ", ".join(results[0].left_out)
-            say(f"left out: {names}, whose training texts may hold test examples of {task.name} (--allow-overlap)")
-        for caution in dict.fromkeys(line for result in results for line in result.cautions):
-            say(f"caution: {caution}")
+        _show_transfers(task.name, results, options, recipe_steps=trainer.recipe.steps)
         if gain:
             say(gain.line())
-        elif method == "none":
-            scores = ", ".join(f"{result.outcome_test.metrics['score']:.2f}" for result in results)
-            say(f"{task.name}, test score by seed: {scores}; most frequent answer {results[0].floor['test']:.2f}")
         say(f"in {opened}; `spot bank transfers --task {task.name}` shows them again")
 
 
@@ -382,6 +368,27 @@ def pretrain(
         print_json({"model": str(model)})
     else:
         say(f"model in {model}; use it with --backbone {model}")
+
+
+def _show_transfers(
+    target: str, results: Sequence[Transferred], options: TransferOptions, *, recipe_steps: int
+) -> None:
+    """Tables of rankings and runs, a seed each, and what a reader of all of them must know."""
+    for result in results:
+        if result.ranked:
+            print_rows(_ranking_rows(result.ranked), title=f"sources for {target}, query of seed {result.seed}")
+        print_rows(_candidate_rows(result), title="runs of the target")
+        if options.budget != "full":
+            say(f"{result.steps} steps for the choice, {len(result.attempts) * recipe_steps} by full runs")
+        say()
+    if results[0].left_out:
+        names = ", ".join(results[0].left_out)
+        say(f"left out: {names}, whose training texts may hold test examples of {target} (--allow-overlap)")
+    for caution in dict.fromkeys(line for result in results for line in result.cautions):
+        say(f"caution: {caution}")
+    if options.method == "none":
+        scores = ", ".join(f"{result.outcome_test.metrics['score']:.2f}" for result in results)
+        say(f"{target}, test score by seed: {scores}; most frequent answer {results[0].floor['test']:.2f}")
 
 
 def _ranking_rows(ranked: list[Ranked] | Any) -> list[dict[str, Any]]:

@@ -162,14 +162,17 @@ def cases_of_files(prompts: Path, scores: Path) -> tuple[list[Case], list[str]]:
         raise RetrievalError(f"{scores}: expected JSON {{target: {{source: score}}}} ({error})") from error
     bad = [f"{t} from {s}" for t, row in table.items() for s, v in row.items() if not math.isfinite(v)]
     if bad:
-        raise RetrievalError(f"{scores}: no finite score of {', '.join(bad)}")
+        raise RetrievalError(f"{scores}: no finite score of {', '.join(bad)}; leave out what was not measured")
     files = prompts_in(prompts)
     named = dict.fromkeys([*table, *(source for row in table.values() for source in row)])
     missing = [task for task in named if task not in files]
     loaded = {task: read_prompt(files[task]).prompt for task in named if task in files}
     shapes = {prompt.shape for prompt in loaded.values()}
     if len(shapes) > 1:
-        raise RetrievalError(f"{prompts}: prompts of different shapes {sorted(shapes)} cannot be compared")
+        raise RetrievalError(
+            f"{prompts}: prompts of different shapes {sorted(shapes)} cannot be compared; keep those of one backbone "
+            "and length"
+        )
     table = {t: {s: v for s, v in row.items() if s in loaded} for t, row in table.items() if t in loaded}
     sources = dict.fromkeys(source for row in table.values() for source in row)
     outcomes = [outcome for target, row in table.items() for outcome in _outcomes(target, row)]

@@ -425,7 +425,7 @@ def _store(digest: str, fitted: Fitted) -> None:
 
 
 def expected_gains(query: np.ndarray, keys: KeySet) -> list[Expected]:
-    """Expected gain of every key's source for the target of a query; see :func:`expected_gains_by_task`."""
+    """Expected gain of every key's source for the target of a query ``[P, H]``; see :func:`expected_gains_by_task`."""
     of_task = expected_gains_by_task(query, keys)
     return [of_task[key.task] for key in keys.keys]
 

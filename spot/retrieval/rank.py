@@ -132,8 +132,10 @@ class Retriever:
         ]
 
     def cautions(self, query: Query | np.ndarray, *, measure: str = AUTO, aggregate: str = "mean") -> list[str]:
-        """What makes a ranking doubtful, a line each: seeds that sources do not share, a history that is silent, a
-        query that is like no key."""
+        """What makes a ranking for a query ``[P, H]`` doubtful, a line each.
+
+        That is seeds that sources do not share, a history that is silent, and a query that is like no key.
+        """
         query = Query.of(query)
         name, found = self.measure(measure, query), []
         seeds = {key.seed for key in self.keys}
@@ -183,7 +185,7 @@ def rank(
     aggregate: str = "mean",
     exclude: Sequence[str] = (),
 ) -> list[Ranked]:
-    """One ranking; see :class:`Retriever`."""
+    """One ranking for a query ``[P, H]``; see :class:`Retriever`."""
     retriever = Retriever(bank, partition, exclude=exclude)
     return retriever.rank(query, measure=measure, top_k=top_k, aggregate=aggregate)
 
