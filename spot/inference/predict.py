@@ -35,11 +35,11 @@ def _programs(graph: nnx.GraphDef[Any]) -> tuple[Any, Any, Any]:
     def decode(weights: Any, prompts: Array, prompt_ids: Array, inputs: Inputs, max_length: int) -> Array:
         return nnx.merge(graph, weights).greedy(prompts, prompt_ids, inputs, max_length)
 
-    def lose(weights: Any, prompts: Array, prompt_ids: Array, inputs: Inputs, targets: Targets) -> Array:
+    def loss(weights: Any, prompts: Array, prompt_ids: Array, inputs: Inputs, targets: Targets) -> Array:
         losses = nnx.merge(graph, weights).token_losses(prompts, prompt_ids, inputs, targets)
         return losses.sum(axis=-1) / jnp.maximum(targets.mask.sum(axis=-1), 1)
 
-    return jax.jit(score), jax.jit(decode, static_argnames="max_length"), jax.jit(lose)
+    return jax.jit(score), jax.jit(decode, static_argnames="max_length"), jax.jit(loss)
 
 
 def predict(
@@ -99,13 +99,13 @@ def mean_losses(
 
     Every example counts alike, however long its target.
     """
-    _, _, lose = _programs(backbone.graph)
+    _, _, loss = _programs(backbone.graph)
     totals = np.zeros(len(prompts))
     for rows, padded in _batches(backbone, max(map(len, prompts), default=0), data, batch_size):
         inputs, length = _inputs(data, padded), bucket(int(data.targets.lengths[rows].max()), TARGET_BUCKETS)
         targets = Targets(*pad([data.targets[row] for row in padded], length))
         for i, prompt in enumerate(prompts):
-            losses = lose(backbone.weights, prompt[None], np.zeros(len(padded), np.int32), inputs, targets)
+            losses = loss(backbone.weights, prompt[None], np.zeros(len(padded), np.int32), inputs, targets)
             totals[i] += float(np.asarray(losses, np.float64)[: len(rows)].sum())
     return totals / len(data.targets)
 

@@ -264,7 +264,7 @@ class Parts:
         apart = scales["donor"] ** 2 * np.vdot(donors, self.apart) + scales["pair"] ** 2 * np.vdot(
             both, self.both_apart
         )
-        slope = {
+        gradient = {
             "slope": scales["slope"] ** 2 * float(np.vdot(outer, self.similar)),
             "donor": scales["donor"] ** 2 * float(donors.sum()),
             "pair": scales["pair"] ** 2 * float(both.sum()),
@@ -275,8 +275,8 @@ class Parts:
         for name, middle in PRIOR.items():
             step = math.log(scales[name] / middle) if scales[name] else 0.0
             value -= 0.5 * (step / PRIOR_SPREAD) ** 2
-            slope[name] -= step / PRIOR_SPREAD**2
-        return value, slope
+            gradient[name] -= step / PRIOR_SPREAD**2
+        return value, gradient
 
 
 def _inverse(matrix: np.ndarray) -> tuple[np.ndarray, float]:
@@ -354,8 +354,8 @@ def likeliest(pairs: Pairs, names: Sequence[str]) -> dict[str, float]:
         return {name: (found | fixed)[name] for name in PRIOR}
 
     def loss(steps: np.ndarray) -> tuple[float, np.ndarray]:
-        value, slope = parts.log_posterior(scales(steps))
-        return -value, -np.array([slope[name] for name in names])
+        value, gradient = parts.log_posterior(scales(steps))
+        return -value, -np.array([gradient[name] for name in names])
 
     bounds = [(-4.0, 4.0)] * len(names)
     return scales(minimize(loss, np.zeros(len(names)), jac=True, method="L-BFGS-B", bounds=bounds).x)

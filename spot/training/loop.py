@@ -104,11 +104,11 @@ class Session:
         self.restore()
         with _signals() as caught:
             try:
-                self.fill()
+                self.seat_next()
                 self.saved_at = time.monotonic()
                 while self.slots:
                     self.advance()
-                    self.look_around(caught)
+                    self.handle_events(caught)
             finally:
                 for slot in self.slots.values():
                     slot.job.reporter.finish()
@@ -138,7 +138,7 @@ class Session:
                 pairs[number] = slot.job.seed, slot.progress.step
         return _keys(pairs) if self.step.noisy else jnp.asarray(pairs)
 
-    def look_around(self, caught: Sequence[int]) -> None:
+    def handle_events(self, caught: Sequence[int]) -> None:
         """Everything that is not a step, where it is due: losses, keys, evaluations, endings, checkpoints."""
         evaluated = any(slot.at_evaluation for slot in self.slots.values())
         events = evaluated or any(slot.at_key for slot in self.slots.values())
@@ -147,28 +147,28 @@ class Session:
         reached = max(slot.progress.step for slot in self.slots.values())
         for number, slot in list(self.slots.items()):
             try:
-                self.look(slot)
+                self.check(slot)
             except DivergenceError as error:
                 self.failures.append(error)
                 self.free(number)
-        self.thin()
+        self.prune()
         ended = [slot for slot in self.slots.values() if slot.progress.done]
         due = caught or ended or evaluated or time.monotonic() - self.saved_at >= self.pace.checkpoint_seconds
         if due and self.slots:
             self.store()
         for slot in ended:
             self.end(slot)
-        self.fill()
+        self.seat_next()
         if caught:
             raise Interrupted(caught[0], reached, self.path)
 
-    def look(self, slot: Slot) -> None:
+    def check(self, slot: Slot) -> None:
         """What is due in one slot.
 
         Raises:
             DivergenceError: a loss, or a parameter that would be kept, is not finite.
         """
-        slot.look()
+        slot.collect_losses()
         one = self.step.take(self.trained, slot.number)
         check_parameters(one, slot.progress.step)
         if slot.at_key:
@@ -196,7 +196,7 @@ class Session:
         progress.best_loss = now
         return True
 
-    def thin(self) -> None:
+    def prune(self) -> None:
         """Free the slots of jobs that shall not go on."""
         running = {slot.job.identity: slot for slot in self.slots.values() if not slot.progress.done}
         for identity in self.give_up({name: slot.progress for name, slot in running.items()}):
@@ -207,7 +207,7 @@ class Session:
 
     # -- slots -------------------------------------------------------------------------------------------
 
-    def fill(self) -> None:
+    def seat_next(self) -> None:
         """Seat the next jobs in the free slots, lowest first."""
         for number in range(self.size):
             while number not in self.slots and self.turn < len(self.jobs):

@@ -62,8 +62,8 @@ class Step:
 
     init: Callable[[Any], Any]
     """``init(trained) -> optimiser state``."""
-    slope: Callable[..., tuple[Any, Array]]
-    """``slope(total, trained, frozen, tokens[N], part, keys[N]) -> total``: the gradient and ``losses[N]`` so far."""
+    accumulate: Callable[..., tuple[Any, Array]]
+    """``accumulate(total, trained, frozen, tokens[N], part, keys[N]) -> total``: gradient and ``losses[N]`` so far."""
     update: Callable[..., tuple[Any, Any]]
     """``update(trained, state, gradient, active[N]) -> trained, state``; slots that are not active stay as they are."""
     slots: bool
@@ -86,7 +86,7 @@ class Step:
         tokens = np.maximum(tokens, 1)
         total = (jax.tree.map(jnp.zeros_like, trained), jnp.zeros(len(active), jnp.float32))
         for part in parts:
-            total = self.slope(total, trained, frozen, tokens, part, keys)
+            total = self.accumulate(total, trained, frozen, tokens, part, keys)
         gradient, losses = total
         return *self.update(trained, state, gradient, active), losses
 
@@ -141,7 +141,7 @@ def make_step(
         means = jax.ops.segment_sum(losses.sum(axis=-1), part.slots, len(prompts)) / tokens
         return means.sum(), means
 
-    def slope(total: Any, trained: Any, frozen: Variables, tokens: Array, part: Batch, keys: Array) -> Any:
+    def accumulate(total: Any, trained: Any, frozen: Variables, tokens: Array, part: Batch, keys: Array) -> Any:
         found = jax.grad(objective, has_aux=True)(trained, frozen, tokens, part, keys)
         return jax.tree.map(jnp.add, total, found)
 
@@ -152,7 +152,7 @@ def make_step(
 
     return Step(
         jax.jit(transformation.init),
-        jax.jit(slope, donate_argnums=0),
+        jax.jit(accumulate, donate_argnums=0),
         jax.jit(update, donate_argnums=(0, 1)),
         slots,
         apart,
