@@ -29,12 +29,18 @@ SETTINGS = ("SPOT_BANK", "SPOT_BACKBONE", "SPOT_CACHE", "SPOT_DATA")
 """Environment variables that stand for options."""
 
 
-class Stopped(BaseException):
-    """SIGINT or SIGTERM arrived outside the training loop, which has a handler of its own."""
+class Stopped(SystemExit):
+    """SIGINT or SIGTERM arrived outside the training loop, which has a handler of its own.
+
+    An exit, since whoever catches all else lets that pass.
+    """
 
     def __init__(self, number: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(number).name}")
+        super().__init__(128 + number)
         self.number = number
+
+    def __str__(self) -> str:
+        return f"stopped by {signal.Signals(self.number).name}"
 
 
 def main() -> None:
@@ -56,7 +62,7 @@ def main() -> None:
 
         make_app(only_bank=sys.argv[1:2] == ["bank"])()
     except SystemExit as end:
-        code = end.code
+        code, failure = end.code, end if isinstance(end, Stopped) else None
     except BaseException as error:
         failure = error
     _set_handlers(_stop_at_once)
