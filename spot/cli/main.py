@@ -52,7 +52,7 @@ def main() -> None:
     _set_handlers(_stop)
     gc.set_threshold(100_000)  # what imports make stays; looking through it for garbage took a sixth of the start
     sys.unraisablehook = _unraisable
-    warnings.formatwarning = _one_line_warning
+    warnings.showwarning = _show_warning
     code: Any = 0
     failure: BaseException | None = None
     try:
@@ -118,10 +118,8 @@ def _one_line(text: str) -> str:
     return line if len(line) <= LONGEST else f"{line[:LONGEST]} ..."
 
 
-def _one_line_warning(
-    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
-) -> str:
-    return f"warning: {_one_line(str(message))}\n"
+def _show_warning(message: Warning | str, *_where: object, **_more: object) -> None:
+    _say_on_stderr(f"warning: {_one_line(str(message))}")
 
 
 def _say_on_stderr(line: str) -> None:
