@@ -226,6 +226,8 @@ def database_errors(url: URL) -> Iterator[None]:
         raise _refusal(url, str(error.orig or error)) from (None if secrets(url) else error)
     except sqlite3.Error as error:
         raise _refusal(url, str(error)) from error
+    except UnicodeDecodeError as error:  # SQLite quotes the schema that it cannot read
+        raise _refusal(url, "malformed database schema") from error
 
 
 def _refusal(url: URL, said: str) -> BankError:
