@@ -19,7 +19,8 @@ from bank.vectors import average, average_normalized
 from spot.errors import RetrievalError
 from spot.prompts.files import prompts_in, read_prompt
 from spot.retrieval.bootstrap import Estimate, bootstrap
-from spot.retrieval.evidence import expected_gains_by_task, one_thread
+from spot.retrieval.evidence import one_thread
+from spot.retrieval.history import expected_gains_by_task
 from spot.retrieval.measures import MEASURES, Context, KeySet, Query, checked_measure, resolved_measure
 from tasks.overlaps import overlapping
 

@@ -21,7 +21,7 @@ import numpy as np
 from bank import Bank, Key, Outcome, Partition
 from bank.vectors import average, average_normalized
 from spot.errors import RetrievalError
-from spot.retrieval.evidence import History, expected_gains
+from spot.retrieval.history import History, expected_gains
 from spot.retrieval.similarity import compare, unit_rows
 
 DIRECTIONS = 8

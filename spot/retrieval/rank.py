@@ -11,7 +11,7 @@ import numpy as np
 from bank import Bank, Partition
 from bank.records import differing
 from spot.errors import RetrievalError
-from spot.retrieval.evidence import Expected, expected_gains
+from spot.retrieval.history import Expected, expected_gains
 from spot.retrieval.measures import AUTO, MEASURES, Context, KeySet, Query, checked_measure, resolved_measure
 from spot.retrieval.similarity import SPOT_MEASURES
 

@@ -20,11 +20,10 @@ from spot.retrieval.evidence import (
     Pairs,
     Parts,
     beats_similarity,
-    expected_gains,
-    expected_gains_by_task,
     fit,
     likeliest,
 )
+from spot.retrieval.history import expected_gains, expected_gains_by_task
 from spot.retrieval.measures import MEASURES, Context, KeySet
 from spot.retrieval.rank import Retriever
 from spot.retrieval.similarity import unit_rows
