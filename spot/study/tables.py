@@ -134,7 +134,7 @@ def target_rows(findings: Findings) -> list[Row]:
                 draws=500,
             )
             row |= {f"{title} gain": gain.mean, f"{title} low": gain.low, f"{title} high": gain.high}
-        floor = findings.baselines[name][MOST_FREQUENT][Split.TEST].metrics["score"]
+        floor = findings.floor(name, Split.TEST)
         learnt = [float(np.mean(none)) > floor, *(np.mean([score(t) for t in c]) > floor for c in choices.values())]
         row["above the most frequent answer"] = "yes" if all(learnt) else "no" if not any(learnt) else "in part"
         harmed = [score(tried) < score(trial.baseline) for trial in trials for tried in trial.sources.values()]
@@ -145,9 +145,6 @@ def target_rows(findings: Findings) -> list[Row]:
 
 def trial_rows(findings: Findings) -> list[Row]:
     """A row a target, seed and source: what every measure held of it, and what came of it."""
-    floors = {
-        target: splits[MOST_FREQUENT][Split.TEST].metrics["score"] for target, splits in findings.baselines.items()
-    }
     return [
         {"target": trial.target, "family": trial.family, "seed": trial.seed, "source": source}
         | {measure: worth[source] for measure, worth in trial.worth.items()}
@@ -156,7 +153,7 @@ def trial_rows(findings: Findings) -> list[Row]:
             "test": score(tried),
             "dev without": trial.baseline.dev,
             "test without": score(trial.baseline),
-            MOST_FREQUENT: floors[trial.target],
+            MOST_FREQUENT: findings.floor(trial.target, Split.TEST),
         }
         for trial in findings.trials
         for source, tried in trial.sources.items()
