@@ -42,14 +42,14 @@ Reporters = Callable[[str], Reporter | None]
 class Request(NamedTuple):
     """A run that is wanted.
 
-    ``role`` is ``source``, ``baseline``, ``transfer``, or ``query``, which ends at the key step; ``started_from``
-    is the address of a prompt of the bank to start from, or ``None`` for the recipe's initialiser.
+    ``role`` is ``source``, ``baseline``, ``transfer``, or ``query``, which ends at the key step; ``start`` is the
+    address of a prompt of the bank to start from, or ``None`` for the recipe's initialiser.
     """
 
     task: Task | Mixture
     seed: int
     role: str
-    started_from: str | None = None
+    start: str | None = None
 
 
 SLOTS = 16
@@ -210,9 +210,9 @@ class Trainer:
             )(seed)
         )
 
-    def run(self, task: Task | Mixture, *, seed: int, role: str, started_from: str | None = None) -> StoredRun:
+    def run(self, task: Task | Mixture, *, seed: int, role: str, start: str | None = None) -> StoredRun:
         """One run; see :meth:`run_all`."""
-        return self.run_all([Request(task, seed, role, started_from)])[0]
+        return self.run_all([Request(task, seed, role, start)])[0]
 
     def run_all(self, requests: Sequence[Request]) -> list[StoredRun]:
         """Runs from the bank, in the order asked for; what is not there is trained first, in one program.
@@ -322,7 +322,7 @@ class Trainer:
             seed=request.seed,
             role=request.role,
             data=self.data(task).digest,
-            started_from=request.started_from or file_address(self.recipe.init, self.recipe.prompt_length),
+            started_from=request.start or file_address(self.recipe.init, self.recipe.prompt_length),
         )
 
     def _twin(self, identity: RunIdentity) -> StoredRun | None:
@@ -369,7 +369,7 @@ class Trainer:
             self.recipe,
             seed=identity.seed,
             done=done,
-            initial=self.bank.prompt(request.started_from) if request.started_from else None,
+            initial=self.bank.prompt(request.start) if request.start else None,
             stop_at_key=identity.role == "query",
             held=lambda: self.bank.run(identity.digest) is not None,
             dropped=dropped,

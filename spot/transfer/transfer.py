@@ -230,7 +230,7 @@ def _full(trainer: Trainer, wanted: Sequence[Sequence[Request]]) -> list[list[Co
 
 def _halving(trainer: Trainer, wanted: Sequence[Sequence[Request]]) -> list[list[Contestant]]:
     """Successive halving of every seed's runs; one without transfer comes last, as one of them."""
-    return trainer.race([[*requests, requests[0]._replace(role="baseline", started_from=None)] for requests in wanted])
+    return trainer.race([[*requests, requests[0]._replace(role="baseline", start=None)] for requests in wanted])
 
 
 BUDGETS: dict[str, Callable[[Trainer, Sequence[Sequence[Request]]], list[list[Contestant]]]] = {

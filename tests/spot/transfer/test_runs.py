@@ -99,7 +99,7 @@ def test_a_source_and_a_baseline_train_alike_and_only_once(world: World, monkeyp
 def test_seed_role_start_and_recipe_make_runs_of_their_own(world: World, backbone: Backbone, recipe: Recipe) -> None:
     first = world.trainer.run(world.target, seed=0, role="source")
     baseline = world.trainer.run(world.target, seed=0, role="baseline")
-    started = world.trainer.run(world.target, seed=0, role="transfer", started_from=first.value)
+    started = world.trainer.run(world.target, seed=0, role="transfer", start=first.value)
     other = Trainer(world.bank, backbone, dataclasses.replace(recipe, dev_limit=4))
     again = other.run(world.target, seed=0, role="source")
     assert len({run.digest for run in (first, baseline, started, again)}) == 4
