@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bank import Bank, Partition
-from bank.records import differing
+from bank.records import SHAPING, differing
 from spot.errors import RetrievalError
 from spot.retrieval.history import Expected, expected_gains
 from spot.retrieval.measures import AUTO, MEASURES, Context, KeySet, Query, checked_measure, resolved_measure
@@ -226,7 +226,10 @@ def _no_keys(bank: Bank, partition: Partition, exclude: Sequence[str], options: 
 
 def _difference(bank: Bank, mine: Partition, other: Partition, options: Mapping[str, Any]) -> str:
     """A partition of the bank by what it differs in: fields of the recipe where they are known, else its digests."""
-    if mine.fingerprint != other.fingerprint or not options:
+    held = bank.recipe_options(other)
+    known = mine.fingerprint == other.fingerprint and all(set(SHAPING) <= one.keys() for one in (held, options))
+    fields = differing(held, options) if known else {}
+    if not fields:
         return str(other)
-    theirs = differing(bank.recipe_options(other), options)
-    return f"keys with {', '.join(f'{name} {here}, not {asked}' for name, (here, asked) in theirs.items())}"
+    told = [f"{name.replace('_', ' ')} {theirs}, not {asked}" for name, (theirs, asked) in fields.items()]
+    return f"keys with {', '.join(told)}"
