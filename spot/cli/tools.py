@@ -127,7 +127,7 @@ def evaluate(
     scores = found.score(answers, examples)
     floor = found.score([most_frequent] * len(examples), examples)
     rows: list[dict[str, Any]] = [{"of": "prompt" if prompt else "bare backbone"} | scores]
-    rows.append({"of": f"most frequent answer, {most_frequent[:24]!r}"} | floor)
+    rows.append({"of": f"most frequent answer of {split}, {most_frequent[:24]!r}"} | floor)
     if out.json:
         print_json({"task": found.name, "split": split, "examples": len(examples), "scores": scores,
                     "most frequent answer": floor, "cut inputs": tokens.cut})  # fmt: skip

@@ -210,6 +210,8 @@ def transfer(
         gain = gain_of(trainer, task, results)
         if out.json:
             shown = dataclasses.asdict(gain) | {"verdict": gain.verdict} if gain else None
+            if shown:
+                shown["most frequent answer"] = shown.pop("floor")
             print_json({"bank": str(opened), "transfers": [_transfer_document(r) for r in results], "gain": shown})
             return
         _show_transfers(task.name, results, options, recipe_steps=trainer.recipe.steps)
