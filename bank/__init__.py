@@ -20,22 +20,23 @@ if TYPE_CHECKING:
         TaskRecord,
         TransferRecord,
     )
-    from bank.store import Bank, Evaluation, Key, Outcome, Partition, StoredRun
+    from bank.store import Bank
+    from bank.stored import Evaluation, Key, Outcome, Partition, StoredRun
 
 _HOMES = {
     "BackboneRecord": "bank.records",
     "Bank": "bank.store",
     "BankError": "bank.errors",
     "CandidateRecord": "bank.records",
-    "Evaluation": "bank.store",
-    "Key": "bank.store",
-    "Outcome": "bank.store",
-    "Partition": "bank.store",
+    "Evaluation": "bank.stored",
+    "Key": "bank.stored",
+    "Outcome": "bank.stored",
+    "Partition": "bank.stored",
     "RecipeRecord": "bank.records",
     "RunIdentity": "bank.records",
     "RunRecord": "bank.records",
     "SnapshotRecord": "bank.records",
-    "StoredRun": "bank.store",
+    "StoredRun": "bank.stored",
     "TaskRecord": "bank.records",
     "TransferRecord": "bank.records",
 }

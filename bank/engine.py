@@ -19,7 +19,7 @@ from urllib.parse import quote
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError, NoSuchModuleError
 
-from bank.errors import BankError
+from bank.errors import BankError, reason
 from bank.location import bank_url, driver_url, secrets, shown
 
 HEAD = "0003"
@@ -77,7 +77,7 @@ def open_engine(url: URL, *, create: bool, write: bool | None = None) -> Engine:
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                raise BankError(f"bank {path}: its folder cannot be made ({error.strerror})") from error
+                raise BankError(f"bank {path}: its folder cannot be made ({error.strerror}); name another") from error
     try:
         engine = _reader(url, path) if path is not None and not write else create_engine(driver_url(url))
     except (NoSuchModuleError, ModuleNotFoundError, ImportError) as error:
@@ -132,8 +132,7 @@ def sound_reading(connection: Connection) -> Iterator[None]:
     except BankError:
         raise
     except (ValueError, TypeError, AttributeError, KeyError, IndexError, RecursionError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise BankError(f"bank {place}: a damaged cell ({reason}); see `spot bank verify`") from error
+        raise BankError(f"bank {place}: a damaged cell ({reason(error)}); see `spot bank verify`") from error
     look = connection.info.get("look")
     if look and connection.info["stamp"][:3] != look()[:3] and not connection.info["stamp"][-1]:
         raise BankError(f"bank {place}: was written while it was read; try again")
@@ -227,19 +226,21 @@ def database_errors(url: URL) -> Iterator[None]:
         raise _refusal(url, str(error.orig or error)) from (None if secrets(url) else error)
     except sqlite3.Error as error:
         raise _refusal(url, str(error)) from error
+    except UnicodeDecodeError as error:  # SQLite quotes the schema that it cannot read
+        raise _refusal(url, "malformed database schema") from error
 
 
 def _refusal(url: URL, said: str) -> BankError:
     lines = said.strip().splitlines() or ["no reason given"]
-    reason = next((line for line in lines if "failed" in line or "FATAL" in line), lines[0]).strip()
+    told = next((line for line in lines if "failed" in line or "FATAL" in line), lines[0]).strip()
     known = said.lower()
     hint = next((hint for words, hint in HINTS if words in known), ELSE)
     path = _file_of(url)
     if path is not None and "check the folder" in hint and path.exists() and not os.access(path, os.R_OK):
         hint = "this user may not read it"
-    if any(word.lower() in reason.lower() for word in secrets(url)):
-        reason = "its server or driver refused"  # a driver quotes what it cannot read
-    return BankError(f"bank {shown(url)}: {reason} ({hint})")
+    if any(word.lower() in told.lower() for word in secrets(url)):
+        told = "its server or driver refused"  # a driver quotes what it cannot read
+    return BankError(f"bank {shown(url)}: {told} ({hint})")
 
 
 # -- SQLite --------------------------------------------------------------------------------------------------

@@ -1,41 +1,31 @@
 """Integrity of a bank: what each cell may hold, and what rows say of each other. Nothing in a cell stops the rest.
 
-Rows are read by plain SQL, since the types of the schema would raise at what is looked for here. First every cell is
-held against its column (``COLUMNS``), and what it cannot be is named and left out; then every row against the others
-(``CHECKS``), where each check sees sound cells or ``None``.
+First every cell is held against its column (:data:`bank.cells.COLUMNS`), and what it cannot be is named and left out;
+then every row against the others (``CHECKS``), where each check sees sound cells or ``None``.
 """
 
 from __future__ import annotations
 
-import datetime as dt
 import itertools
-import json
-import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from sqlalchemy import Connection, UniqueConstraint, inspect, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from bank import schema
+from bank.cells import CORRELATIONS, TOLERANCE, Contents, Problems, Row, as_bytes, cut
 from bank.engine import ADDED, current_version, database_errors, home
+from bank.errors import reason
 from bank.records import SHAPING, digest, first_transfer_digest, recipe_family, transfer_digest
-from bank.store import IMPORTED, Bank
-from bank.types import DIGEST, ROLES
+from bank.store import IMPORTED, SINGLE, Bank
+from bank.types import ROLES
 from bank.vectors import belong, prompt_sha256
-
-TOLERANCE = 1e-6
-"""How far numbers that say the same may lie apart."""
-
-CORRELATIONS = {"matthews_correlation", "pearson", "spearman"}
-"""Metrics that may lie below 0."""
 
 LINE = 300
 """The longest line about one problem."""
-
-Problems = Iterator[str]
 
 
 def verify(bank: Bank) -> list[str]:
@@ -67,7 +57,7 @@ def _all_problems(connection: Connection, *, sqlite: bool) -> Problems:
                 if line != "ok"
             )
         except SQLAlchemyError as error:
-            yield f"database: {_reason(error)}"
+            yield f"database: {reason(error)}"
     contents = Contents()
     for table in schema.Base.metadata.sorted_tables:
         yield from contents.read(connection, table.name)
@@ -87,11 +77,7 @@ def _guarded(what: str, check: Callable[[], Iterable[str]]) -> Problems:
     try:
         yield from check()
     except Exception as error:  # whatever a cell holds
-        yield f"{what}: cannot be checked ({_reason(error)})"
-
-
-def _reason(error: Exception) -> str:
-    return (str(getattr(error, "orig", None) or error).splitlines() or [type(error).__name__])[0]
+        yield f"{what}: cannot be checked ({reason(error)})"
 
 
 def _one_line(problem: str) -> str:
@@ -140,240 +126,6 @@ def _schema_problems(connection: Connection, version: str | None) -> Problems:
                 yield f"schema: {kind} {lost} of {name} is missing"
 
 
-# -- cells ---------------------------------------------------------------------------------------------------
-
-
-def _digest(cell: Any) -> str:
-    if isinstance(cell, str) and len(cell) == DIGEST and set(cell) <= set("0123456789abcdef"):
-        return cell
-    raise ValueError("64 hexadecimal digits")
-
-
-def _words(cell: Any) -> str:
-    if isinstance(cell, str) and cell.strip() and cell.isprintable():
-        return cell
-    raise ValueError("a text")
-
-
-def _text(cell: Any) -> str:
-    return "" if cell == "" else _words(cell)
-
-
-def _role(cell: Any) -> str:
-    if cell in ROLES:
-        return str(cell)
-    raise ValueError(f"one of {', '.join(ROLES)}")
-
-
-def _kind(cell: Any) -> str:
-    if cell in ("key", "value"):
-        return str(cell)
-    raise ValueError("key or value")
-
-
-def _budget(cell: Any) -> str:
-    if cell in ("full", "halving"):
-        return str(cell)
-    raise ValueError("full or halving")
-
-
-def _count(cell: Any) -> int:
-    if isinstance(cell, int) and not isinstance(cell, bool) and cell >= 0:
-        return cell
-    raise ValueError("a whole number of at least 0")
-
-
-def _positive(cell: Any) -> int:
-    if isinstance(cell, int) and not isinstance(cell, bool) and cell > 0:
-        return cell
-    raise ValueError("a whole number of at least 1")
-
-
-def _number(cell: Any) -> float:
-    if isinstance(cell, int | float) and not isinstance(cell, bool) and math.isfinite(cell):
-        return float(cell)
-    raise ValueError("a finite number")
-
-
-def _seconds(cell: Any) -> float:
-    if _number(cell) >= 0:
-        return float(cell)
-    raise ValueError("a number of at least 0")
-
-
-def _bytes(cell: Any) -> bytes:
-    if isinstance(cell, bytes | memoryview):
-        return bytes(cell)
-    raise ValueError("bytes")
-
-
-def _json(cell: Any) -> Any:
-    return json.loads(cell) if isinstance(cell, str | bytes) else cell
-
-
-def _mapping(cell: Any) -> dict[str, Any]:
-    found = _parsed(cell, "a JSON object")
-    if isinstance(found, dict):
-        return found
-    raise ValueError("a JSON object")
-
-
-def _metrics(cell: Any) -> dict[str, float]:
-    found = _parsed(cell, "a JSON object of numbers")
-    if isinstance(found, dict):
-        low = -100 if CORRELATIONS & found.keys() else 0
-        if all(low - TOLERANCE <= _number(value) <= 100 + TOLERANCE for value in found.values()):
-            return found
-        raise ValueError(f"a JSON object of numbers from {low} to 100")
-    raise ValueError("a JSON object of numbers")
-
-
-def _answers(cell: Any) -> list[str]:
-    found = _parsed(cell, "a JSON list of texts")
-    if isinstance(found, list) and all(isinstance(answer, str) for answer in found):
-        return found
-    raise ValueError("a JSON list of texts")
-
-
-def _history(cell: Any) -> list[dict[str, float]]:
-    found = _parsed(cell, "a JSON list of evaluations")
-    if not isinstance(found, list) or not all(isinstance(row, dict) and "step" in row for row in found):
-        raise ValueError("a JSON list of evaluations with their steps")
-    for row in found:
-        for name, value in row.items():
-            if name != "loss" or value is None or not (isinstance(value, float) and math.isnan(value)):
-                _number(value)  # the first evaluation may have no training loss
-    return found
-
-
-def _parsed(cell: Any, expected: str) -> Any:
-    try:
-        return _json(cell)
-    except (ValueError, RecursionError):
-        raise ValueError(expected) from None
-
-
-def _time(cell: Any) -> dt.datetime:
-    try:
-        found = cell if isinstance(cell, dt.datetime) else dt.datetime.fromisoformat(cell)
-    except (ValueError, TypeError):
-        raise ValueError("a time") from None
-    found = found.replace(tzinfo=dt.UTC)
-    if not dt.datetime(2020, 1, 1, tzinfo=dt.UTC) <= found <= dt.datetime.now(dt.UTC) + dt.timedelta(days=1):
-        raise ValueError("a time since 2020 that has been")
-    return found
-
-
-COLUMNS: Mapping[str, Mapping[str, Callable[[Any], Any]]] = {
-    "backbone": {"fingerprint": _digest, "name": _words, "width": _positive, "config": _mapping},
-    "task": {"name": _words, "family": _words, "description": _mapping, "content": _words, "texts": _bytes},
-    "recipe": {
-        "digest": _digest, "backbone_id": _count, "family": _digest, "prompt_length": _positive, "key_step": _count,
-        "options": _mapping,
-    },
-    "prompt": {"sha256": _digest, "length": _positive, "width": _positive},
-    "key_vectors": {"prompt_id": _count},
-    "run": {
-        "digest": _digest, "recipe_id": _count, "task_id": _count, "role": _role, "seed": _count, "steps": _count,
-        "metric": _words, "score": _number, "metrics": _metrics, "history": _history, "environment": _mapping,
-        "started_from": _digest, "seconds": _seconds, "created": _time, "data": _words, "start": _bytes,
-    },
-    "snapshot": {"run_id": _count, "prompt_id": _count, "kind": _kind, "step": _count, "score": _number},
-    "evaluation": {"run_id": _count, "data": _digest, "metrics": _metrics, "answers": _answers},
-    "transfer": {
-        "digest": _digest, "task_id": _count, "method": _words, "similarity": _text, "top_k": _count,
-        "budget": _budget, "steps": _count, "seed": _count, "metric": _words, "query_run_id": _count,
-        "baseline_run_id": _count, "chosen_run_id": _count, "baseline_metrics": _metrics, "outcome_metrics": _metrics,
-        "created": _time, "options": _mapping,
-    },
-    "candidate": {
-        "transfer_id": _count, "rank": _positive, "source_run_id": _count, "run_id": _count, "similarity": _number,
-        "weight": _number, "score": _number, "steps": _count,
-    },
-}  # fmt: skip
-"""What each column may hold; a cell that does not is described by what was expected."""
-
-
-class Row(dict[str, Any]):
-    """A row with its sound cells; the others are ``None``."""
-
-    def __init__(self, table: str, identity: Any) -> None:
-        super().__init__()
-        self.table, self.id = table, identity
-        self.raw: Any = {}
-
-    def __missing__(self, column: str) -> None:
-        return None
-
-    def __str__(self) -> str:
-        name = self["digest"] or self["sha256"] or self["fingerprint"]
-        return f"{self.table} {name[:12] if name else self['name'] or self.id}"
-
-
-class Contents:
-    """All rows of a bank by table and id, without the numbers of prompts."""
-
-    def __init__(self) -> None:
-        self.tables: dict[str, dict[Any, Row]] = {}
-        self.unread: set[str] = set()
-        self._groups: dict[tuple[str, str], dict[Any, list[Row]]] = {}
-
-    def read(self, connection: Connection, name: str) -> Problems:
-        """Take in a table, and say of its cells what they cannot be."""
-        wanted = schema.Base.metadata.tables[name].columns
-        key = next(iter(schema.Base.metadata.tables[name].primary_key)).name
-        rows = self.tables.setdefault(name, {})
-        try:
-            found_in, place = inspect(connection), home(connection)
-            known = name in found_in.get_table_names(place)
-            there = {column["name"] for column in found_in.get_columns(name, place)} if known else set()
-            columns = [column for column in (key, *COLUMNS[name]) if column in there or _shown_late(name, column)]
-            found = connection.execute(text(f"SELECT {', '.join(dict.fromkeys(columns))} FROM {name}")).mappings()
-            for cells in found:
-                row = rows[cells[key]] = Row(name, cells[key])
-                row.raw = cells
-                bad = []
-                for column, kind in COLUMNS[name].items():
-                    if column in cells and not (cells[column] in (None, "null") and wanted[column].nullable):
-                        try:
-                            row[column] = kind(cells[column])
-                        except ValueError as error:
-                            bad.append((column, error))
-                yield from (f"{row}: {column} is {_cut(cells[column])}, expected {error}" for column, error in bad)
-        except SQLAlchemyError as error:
-            self.unread.add(name)
-            yield f"{name}: cannot be read ({_reason(error)})"
-
-    def parent(self, row: Row, column: str) -> Row | None:
-        """The row that a column of another refers to."""
-        (key,) = schema.Base.metadata.tables[row.table].columns[column].foreign_keys
-        return self.tables.get(key.column.table.name, {}).get(row[column])
-
-    def children(self, table: str, column: str, parent: Any) -> list[Row]:
-        """Rows of a table that refer to a parent by a column, in their order."""
-        groups = self._groups.get((table, column))
-        if groups is None:
-            groups = self._groups[table, column] = {}
-            for row in self.tables.get(table, {}).values():
-                groups.setdefault(row[column], []).append(row)
-        return groups.get(parent, [])
-
-    def snapshot(self, run: Row, kind: str) -> Row | None:
-        """A run's key or value."""
-        return next((one for one in self.children("snapshot", "run_id", run.id) if one["kind"] == kind), None)
-
-
-def _shown_late(table: str, column: str) -> bool:
-    """Whether a reader of an older bank finds the column in a view of its own."""
-    added = [of[table] for of in ADDED.values() if table in of]
-    return any(not columns or re.search(rf"AS {column}\b", columns) for columns in added)
-
-
-def _cut(cell: Any) -> str:
-    shown = repr(cell)
-    return shown if len(shown) <= 60 else f"{shown[:60]}..."
-
-
 # -- rows against each other ---------------------------------------------------------------------------------
 
 
@@ -418,10 +170,10 @@ def is_used(row: Row, contents: Contents) -> Problems:
 def task_description(row: Row, contents: Contents) -> Problems:
     family = (row["description"] or {}).get("family", row["family"])
     if row["family"] is not None and family != row["family"]:
-        yield f"{row}: is of family {row['family']}, but its description says {_cut(family)}"
+        yield f"{row}: is of family {row['family']}, but its description says {cut(family)}"
     members = (row["description"] or {}).get("tasks", [])
     if not isinstance(members, list) or not all(isinstance(member, str) for member in members):
-        yield f"{row}: its description names as tasks {_cut(members)}, expected a list of names"
+        yield f"{row}: its description names as tasks {cut(members)}, expected a list of names"
     if row["texts"] is not None and len(row["texts"]) % 8:
         yield f"{row}: its hashes of texts end within one"
 
@@ -431,7 +183,7 @@ def recipe_digests(row: Row, contents: Contents) -> Problems:
     for name in ("prompt_length", "key_step"):
         said = (options or {}).get(name, row[name])
         if row[name] is not None and said != row[name]:
-            yield f"{row}: has {name} {row[name]}, but its options say {_cut(said)}"
+            yield f"{row}: has {name} {row[name]}, but its options say {cut(said)}"
     if options is not None and set(SHAPING) <= options.keys() and row["family"] not in (None, recipe_family(options)):
         yield f"{row}: its family does not follow from its options"
     parts = (backbone and backbone["fingerprint"], *(row[n] for n in ("prompt_length", "key_step", "family")), options)
@@ -556,10 +308,6 @@ def evaluation_fits(row: Row, contents: Contents) -> Problems:
         counts = [len(one["answers"]) for one in (row, other) if one["answers"] is not None]
         if len(set(counts)) > 1:
             yield f"{name}: has {counts[0]} answers, evaluation {other.id} of the same data {counts[1]}"
-
-
-SINGLE = ("best", "oracle", "generic")
-"""Methods whose target runs start from one source each."""
 
 
 def transfer_runs(row: Row, contents: Contents) -> Problems:
@@ -717,13 +465,13 @@ def _prompt_problems(connection: Connection, contents: Contents) -> Problems:
             row = contents.tables["prompt"].get(cells[0]) or Row("prompt", cells[0])
             yield from _guarded(str(row), lambda cells=cells, row=row: _one_prompt(row, cells))  # type: ignore[misc]
     except SQLAlchemyError as error:
-        yield f"prompts: cannot be read ({_reason(error)})"
+        yield f"prompts: cannot be read ({reason(error)})"
 
 
 def _one_prompt(row: Row, cells: Any) -> Problems:
     import numpy as np
 
-    blobs = [None if cell is None else _bytes(cell) for cell in cells[4:7]]
+    blobs = [None if cell is None else as_bytes(cell) for cell in cells[4:7]]
     if None in (row["length"], row["width"], blobs[0]):
         return
     values, *vectors = (None if blob is None else np.frombuffer(blob, "<f4", len(blob) // 4) for blob in blobs)

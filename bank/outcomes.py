@@ -74,7 +74,7 @@ def read_measured(path: Path, *, score: str = "score", baseline: str = "baseline
     except (OSError, ValueError, csv.Error, RecursionError) as error:
         raise BankError(f"{path}: cannot be read as {path.suffix[1:].upper()} in UTF-8 ({error})") from error
     if not rows:
-        raise BankError(f"{path}: has no rows")
+        raise BankError(f"{path}: has no rows; expected one a target, source and seed")
     return [_measured(f"{path}, {place}", row, score, baseline) for place, row in rows]
 
 
@@ -99,16 +99,19 @@ def import_outcomes(bank: Bank, rows: Sequence[Measured], *, recipe: str = "") -
             query = _query_run(runs, row, recipe)
             source = _source_run(runs, row, query)
             if source.task_id == query.task_id:
-                raise BankError(f"{row.where}: {row.source} is the target itself")
+                raise BankError(f"{row.where}: {row.source} is the target itself; remove the row")
             if (first := written.setdefault((query.id, source.id), row)) is not row:
                 raise BankError(
-                    f"{row.where}: {row.target} from {row.source}, seed {row.seed}, is in {first.where} too"
+                    f"{row.where}: {row.target} from {row.source}, seed {row.seed}, is in {first.where} too; keep one"
                 )
             if query.id not in transfers:
                 transfers[query.id] = _transfer(session, query, row), row
             transfer, first = transfers[query.id]
             if row.baseline != first.baseline:
-                raise BankError(f"{row.where}: baseline {row.baseline}, but {first.baseline} in {first.where}")
+                raise BankError(
+                    f"{row.where}: baseline {row.baseline}, but {first.baseline} in {first.where}; a target and seed "
+                    "have one"
+                )
             counts[_candidate(transfer, source, row)] += 1
     return Imported(**counts)
 

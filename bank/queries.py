@@ -1,11 +1,10 @@
-"""How much a bank holds, and whether it is sound."""
+"""How much a bank holds."""
 
 from __future__ import annotations
 
 from sqlalchemy import func, select
 
 from bank import schema
-from bank.integrity import verify as verify
 from bank.sessions import reading
 from bank.store import Bank
 

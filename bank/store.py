@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from bank.listing import unknown_run
 from bank.location import bank_url, shown
 from bank.records import RecipeRecord, RunIdentity, RunRecord, TaskRecord, TransferRecord
 from bank.sessions import reading, transaction
+from bank.stored import Evaluation, Key, Outcome, Partition, StoredRun
 from bank.types import DIGEST
 from bank.vectors import average, average_normalized, checked_prompt, prompt_sha256
 
@@ -28,105 +28,11 @@ if TYPE_CHECKING:
 
 Row = TypeVar("Row", bound=schema.Base)
 
+SINGLE = ("best", "oracle", "generic")
+"""Methods of a transfer whose target runs start from one source each."""
+
 IMPORTED = "imported"
 """Method of a transfer that trained nothing: what others measured of a target and its sources."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Partition:
-    """The runs whose keys can be compared: one backbone, length, key step and recipe family."""
-
-    fingerprint: str
-    prompt_length: int
-    key_step: int
-    family: str
-
-    @classmethod
-    def of(cls, recipe: RecipeRecord) -> Partition:
-        return cls(
-            fingerprint=recipe.backbone.fingerprint,
-            prompt_length=recipe.prompt_length,
-            key_step=recipe.key_step,
-            family=recipe.family,
-        )
-
-    def __str__(self) -> str:
-        return (
-            f"backbone {self.fingerprint[:12]}, {self.prompt_length} tokens, key step {self.key_step}, "
-            f"recipe family {self.family[:12]}"
-        )
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Key:
-    """A source's key, ready for ranking: its vectors ``[H]`` float32, not the prompt itself."""
-
-    task: str
-    task_family: str
-    seed: int
-    run: str
-    """Digest of the run."""
-    prompt: str
-    """sha256 of the key prompt."""
-    value: str
-    """sha256 of the value prompt."""
-    average: np.ndarray
-    average_normalized: np.ndarray
-    score: float = 0.0
-    """Development score of the value."""
-    start: np.ndarray | None = None
-    """Mean token ``[H]`` of the prompt that the run started from, where that was stored."""
-    started_from: str | None = None
-    """Address of that prompt, where it came from a bank or file."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class StoredRun:
-    """A run as the bank holds it; ``key`` and ``value`` are addresses of prompts."""
-
-    digest: str
-    task: str
-    seed: int
-    score: float
-    metrics: Mapping[str, float]
-    value: str
-    key: str | None
-    steps: int
-    seconds: float
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Evaluation:
-    """Metrics and answers of a run's value on a test split."""
-
-    metrics: Mapping[str, float]
-    answers: Sequence[str]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What a source did for a target: the development scores of the target's run from it, and of that without.
-
-    Attributes:
-        query: address of the target's early prompt.
-        baseline: score without a source, ``None`` where none was trained.
-        data: digest of the target's training data, empty where it was not stored.
-        train_limit: training examples that the target's recipe allows; 0 is all.
-        start: mean token ``[H]`` of the prompt that the query's run started from, where that was stored.
-    """
-
-    target: str
-    target_family: str
-    seed: int
-    query: str
-    source: str
-    source_family: str
-    source_run: str
-    score: float
-    baseline: float | None
-    data: str = ""
-    train_limit: int = 0
-    start: np.ndarray | None = dataclasses.field(default=None, compare=False)
 
 
 class Bank:
@@ -476,19 +382,6 @@ class Bank:
                 raise BankError(f"run {name}: has no {kind}; it has {', '.join(sorted(prompts))}")
         return self.prompt(prompts[kind])
 
-    def backbones_of(self, name: str) -> set[str]:
-        """Fingerprints of the backbones that a prompt or run of that name was trained for."""
-        query = (
-            select(schema.Backbone.fingerprint)
-            .join(schema.Recipe, schema.Recipe.backbone_id == schema.Backbone.id)
-            .join(schema.Run, schema.Run.recipe_id == schema.Recipe.id)
-            .join(schema.Run.snapshots)
-            .join(schema.Snapshot.prompt)
-            .where(or_(_named(schema.Run.digest, name), _named(schema.Prompt.sha256, name)))
-        )
-        with reading(self.engine) as session:
-            return set(session.scalars(query))
-
     def partitions(self) -> list[Partition]:
         """Every combination of backbone, length, key step and recipe family that has source keys."""
         query = (
@@ -633,7 +526,7 @@ class Bank:
             .where(
                 or_(
                     and_(
-                        schema.Transfer.method.in_(("best", "oracle", "generic")),
+                        schema.Transfer.method.in_(SINGLE),
                         schema.Transfer.budget == "full",
                         schema.Candidate.run_id.is_not(None),
                     ),

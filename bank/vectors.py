@@ -33,7 +33,7 @@ def checked_prompt(values: np.ndarray, *, where: str = "prompt") -> np.ndarray:
 
 
 def prompt_sha256(values: np.ndarray) -> str:
-    """Address of a float32 prompt: sha256 of its shape and little-endian bytes."""
+    """Address of a float32 prompt ``[P, H]``: sha256 of its shape and little-endian bytes."""
     import numpy as np
 
     array = np.ascontiguousarray(values, dtype="<f4")
@@ -63,7 +63,8 @@ def average_normalized(prompt: np.ndarray) -> np.ndarray:
 
 
 def belong(prompt: np.ndarray, vectors: tuple[np.ndarray, np.ndarray]) -> bool:
-    """Whether these are the prompt's ``average`` and ``average_normalized``, to 1e-6 or a hundred-thousandth."""
+    """Whether vectors ``[H]`` are the ``average`` and ``average_normalized`` of a prompt ``[P, H]``, to 1e-6 or 1e-5 of
+    their size."""
     import numpy as np
 
     for stored, right in zip(vectors, (average(prompt), average_normalized(prompt)), strict=True):

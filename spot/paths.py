@@ -83,14 +83,3 @@ def prepare_folders(*folders: Path | None) -> None:
     for folder in folders:
         if folder is not None:
             check_writable(folder)
-
-
-def data_folder() -> Path | None:
-    """``$SPOT_DATA``: the folder of official data sets, if set."""
-    given = os.environ.get("SPOT_DATA")
-    return Path(given).expanduser() if given else None
-
-
-def default_bank() -> str:
-    """``$SPOT_BANK``: a URL or path; else ``bank.sqlite`` in the current folder."""
-    return os.environ.get("SPOT_BANK", "bank.sqlite")

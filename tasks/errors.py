@@ -25,6 +25,11 @@ def repeated(names: Iterable[str]) -> list[str]:
     return [name for name, count in Counter(names).items() if count > 1]
 
 
+def reason(error: Exception) -> str:
+    """The first line of what another library says of an error, or the name of its class."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def shown(value: object) -> str:
     """A value as messages show it: short, whatever it is."""
     try:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tasks.answers import UNANSWERABLE, answer_texts, is_impossible, text_in
-from tasks.sources import Row
+from tasks.rows import Row
 from tasks.task import Example, Formatter
 
 UNLABELLED = "-1"

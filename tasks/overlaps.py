@@ -53,7 +53,7 @@ def hashes(inputs: Iterable[str]) -> np.ndarray:
 
 
 def sketch(inputs: Iterable[str]) -> np.ndarray:
-    """The smallest :data:`SKETCH` of the :func:`hashes`: uint64, sorted."""
+    """The smallest :data:`SKETCH` of the :func:`hashes`: uint64 ``[n]``, sorted."""
     return hashes(inputs)[:SKETCH]
 
 
@@ -73,12 +73,12 @@ def containment(sentences: np.ndarray, source: np.ndarray) -> float:
 
 
 def task_sketch(task: Task | Mixture, data_dir: Path | None = None) -> np.ndarray:
-    """The sketch of all training inputs: of a task, or of a mixture's members together."""
+    """The sketch, uint64 ``[n]``, of all training inputs: of a task, or of a mixture's members together."""
     return np.unique(np.concatenate([sketch(inputs) for inputs in _inputs(task, data_dir, Split.TRAIN)]))[:SKETCH]
 
 
 def task_sentences(task: Task | Mixture, data_dir: Path | None = None) -> np.ndarray:
-    """The hashes of all development and test inputs, by which a source's sketch is judged."""
+    """The hashes, uint64 ``[n]``, of all development and test inputs, by which a source's sketch is judged."""
     return np.unique(np.concatenate([hashes(inputs) for inputs in _inputs(task, data_dir, Split.DEV, Split.TEST)]))
 
 

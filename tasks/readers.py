@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.answers import answer_texts
-from tasks.errors import TaskError, repeated, shown
+from tasks.errors import TaskError, reason, repeated, shown
 from tasks.files import checked_file, read_text
 from tasks.rows import Left, Numbered, Reader, Row
 from tasks.tables import table, text_lines
@@ -42,8 +42,8 @@ def parse_json(where: str, text: str) -> Any:
     except RecursionError as error:
         raise TaskError(f"{where}: not JSON (nested too deeply)") from error
     except ValueError as error:
-        reason = str(error) if isinstance(error, _Twice) else "a number of too many digits"
-        raise TaskError(f"{where}: not JSON ({reason})") from error
+        why = str(error) if isinstance(error, _Twice) else "a number of too many digits"
+        raise TaskError(f"{where}: not JSON ({why})") from error
     if text.count("[") + text.count("{") > DEEPEST and _depth_exceeds(content, DEEPEST):
         raise TaskError(f"{where}: not JSON (nested too deeply)")
     return content
@@ -196,8 +196,7 @@ def read_parquet(path: Path) -> Iterator[Numbered]:
     except UnicodeDecodeError as error:
         raise TaskError(f"{path}: not UTF-8 text, after row {number}") from error
     except Exception as error:  # pyarrow raises errors of many kinds, all of them about the file
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise TaskError(f"{path}: not a Parquet file ({reason})") from error
+        raise TaskError(f"{path}: not a Parquet file ({reason(error)})") from error
 
 
 def _parquet_values(column: Any) -> list[Any]:
@@ -301,17 +300,18 @@ class Format:
 
     suffixes: tuple[str, ...]
     make: Callable[[Writing], Reader]
-    told: frozenset[str] = frozenset({"encoding"})
+    told: tuple[str, ...] = ("encoding",)
 
 
-OF_TABLES = frozenset({"columns", "delimiter", "quoted", "encoding", "allow_bad_rows"})
+OF_TABLES = ("columns", "delimiter", "quoted", "encoding", "allow_bad_rows")
+"""What of ``Writing`` a table can be told: all that any format can."""
 
 FORMATS: Mapping[str, Format] = {
     "jsonl": Format((".jsonl", ".ndjson"), lambda writing: jsonl(writing.encoding)),
     "json": Format((".json",), lambda writing: json_document(writing.encoding)),
     "csv": Format((".csv",), _table(",", True), OF_TABLES),
     "tsv": Format((".tsv", ".tab"), _table("\t", None), OF_TABLES),
-    "parquet": Format((".parquet",), lambda writing: read_parquet, frozenset()),
+    "parquet": Format((".parquet",), lambda writing: read_parquet, ()),
     "label text": Format((), lambda writing: label_first(writing.encoding)),
     "text and labels": Format((), lambda writing: text_and_labels(writing.encoding, writing.labels)),
 }

@@ -9,12 +9,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tasks.answers import is_null, spellings
-from tasks.errors import TaskError, shown
+from tasks.errors import TaskError, reason, shown
 from tasks.readers import Writing, reader_of
-from tasks.rows import Left
-from tasks.rows import Numbered as Numbered
-from tasks.rows import Reader as Reader
-from tasks.rows import Row as Row
+from tasks.rows import Left, Numbered, Reader, Row
 
 
 class Rows(NamedTuple):
@@ -65,7 +62,7 @@ class Hub:
             data = datasets.load_dataset(self.path, self.config or None, split=self.parts[part], **revision)
         except Exception as error:  # the hub's client raises errors of several libraries
             raise TaskError(
-                f"hub data set {name}: cannot be loaded ({_reason(error)}); give --data-dir with the official files"
+                f"hub data set {name}: cannot be loaded ({reason(error)}); give --data-dir with the official files"
             ) from error
         names = {c: f.names for c, f in data.features.items() if isinstance(f, datasets.ClassLabel)}
         return Rows(f"hub data set {name}", self._numbered(name, data, names))
@@ -81,11 +78,7 @@ class Hub:
                 plain = {c: v for c, v in values.items() if c not in theirs and c not in self.columns}
                 yield Numbered(number, plain | {ours: values[c] for ours, c in self.columns.items() if c in values})
         except Exception as error:  # files are unpacked as rows are asked for
-            raise TaskError(f"hub data set {name}, row {number + 1}: cannot be read ({_reason(error)})") from error
-
-
-def _reason(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise TaskError(f"hub data set {name}, row {number + 1}: cannot be read ({reason(error)})") from error
 
 
 NO_LABEL = "no label"

@@ -54,10 +54,6 @@ def tsv(*columns: str, quoted: bool | None = False, encoding: str = "") -> Reade
     return table("\t", *columns, quoted=quoted, encoding=encoding)
 
 
-read_csv = table(",")
-"""Comma-separated values with a header."""
-
-
 def text_lines(text: str) -> list[str]:
     """Lines of Unix, Windows or the first Macintosh."""
     text = text.replace("\r\n", "\n")

@@ -14,7 +14,8 @@ from typing import Any
 
 from tasks import metrics as scoring
 from tasks.errors import TaskError
-from tasks.sources import NO_LABEL, Numbered, Row, Rows, Source
+from tasks.rows import Numbered, Row
+from tasks.sources import NO_LABEL, Rows, Source
 from tasks.texts import LONG, letters
 
 
@@ -220,6 +221,12 @@ class Task:
             with _at(rows, row):
                 key = row.values[self.split_key] if self.split_key else row.values
             yield row, key
+
+
+def most_frequent_target(examples: Sequence[Example]) -> str:
+    """The target of most examples, of several the first: what always answering it scores is a task's floor."""
+    ((target, _count),) = collections.Counter(example.target for example in examples).most_common(1)
+    return target
 
 
 @contextlib.contextmanager

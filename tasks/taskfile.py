@@ -13,7 +13,7 @@ from tasks.errors import TaskError, repeated, shown
 from tasks.files import checked_encoding, file_digest
 from tasks.formats import UNLABELLED
 from tasks.metrics import METRICS, NEED_GROUPS, NEED_LABELS
-from tasks.readers import FORMATS, SUFFIXES, Writing, format_of, labels_beside, reader_of
+from tasks.readers import FORMATS, OF_TABLES, SUFFIXES, Writing, format_of, labels_beside, reader_of
 from tasks.sources import Hub, Skip, Source
 from tasks.task import (
     DEV_AND_TEST,
@@ -97,7 +97,6 @@ SPLITS_BY_PARTS: Mapping[frozenset[str], Mapping[Split, Part]] = {
 
 PARTS = ("train", "dev", "test")
 PACKED_SUFFIXES = (".gz", ".bz2", ".xz", ".zst", ".zip")
-OF_FILES = ("columns", "delimiter", "quoted", "encoding", "allow_bad_rows")
 OF_ROWS = ("split_key", "skip", "skip_nulls")
 OF_HUB = ("hub", "config", "revision", "parts", "columns")
 
@@ -139,13 +138,13 @@ def load_task_file(path: Path) -> Task:
 
 
 def _source(data: TomlTable, layout: Layout, labels: Mapping[str, str]) -> tuple[Source, Mapping[Split, Part]]:
-    data.refuse_unknown({*PARTS, "format", *OF_FILES, *OF_ROWS, *OF_HUB})
+    data.refuse_unknown({*PARTS, "format", *OF_TABLES, *OF_ROWS, *OF_HUB})
     skip = _skip(data, layout, labels)
     if "hub" in data.values:
         hub = _hub(data)
         return Source(hub=hub, skip=skip), SPLITS_BY_PARTS[frozenset(hub.parts)]
     for key in OF_HUB:
-        if key in data.values and key not in OF_FILES:
+        if key in data.values and key not in OF_TABLES:
             raise data.error(key, "goes with data.hub, which is not given")
     writing, paths = _writing(data), _paths(data)
     files = {part: found[0] for part, found in paths.items()}
@@ -154,7 +153,7 @@ def _source(data: TomlTable, layout: Layout, labels: Mapping[str, str]) -> tuple
         raise TaskError(f"{data.path}: [data] names neither a file for train, dev or test, nor a hub data set")
     for part, file in files.items():
         told = FORMATS[_format(data, part, file, writing)].told
-        for key in OF_FILES:
+        for key in OF_TABLES:
             if key in data.values and key not in told:
                 raise data.error(key, f"is not for files such as {file.name}; remove it, or say another data.format")
     reader = reader_of(dataclasses.replace(writing, labels=beside))
@@ -164,7 +163,7 @@ def _source(data: TomlTable, layout: Layout, labels: Mapping[str, str]) -> tuple
 def _hub(data: TomlTable) -> Hub:
     if set(PARTS) & set(data.values):
         raise TaskError(f"{data.path}: [data] names both data.hub and files; give one of them")
-    for key in ("format", *OF_FILES):
+    for key in ("format", *OF_TABLES):
         if key in data.values and key not in OF_HUB:
             raise data.error(key, "is for files, and data.hub names none")
     parts = data.values.get("parts", {"train": "train", "dev": "validation", "test": "test"})

@@ -6,7 +6,7 @@ import collections
 import functools
 from collections.abc import Iterable, Mapping, Sequence
 
-from tasks.sources import Row
+from tasks.rows import Row
 from tasks.task import SplitKeys, place
 from tasks.texts import LONG, letters
 

@@ -18,6 +18,9 @@ from spot.errors import BackboneError
 
 SENTENCEPIECE_FILES = ("spiece.model", "sentencepiece.model")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json")
+LARGE_ID = re.compile(rb'(?<!max_length)"\s*:\s*([0-9]{8,})')
+"""An id for which a tokenizer would make room for all ids before it."""
+
 SENTINELS = 100
 """Sentinel tokens ``<extra_id_0>`` ... at the top of a T5 vocabulary, counted downwards."""
 SENTINEL = re.compile(r"▁?<extra_id_\d+>")
@@ -274,7 +277,11 @@ def load_tokenizer(folder: Path, *, rows: int | None = None, ends: Sequence[int]
             f"{folder}: no tokenizer; expected one of {', '.join(SENTENCEPIECE_FILES + TOKENIZER_FILES)}"
         )
     for name in present:
-        check_file(folder / name)
+        content = check_file(folder / name).read_bytes()
+        if name != "tokenizer_config.json" and (found := LARGE_ID.search(content)):
+            raise BackboneError(
+                f"{folder / name}: a token has id {shown(int(found[1][:20]))}; no vocabulary is so large"
+            )
     with _as_one_error(folder):
         from transformers import AutoTokenizer
 

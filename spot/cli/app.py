@@ -25,9 +25,9 @@ def make_app(*, only_bank: bool = False) -> typer.Typer:
         root
     )
     if not only_bank:
-        from spot.cli import study, tasks, tools, training
+        from spot.cli import pretraining, study, tasks, tools, training
 
-        for module in (training, study, tools, tasks):
+        for module in (training, pretraining, study, tools, tasks):
             module.add_to(app)
     app.add_typer(bank.app, name="bank")
     return app

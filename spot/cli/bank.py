@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from spot.cli.options import SEED, WHOLE, BankOption, JsonOption, takes
+from spot.cli.options import SEED, WHOLE, BankOption, JsonOption, refuse_given, takes
 from spot.cli.output import print_json, print_rows, say
 
 if TYPE_CHECKING:
@@ -136,6 +136,7 @@ def export(
 @app.command("evaluate-retrieval", epilog="Example: spot bank evaluate-retrieval --measure average --measure evidence")
 @takes(bank=BankOption, out=JsonOption)
 def evaluate_retrieval(
+    context: typer.Context,
     *,
     measure: Annotated[
         list[str],
@@ -170,6 +171,7 @@ def evaluate_retrieval(
         raise BankError("another study needs both --prompts FOLDER and --scores FILE")
     notes = []
     if prompts and scores:
+        refuse_given(context, ["bank"], "--prompts and --scores stand in place of a bank")
         cases, missing = cases_of_files(prompts, scores)
         studies = {f"{scores}": cases}
         notes = [f"left out, for there is no prompt of theirs: {', '.join(missing)}"] if missing else []
@@ -185,24 +187,12 @@ def evaluate_retrieval(
         _show_figures(document)
 
 
-WITHOUT_BACKBONE = (
-    "displacement",
-    "average",
-    "per_token",
-    "centred",
-    "seed_centred",
-    "matching",
-    "subspace",
-    "evidence",
-)
-"""Measures that look at prompts and logged transfers alone."""
-
-
 def _judged(
     name: str, cases: list[Case], measures: list[str], k: list[int], partial: bool, notes: list[str]
 ) -> dict[str, Any]:
     """What a study says of the measures, and what its reader must know."""
     from spot.retrieval.evaluate import calibration, complete_cases, evaluate, speaking, telling
+    from spot.retrieval.measures import MEASURES
 
     judged = cases if partial else complete_cases(cases)
     notes = list(notes)
@@ -218,7 +208,8 @@ def _judged(
         notes.append(
             f"k {', '.join(mute)} left out: a target has no more than {min(len(c.scores) for c in judged)} sources"
         )
-    chosen = [*(measures or WITHOUT_BACKBONE)]
+    without_backbone = [name for name, one in MEASURES.items() if one.needs not in ("embedding", "target")]
+    chosen = [*(measures or without_backbone)]
     if not measures and not all(case.knows_starts for case in judged):
         chosen.remove("displacement")
         notes.append("displacement left out: the bank does not say where all runs started")

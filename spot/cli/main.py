@@ -29,12 +29,18 @@ SETTINGS = ("SPOT_BANK", "SPOT_BACKBONE", "SPOT_CACHE", "SPOT_DATA")
 """Environment variables that stand for options."""
 
 
-class Stopped(BaseException):
-    """SIGINT or SIGTERM arrived outside the training loop, which has a handler of its own."""
+class Stopped(SystemExit):
+    """SIGINT or SIGTERM arrived outside the training loop, which has a handler of its own.
+
+    An exit, since whoever catches all else lets that pass.
+    """
 
     def __init__(self, number: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(number).name}")
+        super().__init__(128 + number)
         self.number = number
+
+    def __str__(self) -> str:
+        return f"stopped by {signal.Signals(self.number).name}"
 
 
 def main() -> None:
@@ -46,7 +52,7 @@ def main() -> None:
     _set_handlers(_stop)
     gc.set_threshold(100_000)  # what imports make stays; looking through it for garbage took a sixth of the start
     sys.unraisablehook = _unraisable
-    warnings.formatwarning = _one_line_warning
+    warnings.showwarning = _show_warning
     code: Any = 0
     failure: BaseException | None = None
     try:
@@ -56,7 +62,7 @@ def main() -> None:
 
         make_app(only_bank=sys.argv[1:2] == ["bank"])()
     except SystemExit as end:
-        code = end.code
+        code, failure = end.code, end if isinstance(end, Stopped) else None
     except BaseException as error:
         failure = error
     _set_handlers(_stop_at_once)
@@ -112,10 +118,8 @@ def _one_line(text: str) -> str:
     return line if len(line) <= LONGEST else f"{line[:LONGEST]} ..."
 
 
-def _one_line_warning(
-    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
-) -> str:
-    return f"warning: {_one_line(str(message))}\n"
+def _show_warning(message: Warning | str, *_where: object, **_more: object) -> None:
+    _say_on_stderr(f"warning: {_one_line(str(message))}")
 
 
 def _say_on_stderr(line: str) -> None:

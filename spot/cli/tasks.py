@@ -7,12 +7,13 @@ from typing import Annotated
 
 import typer
 
-from spot.cli.options import DataOption, JsonOption, find_tasks, takes
+from spot.cli.options import DataOption, JsonOption, find_tasks, refuse_given, takes
 from spot.cli.output import print_json, print_rows, say
 
 
 @takes(data=DataOption, out=JsonOption)
 def list_tasks(
+    context: typer.Context,
     name: Annotated[str, typer.Argument(help="Show one task with examples.")] = "",
     *,
     family: Annotated[str, typer.Option(help="Only tasks of this family.")] = "",
@@ -21,8 +22,10 @@ def list_tasks(
 ) -> None:
     """List tasks, or show one with its splits and first examples."""
     if name:
+        refuse_given(context, ["family"], "one task is shown by its name")
         _show(name, data, out)
         return
+    refuse_given(context, ["data_dir"], "data is read where a task is named")
     from tasks import registry
 
     rows = [
@@ -43,19 +46,17 @@ def list_tasks(
 
 
 def _show(name: str, data: DataOption, out: JsonOption) -> None:
-    from collections import Counter
-
     from tasks.overlaps import overlapping
-    from tasks.task import Split
+    from tasks.task import Split, most_frequent_target
 
     (task,) = find_tasks([name])
     splits = {split: task.examples(split, data_dir=data.folder) for split in Split}
-    majority = Counter(e.target for e in splits[Split.TRAIN]).most_common(1)[0][0]
+    most_frequent = most_frequent_target(splits[Split.TRAIN])
     test = splits[Split.TEST]
     facts = task.describe() | {
         "sizes": {split.value: len(examples) for split, examples in splits.items()},
-        "most frequent target": majority,
-        "its test score": task.score([majority] * len(test), test)["score"],
+        "most frequent target": most_frequent,
+        "its test score": task.score([most_frequent] * len(test), test)["score"],
         "shares texts with": list(overlapping(task.name)),
     }
     skipped = {part: dict(counts) for part, counts in task.source.skipped.items() if counts}

@@ -61,7 +61,7 @@ def prompt_of_bank(name: str, bank: Bank) -> PromptFile:
     from spot.prompts.files import PromptFile
 
     found = exported(bank, name)
-    return PromptFile(Path(name), found.prompt, found.metadata)
+    return PromptFile(Path(name), found.prompt, found.metadata, start=found.start)
 
 
 def prompt_for(backbone: Backbone, found: PromptFile | None) -> np.ndarray:
@@ -98,13 +98,11 @@ def evaluate(
     out: JsonOption,
 ) -> None:
     """Score a prompt on a split of a task; without --prompt, the bare backbone."""
-    from collections import Counter
-
     from spot.errors import SpotError
     from spot.inference.predict import predict
     from spot.training.task_data import take
     from tasks.pipeline import Lengths, tokenize
-    from tasks.task import Split
+    from tasks.task import Split, most_frequent_target
 
     refuse_bank(context, prompt)
     if split not in list(Split):
@@ -125,14 +123,14 @@ def evaluate(
     if tokens.cut:
         errors().print(f"{tokens.cut} of {len(tokens)} inputs are cut at {max_input} tokens (--max-input)")
     answers = predict(backbone, soft, examples, tokens, method=evaluate_by)
-    majority = Counter(e.target for e in examples).most_common(1)[0][0]
+    most_frequent = most_frequent_target(examples)
     scores = found.score(answers, examples)
-    constant = found.score([majority] * len(examples), examples)
+    floor = found.score([most_frequent] * len(examples), examples)
     rows: list[dict[str, Any]] = [{"of": "prompt" if prompt else "bare backbone"} | scores]
-    rows.append({"of": f"most frequent answer, {majority[:24]!r}"} | constant)
+    rows.append({"of": f"most frequent answer of {split}, {most_frequent[:24]!r}"} | floor)
     if out.json:
         print_json({"task": found.name, "split": split, "examples": len(examples), "scores": scores,
-                    "most frequent answer": constant, "cut inputs": tokens.cut})  # fmt: skip
+                    "most frequent answer": floor, "cut inputs": tokens.cut})  # fmt: skip
         return
     print_rows(rows, title=f"{found.name} {split}, {len(examples)} examples")
 

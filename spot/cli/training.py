@@ -1,15 +1,15 @@
-"""Commands that train: ``train-source``, ``transfer``, ``retrieve`` and ``pretrain``."""
+"""Commands that train prompts: ``train-source``, ``transfer`` and ``retrieve``."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from spot.cli.options import (
-    LENGTH,
     SEED,
     SEEDS,
     WHOLE,
@@ -21,7 +21,6 @@ from spot.cli.options import (
     RunOptions,
     find_learnable,
     find_tasks,
-    finite,
     make_trainer,
     refuse_given,
     takes,
@@ -30,7 +29,7 @@ from spot.cli.output import print_json, print_rows, say
 
 if TYPE_CHECKING:
     from spot.retrieval.rank import Ranked
-    from spot.transfer.transfer import Transferred
+    from spot.transfer.transfer import TransferOptions, Transferred
 
 Seeds = Annotated[int, typer.Option(help="How many seeds, counted from --first-seed.", min=1, max=SEEDS)]
 FirstSeed = Annotated[int, typer.Option(help="First seed.", min=0, max=SEED)]
@@ -60,6 +59,7 @@ Aggregate = Annotated[
     out=JsonOption,
 )
 def train_source(
+    context: typer.Context,
     tasks: Annotated[
         list[str] | None, typer.Argument(help="Tasks, mixtures (glue, or sst2+mrpc), or paths of task files.")
     ] = None,
@@ -90,6 +90,8 @@ def train_source(
     from spot.transfer.runs import Request
     from tasks import Split
 
+    if start:
+        refuse_given(context, ["init"], "--start says where the prompt starts")
     found = find_learnable([*(tasks or ()), *(name.replace(",", "+") for name in mixture or ())])
     recipe.recipe(where.backbone)  # refused before anything is made
     with bank.open(create=True) as opened:
@@ -122,6 +124,14 @@ def train_source(
         say(f"in {opened}")
 
 
+UNUSED: Mapping[str, tuple[Sequence[str], str]] = {
+    "none": (("top_k", "similarity", "aggregate", "allow_overlap"), "asks the bank for no source"),
+    "generic": (("top_k",), "starts from --source alone"),
+    "oracle": (("top_k",), "starts from every source"),
+}
+"""Options of ``transfer`` that a method does not look at, and why."""
+
+
 @takes(
     bank=BankOption,
     where=BackboneOption,
@@ -131,6 +141,7 @@ def train_source(
     out=JsonOption,
 )
 def transfer(
+    context: typer.Context,
     target: Annotated[str, typer.Argument(help="Target task: a name or the path of a task file.")],
     *,
     seeds: Seeds = 1,
@@ -171,8 +182,6 @@ def transfer(
     from spot.transfer.transfer import TransferOptions, run_transfers
     from tasks import get_learnable
 
-    task, *files = find_tasks([target, *map(str, source_file or ())])
-    own = {found.name: found for found in files}
     options = TransferOptions(
         method=method,
         similarity=similarity,
@@ -183,6 +192,12 @@ def transfer(
         source=source,
         allow_overlap=allow_overlap,
     )
+    unused, why = UNUSED.get(method, ((), ""))
+    refuse_given(context, unused, f"method {method} {why}")
+    if method != "mixture":
+        refuse_given(context, ["source_file"], f"method {method} does not train on a source's data")
+    task, *files = find_tasks([target, *map(str, source_file or ())])
+    own = {found.name: found for found in files}
     with bank.open(write=True) as opened:
         trainer = make_trainer(opened, where, data, recipe, runs)
         results = run_transfers(
@@ -195,25 +210,13 @@ def transfer(
         gain = gain_of(trainer, task, results)
         if out.json:
             shown = dataclasses.asdict(gain) | {"verdict": gain.verdict} if gain else None
+            if shown:
+                shown["most frequent answer"] = shown.pop("floor")
             print_json({"bank": str(opened), "transfers": [_transfer_document(r) for r in results], "gain": shown})
             return
-        for result in results:
-            if result.ranked:
-                print_rows(_ranking_rows(result.ranked), title=f"sources for {task.name}, query of seed {result.seed}")
-            print_rows(_candidate_rows(result), title="runs of the target")
-            if budget != "full":
-                say(f"{result.steps} steps for the choice, {len(result.attempts) * trainer.recipe.steps} by full runs")
-            say()
-        if results[0].left_out:
-            names = ", ".join(results[0].left_out)
-            say(f"left out: {names}, whose training texts may hold test examples of {task.name} (--allow-overlap)")
-        for caution in dict.fromkeys(line for result in results for line in result.cautions):
-            say(f"caution: {caution}")
+        _show_transfers(task.name, results, options, recipe_steps=trainer.recipe.steps)
         if gain:
             say(gain.line())
-        elif method == "none":
-            scores = ", ".join(f"{result.outcome_test.metrics['score']:.2f}" for result in results)
-            say(f"{task.name}, test score by seed: {scores}; most frequent answer {results[0].floor['test']:.2f}")
         say(f"in {opened}; `spot bank transfers --task {task.name}` shows them again")
 
 
@@ -285,86 +288,25 @@ def retrieve(
             say(f"caution: {caution}")
 
 
-@takes(out=JsonOption)
-def pretrain(
-    corpora: Annotated[
-        list[Path], typer.Argument(help="Text files (.gz too): a paragraph a line, blank between documents.")
-    ],
-    *,
-    folder: Annotated[Path, typer.Option(help="Where everything goes; a second call resumes.")],
-    span_steps: Annotated[int, typer.Option(help="Steps of span corruption.", min=0, max=WHOLE)] = 10_000,
-    adaptation_steps: Annotated[int, typer.Option(help="Steps of prefix-LM adaptation.", min=0, max=WHOLE)] = 1_000,
-    supervised_steps: Annotated[int, typer.Option(help="Steps of supervised tasks.", min=0, max=WHOLE)] = 0,
-    supervised: Annotated[
-        list[Path], typer.Option(help="JSON lines of task, input and target; give it several times.")
-    ] = [],  # noqa: B006
-    corpus_pairs: Annotated[
-        int,
-        typer.Option(
-            help="Also draw so many examples of each self-supervised task from the corpora.", min=0, max=WHOLE
-        ),
-    ] = 0,
-    vocab_size: Annotated[
-        int, typer.Option(help="Vocabulary, 100 sentinels included.", min=101, max=10 * LENGTH)
-    ] = 4096,
-    width: Annotated[int, typer.Option(help="Model width H.", min=1, max=LENGTH)] = 256,
-    heads: Annotated[int, typer.Option(help="Attention heads.", min=1, max=LENGTH)] = 4,
-    head_width: Annotated[int, typer.Option(help="Width of a head.", min=1, max=LENGTH)] = 32,
-    hidden: Annotated[int, typer.Option(help="Width of the feed-forward layers.", min=1, max=LENGTH)] = 512,
-    layers: Annotated[int, typer.Option(help="Encoder layers.", min=1, max=LENGTH)] = 4,
-    decoder_layers: Annotated[int, typer.Option(help="Decoder layers.", min=1, max=LENGTH)] = 2,
-    batch_size: Annotated[int, typer.Option(help="Examples a step.", min=1, max=LENGTH)] = 16,
-    input_length: Annotated[int, typer.Option(help="Input tokens of an example.", min=1, max=LENGTH)] = 128,
-    learning_rate: Annotated[
-        float,
-        typer.Option(help="Peak learning rate, relative to the weights' scale.", min=0, max=WHOLE, callback=finite),
-    ] = 0.02,
-    seed: Annotated[int, typer.Option(help="Seed of weights, masks and order.", min=0, max=SEED)] = 0,
-    float32: Annotated[bool, typer.Option("--float32", help="float32 products instead of bfloat16.")] = False,
-    out: JsonOption,
+def _show_transfers(
+    target: str, results: Sequence[Transferred], options: TransferOptions, *, recipe_steps: int
 ) -> None:
-    """Pre-train a small T5 1.1 on text: span corruption, LM adaptation, then supervised tasks."""
-    from spot.backbone.config import T5Config
-    from spot.backbone.process import prepare_process
-    from spot.cli.output import errors
-    from spot.paths import prepare_folders
-    from spot.training.pretrain import Pretraining, pretrain, read_supervised
-    from spot.training.progress import make_reporter
-    from tasks.objectives import read_lines
-    from tasks.sentences import sentence_tasks
-
-    prepare_folders(folder)
-    prepare_process()
-    plan = Pretraining(
-        config=T5Config(
-            vocab_size=vocab_size,
-            d_model=width,
-            d_kv=head_width,
-            d_ff=hidden,
-            num_layers=layers,
-            num_decoder_layers=decoder_layers,
-            num_heads=heads,
-        ),
-        span_steps=span_steps,
-        adaptation_steps=adaptation_steps,
-        supervised_steps=supervised_steps,
-        batch_size=batch_size,
-        input_length=input_length,
-        learning_rate=learning_rate,
-        seed=seed,
-        bfloat16=not float32,
-    )
-    model = pretrain(
-        plan,
-        corpora,
-        folder,
-        supervised=read_supervised(supervised) | sentence_tasks(read_lines(corpora), corpus_pairs, seed=seed),
-        reporter=lambda phase: make_reporter(phase, errors()),
-    )
-    if out.json:
-        print_json({"model": str(model)})
-    else:
-        say(f"model in {model}; use it with --backbone {model}")
+    """Tables of rankings and runs, a seed each, and what a reader of all of them must know."""
+    for result in results:
+        if result.ranked:
+            print_rows(_ranking_rows(result.ranked), title=f"sources for {target}, query of seed {result.seed}")
+        print_rows(_candidate_rows(result), title="runs of the target")
+        if options.budget != "full":
+            say(f"{result.steps} steps for the choice, {len(result.attempts) * recipe_steps} by full runs")
+        say()
+    if results[0].left_out:
+        names = ", ".join(results[0].left_out)
+        say(f"left out: {names}, whose training texts may hold test examples of {target} (--allow-overlap)")
+    for caution in dict.fromkeys(line for result in results for line in result.cautions):
+        say(f"caution: {caution}")
+    if options.method == "none":
+        scores = ", ".join(f"{result.outcome_test.metrics['score']:.2f}" for result in results)
+        say(f"{target}, test score by seed: {scores}; most frequent answer {results[0].floor['test']:.2f}")
 
 
 def _ranking_rows(ranked: list[Ranked] | Any) -> list[dict[str, Any]]:
@@ -461,4 +403,3 @@ def add_to(app: typer.Typer) -> None:
         epilog="Example: spot transfer rte --top-k 3 --similarity per_token --seeds 3 --data-dir data",
     )(transfer)
     add("retrieve", epilog="Example: spot retrieve wn_living --similarity per_token --json")(retrieve)
-    add("pretrain", epilog="Example: spot pretrain wikipedia.txt.gz --folder pretraining --span-steps 10000")(pretrain)

@@ -35,11 +35,11 @@ def _programs(graph: nnx.GraphDef[Any]) -> tuple[Any, Any, Any]:
     def decode(weights: Any, prompts: Array, prompt_ids: Array, inputs: Inputs, max_length: int) -> Array:
         return nnx.merge(graph, weights).greedy(prompts, prompt_ids, inputs, max_length)
 
-    def lose(weights: Any, prompts: Array, prompt_ids: Array, inputs: Inputs, targets: Targets) -> Array:
+    def loss(weights: Any, prompts: Array, prompt_ids: Array, inputs: Inputs, targets: Targets) -> Array:
         losses = nnx.merge(graph, weights).token_losses(prompts, prompt_ids, inputs, targets)
         return losses.sum(axis=-1) / jnp.maximum(targets.mask.sum(axis=-1), 1)
 
-    return jax.jit(score), jax.jit(decode, static_argnames="max_length"), jax.jit(lose)
+    return jax.jit(score), jax.jit(decode, static_argnames="max_length"), jax.jit(loss)
 
 
 def predict(
@@ -48,7 +48,6 @@ def predict(
     examples: Sequence[Example],
     data: Tokenized,
     *,
-    weights: Any = None,
     method: str = "auto",
     batch_size: int = 64,
     max_new_tokens: int = 0,
@@ -60,7 +59,6 @@ def predict(
         prompt: float32 ``[P, H]``.
         examples: for their choices' texts.
         data: the same examples, tokenised.
-        weights: other weights than the backbone's, for a model in training.
         method: ``rank`` takes the choice of highest log-likelihood, ``generate`` decodes greedily, ``auto`` ranks
             where every example has choices.
         batch_size: most examples at once; a CPU computes on no more than its caches hold.
@@ -76,7 +74,6 @@ def predict(
         raise SpotError("rank classification needs label words; evaluate this task with `generate`")
     ranks = method == "rank" or (method == "auto" and with_choices)
     score, decode, _ = _programs(backbone.graph)
-    weights = backbone.weights if weights is None else weights
     stack = np.asarray(prompt)[None]
     longest = max_new_tokens or min(MAX_NEW_TOKENS, bucket(int(data.targets.lengths.max()), TARGET_BUCKETS))
     answers: list[str] = [""] * len(examples)
@@ -85,11 +82,11 @@ def predict(
         prompt_ids = np.zeros(len(padded), np.int32)
         inputs = _inputs(data, padded)
         if ranks:
-            scores = np.asarray(score(weights, stack, prompt_ids, inputs, _choices(data, padded)))
+            scores = np.asarray(score(backbone.weights, stack, prompt_ids, inputs, _choices(data, padded)))
             for row, values in zip(rows, scores, strict=False):
                 answers[row] = examples[row].choices[int(values.argmax())]
         else:
-            tokens = np.asarray(decode(weights, stack, prompt_ids, inputs, max_length=longest))
+            tokens = np.asarray(decode(backbone.weights, stack, prompt_ids, inputs, max_length=longest))
             for row, ids in zip(rows, tokens, strict=False):
                 answers[row] = backbone.tokenizer.decode(ids.tolist())
     return answers
@@ -102,13 +99,13 @@ def mean_losses(
 
     Every example counts alike, however long its target.
     """
-    _, _, lose = _programs(backbone.graph)
+    _, _, loss = _programs(backbone.graph)
     totals = np.zeros(len(prompts))
     for rows, padded in _batches(backbone, max(map(len, prompts), default=0), data, batch_size):
         inputs, length = _inputs(data, padded), bucket(int(data.targets.lengths[rows].max()), TARGET_BUCKETS)
         targets = Targets(*pad([data.targets[row] for row in padded], length))
         for i, prompt in enumerate(prompts):
-            losses = lose(backbone.weights, prompt[None], np.zeros(len(padded), np.int32), inputs, targets)
+            losses = loss(backbone.weights, prompt[None], np.zeros(len(padded), np.int32), inputs, targets)
             totals[i] += float(np.asarray(losses, np.float64)[: len(rows)].sum())
     return totals / len(data.targets)
 

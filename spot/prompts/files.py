@@ -84,7 +84,7 @@ class PromptFile:
         """
         text = self.metadata.get("fingerprint")
         if text is not None and not re.fullmatch("[0-9a-f]{64}", text):
-            raise PromptError(f"{self.path}: its fingerprint {shown(text)} is no sha256")
+            raise PromptError(f"{self.path}: its fingerprint {shown(text)} is no sha256; export it again")
         return text
 
     def number(self, name: str) -> int | None:
@@ -102,9 +102,9 @@ class PromptFile:
         try:
             options = json.loads(self.metadata.get("recipe", "{}"))
         except (ValueError, RecursionError) as error:
-            raise PromptError(f"{self.path}: its recipe is not JSON") from error
+            raise PromptError(f"{self.path}: its recipe is not JSON; export it again") from error
         if not isinstance(options, dict):
-            raise PromptError(f"{self.path}: its recipe is no JSON object")
+            raise PromptError(f"{self.path}: its recipe is no JSON object; export it again")
         return options
 
 
@@ -146,10 +146,19 @@ def check_backbone(file: PromptFile, backbone: Backbone | BackboneRecord) -> Non
             f"{file.path}: prompt was made for backbone {shown(file.metadata.get('backbone', 'unknown'))} "
             f"({made_for[:12]}), not for {backbone.name} ({backbone.fingerprint[:12]})"
         )
-    if file.prompt.shape[1] != backbone.width:
+    check_width(file.prompt, backbone, where=str(file.path))
+
+
+def check_width(prompt: np.ndarray, backbone: Backbone | BackboneRecord, *, where: str) -> None:
+    """Refuse a prompt ``[P, H]`` of another width than a backbone's.
+
+    Raises:
+        PromptError: beginning with ``where``.
+    """
+    if prompt.shape[1] != backbone.width:
         raise PromptError(
-            f"{file.path}: prompt has width {file.prompt.shape[1]}, but backbone {backbone.name} has width "
-            f"{backbone.width}; it was made for another model"
+            f"{where}: prompt has width {prompt.shape[1]}, but backbone {backbone.name} has width {backbone.width}; "
+            "it was made for another model"
         )
     named = file.metadata.get("backbone", "")
     if file.fingerprint is None and named and Path(named).name != Path(backbone.name).name:
@@ -215,7 +224,7 @@ def _chosen(path: Path, tensors: Tensors) -> str:
         return TENSOR
     if PEFT_TENSOR in tensors and len(tensors) > 1:
         others = ", ".join(shown(name) for name in list(tensors)[:4] if name != PEFT_TENSOR)
-        raise PromptError(f"{path}: more than a prompt; beside {PEFT_TENSOR} it holds {others}")
+        raise PromptError(f"{path}: more than a prompt; beside {PEFT_TENSOR} it holds {others}; save the prompt alone")
     names = [name for name, read in tensors.items() if len(tensors) == 1 or read().ndim == 2]
     if len(names) != 1:
         raise PromptError(
@@ -273,7 +282,7 @@ def _read_adapter(path: Path) -> PromptFile:
         )
     weights = path if path.is_file() else next((folder / n for n in PEFT_WEIGHTS if (folder / n).is_file()), None)
     if weights is None:
-        raise PromptError(f"{folder}: holds neither {' nor '.join(PEFT_WEIGHTS)}")
+        raise PromptError(f"{folder}: holds neither {' nor '.join(PEFT_WEIGHTS)}; save the adapter again")
     stored = _read_file(weights)
     expected = [length * parts, config.get("token_dim") or stored.prompt.shape[1]]
     if list(stored.prompt.shape) != expected:
@@ -391,7 +400,7 @@ def write_prompt(
     except BankError as error:
         raise PromptError(str(error)) from error
     except OSError as error:
-        raise PromptError(f"{path}: cannot be written ({error.strerror})") from error
+        raise PromptError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
 
 
 def _contents(

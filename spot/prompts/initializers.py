@@ -14,7 +14,7 @@ import numpy as np
 from bank.vectors import prompt_sha256
 from spot.backbone.load import Backbone
 from spot.errors import PromptError
-from spot.prompts.files import check_backbone, read_prompt
+from spot.prompts.files import check_backbone, check_width, read_prompt
 
 Initializer = Callable[[int], np.ndarray]
 
@@ -123,7 +123,7 @@ def from_text(backbone: Backbone, length: int, text: str) -> Initializer:
     """The pieces of a sentence, cut or filled up with sampled vocabulary."""
     ids = np.array(backbone.tokenizer.encode([text])[0][:length], dtype=np.int32)
     if not len(ids):
-        raise PromptError("the text to start from has no tokens")
+        raise PromptError("the text to start from has no tokens; give another after text:")
     rest = sampled_vocabulary(backbone, length)
 
     def initialize(seed: int) -> np.ndarray:
@@ -140,11 +140,7 @@ def check_fits(prompt: np.ndarray, backbone: Backbone, length: int, *, where: st
     Raises:
         PromptError: another width (made for another backbone) or another length.
     """
-    if prompt.shape[1] != backbone.width:
-        raise PromptError(
-            f"{where}: prompt has width {prompt.shape[1]}, but backbone {backbone.name} has width "
-            f"{backbone.width}; it was made for another model"
-        )
+    check_width(prompt, backbone, where=where)
     if prompt.shape[0] != length:
         raise PromptError(
             f"{where}: prompt has {prompt.shape[0]} tokens, expected {length}; set --prompt-length to match"

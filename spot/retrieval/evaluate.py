@@ -19,7 +19,8 @@ from bank.vectors import average, average_normalized
 from spot.errors import RetrievalError
 from spot.prompts.files import prompts_in, read_prompt
 from spot.retrieval.bootstrap import Estimate, bootstrap
-from spot.retrieval.evidence import expected_gains_by_task, one_thread
+from spot.retrieval.evidence import one_thread
+from spot.retrieval.history import expected_gains_by_task
 from spot.retrieval.measures import MEASURES, Context, KeySet, Query, checked_measure, resolved_measure
 from tasks.overlaps import overlapping
 
@@ -162,14 +163,17 @@ def cases_of_files(prompts: Path, scores: Path) -> tuple[list[Case], list[str]]:
         raise RetrievalError(f"{scores}: expected JSON {{target: {{source: score}}}} ({error})") from error
     bad = [f"{t} from {s}" for t, row in table.items() for s, v in row.items() if not math.isfinite(v)]
     if bad:
-        raise RetrievalError(f"{scores}: no finite score of {', '.join(bad)}")
+        raise RetrievalError(f"{scores}: no finite score of {', '.join(bad)}; leave out what was not measured")
     files = prompts_in(prompts)
     named = dict.fromkeys([*table, *(source for row in table.values() for source in row)])
     missing = [task for task in named if task not in files]
     loaded = {task: read_prompt(files[task]).prompt for task in named if task in files}
     shapes = {prompt.shape for prompt in loaded.values()}
     if len(shapes) > 1:
-        raise RetrievalError(f"{prompts}: prompts of different shapes {sorted(shapes)} cannot be compared")
+        raise RetrievalError(
+            f"{prompts}: prompts of different shapes {sorted(shapes)} cannot be compared; keep those of one backbone "
+            "and length"
+        )
     table = {t: {s: v for s, v in row.items() if s in loaded} for t, row in table.items() if t in loaded}
     sources = dict.fromkeys(source for row in table.values() for source in row)
     outcomes = [outcome for target, row in table.items() for outcome in _outcomes(target, row)]

@@ -1,8 +1,8 @@
 """What can rank sources for a query: the similarities of SPoT, others that compare whole prompts, and evidence.
 
-A measure is a function of the query and the keys; the higher its score, the better the source is held to be. Only
-``average`` and ``per_token`` come from Vu et al. (2022); the others are judged beside them by
-:mod:`spot.retrieval.evaluate`.
+A measure is a function of the query, a prompt ``[P, H]``, and the keys, which gives scores ``[K]`` float64; the higher
+its score, the better the source is held to be. Only ``average`` and ``per_token`` come from Vu et al. (2022); the
+others are judged beside them by :mod:`spot.retrieval.evaluate`.
 
 Runs of one seed start from one prompt, and keys, being early, may lie nearer to their start than to what their task
 made of them. Likeness is then likeness of starts: it can be compared only over the seeds that all sources have, or be
@@ -21,7 +21,7 @@ import numpy as np
 from bank import Bank, Key, Outcome, Partition
 from bank.vectors import average, average_normalized
 from spot.errors import RetrievalError
-from spot.retrieval.evidence import History, expected_gains
+from spot.retrieval.history import History, expected_gains
 from spot.retrieval.similarity import compare, unit_rows
 
 DIRECTIONS = 8
@@ -60,7 +60,7 @@ class Query:
 
     @classmethod
     def of(cls, query: Query | np.ndarray) -> Query:
-        """A query as it is, or a bare prompt as one whose start is unknown."""
+        """A query as it is, or a bare prompt ``[P, H]`` as one whose start is unknown."""
         return query if isinstance(query, Query) else cls(query)
 
 
@@ -327,8 +327,8 @@ def resolved_measure(name: str, query: Query, keys: KeySet) -> str:
     """The measure that a name stands for: ``auto`` is ``displacement`` where query and keys have starts.
 
     Mean tokens of early keys say more of the seed than of the task where keys lie near their start: on the embedded
-    backbone rankings of sources trained with different seeds agree by a rank correlation of 0.80 by ``displacement``
-    and 0.34 by ``average`` (benchmarks/README.md).
+    backbone rankings of sources trained with different seeds agree by a rank correlation of 0.74 by ``displacement``
+    and 0.33 by ``average`` (benchmarks/README.md).
     """
     if name != AUTO:
         return name

@@ -33,7 +33,10 @@ def partition_of(file: PromptFile, bank: Bank) -> Partition:
     if not fitting:
         nearest = min(present, key=lambda partition: len(_differing_fields(said, partition)))
         differences = "; ".join(_differences(file, said, nearest, bank))
-        raise RetrievalError(f"{file.path}: no key in bank {bank} can be compared with it; it differs in {differences}")
+        raise RetrievalError(
+            f"{file.path}: no key in bank {bank} can be compared with it; it differs in {differences}; train a query "
+            "with the keys' backbone and recipe, or sources with its own"
+        )
     if len(fitting) > 1:
         raise RetrievalError(
             f"{file.path}: {len(fitting)} groups of keys have {len(file.prompt)} tokens, and the file does not say to "
@@ -86,7 +89,9 @@ def _options(file: PromptFile, partition: Partition, bank: Bank) -> Mapping[str,
     try:
         return differing(file.recipe, bank.recipe_options(partition)) if file.recipe else {}
     except (AttributeError, LookupError, TypeError) as error:
-        raise RetrievalError(f"{file.path}: what it says of its recipe makes no sense") from error
+        raise RetrievalError(
+            f"{file.path}: what it says of its recipe makes no sense; export the prompt again"
+        ) from error
 
 
 def _text(value: Any) -> str:

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from bank import Bank, Partition
-from bank.records import differing
+from bank.records import SHAPING, differing
 from spot.errors import RetrievalError
-from spot.retrieval.evidence import Expected, expected_gains
+from spot.retrieval.history import Expected, expected_gains
 from spot.retrieval.measures import AUTO, MEASURES, Context, KeySet, Query, checked_measure, resolved_measure
 from spot.retrieval.similarity import SPOT_MEASURES
 
@@ -132,8 +132,10 @@ class Retriever:
         ]
 
     def cautions(self, query: Query | np.ndarray, *, measure: str = AUTO, aggregate: str = "mean") -> list[str]:
-        """What makes a ranking doubtful, a line each: seeds that sources do not share, a history that is silent, a
-        query that is like no key."""
+        """What makes a ranking for a query ``[P, H]`` doubtful, a line each.
+
+        That is seeds that sources do not share, a history that is silent, and a query that is like no key.
+        """
         query = Query.of(query)
         name, found = self.measure(measure, query), []
         seeds = {key.seed for key in self.keys}
@@ -183,7 +185,7 @@ def rank(
     aggregate: str = "mean",
     exclude: Sequence[str] = (),
 ) -> list[Ranked]:
-    """One ranking; see :class:`Retriever`."""
+    """One ranking for a query ``[P, H]``; see :class:`Retriever`."""
     retriever = Retriever(bank, partition, exclude=exclude)
     return retriever.rank(query, measure=measure, top_k=top_k, aggregate=aggregate)
 
@@ -224,7 +226,10 @@ def _no_keys(bank: Bank, partition: Partition, exclude: Sequence[str], options: 
 
 def _difference(bank: Bank, mine: Partition, other: Partition, options: Mapping[str, Any]) -> str:
     """A partition of the bank by what it differs in: fields of the recipe where they are known, else its digests."""
-    if mine.fingerprint != other.fingerprint or not options:
+    held = bank.recipe_options(other)
+    known = mine.fingerprint == other.fingerprint and all(set(SHAPING) <= one.keys() for one in (held, options))
+    fields = differing(held, options) if known else {}
+    if not fields:
         return str(other)
-    theirs = differing(bank.recipe_options(other), options)
-    return f"keys with {', '.join(f'{name} {here}, not {asked}' for name, (here, asked) in theirs.items())}"
+    told = [f"{name.replace('_', ' ')} {theirs}, not {asked}" for name, (theirs, asked) in fields.items()]
+    return f"keys with {', '.join(told)}"

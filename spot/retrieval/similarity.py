@@ -46,7 +46,7 @@ def compare(query: np.ndarray, keys: np.ndarray, measure: str) -> np.ndarray:
 
 
 def unit_rows(rows: np.ndarray) -> np.ndarray:
-    """Rows of length one, float64; a zero row stays zero."""
+    """``rows[..., H]`` made of length one, float64; a zero row stays zero."""
     rows = np.asarray(rows, np.float64)
     norms = np.linalg.norm(rows, axis=-1, keepdims=True)
     unit: np.ndarray = rows / np.where(norms > 0, norms, 1.0)

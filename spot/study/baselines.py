@@ -8,7 +8,7 @@ from bank import Evaluation
 from spot.training.task_data import TaskData
 from tasks.task import Split
 
-CONSTANT = "most frequent answer"
+MOST_FREQUENT = "most frequent answer"
 BAG_OF_WORDS = "TF-IDF and logistic regression"
 
 
@@ -18,7 +18,7 @@ def baselines(data: TaskData) -> Mapping[str, Mapping[Split, Evaluation]]:
     Args:
         data: of the target; its training examples, limited as the target's runs are, are all that is learnt from.
     """
-    found = {CONSTANT: {split: data.constant(split) for split in (Split.DEV, Split.TEST)}}
+    found = {MOST_FREQUENT: {split: data.most_frequent(split) for split in (Split.DEV, Split.TEST)}}
     if all(example.choices for example in data[Split.TRAIN].examples) and len(set(_targets(data))) > 1:
         found[BAG_OF_WORDS] = _bag_of_words(data)
     return {

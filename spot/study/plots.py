@@ -11,7 +11,7 @@ import numpy as np
 from bank.vectors import average
 from spot.errors import SpotError
 from spot.retrieval.similarity import unit_rows
-from spot.study.baselines import CONSTANT
+from spot.study.baselines import MOST_FREQUENT
 from spot.study.run import Findings
 from spot.study.tables import score
 from tasks.task import Split
@@ -116,8 +116,8 @@ def score_and_k(findings: Findings, pyplot: Any) -> Any:
     axes.axhline(oracle, color="black", linestyle="--", linewidth=1, label="oracle")
     without = np.mean([score(trial.baseline) for trial in findings.trials])
     axes.axhline(without, color="grey", linestyle=":", linewidth=1, label="no transfer")
-    floor = np.mean([findings.baselines[t.target][CONSTANT][Split.TEST].metrics["score"] for t in findings.trials])
-    axes.axhline(floor, color="lightgrey", linestyle=":", linewidth=1, label=CONSTANT)
+    floor = np.mean([findings.floor(trial.target, Split.TEST) for trial in findings.trials])
+    axes.axhline(floor, color="lightgrey", linestyle=":", linewidth=1, label=MOST_FREQUENT)
     axes.set_xlabel("k")
     axes.set_ylabel("test score")
     axes.legend(fontsize=8)
@@ -135,8 +135,8 @@ def learning_curves(findings: Findings, pyplot: Any) -> Any:
             scores = np.array([[row["score"] for row in run.history][: len(steps)] for run in runs])
             axes.plot(steps, scores.mean(axis=0), marker="o", markersize=3, label=label)
             axes.fill_between(steps, scores.min(axis=0), scores.max(axis=0), alpha=0.2)
-        floor = findings.baselines[target][CONSTANT][Split.DEV].metrics["score"]
-        axes.axhline(floor, color="grey", linestyle=":", linewidth=1, label=CONSTANT)
+        floor = findings.floor(target, Split.DEV)
+        axes.axhline(floor, color="grey", linestyle=":", linewidth=1, label=MOST_FREQUENT)
         axes.set_title(target, fontsize=9)
     panels[0].legend(fontsize=8)
     figure.supxlabel("step")

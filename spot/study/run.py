@@ -12,7 +12,7 @@ from bank import Evaluation, StoredRun
 from spot.retrieval.bootstrap import Estimate
 from spot.retrieval.evaluate import Calibration, Case, calibration, cases_of_bank, evaluate, telling
 from spot.retrieval.measures import KeySet
-from spot.study.baselines import baselines
+from spot.study.baselines import MOST_FREQUENT, baselines
 from spot.study.plan import StudyPlan
 from spot.transfer.halving import replay
 from spot.transfer.runs import Request, Trainer
@@ -103,6 +103,10 @@ class Findings:
     sized: Sequence[Sized]
     steps: int
     evaluate_every: int
+
+    def floor(self, target: str, split: Split) -> float:
+        """Score of a target's most frequent training answer."""
+        return self.baselines[target][MOST_FREQUENT][split].metrics["score"]
 
 
 def run_study(

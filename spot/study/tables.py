@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from spot.retrieval.bootstrap import LEVEL, Estimate, bootstrap
-from spot.study.baselines import CONSTANT
+from spot.study.baselines import MOST_FREQUENT
 from spot.study.run import Findings, Trial, Tried, halved
 from spot.transfer.gain import paired_gain
 from tasks.task import Split
@@ -134,7 +134,7 @@ def target_rows(findings: Findings) -> list[Row]:
                 draws=500,
             )
             row |= {f"{title} gain": gain.mean, f"{title} low": gain.low, f"{title} high": gain.high}
-        floor = findings.baselines[name][CONSTANT][Split.TEST].metrics["score"]
+        floor = findings.floor(name, Split.TEST)
         learnt = [float(np.mean(none)) > floor, *(np.mean([score(t) for t in c]) > floor for c in choices.values())]
         row["above the most frequent answer"] = "yes" if all(learnt) else "no" if not any(learnt) else "in part"
         harmed = [score(tried) < score(trial.baseline) for trial in trials for tried in trial.sources.values()]
@@ -145,7 +145,6 @@ def target_rows(findings: Findings) -> list[Row]:
 
 def trial_rows(findings: Findings) -> list[Row]:
     """A row a target, seed and source: what every measure held of it, and what came of it."""
-    floors = {target: splits[CONSTANT][Split.TEST].metrics["score"] for target, splits in findings.baselines.items()}
     return [
         {"target": trial.target, "family": trial.family, "seed": trial.seed, "source": source}
         | {measure: worth[source] for measure, worth in trial.worth.items()}
@@ -154,7 +153,7 @@ def trial_rows(findings: Findings) -> list[Row]:
             "test": score(tried),
             "dev without": trial.baseline.dev,
             "test without": score(trial.baseline),
-            CONSTANT: floors[trial.target],
+            MOST_FREQUENT: findings.floor(trial.target, Split.TEST),
         }
         for trial in findings.trials
         for source, tried in trial.sources.items()

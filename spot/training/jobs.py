@@ -190,8 +190,8 @@ class Slot:
     def at_evaluation(self) -> bool:
         return self.last or self.progress.step % self.job.plan.evaluate_every == 0
 
-    def look(self) -> None:
-        """Take in the losses since the last look.
+    def collect_losses(self) -> None:
+        """Take in the losses since the last call.
 
         Raises:
             DivergenceError: one of them is not finite.

@@ -38,15 +38,15 @@ def fit(
     trainable: str,
     step: Step,
     slots: int = 1,
-    select: str = "score",
     folder: Path | None = None,
     give_up: GiveUp = lambda _progress: (),
 ) -> None:
     """Train jobs in slots of one program; each keeps its key and its best state, and hands them to ``job.done``.
 
     Every step takes a batch of every slot through one forward and backward pass. Jobs start in their order as slots
-    become free, and end by themselves. A job whose loss is not finite gives its slot up; the others go on, and the
-    error is raised when they are done.
+    become free, and end by themselves. The best state is the one of the largest ``score``; of ties the one of smaller
+    development loss, and where jobs cannot say that, the earlier one. A job whose loss is not finite gives its slot up;
+    the others go on, and the error is raised when they are done.
 
     A checkpoint holds all slots at one moment and is written before any result is handed on, so that what shares a
     program with what is the same after a restart, and with it every bit on one machine.
@@ -57,8 +57,6 @@ def fit(
         trainable: the part that does: ``prompts``, in slots, or ``weights``, in one.
         step: from :func:`spot.training.step.make_step` for the same part.
         slots: jobs under way at once.
-        select: the metric whose largest value marks the best state; of ties the one of smaller development loss, and
-            where jobs cannot say that, the earlier one.
         folder: where the checkpoint lies; ``None`` saves nothing.
         give_up: says after evaluations which jobs shall not go on; it must not depend on anything but what it is told.
 
@@ -67,7 +65,7 @@ def fit(
         Interrupted: SIGINT or SIGTERM arrived; the state is saved.
         TrainingError: a damaged checkpoint, or one of other jobs.
     """
-    Session(jobs, frozen, trainable, step, slots if step.slots else 1, select, folder, give_up).run()
+    Session(jobs, frozen, trainable, step, slots if step.slots else 1, folder, give_up).run()
 
 
 class Session:
@@ -80,12 +78,11 @@ class Session:
         trainable: str,
         step: Step,
         slots: int,
-        select: str,
         folder: Path | None,
         give_up: GiveUp,
     ) -> None:
         self.jobs, self.frozen, self.trainable, self.step = jobs, frozen, trainable, step
-        self.select, self.give_up = select, give_up
+        self.give_up = give_up
         self.path = folder / CHECKPOINT_FILE if folder else None
         self.pace = jobs[0].plan
         start = jobs[0].start()
@@ -107,11 +104,11 @@ class Session:
         self.restore()
         with _signals() as caught:
             try:
-                self.fill()
+                self.seat_next()
                 self.saved_at = time.monotonic()
                 while self.slots:
                     self.advance()
-                    self.look_around(caught)
+                    self.handle_events(caught)
             finally:
                 for slot in self.slots.values():
                     slot.job.reporter.finish()
@@ -141,7 +138,7 @@ class Session:
                 pairs[number] = slot.job.seed, slot.progress.step
         return _keys(pairs) if self.step.noisy else jnp.asarray(pairs)
 
-    def look_around(self, caught: Sequence[int]) -> None:
+    def handle_events(self, caught: Sequence[int]) -> None:
         """Everything that is not a step, where it is due: losses, keys, evaluations, endings, checkpoints."""
         evaluated = any(slot.at_evaluation for slot in self.slots.values())
         events = evaluated or any(slot.at_key for slot in self.slots.values())
@@ -150,35 +147,35 @@ class Session:
         reached = max(slot.progress.step for slot in self.slots.values())
         for number, slot in list(self.slots.items()):
             try:
-                self.look(slot)
+                self.check(slot)
             except DivergenceError as error:
                 self.failures.append(error)
                 self.free(number)
-        self.thin()
+        self.prune()
         ended = [slot for slot in self.slots.values() if slot.progress.done]
         due = caught or ended or evaluated or time.monotonic() - self.saved_at >= self.pace.checkpoint_seconds
         if due and self.slots:
             self.store()
         for slot in ended:
             self.end(slot)
-        self.fill()
+        self.seat_next()
         if caught:
             raise Interrupted(caught[0], reached, self.path)
 
-    def look(self, slot: Slot) -> None:
+    def check(self, slot: Slot) -> None:
         """What is due in one slot.
 
         Raises:
             DivergenceError: a loss, or a parameter that would be kept, is not finite.
         """
-        slot.look()
+        slot.collect_losses()
         one = self.step.take(self.trained, slot.number)
         check_parameters(one, slot.progress.step)
         if slot.at_key:
             slot.key = on_host(one)
         if slot.at_evaluation:
             metrics = dict(slot.job.evaluate({**self.frozen, self.trainable: one}))
-            slot.progress.record(metrics, metrics[self.select], wins_tie=lambda: self.wins_tie(slot, one))
+            slot.progress.record(metrics, metrics["score"], wins_tie=lambda: self.wins_tie(slot, one))
             if slot.progress.best_step == slot.progress.step:
                 slot.best = on_host(one)
             slot.job.reporter.evaluated(slot.progress.step, slot.progress.history[-1])
@@ -199,7 +196,7 @@ class Session:
         progress.best_loss = now
         return True
 
-    def thin(self) -> None:
+    def prune(self) -> None:
         """Free the slots of jobs that shall not go on."""
         running = {slot.job.identity: slot for slot in self.slots.values() if not slot.progress.done}
         for identity in self.give_up({name: slot.progress for name, slot in running.items()}):
@@ -210,7 +207,7 @@ class Session:
 
     # -- slots -------------------------------------------------------------------------------------------
 
-    def fill(self) -> None:
+    def seat_next(self) -> None:
         """Seat the next jobs in the free slots, lowest first."""
         for number in range(self.size):
             while number not in self.slots and self.turn < len(self.jobs):

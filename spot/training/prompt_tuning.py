@@ -246,7 +246,10 @@ def run_identity(
     *,
     stop_at_key: bool,
 ) -> str:
-    """Digest of everything a run depends on: equal runs end with equal bits on one machine, in equal slots."""
+    """Digest of everything a run depends on, its start ``initial[P, H]`` among it.
+
+    Equal runs end with equal bits on one machine, in equal slots.
+    """
     start = file_address(recipe.init, recipe.prompt_length) if initial is None else prompt_sha256(initial)
     content = [recipe.record(backbone).digest, data.task.name, data.digest, seed, start, stop_at_key]
     return hashlib.sha256(repr(content).encode()).hexdigest()

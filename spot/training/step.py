@@ -62,8 +62,8 @@ class Step:
 
     init: Callable[[Any], Any]
     """``init(trained) -> optimiser state``."""
-    slope: Callable[..., tuple[Any, Array]]
-    """``slope(total, trained, frozen, tokens[N], part, keys[N]) -> total``: the gradient and ``losses[N]`` so far."""
+    accumulate: Callable[..., tuple[Any, Array]]
+    """``accumulate(total, trained, frozen, tokens[N], part, keys[N]) -> total``: gradient and ``losses[N]`` so far."""
     update: Callable[..., tuple[Any, Any]]
     """``update(trained, state, gradient, active[N]) -> trained, state``; slots that are not active stay as they are."""
     slots: bool
@@ -86,7 +86,7 @@ class Step:
         tokens = np.maximum(tokens, 1)
         total = (jax.tree.map(jnp.zeros_like, trained), jnp.zeros(len(active), jnp.float32))
         for part in parts:
-            total = self.slope(total, trained, frozen, tokens, part, keys)
+            total = self.accumulate(total, trained, frozen, tokens, part, keys)
         gradient, losses = total
         return *self.update(trained, state, gradient, active), losses
 
@@ -120,7 +120,8 @@ def make_step(
     The loss of prompt n is the mean over the target tokens of its own examples, and the objective is the sum of
     these means, so that each prompt's gradient is what it would be alone.
     """
-    partition({"prompts": None, "weights": None}, trainable)
+    if trainable not in TRAINABLE:
+        raise TrainingError(f"trainable part {trainable!r} is not known; choose from {', '.join(TRAINABLE)}")
     slots = trainable == "prompts"
     transformation = optimizer.build(steps)
     if slots:
@@ -140,7 +141,7 @@ def make_step(
         means = jax.ops.segment_sum(losses.sum(axis=-1), part.slots, len(prompts)) / tokens
         return means.sum(), means
 
-    def slope(total: Any, trained: Any, frozen: Variables, tokens: Array, part: Batch, keys: Array) -> Any:
+    def accumulate(total: Any, trained: Any, frozen: Variables, tokens: Array, part: Batch, keys: Array) -> Any:
         found = jax.grad(objective, has_aux=True)(trained, frozen, tokens, part, keys)
         return jax.tree.map(jnp.add, total, found)
 
@@ -151,7 +152,7 @@ def make_step(
 
     return Step(
         jax.jit(transformation.init),
-        jax.jit(slope, donate_argnums=0),
+        jax.jit(accumulate, donate_argnums=0),
         jax.jit(update, donate_argnums=(0, 1)),
         slots,
         apart,
@@ -161,13 +162,6 @@ def make_step(
 
 def _where(active: Array, new: Array, old: Array) -> Array:
     return jnp.where(active.reshape(-1, *[1] * (new.ndim - 1)), new, old)
-
-
-def partition(variables: Variables, trainable: str) -> tuple[Any, Variables]:
-    """Take the trainable part out: ``(trained, frozen rest)``."""
-    if trainable not in TRAINABLE:
-        raise TrainingError(f"trainable part {trainable!r} is not known; choose from {', '.join(TRAINABLE)}")
-    return variables[trainable], {name: part for name, part in variables.items() if name != trainable}
 
 
 def cut(batches: Mapping[int, Batch], prompt_length: int, *, apart: bool = False) -> list[Batch]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from spot.backbone.load import Backbone
 from spot.training.recipe import Recipe
 from tasks.mixture import Mixture
 from tasks.pipeline import Batches, Tokenized, concatenate, tokenize
-from tasks.task import Example, Split, Task
+from tasks.task import Example, Split, Task, most_frequent_target
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,14 +54,13 @@ class TaskData:
         """Metrics of predictions for a whole split, and ``score``, their mean."""
         return self.task.score(predictions, self[split].examples)
 
-    def constant(self, split: Split) -> list[str]:
+    def most_frequent(self, split: Split) -> list[str]:
         """The most frequent training answer, for every example of a split."""
-        ((answer, _count),) = Counter(example.target for example in self[Split.TRAIN].examples).most_common(1)
-        return [answer] * len(self[split].examples)
+        return [most_frequent_target(self[Split.TRAIN].examples)] * len(self[split].examples)
 
     def floor(self, split: Split) -> float:
         """Score of the most frequent training answer: what is below it has not learnt the task."""
-        return self.score(split, self.constant(split))["score"]
+        return self.score(split, self.most_frequent(split))["score"]
 
     def batches(self, batch_size: int, seed: int) -> Batches:
         """Training batches."""
@@ -121,8 +119,8 @@ class MixtureData:
         return scores | {"score": sum(scores.values()) / len(scores)}
 
     def floor(self, split: Split) -> float:
-        """Score of every member's most frequent training answer."""
-        answers = [answer for member in self._members for answer in member.constant(split)]
+        """Mean score of the members' most frequent training answers."""
+        answers = [answer for member in self._members for answer in member.most_frequent(split)]
         return self.score(split, answers)["score"]
 
     def batches(self, batch_size: int, seed: int) -> Batches:

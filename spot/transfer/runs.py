@@ -80,7 +80,7 @@ class Trainer:
         checkpoint_seconds: longest time between checkpoints.
         slots: prompts under way at once; 0 chooses by memory.
         reporters: gives every run its progress sink.
-        tell: takes a line on what a user should know before a run: inputs that are cut.
+        tell: takes a line on what a user should know before a run: the floor, rows left out, inputs cut.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class Trainer:
             data = self._data[known] = data_of(task, self.backbone, self.recipe, data_dir=self._data_dir)
             tokens = data[Split.TRAIN].tokens
             self._tell(f"{task.name}: the most frequent answer scores {data.floor(Split.DEV):.2f} on dev")
-            for line in _left_out(task):
+            for line in _skipped(task):
                 self._tell(line)
             if tokens.cut:
                 self._tell(
@@ -427,7 +427,7 @@ def environment() -> dict[str, Any]:
     }
 
 
-def _left_out(task: Task | Mixture) -> Iterator[str]:
+def _skipped(task: Task | Mixture) -> Iterator[str]:
     """A line on every part read of which the task's file leaves rows out."""
     for member in task.members if isinstance(task, Mixture) else (task,):
         for part, counts in member.source.skipped.items():

@@ -56,10 +56,10 @@ class TransferOptions:
             raise SpotError(f"budget halving chooses among sources, as the methods {choosing} do, not {self.method}")
         if self.method == "none" and not self.baseline:
             raise SpotError("method none is the baseline; it cannot do without")
-        if (self.method == "generic") != bool(self.source):
-            raise SpotError(
-                "method generic needs a source, the bank's task or mixture to start from; no other takes one"
-            )
+        if self.method == "generic" and not self.source:
+            raise SpotError("method generic needs a source, the bank's task or mixture to start from; give --source")
+        if self.method != "generic" and self.source:
+            raise SpotError(f"source {self.source!r} is for method generic, no other takes one; leave it out")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

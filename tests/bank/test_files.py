@@ -12,6 +12,7 @@ import pytest
 
 from bank import BackboneRecord, Bank, BankError, Partition, RunRecord, TaskRecord, queries
 from bank.files import by_name, exported, import_prompt
+from bank.integrity import verify
 from bank.listing import show_run
 from bank.vectors import prompt_sha256
 
@@ -34,7 +35,7 @@ def test_an_imported_prompt_is_a_source_with_itself_as_key(bank: Bank) -> None:
     assert stored is not None and stored.key == stored.value
     np.testing.assert_array_equal(bank.find_prompt(digest), PROMPT)
     assert show_run(bank.engine, digest)["environment"] == {"imported from": "mrpc.npy"}
-    assert queries.verify(bank) == []
+    assert verify(bank) == []
 
 
 def test_an_imported_run_is_known_again_by_later_versions(bank: Bank) -> None:
@@ -101,7 +102,7 @@ def test_prompts_of_the_t5_1_1_base_that_others_trained_are_imported(bank: Bank,
     (partition,) = bank.partitions()
     assert (partition.fingerprint, partition.prompt_length) == ("e" * 64, 100)
     assert [key.task for key in bank.keys(partition)] == ["mrpc", "rte", "sst2"]
-    assert queries.verify(bank) == []
+    assert verify(bank) == []
 
 
 # -- out of a bank -------------------------------------------------------------------------------------------

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from bank import Bank, BankError, Outcome, Partition
+from bank.integrity import verify
 from bank.outcomes import Imported, Measured, import_outcomes, read_measured
-from bank.queries import verify
 from tests.bank.conftest import RunMaker, run_of
 
 

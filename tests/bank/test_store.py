@@ -406,7 +406,6 @@ def test_listing_and_ranking_read_no_prompt(bank: Bank, make_run: RunMaker) -> N
         (key,) = bank.keys(Partition.of(record.identity.recipe))
         bank.run(digest)
         bank.partitions()
-        bank.backbones_of(digest)
         list_prompts(bank.engine)
         list_runs(bank.engine)
         show_run(bank.engine, digest)
@@ -429,15 +428,6 @@ def test_prompts_are_found_by_address_by_its_start_and_by_their_run(bank: Bank, 
         np.testing.assert_array_equal(bank.find_prompt(name), record.value.prompt)
     for name, kind in ((digest, "key"), (key, "value"), (key, "key")):
         np.testing.assert_array_equal(bank.find_prompt(name, kind=kind), record.key.prompt)
-    assert bank.backbones_of(digest[:12]) == bank.backbones_of(key) == {"f" * 64}
-    assert bank.backbones_of("0" * 64) == set()
-
-
-def test_a_prompt_of_two_backbones_belongs_to_both(bank: Bank, make_run: RunMaker) -> None:
-    one = np.ones((3, 4), np.float32)
-    bank.record_run(make_run(value=one))
-    bank.record_run(make_run(value=one, fingerprint="e" * 64))
-    assert bank.backbones_of(prompt_sha256(one)) == {"e" * 64, "f" * 64}
 
 
 def test_unknown_short_and_ambiguous_addresses_are_refused(

@@ -25,7 +25,9 @@ from tasks.readers import (
 )
 from tasks.rows import Numbered, Reader
 from tasks.sources import Hub, Source
-from tasks.tables import read_csv, tsv
+from tasks.tables import table, tsv
+
+read_csv = table(",")
 
 Write = Callable[[str, str | bytes], Path]
 

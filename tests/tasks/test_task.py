@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from tasks import Example, Split, Task, TaskError, get_task, registry
 from tasks.formats import classify, fields
-from tasks.sources import Numbered, Source
+from tasks.rows import Numbered
+from tasks.sources import Source
 from tasks.task import DEV_AND_TEST, PUBLISHED, TRAIN_AND_DEV, TRAIN_AND_TEST, Part, one_part
 from tests.official import PASSAGES, QUESTIONS, ROWS, TEST
 

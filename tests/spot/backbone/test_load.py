@@ -284,3 +284,11 @@ def test_safetensors_whose_header_promises_too_much_is_refused(folder):
     content = path.read_bytes()
     path.write_bytes(struct.pack("<Q", 1 << 60) + content[8:])
     assert "not a safetensors file, or damaged" in refused(folder)
+
+
+def test_an_id_that_would_make_room_for_a_thousand_million_is_refused(folder):
+    (folder / "spiece.model").unlink()
+    model = {"type": "BPE", "vocab": {"a": 10**9}, "merges": []}
+    (folder / "tokenizer.json").write_text(json.dumps({"version": "1.0", "model": model}))
+    with pytest.raises(BackboneError, match=r"tokenizer\.json: a token has id 1000000000; no vocabulary is so large"):
+        load_backbone(str(folder))

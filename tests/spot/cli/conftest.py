@@ -68,7 +68,7 @@ def spot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureF
         monkeypatch.setattr(sys, "argv", ["spot", *map(str, arguments)])
         capfd.readouterr()
         handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-        hook, threshold, form = sys.unraisablehook, gc.get_threshold(), warnings.formatwarning
+        hook, threshold, show = sys.unraisablehook, gc.get_threshold(), warnings.showwarning
         try:
             main()
             code = 0
@@ -77,7 +77,7 @@ def spot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureF
         finally:  # the command owns its process; here it is a guest
             for number, handler in handlers.items():
                 signal.signal(number, handler)
-            sys.unraisablehook, warnings.formatwarning = hook, form
+            sys.unraisablehook, warnings.showwarning = hook, show
             gc.set_threshold(*threshold)
         captured = capfd.readouterr()
         return Answer(code, captured.out, captured.err)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -66,6 +65,38 @@ def test_a_user_s_error_is_one_line(spot: Spot, tmp_path: Path, arguments: tuple
     line = spot(*arguments).error
     assert complaint in line
     assert "secret" not in line
+    assert list(tmp_path.iterdir()) == []
+
+
+STUDY = ("bank", "evaluate-retrieval", "--prompts", ".", "--scores", "scores.json")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "unused", "because"),
+    [
+        (("transfer", "wn_pos", "--method", "none"), ("--top-k", "3"), "method none asks the bank for no source"),
+        (("transfer", "wn_pos", "--method", "none"), ("--similarity", "average"), "method none asks"),
+        (("transfer", "wn_pos", "--method", "none"), ("--aggregate", "mean"), "method none asks"),
+        (("transfer", "wn_pos", "--method", "none"), ("--allow-overlap",), "method none asks"),
+        (("transfer", "wn_pos", "--method", "generic", "--source", "wn_isa"), ("--top-k", "1"), "from --source alone"),
+        (("transfer", "wn_pos", "--method", "oracle"), ("--top-k", "3"), "method oracle starts from every source"),
+        *(
+            (("transfer", "wn_pos", "--method", *method), ("--source-file", "mine.toml"), "a source's data")
+            for method in (("best",), ("average",), ("oracle",), ("none",), ("generic", "--source", "wn_isa"))
+        ),
+        (("train-source", "wn_pos", "--start", "feedfeed"), ("--init", "vocabulary"), "--start says where"),
+        (STUDY, ("--bank", "bank.sqlite"), "--prompts and --scores stand in place of a bank"),
+        (("tasks", "wn_pos"), ("--family", "pos"), "one task is shown by its name"),
+        (("tasks",), ("--data-dir", "."), "data is read where a task is named"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_an_option_that_would_not_be_used_is_refused_before_anything_is_made(
+    spot: Spot, tmp_path: Path, arguments: tuple[str, ...], unused: tuple[str, ...], because: str
+) -> None:
+    line = spot(*arguments, *unused).error
+    assert line.startswith(f"{unused[0]} would not be used: ")
+    assert because in line
     assert list(tmp_path.iterdir()) == []
 
 
@@ -398,19 +429,18 @@ def test_a_folder_that_cannot_be_written_is_known_before_anything_is_loaded(
     assert spot(*arguments, blocked).error == f"{blocked}: cannot be written (Not a directory); choose another folder"
 
 
+@pytest.mark.filterwarnings("always")
 def test_a_cache_that_cannot_be_written_is_told_and_done_without(
     spot: Spot, blocked: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SPOT_CACHE", str(blocked))
-    told = re.escape(
-        f"cache {blocked}: cannot be written (Not a directory); choose another folder with SPOT_CACHE; "
-        "nothing is kept for the next start"
+    told = (
+        f"warning: cache {blocked}: cannot be written (Not a directory); choose another folder with SPOT_CACHE; "
+        "nothing is kept for the next start\n"
     )
-    with pytest.warns(UserWarning, match=told):
-        answer = spot("predict", "definition: a cat", "--choices", "noun,verb")
-    assert (answer.code, answer.out) == (0, "verb\n")
-    with pytest.warns(UserWarning, match=told):
-        doctor = spot("doctor")
+    answer, doctor = spot("predict", "definition: a cat", "--choices", "noun,verb"), spot("doctor")
+    assert (answer.code, answer.out, answer.err) == (0, "verb\n", told)
+    assert doctor.err == told
     assert doctor.code == 1
     assert f"problem: cache: {blocked}: cannot be written" in doctor.out
     assert str(blocked / "runs") in spot("train-source", "wn_pos").error

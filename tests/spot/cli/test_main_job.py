@@ -84,7 +84,7 @@ def test_a_banked_prompt_is_evaluated_exported_and_used(spot, sources, tmp_path)
 def test_another_recipe_finds_nothing_to_compare_with(spot, sources):
     done = spot("transfer", "wn_living", "--prompt-length", "5", *SHORT, code=1)
     (line,) = done.stderr.strip().splitlines()
-    assert line.startswith("error: ") and "16 tokens" in line
+    assert line.startswith("error: ") and "keys with prompt length 16, not 5" in line
 
 
 def test_a_task_of_ones_own_is_trained_from_its_file(spot, tmp_path):

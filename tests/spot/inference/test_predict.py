@@ -166,16 +166,6 @@ def test_the_prompt_decides_answers(
     assert first != second
 
 
-def test_other_weights_stand_in_for_the_backbones(
-    backbone: Backbone, examples: list[Example], data: Tokenized, prompt: np.ndarray
-) -> None:
-    other = jax.tree.map(lambda leaf: leaf + 0.3, backbone.weights)
-    changed = dataclasses.replace(backbone, weights=other)
-    found = predict(backbone, prompt, examples, data, weights=other, method="generate")
-    assert found == predict(changed, prompt, examples, data, method="generate")
-    assert found != predict(backbone, prompt, examples, data, method="generate")
-
-
 def test_examples_without_choices_are_generated_and_cannot_be_ranked(
     backbone: Backbone, examples: list[Example], data: Tokenized, prompt: np.ndarray
 ) -> None:

@@ -20,11 +20,10 @@ from spot.retrieval.evidence import (
     Pairs,
     Parts,
     beats_similarity,
-    expected_gains,
-    expected_gains_by_task,
     fit,
     likeliest,
 )
+from spot.retrieval.history import expected_gains, expected_gains_by_task
 from spot.retrieval.measures import MEASURES, Context, KeySet
 from spot.retrieval.rank import Retriever
 from spot.retrieval.similarity import unit_rows
@@ -110,14 +109,14 @@ def pairs_of(rng: np.random.Generator, targets: int = 6, sources: int = 5, tried
 def test_without_history_the_ranking_is_that_of_similarity() -> None:
     keys = key_set(6, [])
     assert np.argsort(-means(QUERY, keys)).tolist() == np.argsort(-similarity(QUERY, keys)).tolist()
-    assert not keys.learned.speaks
+    assert keys.learned.silence
     assert keys.learned.silence == "no history for this target; ranked by average"
 
 
 def test_a_donor_that_helps_every_target_is_preferred_once_enough_have_said_so() -> None:
     expected = means(QUERY, key_set(6, DONOR))
     assert expected[2] > 4 + np.delete(expected, 2).max()
-    assert key_set(6, DONOR).learned.speaks
+    assert not key_set(6, DONOR).learned.silence
     one = key_set(6, [o for o in DONOR if o.target == "t0"])
     assert np.argsort(-means(QUERY, one)).tolist() == np.argsort(-similarity(QUERY, one)).tolist()
 
@@ -230,7 +229,7 @@ def test_only_outcomes_of_the_targets_own_number_of_training_examples_count() ->
     assert other.learned.silence == "no history for this target; ranked by average"
     unknown = key_set(6, small + large)
     assert "several numbers of training examples (all, 64)" in unknown.learned.silence
-    assert key_set(6, small).learned.speaks
+    assert not key_set(6, small).learned.silence
 
 
 def test_whom_a_race_left_over_teaches_nothing(tmp_path: Path) -> None:

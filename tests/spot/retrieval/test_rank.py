@@ -22,6 +22,7 @@ from bank import (
     SnapshotRecord,
     TaskRecord,
 )
+from bank.records import recipe_family
 from bank.vectors import average, average_normalized
 from spot.errors import RetrievalError
 from spot.retrieval.measures import Context, KeySet, Query
@@ -275,6 +276,19 @@ def test_another_partition_is_refused_with_what_the_bank_holds(bank: Bank, chang
     assert f"no key can be compared with this query ({other})" in line
     assert f"The bank holds: {PARTITION}." in line
     assert "\n" not in line
+
+
+def test_a_recipe_that_differs_is_told_by_its_fields(empty_bank: Bank) -> None:
+    options = {
+        "init": "vocabulary", "batch_size": 16, "max_input": 64, "max_target": 16, "dtype": "float32", "steps": 30,
+        "optimizer": {"name": "adafactor", "learning_rate": 0.3, "schedule": "constant"},
+    }  # fmt: skip
+    held = dataclasses.replace(RECIPE, options=options, family=recipe_family(options))
+    empty_bank.record_run(source("mnli", 0, np.ones((LENGTH, WIDTH)), held))
+    asked = options | {"max_input": 128, "optimizer": {**options["optimizer"], "learning_rate": 0.1}}
+    with pytest.raises(RetrievalError) as caught:
+        Retriever(empty_bank, dataclasses.replace(Partition.of(held), family=recipe_family(asked)), options=asked)
+    assert "keys with max input 64, not 128, learning rate 0.3, not 0.1." in str(caught.value)
 
 
 def test_a_bank_without_sources_or_with_excluded_ones_only_says_so(bank: Bank, empty_bank: Bank) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from bank import Bank, queries
+from bank import Bank
+from bank.integrity import verify
 from bank.listing import list_runs
 from tests.spot.training.conftest import write_task
 from tests.spot.training.test_killed import progress
@@ -82,5 +83,5 @@ def test_a_killed_study_goes_on_from_its_last_evaluation_to_the_same_tables(comm
     assert tables(tmp_path / "killed") == tables(tmp_path / "left")
     assert list(runs.iterdir()) == []
     with Bank.open(bank, create=False) as opened:
-        assert queries.verify(opened) == []
+        assert verify(opened) == []
         assert len(list_runs(opened.engine)) == 10

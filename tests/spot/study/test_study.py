@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from bank import queries
-from spot.study.baselines import BAG_OF_WORDS, CONSTANT
+from spot.study.baselines import BAG_OF_WORDS, MOST_FREQUENT
 from spot.study.plan import StudyPlan
 from spot.study.plots import PLOTS, write_plots
 from spot.study.run import Findings, run_study
@@ -91,7 +91,7 @@ def test_a_second_call_trains_nothing_and_finds_the_same(
 
 def test_the_methods_are_compared_with_no_transfer_and_the_oracle(findings: Findings) -> None:
     rows = {row["method"]: row for row in method_rows(findings)}
-    assert list(rows)[:3] == [CONSTANT, BAG_OF_WORDS, "no transfer"]
+    assert list(rows)[:3] == [MOST_FREQUENT, BAG_OF_WORDS, "no transfer"]
     assert list(rows)[-1] == "oracle"
     assert rows["no transfer"]["gain"] == 0
     assert rows["oracle"]["share of the oracle's gain"] in (0, 1)
@@ -107,12 +107,12 @@ def test_the_methods_are_compared_with_no_transfer_and_the_oracle(findings: Find
 
 def test_what_needs_no_prompt_is_learnt_from_the_same_examples(world: World, findings: Findings) -> None:
     for target, splits in findings.baselines.items():
-        assert set(splits) == {CONSTANT, BAG_OF_WORDS}
-        answers = splits[CONSTANT][Split.TEST].answers
+        assert set(splits) == {MOST_FREQUENT, BAG_OF_WORDS}
+        answers = splits[MOST_FREQUENT][Split.TEST].answers
         assert len(set(answers)) == 1
         assert len(answers) == len(findings.examples[target])
         words = splits[BAG_OF_WORDS][Split.TEST].metrics["score"]
-        assert words > splits[CONSTANT][Split.TEST].metrics["score"], "the first word of a text decides its label"
+        assert words > splits[MOST_FREQUENT][Split.TEST].metrics["score"], "the first word of a text decides its label"
 
 
 def test_a_target_alone_among_its_sources_is_left_out_of_its_row(findings: Findings) -> None:

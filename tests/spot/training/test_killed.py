@@ -13,7 +13,8 @@ from pathlib import Path
 import flax.serialization
 import pytest
 
-from bank import Bank, queries
+from bank import Bank
+from bank.integrity import verify
 from bank.listing import list_runs, show_run
 from spot.training.checkpoint import DIGEST
 from tests.spot.training.conftest import write_task
@@ -40,7 +41,7 @@ def outcome(bank: Path) -> tuple[str, str | None, object]:
         shown = show_run(opened.engine, row["run"])
         run = opened.run(shown["run"])
         assert run is not None
-        assert queries.verify(opened) == []
+        assert verify(opened) == []
         return run.value, run.key, shown["history"]
 
 

@@ -145,8 +145,8 @@ def test_results_are_saved_before_they_are_handed_on(tmp_path: Path) -> None:
 
 
 def test_a_job_that_diverges_gives_its_slot_up_and_the_others_go_on(tmp_path: Path) -> None:
-    def slope(total: Any, trained: Any, frozen: Any, tokens: Any, part: Any, key: Any) -> Any:
-        gradient, losses = toy.STEP.slope(total, trained, frozen, tokens, part, key)
+    def accumulate(total: Any, trained: Any, frozen: Any, tokens: Any, part: Any, key: Any) -> Any:
+        gradient, losses = toy.STEP.accumulate(total, trained, frozen, tokens, part, key)
         return gradient, jnp.where(jnp.abs(trained - toy.START - 1).max(axis=(1, 2)) < 1e-3, math.nan, losses)
 
     results: dict[int, Result] = {}
@@ -156,7 +156,7 @@ def test_a_job_that_diverges_gives_its_slot_up_and_the_others_go_on(tmp_path: Pa
             jobs,
             frozen={"weights": jnp.float32(0)},
             trainable="prompts",
-            step=dataclasses.replace(toy.STEP, slope=slope),
+            step=dataclasses.replace(toy.STEP, accumulate=accumulate),
             slots=2,
             folder=tmp_path,
         )

@@ -132,7 +132,7 @@ def test_no_gradient_of_a_weight_is_ever_computed_for_prompts(
 
     def outer_products(step: Step, trained: Any, frozen: dict[str, Any]) -> set[tuple[int, ...]]:
         total = (jax.tree.map(jnp.zeros_like, trained), jnp.zeros(3))
-        program = jax.make_jaxpr(step.slope)(total, trained, frozen, jnp.ones(3), batch, KEY)
+        program = jax.make_jaxpr(step.accumulate)(total, trained, frozen, jnp.ones(3), batch, KEY)
         made_by = ("dot_general", "scatter-add", "scatter_add")
         return {
             variable.aval.shape
@@ -152,7 +152,7 @@ def test_a_step_of_prompts_returns_nothing_of_a_weights_shape(
 ) -> None:
     batch = random_batch([0, 1, 2, 2, 1, 0], seed=0)
     total = (jnp.zeros_like(prompts), jnp.zeros(3))
-    program = jax.make_jaxpr(step.slope)(total, prompts, {"weights": backbone.weights}, jnp.ones(3), batch, KEY)
+    program = jax.make_jaxpr(step.accumulate)(total, prompts, {"weights": backbone.weights}, jnp.ones(3), batch, KEY)
     assert [aval.shape for aval in program.out_avals] == [prompts.shape, (3,)]
 
 

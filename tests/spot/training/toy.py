@@ -20,7 +20,7 @@ START = np.arange(6, dtype=np.float32).reshape(1, 2, 3)
 
 
 @jax.jit
-def _slope(total: Any, trained: Any, frozen: Any, tokens: Any, part: Batch, keys: jax.Array) -> Any:
+def _accumulate(total: Any, trained: Any, frozen: Any, tokens: Any, part: Batch, keys: jax.Array) -> Any:
     """A gradient that differs by the batch, and the loss of where the slot stands."""
     counts = jax.ops.segment_sum(part.inputs.mask.sum(axis=-1), part.prompt_ids, len(trained))
     means = jax.ops.segment_sum(
@@ -39,7 +39,7 @@ def _update(trained: Any, state: Any, gradient: Any, active: Any) -> tuple[Any, 
     return jnp.where(active, 0.99 * trained + 0.01 * moved, trained), jnp.where(active, moved, state)
 
 
-STEP = Step(init=jnp.zeros_like, slope=_slope, update=_update, slots=True, noisy=True)
+STEP = Step(init=jnp.zeros_like, accumulate=_accumulate, update=_update, slots=True, noisy=True)
 SEED = 5
 
 
@@ -114,7 +114,6 @@ def run(
     *,
     step: Step = STEP,
     folder: Path | None = None,
-    select: str = "score",
     stream: Any = None,
     **changes: Any,
 ) -> Result:
@@ -126,7 +125,6 @@ def run(
         frozen={"weights": jnp.float32(0.99)},
         trainable="prompts",
         step=step,
-        select=select,
         folder=folder,
     )
     return results[-1]

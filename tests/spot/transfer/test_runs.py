@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from bank import Bank, queries
+from bank.integrity import verify
 from bank.listing import show_run
 from spot.backbone.load import Backbone
 from spot.errors import DivergenceError
@@ -41,7 +42,7 @@ def test_a_run_goes_into_the_bank_as_it_was_trained(world: World, backbone: Back
     assert {snapshot["kind"]: snapshot["step"] for snapshot in shown["snapshots"]}["key"] == recipe.key_step
     assert shown["environment"]["data"]["examples"] == 32
     assert shown["environment"]["device"].startswith("cpu")
-    assert queries.verify(world.bank) == []
+    assert verify(world.bank) == []
 
 
 def test_a_record_says_what_shared_its_program(world: World) -> None:

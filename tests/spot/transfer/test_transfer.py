@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bank import Bank, StoredRun, queries
+from bank import Bank, StoredRun
+from bank.integrity import verify
 from bank.listing import list_runs, list_transfers, show_run
 from spot.backbone.load import Backbone
 from spot.errors import RetrievalError, SpotError
@@ -134,7 +135,7 @@ def test_a_transfer_is_recorded_with_its_candidates(world: World) -> None:
     ]
     shown = show_run(world.bank.engine, used[0].run)
     assert shown["source of transfers"] == [{"transfer": outcome.digest[:12], "target": "target", "rank": 1}]
-    assert queries.verify(world.bank) == []
+    assert verify(world.bank) == []
 
 
 def test_a_second_transfer_trains_nothing_and_is_the_same(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
