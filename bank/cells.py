@@ -157,7 +157,7 @@ def _time(cell: Any) -> dt.datetime:
 
 COLUMNS: Mapping[str, Mapping[str, Callable[[Any], Any]]] = {
     "backbone": {"fingerprint": _digest, "name": _words, "width": _positive, "config": _mapping},
-    "task": {"name": _words, "family": _words, "description": _mapping, "content": _words, "texts": as_bytes},
+    "task": {"name": _words, "family": _words, "description": _mapping, "content": _digest, "texts": as_bytes},
     "recipe": {
         "digest": _digest, "backbone_id": _count, "family": _digest, "prompt_length": _positive, "key_step": _count,
         "options": _mapping,

@@ -73,6 +73,8 @@ def open_engine(url: URL, *, create: bool, write: bool | None = None) -> Engine:
             raise BankError(f"bank {path}: no such file; train a source into it with `spot train-source`")
         if path.is_dir():
             raise BankError(f"bank {path}: a folder, not a file; name the file in it, such as {path / 'bank.sqlite'}")
+        if path.exists() and not path.is_file():
+            raise BankError(f"bank {path}: a pipe or device, not a file; name a file")
         if create:
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)

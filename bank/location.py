@@ -57,6 +57,8 @@ def bank_url(location: str | Path) -> URL:
             _refuse(scheme, "not a database URL or path (sqlite:/// has three slashes)")
         if set(url.query) - SQLITE_OPTIONS and not url.query.get("uri"):
             _refuse(scheme, f"its options are not those of SQLite ({', '.join(sorted(SQLITE_OPTIONS))})")
+        if database.startswith("file:") and not url.query.get("uri"):
+            _refuse(scheme, "a file: address of SQLite's is read with uri=true among the options; or give a path")
         if database in ("", ":memory:") or database.startswith("file:"):
             return url
         return url.set(database=_file(_checked_path(database)))
@@ -126,6 +128,8 @@ def _checked_path(given: str) -> str:
         meant = "postgresql" if start[1] == "postgres" else start[1]
         slashes = "///" if meant == "sqlite" else "//"
         raise BankError(f"bank {start[1]}:{HIDDEN}: not a database URL or path; write {meant}:{slashes}...")
+    if given.startswith("file:"):
+        raise BankError(f"bank file:{HIDDEN}: an address, not a path; give the path, or ./ before it")
     if not given.startswith(("/", ".", "~")) and re.match(r"[^@]*:[^@]*@|.*\bpass(wd|word)?\s*=", given, re.I | re.S):
         raise BankError(
             f"bank {HIDDEN}: not a database URL or path; write scheme://user:password@host/name, or ./ before a path"

@@ -217,6 +217,7 @@ FAULTS = [
     ("UPDATE backbone SET config = 'null'", "config is 'null', expected a JSON object"),
     ("UPDATE task SET name = 'mice' WHERE id = 1", "its digest does not follow from its content"),
     ("UPDATE task SET name = '' WHERE id = 1", "name is '', expected a text"),
+    ("UPDATE task SET content = 'cc' WHERE id = 1", "content is 'cc', expected 64 hexadecimal digits"),
     ("UPDATE task SET family = 'tools' WHERE id = 1", "is of family tools, but its description says 'toys'"),
     ("UPDATE task SET description = 'a task' WHERE id = 1", "description is 'a task', expected a JSON object"),
     ("UPDATE task SET description = '{\"tasks\": 5}' WHERE id = 1", "expected a list of names"),

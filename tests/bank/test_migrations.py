@@ -173,6 +173,24 @@ def test_a_folder_in_place_of_the_file_is_refused(tmp_path: Path) -> None:
     assert "a folder, not a file; name the file in it" in refusal(tmp_path)
 
 
+@pytest.mark.parametrize("create", [False, True])
+def test_a_pipe_in_place_of_the_file_is_refused_unopened(tmp_path: Path, create: bool) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/null")):
+        with pytest.raises(BankError, match="a pipe or device, not a file; name a file"):
+            Bank.open(path, create=create)
+
+
+@pytest.mark.parametrize("location", ["file:b.sqlite?mode=ro", "sqlite:///file:b.sqlite?mode=ro"])
+def test_an_address_of_sqlite_is_not_taken_for_the_name_of_a_new_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, location: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BankError, match=r"bank (file:|sqlite://)"):
+        Bank.open(location, create=False)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     assert "file" in refusal(tmp_path / "file" / "bank.sqlite")
