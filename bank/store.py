@@ -358,6 +358,9 @@ class Bank:
             found = session.scalars(select(schema.Prompt).where(_named(schema.Prompt.sha256, sha256)).limit(2)).all()
             if len(found) != 1 or len(sha256) < 8:
                 state = "is not in the bank" if not found else "is ambiguous; give more of its address"
+                state = (
+                    "is too short to name one; give 8 characters or more" if not found and len(sha256) < 8 else state
+                )
                 raise BankError(f"prompt {sha256!r} {state}; `spot bank prompts` lists addresses")
             row = found[0]
             if row.values.size != row.length * row.width:

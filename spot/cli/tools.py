@@ -156,7 +156,9 @@ def predict_texts(
     inputs = list(texts) if texts else stdin_lines()
     if not inputs:
         raise SpotError("no input texts; give them as arguments or on stdin")
-    labels = tuple(word.strip() for word in choices.split(",") if word.strip())
+    labels = tuple(word.strip() for word in choices.split(",")) if choices else ()
+    if choices and not (all(labels) and 1 < len(set(labels)) == len(labels)):
+        raise SpotError(f"--choices {choices!r}: expected two different answers or more, as in --choices yes,no")
     examples = [Example(inputs=text, target="", choices=labels) for text in inputs]
     file = find_prompt(prompt, bank)  # before what takes long
     backbone = where.load()

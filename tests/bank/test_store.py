@@ -440,6 +440,8 @@ def test_unknown_short_and_ambiguous_addresses_are_refused(
     for name in ("12345678", "1234567"):
         with pytest.raises(BankError, match=f"prompt '{name}' is ambiguous; give more of its address"):
             bank.prompt(name)
+    with pytest.raises(BankError, match="prompt '7654321' is too short to name one; give 8 characters or more"):
+        bank.find_prompt("7654321")
     for name in ("feed" * 16, "%%%%%%%%", "________"):
         with pytest.raises(BankError, match="is not in the bank; `spot bank prompts` lists addresses"):
             bank.find_prompt(name)

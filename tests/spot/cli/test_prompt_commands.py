@@ -43,6 +43,12 @@ def test_a_prompt_of_another_backbone_is_refused(spot: Spot, tmp_path: Path, com
     assert "has width 255, but backbone tiny has width 256" in spot(*command, "--prompt", "wide.npy").error
 
 
+@pytest.mark.parametrize("choices", ["bad", "bad,", "bad,bad", "bad, bad ", ",", " "])
+def test_choices_that_leave_none_are_refused(spot: Spot, choices: str) -> None:
+    line = spot("predict", "kamo rilu", "--choices", choices).error
+    assert line == f"--choices {choices!r}: expected two different answers or more, as in --choices yes,no"
+
+
 def test_a_name_that_is_no_address_is_a_path(spot: Spot, tmp_path: Path) -> None:
     assert spot(*ASK, "--prompt", "sst2").error.startswith("sst2: no such file")
     assert spot(*ASK, "--prompt", "prompt.txt").error.startswith("prompt.txt: no such file")
@@ -56,6 +62,7 @@ def test_a_bank_that_is_not_looked_into_is_refused(spot: Spot, tmp_path: Path) -
     assert spot(*ASK, "--bank", "bank.sqlite").error.startswith("--bank would not be used: there is no --prompt")
 
 
+@pytest.mark.filterwarnings("always::UserWarning")
 def test_a_prompt_of_the_bank_is_refused_with_another_backbone(spot: Spot, tmp_path: Path, fingerprint: str) -> None:
     runs = {}
     with Bank.open(tmp_path / "bank.sqlite") as bank:
@@ -67,7 +74,9 @@ def test_a_prompt_of_the_bank_is_refused_with_another_backbone(spot: Spot, tmp_p
     line = spot(*ASK, "--prompt", runs["other"]).error
     assert line.startswith(f"{runs['other']}: prompt was made for backbone 'other' (000000000000), not for tiny")
     assert f"{runs['other']}: prompt was made for" in spot("train-source", "wn_pos", "--start", runs["other"]).error
-    assert spot(*ASK, "--prompt", runs["named"]).code == 0, "of which no more than a name and a width is known"
+    named = spot(*ASK, "--prompt", runs["named"])
+    assert named.code == 0, "of which no more than a name and a width is known"
+    assert named.err.startswith(f"warning: {runs['named']}: made for a backbone called 'named'")
 
 
 def test_a_prompt_is_read_before_the_backbone_is_loaded(spot: Spot, tmp_path: Path) -> None:
