@@ -57,9 +57,12 @@ def read_layout(file: TomlTable, labels: Mapping[str, str]) -> Layout:
     if several and labels:
         raise file.error("answers", "is for free text; with [labels], name the column by format.label")
     try:
-        pieces = [(literal, column) for literal, column, _, _ in string.Formatter().parse(template)]
+        parsed = list(string.Formatter().parse(template))
     except ValueError as error:
         raise file.error("template", f"cannot be read: {error}") from error
+    pieces = [(literal, column) for literal, column, _, _ in parsed]
+    if written := next((column for _, column, form, conversion in parsed if form or conversion), None):
+        raise file.error("template", f"says how {shown(written)} is written; a column stands alone in its braces")
     layout = Layout(
         template=template,
         pieces=pieces,

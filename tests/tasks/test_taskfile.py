@@ -639,6 +639,7 @@ MISTAKES: Mapping[str, tuple[str, str, str]] = {
     "notes of another type": ('name = "mine"', 'name = "mine"\nnotes = 5', "notes is 5; expected a text"),
     "a hexadecimal number without end": ('"mine"', f"0x{'f' * 9999}", "name is a int too long to show"),
     "no TOML": ("[data]", "[data", "not TOML ("),
+    "a column with a form": ("{text}", "{text!r:>9}", "format.template says how 'text' is written; a column stands"),
 }
 
 
