@@ -134,7 +134,7 @@ class Bank:
         """Store a run with its key, value, metrics and recipe in one transaction; returns its digest.
 
         Raises:
-            BankError: as :meth:`check_task`.
+            BankError: as :meth:`check_task`, or a backbone that the bank holds with another width.
         """
         identity = record.identity
         with reading(self.engine) as session:
@@ -640,6 +640,11 @@ def _recipe(session: Session, record: RecipeRecord) -> schema.Recipe:
         width=record.backbone.width,
         config=dict(record.backbone.config),
     )
+    if backbone.width != record.backbone.width:
+        raise BankError(
+            f"backbone {record.backbone.name} is {backbone.width} wide in this bank, and the prompt "
+            f"{record.backbone.width}; it was made for another model, whose name or fingerprint it needs"
+        )
     return _get_or_add(
         session,
         schema.Recipe,

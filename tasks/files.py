@@ -33,6 +33,8 @@ MARKS = {
 
 PROBE = 4096
 
+NAME_ANOTHER = 'a task file names another encoding under [data], as in encoding = "latin-1"'
+
 
 def checked_file(path: Path) -> os.stat_result:
     """The state of a plain file that holds what its name says, unopened where it is anything else.
@@ -88,23 +90,32 @@ def read_text(path: Path, encoding: str = "") -> str:
         TaskError: as :func:`checked_file`, or bytes that are no text of that encoding, with their row.
     """
     content = read_bytes(path)
-    said = encoding or next((name for mark, name in MARKS.items() if content.startswith(mark)), "utf-8")
+    marked = next((name for mark, name in MARKS.items() if content.startswith(mark)), "")
+    said = encoding or marked or "utf-8"
     try:
         text = content.decode(said)
     except UnicodeDecodeError as error:
+        if not marked and (zeros := _zeros(content[:PROBE])):
+            raise TaskError(f"{path}: {zeros}") from error
         line = content[: error.start].count(b"\n") + 1
-        raise TaskError(
-            f"{path}, row {line}: not {said.removesuffix('-sig')} text; a task file names another encoding "
-            'under [data], as in encoding = "latin-1"'
-        ) from error
+        other = f"leave encoding out: its mark says {marked}" if encoding and marked else NAME_ANOTHER
+        raise TaskError(f"{path}, row {line}: not {said.removesuffix('-sig')} text; {other}") from error
     except UnicodeError as error:
         raise TaskError(f"{path}: not {said} text ({error})") from error
-    if not encoding and text[:PROBE].count("\0") * 4 > len(text[:PROBE]):
-        raise TaskError(
-            f"{path}: every other byte is zero, as in UTF-16 without its mark; "
-            'name it under [data], as in encoding = "utf-16-le"'
-        )
+    if "\0" in text[:PROBE] and (zeros := _zeros(text[:PROBE].encode(errors="surrogatepass"))):
+        raise TaskError(f"{path}: {zeros}")
     return text.removeprefix("\ufeff")
+
+
+def _zeros(start: bytes) -> str:
+    """What the zeros among a file's first bytes say of its encoding; empty where there are few."""
+    even, odd = start[::2].count(0), start[1::2].count(0)
+    if (even + odd) * 4 <= len(start):
+        return ""
+    if min(even, odd) * 4 >= len(start) - 4:
+        return 'most of its bytes are zero; it is no text, or UTF-32 without its mark: encoding = "utf-32-le"'
+    name = "utf-16-le" if odd > even else "utf-16-be"
+    return f'every other byte is zero, as in UTF-16 without its mark; name it under [data], as in encoding = "{name}"'
 
 
 def checked_encoding(name: str) -> str:

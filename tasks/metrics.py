@@ -151,6 +151,8 @@ MEANS = frozenset({"accuracy", "exact_match", "token_f1", "word_subset"})
 
 NEED_LABELS = frozenset({"f1", "macro_f1", "matthews_correlation", "f1_over_answers"})
 
+NEED_GROUPS = frozenset({"group_exact_match"})
+
 
 def normalize_answer(text: str) -> str:
     """Lower case, no punctuation, no articles, single spaces (SQuAD's evaluation script)."""

@@ -69,14 +69,25 @@ def _depth_exceeds(content: object, deepest: int) -> bool:
 
 
 def jsonl(encoding: str = "") -> Callable[[Path], Iterator[Numbered]]:
-    """A reader of JSON lines: one object a line."""
+    """A reader of JSON lines: one object a line, a row or an article of SQuAD's nested shape."""
 
     def read(path: Path) -> Iterator[Numbered]:
         for number, line in enumerate(text_lines(read_text(path, encoding)), 1):
             if line.strip():
-                yield Numbered(number, _as_row(path, number, parse_json(f"{path}, row {number}", line)))
+                row = _as_row(path, number, _line(path, number, line))
+                questions = _squad_questions(f"{path}, row {number}", [row]) if "paragraphs" in row else [row]
+                yield from (Numbered(number, question) for question in questions)
 
     return read
+
+
+def _line(path: Path, number: int, line: str) -> Any:
+    try:
+        return parse_json(f"{path}, row {number}", line)
+    except TaskError as error:
+        whole = number == 1 and line.strip() in ("[", "{", "[{")
+        hint = '; if the file is one list of objects, say format = "json" under [data]' if whole else ""
+        raise TaskError(f"{error}{hint}") from error.__cause__
 
 
 def json_document(encoding: str = "") -> Callable[[Path], Iterator[Numbered]]:
@@ -88,11 +99,13 @@ def json_document(encoding: str = "") -> Callable[[Path], Iterator[Numbered]]:
             content = parse_json(str(path), text)
         except TaskError as error:
             raise _located(path, text, error) from error
-        rows = content.get("data") if isinstance(content, dict) else content
+        rows = content
+        if isinstance(content, dict):
+            rows = content.get("data", [content] if "paragraphs" in content else None)
         if not isinstance(rows, list):
-            raise TaskError(f"{path}: expected a list of objects, or SQuAD's format, found {type(content).__name__}")
+            raise TaskError(f"{path}: expected a list of objects, or SQuAD's format, found {_outline(content)}")
         if any(isinstance(row, dict) and "paragraphs" in row for row in rows):
-            rows = list(_squad_questions(path, rows))
+            rows = list(_squad_questions(str(path), rows))
         for number, row in enumerate(rows, 1):
             yield Numbered(number, _as_row(path, number, row))
 
@@ -109,13 +122,23 @@ def _located(path: Path, text: str, error: TaskError) -> TaskError:
     return TaskError(f"{path}, row {cause.lineno}: not JSON ({cause.msg}){hint}")
 
 
+def _outline(content: object) -> str:
+    """What a document is instead of a list of rows, and how columns become one."""
+    if not isinstance(content, dict):
+        return f"{type(content).__name__}"
+    keys = ", ".join(shown(key) for key in list(content)[:5])
+    columns = content and all(isinstance(value, dict | list) for value in content.values())
+    hint = '; write a list of rows, as pandas does with to_json(orient="records")' if columns else ""
+    return f"an object with {keys or 'nothing in it'}{hint}"
+
+
 def _as_row(path: Path, number: int, row: object) -> Row:
     if not isinstance(row, dict):
         raise TaskError(f"{path}, row {number}: expected a JSON object, found {type(row).__name__}")
     return row
 
 
-def _squad_questions(path: Path, articles: Iterable[Any]) -> Iterator[Row]:
+def _squad_questions(where: str, articles: Iterable[Any]) -> Iterator[Row]:
     """One row a question; the answers of one that its text does not answer are an empty list."""
     number = 0
     try:
@@ -130,9 +153,9 @@ def _squad_questions(path: Path, articles: Iterable[Any]) -> Iterator[Row]:
                         "answers": list(answers),
                     }
     except KeyError as error:
-        raise TaskError(f"{path}: not in SQuAD's format (question {number}: no {error})") from error
+        raise TaskError(f"{where}: not in SQuAD's format (question {number}: no {error})") from error
     except (TypeError, AttributeError, ValueError) as error:
-        raise TaskError(f"{path}: not in SQuAD's format (question {number}: {error})") from error
+        raise TaskError(f"{where}: not in SQuAD's format (question {number}: {error})") from error
 
 
 read_jsonl, read_json = jsonl(), json_document()
@@ -190,13 +213,13 @@ def _parquet_values(column: Any) -> list[Any]:
 
 
 def label_first(encoding: str = "") -> Reader:
-    """A reader of lines of ``label text`` (TREC, MR, SST-5)."""
+    """A reader of lines of ``label text`` (TREC, MR, SST-5), a space or tab between them."""
 
     def read(path: Path) -> Iterator[Numbered]:
         for number, line in enumerate(text_lines(read_text(path, encoding)), 1):
             if line.strip():
-                label, _, text = line.strip().partition(" ")
-                yield Numbered(number, {"label": label, "text": text.strip()})
+                label, *text = line.split(maxsplit=1)
+                yield Numbered(number, {"label": label, "text": "".join(text).strip()})
 
     return read
 

@@ -92,11 +92,10 @@ def _quoted(path: Path, text: str, delimiter: str) -> Iterator[Line]:
             held.append((start, row))
         yield start, row
     for start, row in held:
-        for field in row:
-            inner = text_lines(field)[1:]
-            if inner and all(_is_row(line, delimiter, known, len(inner)) for line in inner):
+        for place in range(len(row)):
+            if taken := _rows_within(row, place, delimiter, known):
                 raise TaskError(
-                    f"{path}, row {start}: a quotation mark opens there and takes in {len(inner)} further lines that "
+                    f"{path}, row {start}: a quotation mark opens there and takes in {taken} further lines that "
                     "are rows by themselves; close it, or say quoted = false under [data] if marks belong to the text"
                 )
 
@@ -112,17 +111,31 @@ def _reason(error: str, line: int) -> str:
     return f"not a table ({error})"
 
 
-def _is_row(line: str, delimiter: str, known: Sequence[set[str]], lines: int) -> bool:
-    """Whether a line inside a field looks like a row that was swallowed.
+def _rows_within(row: Sequence[str], place: int, delimiter: str, known: Sequence[set[str]]) -> int:
+    """How many further lines a field takes in, if they look like rows that were swallowed, else 0.
 
-    It has every delimiter that a row has, and a short field that the same column holds elsewhere, such as a label;
-    of three lines and more, it is enough that no field is empty and none begins with a space, as in prose.
+    Every line then has as many fields as a row, the first with what stands before the field and the last with what
+    stands behind it. Of the fields that such a line has within the field whole, one is held by the same column
+    elsewhere, such as a label (on the first or the last line, which are cut); where three lines and more are taken in,
+    it is enough that none is empty or begins with a space, as in prose.
     """
-    fields = line.split(delimiter)
-    if len(fields) != len(known) or len(known) < 2:
-        return False
-    label = any(field.strip() and field.strip() in seen for field, seen in zip(fields, known, strict=True))
-    return label or (lines >= 3 and not any(field[:1].isspace() or not field for field in fields))
+    first, *inner = text_lines(row[place])
+    if not inner or len(known) < 2:
+        return 0
+    middle = [line for line in inner[:-1] if line.strip()]
+    lines = [[*row[:place], *first.split(delimiter)], *(line.split(delimiter) for line in (*middle, inner[-1]))]
+    ends = len(lines[-1])
+    lines[-1] += row[place + 1 :]
+    if any(len(line) != len(known) for line in lines):
+        return 0
+    whole = [(place + 1, len(known)), *[(0, len(known))] * (len(lines) - 2), (0, ends - 1)]
+    told, plain = [], []
+    for line, (start, stop) in zip(lines, whole, strict=True):
+        fields = [field.strip() for field in line[start:stop]]
+        told.append(any(field and field in seen for field, seen in zip(fields, known[start:], strict=False)))
+        plain.append(len(inner) >= 3 and all(field and not field[0].isspace() for field in line[start:stop]))
+    between = all(label or no_prose for label, no_prose in zip(told[1:-1], plain[1:-1], strict=True))
+    return len(inner) if between and (told[0] or told[-1] or (plain[0] and plain[-1])) else 0
 
 
 def _refuse_quoted_look(path: Path, text: str, delimiter: str) -> None:
@@ -167,6 +180,8 @@ def _rows(
         _check_header(path, number, names, delimiter)
     bad = 0
     for number, values in lines:
+        if number == 1 and tuple(values) == tuple(columns):
+            raise TaskError(f"{path}, row 1: holds the names of the columns; leave columns under [data] out")
         if len(values) == len(names):
             yield Numbered(number, dict(zip(names, values, strict=True)))
             continue

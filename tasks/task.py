@@ -256,4 +256,4 @@ def _split_keys(keys: SplitKeys, rows: Rows, read: Sequence[Numbered]) -> Sequen
 def place(key: object) -> float:
     """Where a split key falls in ``[0, 1)``, by its hash."""
     text = json.dumps(key, sort_keys=True, ensure_ascii=False, default=str)
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
+    return int.from_bytes(hashlib.sha256(text.encode(errors="surrogatepass")).digest()[:8], "big") / 2**64

@@ -12,7 +12,7 @@ from tasks.answers import UNANSWERABLE
 from tasks.errors import TaskError, repeated, shown
 from tasks.files import checked_encoding, file_digest
 from tasks.formats import UNLABELLED
-from tasks.metrics import METRICS, NEED_LABELS
+from tasks.metrics import METRICS, NEED_GROUPS, NEED_LABELS
 from tasks.readers import FORMATS, OF_TABLES, SUFFIXES, Writing, format_of, labels_beside, reader_of
 from tasks.sources import Hub, Skip, Source
 from tasks.task import (
@@ -273,6 +273,8 @@ def _metrics(file: TomlTable, labels: Mapping[str, str]) -> tuple[str, ...]:
             )
         if metric in NEED_LABELS and len(labels) < 2:
             raise TaskError(f"{file.path}: metric {metric!r} needs at least two [labels]")
+        if metric in NEED_GROUPS and not file.table("format").values.get("group"):
+            raise TaskError(f"{file.path}: metric {metric!r} needs format.group, the column of what is scored together")
     return tuple(metrics)
 
 

@@ -260,9 +260,11 @@ def load_tokenizer(folder: Path, *, rows: int | None = None, ends: Sequence[int]
         path = folder / name
         if path.exists():
             model, settings = check_file(path).read_bytes(), _settings(folder)
+            if not model:  # of which the library logs several lines
+                raise BackboneError(f"{path}: not a SentencePiece model (empty)")
             added = {token: i for token, i in _added(folder, settings).items() if rows is None or i < rows}
+            count = _sentinels(folder, settings)
             try:
-                count = _sentinels(folder, settings)
                 tokenizer = SentencePieceTokenizer(model, sentinels=count, added=added, ends=ends)
                 if rows is not None and tokenizer.size > rows and "extra_ids" not in settings:
                     return SentencePieceTokenizer(model, sentinels=0, added=added, ends=ends)  # no room for any

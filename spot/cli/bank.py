@@ -323,6 +323,12 @@ def import_file(
     name = backbone or value.metadata.get("backbone", "")
     if not name:
         raise PromptError(f"{path}: does not name the model it was trained for; give --backbone")
+    said = value.metadata.get("backbone", name)
+    if value.fingerprint and not fingerprint and Path(said).name != Path(name).name:
+        raise PromptError(
+            f"{path}: says that it was made for backbone {said!r} ({value.fingerprint[:12]}), not {name}; leave "
+            "--backbone out, or give that model's --fingerprint"
+        )
     if fingerprint and not re.fullmatch("[0-9a-f]{64}", fingerprint):
         raise PromptError(f"fingerprint {fingerprint!r}: expected 64 hexadecimal digits, as `spot doctor` prints it")
     model = BackboneRecord(

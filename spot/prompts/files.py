@@ -38,6 +38,9 @@ START = "start"
 """Beside it, the mean token of the prompt that the run started from, where that is known."""
 
 PEFT_TENSOR = "prompt_embeddings"
+PEFT_PARAMETER = "prompt_encoder.default.embedding.weight"
+"""What PEFT calls a prompt in a saved adapter, and in the state of a whole model."""
+
 PEFT_CONFIG = "adapter_config.json"
 PEFT_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 """The files of a PEFT adapter; the first of the weights that is there is read, as PEFT does."""
@@ -130,7 +133,9 @@ def read_prompt(path: Path, *, length: int | None = None) -> PromptFile:
 
 
 def check_backbone(file: PromptFile, backbone: Backbone | BackboneRecord) -> None:
-    """Refuse a prompt that was made for another backbone; of one that names none, only the width is known.
+    """Refuse a prompt that was made for another backbone; of one without a fingerprint, only name and width are known.
+
+    A name may be a folder's, so that another one is a warning.
 
     Raises:
         PromptError: it names another fingerprint, or has another width.
@@ -154,6 +159,13 @@ def check_width(prompt: np.ndarray, backbone: Backbone | BackboneRecord, *, wher
         raise PromptError(
             f"{where}: prompt has width {prompt.shape[1]}, but backbone {backbone.name} has width {backbone.width}; "
             "it was made for another model"
+        )
+    named = file.metadata.get("backbone", "")
+    if file.fingerprint is None and named and Path(named).name != Path(backbone.name).name:
+        warnings.warn(
+            f"{file.path}: made for a backbone called {shown(named)}, and has no fingerprint to tell whether "
+            f"{backbone.name} is the same; with another one its scores mean nothing",
+            stacklevel=2,
         )
 
 
@@ -224,7 +236,8 @@ def _chosen(path: Path, tensors: Tensors) -> str:
 def _checked_length(file: PromptFile, length: int | None, *, told: bool) -> PromptFile:
     """The same file; ``told`` says whether an adapter's config has told which of its rows are used."""
     rows = len(file.prompt)
-    if length is None and not told and file.tensor == PEFT_TENSOR and rows % 2 == 0:
+    of_peft = file.tensor == PEFT_TENSOR or file.tensor.endswith(PEFT_PARAMETER)
+    if length is None and not told and of_peft and rows % 2 == 0:
         warnings.warn(
             f"{file.path}: all {rows} tokens are taken; PEFT stores twice its length for sequence-to-sequence models "
             "and uses the first half: if this is such an adapter, give its folder",

@@ -60,6 +60,17 @@ def test_a_prompt_of_another_shape_is_not_imported(bank: Bank, wrong: str, shape
     assert set(queries.statistics(bank).values()) == {0}
 
 
+def test_a_prompt_of_another_width_than_its_backbone_has_in_the_bank_is_not_imported(bank: Bank) -> None:
+    import_prompt(bank, PROMPT, task=TASK, backbone=MODEL)
+    before = queries.statistics(bank)
+    wide = np.ones((3, MODEL.width + 1), np.float32)
+    with pytest.raises(
+        BankError, match=f"is {MODEL.width} wide in this bank, and the prompt {MODEL.width + 1}; it was"
+    ):
+        import_prompt(bank, wide, task=TASK, backbone=dataclasses.replace(MODEL, width=MODEL.width + 1))
+    assert queries.statistics(bank) == before
+
+
 def test_imported_prompts_stay_in_a_partition_of_their_own(bank: Bank, make_run: RunMaker) -> None:
     trained = make_run(fingerprint=MODEL.fingerprint, key_step=0)
     bank.record_run(trained)

@@ -62,6 +62,22 @@ def test_utf_16_without_its_mark_is_not_taken_for_text(tmp_path: Path) -> None:
     assert 'encoding = "utf-16-le"' in fails(path)
 
 
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le"])
+@pytest.mark.parametrize("text", ["fine", "café 映画"])
+def test_text_of_two_or_four_bytes_a_letter_without_a_mark_is_named(tmp_path: Path, encoding: str, text: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(f"text,label\n{text},1\n".encode(encoding))
+    assert f'encoding = "{encoding}"' in fails(path)
+    assert read_text(path, encoding) == f"text,label\n{text},1\n"
+    assert "zero" in fails(path, "latin-1")
+
+
+def test_an_encoding_that_a_files_mark_contradicts_is_to_be_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes("text,label\n".encode("utf-16"))
+    assert fails(path, "utf-8") == ", row 1: not utf-8 text; leave encoding out: its mark says utf-16"
+
+
 def test_names_of_encodings_are_checked() -> None:
     assert checked_encoding("utf-16") == "utf-16"
     for name in ("nonsense", "zlib", "a\0b", "rot13", ""):

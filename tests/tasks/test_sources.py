@@ -218,6 +218,30 @@ def test_nested_squad_gives_one_row_a_question_with_every_answer(write: Write) -
     assert numbered(read_json, path) == list(enumerate([q1, q2, q3, q1, q2], 1))
 
 
+def test_articles_of_squad_are_read_one_alone_and_one_a_line(write: Write) -> None:
+    def article(question: str) -> dict[str, object]:
+        asked = {"question": question, "answers": [{"text": "a", "answer_start": 0}]}
+        return {"title": "t", "paragraphs": [{"context": "c", "qas": [asked, asked]}]}
+
+    row = {"context": "c", "question": "one?", "answers": ["a"]}
+    assert numbered(read_json, write("a.json", json.dumps(article("one?")))) == [(1, row), (2, row)]
+    lines = [json.dumps(article("one?")), json.dumps(article("two?"))]
+    other = row | {"question": "two?"}
+    path = write("a.jsonl", "\n".join(lines))
+    assert numbered(read_jsonl, path) == [(1, row), (1, row), (2, other), (2, other)]
+    broken = write("b.jsonl", lines[0] + '\n{"paragraphs": [{"qas": [{}]}]}')
+    assert fails(read_jsonl, broken).startswith(f"{broken}, row 2: not in SQuAD's format (question 1: ")
+
+
+def test_json_of_columns_or_of_lines_says_how_it_is_read(write: Write) -> None:
+    columns = write("a.json", '{"text": ["a", "b"], "label": {"0": 1}}')
+    assert fails(read_json, columns).endswith(
+        "found an object with 'text', 'label'; write a list of rows, as pandas does with to_json(orient=\"records\")"
+    )
+    document = write("a.jsonl", '[\n{"x": 1},\n{"x": 2}]')
+    assert fails(read_jsonl, document).endswith('if the file is one list of objects, say format = "json" under [data]')
+
+
 def test_a_json_file_that_does_not_parse_names_the_file_and_the_line(write: Write) -> None:
     path = write("a.json", '[{"x": 1},\n {"x": 2},\n {"x" 3}]')
     assert fails(read_json, path).startswith(f"{path}, row 3: not JSON (")
@@ -375,9 +399,10 @@ def test_parquet_without_pyarrow_says_what_to_install(write: Write, monkeypatch:
 # -- label first, text and labels ---------------------------------------------------------------------------
 
 
-def test_label_first_cuts_at_the_first_space_only(write: Write) -> None:
-    path = write("a.txt", "1 one two  three \n\n0 four\r\n")
+def test_label_first_cuts_at_the_first_space_or_tab_only(write: Write) -> None:
+    path = write("a.txt", "1 one two  three \n\n0 four\r\n1\tfive six\n0\n")
     expected = [(1, {"label": "1", "text": "one two  three"}), (3, {"label": "0", "text": "four"})]
+    expected += [(4, {"label": "1", "text": "five six"}), (5, {"label": "0", "text": ""})]
     assert numbered(label_first(), path) == expected
 
 

@@ -76,6 +76,31 @@ def test_rows_that_a_mark_takes_in_are_known_by_their_labels(write: Write, betwe
     assert message.startswith(f"row 6: a quotation mark opens there and takes in {between + 1} further lines")
 
 
+@pytest.mark.parametrize("between", [0, 1, 5])
+@pytest.mark.parametrize(
+    ("opens", "closes"), [('3,"a screen of 40,1,x', '9,a screen of 50",0,y'), ('3,a,1,"x', '9,b,0,y"')]
+)
+def test_rows_that_a_mark_takes_in_are_known_wherever_it_stands(
+    write: Write, between: int, opens: str, closes: str
+) -> None:
+    lines = [f"{i},film number {i},{i % 2},x" for i in range(12)]
+    path = write("\n".join(["id,text,label,from", *lines[:4], opens, *lines[4 : 4 + between], closes, *lines[10:], ""]))
+    message = fails(read_csv, path)
+    assert message.startswith(f"row 6: a quotation mark opens there and takes in {between + 1} further lines")
+
+
+@pytest.mark.parametrize("text", ["a film\n- slow, 1\n- dull, 0", "Dear all,\n\nfine, 1\nthanks, 0", "one\n0,1\ntwo"])
+def test_lines_of_a_field_that_do_not_begin_and_end_as_rows_are_text(write: Write, text: str) -> None:
+    lines = [f"film number {i},{i % 2}" for i in range(12)]
+    path = write("\n".join(["text,label", *lines, f'"{text}",1', ""]))
+    assert values(read_csv, path)[-1] == [text, "1"]
+
+
+def test_columns_that_the_first_row_names_already_are_refused(write: Write) -> None:
+    message = fails(table(",", "text", "label"), write("text,label\nfine,1\n"))
+    assert message == "row 1: holds the names of the columns; leave columns under [data] out"
+
+
 def test_rows_that_a_mark_takes_in_are_known_in_a_table_without_labels(write: Write) -> None:
     lines = [f"question {i}?,answer number {i}" for i in range(20)]
     lines[7], lines[14] = 'question,"a screen of 40', 'question 14?,a screen of 50"'

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tasks import Example, Split, Task, TaskError, get_task
-from tasks.metrics import METRICS, NEED_LABELS
+from tasks.metrics import METRICS, NEED_GROUPS, NEED_LABELS
 from tasks.taskfile import example_task_file, load_task_file
 
 GOOD = """\
@@ -657,6 +657,14 @@ def test_metrics_of_classes_need_two_labels(tmp_path: Path, metric: str) -> None
     reason = f"metric {metric!r} needs at least two [labels]"
     assert refused(tmp_path, content.replace('"1" = "good"\n', "")) == reason
     assert refused(tmp_path, content.split("[labels]")[0]) == reason
+
+
+@pytest.mark.parametrize("metric", sorted(NEED_GROUPS))
+def test_metrics_of_groups_need_the_column_of_groups(tmp_path: Path, metric: str) -> None:
+    content = GOOD.replace("accuracy", metric)
+    reason = f"metric {metric!r} needs format.group, the column of what is scored together"
+    assert refused(tmp_path, content) == reason
+    assert load(tmp_path, content.replace("[format]", '[format]\ngroup = "text"')).metrics == (metric,)
 
 
 def test_a_task_file_that_is_missing_or_no_text_is_named(tmp_path: Path) -> None:

@@ -245,15 +245,16 @@ def test_a_damaged_sentencepiece_model_is_refused(folder, content):
     assert "not a SentencePiece model" in refused(folder)
 
 
-def test_an_empty_sentencepiece_model_is_refused(folder):
+def test_an_empty_sentencepiece_model_is_refused_without_a_word_of_the_library(folder, capfd):
     (folder / "spiece.model").write_bytes(b"")
-    refused(folder)
+    assert refused(folder).endswith("not a SentencePiece model (empty)")
+    assert capfd.readouterr().err == ""
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"extra_ids": null}', '{"extra_ids": "many"}'])
-def test_damaged_tokenizer_settings_are_refused(folder, content):
+@pytest.mark.parametrize("content", ["{", "[]", '{"extra_ids": null}', '{"extra_ids": "many"}', '{"extra_ids": -1}'])
+def test_damaged_tokenizer_settings_are_refused_by_their_own_name(folder, content):
     (folder / "tokenizer_config.json").write_text(content)
-    refused(folder)
+    assert "tokenizer_config.json: " in refused(folder)
 
 
 @pytest.mark.parametrize("name", ["./nowhere", "/nowhere", "nowhere", "a/b/c"])

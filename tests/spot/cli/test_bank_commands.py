@@ -178,9 +178,10 @@ def test_an_import_keeps_to_what_the_file_says(spot: Spot, bank_path: Path, tmp_
         "does not name the model it was trained for; give --backbone"
         in spot("bank", "import", "silent.npy", "--task", "t").error
     )
-    assert spot(*ask, "--key", "silent.npy").code == 0
+    assert "made for backbone 'toy' (eeeeeeeeeeee), not other; leave" in spot(*ask, "--backbone", "other").error
+    assert spot(*ask, "--key", "silent.npy", "--backbone", "hub/toy").code == 0
     (row,) = spot("bank", "runs", "--task", "t", "--json").document
-    assert (row["seed"], row["backbone"]) == (7, "toy")
+    assert (row["seed"], row["backbone"]) == (7, "hub/toy")
     assert spot("bank", "show", row["run"]).document["backbone"]["fingerprint"] == "e" * 64
 
 

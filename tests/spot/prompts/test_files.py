@@ -243,9 +243,10 @@ def test_a_damaged_adapter_is_refused(tmp_path: Path) -> None:
         refusal(folder)
 
 
-def test_weights_without_their_config_say_what_cannot_be_known(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["prompt_embeddings", "base_model.prompt_encoder.default.embedding.weight"])
+def test_weights_without_their_config_say_what_cannot_be_known(tmp_path: Path, name: str) -> None:
     path = tmp_path / "weights.safetensors"
-    path.write_bytes(content(".safetensors", prompt_embeddings=STORED))
+    path.write_bytes(content(".safetensors", **{name: STORED}))
     with pytest.warns(UserWarning, match="all 6 tokens are taken; PEFT stores twice its length for sequence-to-seq"):
         np.testing.assert_array_equal(read_prompt(path).prompt, STORED)
     np.testing.assert_array_equal(read_prompt(path, length=6).prompt, STORED)
@@ -330,6 +331,15 @@ def test_a_prompt_that_names_no_backbone_is_known_by_its_width(tmp_path: Path) -
     check_backbone(read_prompt(tmp_path / "prompt.npy"), MODEL)
     with pytest.raises(PromptError, match="it was made for another model"):
         check_backbone(read_prompt(tmp_path / "prompt.npy"), BackboneRecord(fingerprint="e", name="toy", width=5))
+
+
+@pytest.mark.parametrize(("named", "warned"), [("hub/other", True), ("hub/toy", False), ("/home/me/toy", False)])
+def test_a_prompt_that_only_names_another_backbone_says_so(tmp_path: Path, named: str, warned: bool) -> None:
+    file = read_prompt(with_facts(tmp_path / "a.safetensors", backbone=named))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        check_backbone(file, MODEL)
+    assert ["has no fingerprint to tell whether toy is the same" in str(w.message) for w in caught] == [True] * warned
 
 
 @pytest.mark.parametrize("fingerprint", ["", "eeee", "e" * 100_000, "E" * 64, "line\nbreak"])
