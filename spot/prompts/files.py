@@ -147,6 +147,13 @@ def check_backbone(file: PromptFile, backbone: Backbone | BackboneRecord) -> Non
             f"({made_for[:12]}), not for {backbone.name} ({backbone.fingerprint[:12]})"
         )
     check_width(file.prompt, backbone, where=str(file.path))
+    named = file.metadata.get("backbone", "")
+    if file.fingerprint is None and named and Path(named).name != Path(backbone.name).name:
+        warnings.warn(
+            f"{file.path}: made for a backbone called {shown(named)}, and has no fingerprint to tell whether "
+            f"{backbone.name} is the same; with another one its scores mean nothing",
+            stacklevel=2,
+        )
 
 
 def check_width(prompt: np.ndarray, backbone: Backbone | BackboneRecord, *, where: str) -> None:
@@ -159,13 +166,6 @@ def check_width(prompt: np.ndarray, backbone: Backbone | BackboneRecord, *, wher
         raise PromptError(
             f"{where}: prompt has width {prompt.shape[1]}, but backbone {backbone.name} has width {backbone.width}; "
             "it was made for another model"
-        )
-    named = file.metadata.get("backbone", "")
-    if file.fingerprint is None and named and Path(named).name != Path(backbone.name).name:
-        warnings.warn(
-            f"{file.path}: made for a backbone called {shown(named)}, and has no fingerprint to tell whether "
-            f"{backbone.name} is the same; with another one its scores mean nothing",
-            stacklevel=2,
         )
 
 
