@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from functools import cache
@@ -85,6 +86,11 @@ def _from_file(path: Path) -> Task | Mixture:
     if found.name in registry() or found.name in MIXTURES:
         kind = "mixture" if found.name in MIXTURES else "task"
         raise TaskError(f"{path}: name is {found.name!r}, which is a built-in {kind}; choose another")
+    if found.name != found.name.strip() or not found.name.isprintable() or re.search(r"[+,]|\.toml$", found.name):
+        raise TaskError(
+            f"{path}: name is {shown(found.name)}; expected a word or more on one line, without + and a comma, which "
+            "join tasks to mixtures, and without .toml at its end"
+        )
     return dataclasses.replace(found, file=str(path))
 
 

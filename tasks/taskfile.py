@@ -283,6 +283,8 @@ def _labels(file: TomlTable) -> dict[str, str]:
     for raw, word in labels.values.items():
         if not isinstance(word, str) or not word:
             raise labels.error(raw, "is no text")
+    if len(labels.values) > 1 and len(set(labels.values.values())) == 1:
+        raise TaskError(f"{file.path}: every value of [labels] is {shown(word)}; expected two words or more")
     return dict(labels.values)
 
 

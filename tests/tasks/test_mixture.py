@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -162,6 +163,14 @@ def test_a_file_with_a_built_in_name_is_refused(name: str, tmp_path: Path) -> No
         (tmp_path / path).write_text(content + 'tasks = ["wn_isa", "wn_part"]\n', encoding="utf-8")
         with pytest.raises(TaskError, match=message):
             get_learnable(str(tmp_path / path))
+
+
+@pytest.mark.parametrize("name", ["a+b", "a,b", " a", "a ", "a\nb", "\u001b[31ma", "mine.toml", " "])
+def test_a_name_that_lists_and_mixtures_could_not_tell_from_others_is_refused(name: str, tmp_path: Path) -> None:
+    path = task_file(tmp_path / "mine.toml", json.dumps(name)[1:-1])
+    with pytest.raises(TaskError, match="expected a word or more on one line") as caught:
+        get_learnable(path)
+    assert "\n" not in str(caught.value)
 
 
 def test_what_a_file_describes_knows_its_file(tmp_path: Path) -> None:

@@ -659,6 +659,13 @@ def test_metrics_of_classes_need_two_labels(tmp_path: Path, metric: str) -> None
     assert refused(tmp_path, content.split("[labels]")[0]) == reason
 
 
+def test_labels_of_one_word_alone_are_no_classes(tmp_path: Path) -> None:
+    reason = "every value of [labels] is 'good'; expected two words or more"
+    assert refused(tmp_path, GOOD.replace('= "bad"', '= "good"')) == reason
+    three = load(tmp_path, GOOD.replace("[labels]", '[labels]\n"2" = "good"'))
+    assert sorted(three.labels) == ["bad", "good"]
+
+
 @pytest.mark.parametrize("metric", sorted(NEED_GROUPS))
 def test_metrics_of_groups_need_the_column_of_groups(tmp_path: Path, metric: str) -> None:
     content = GOOD.replace("accuracy", metric)
