@@ -215,8 +215,8 @@ def others() -> Iterator[Task]:
     """Sentiment, topic, question type, inference, paraphrase, tweets and question answering."""
     topics = {"World": "world", "Sports": "sports", "Business": "business", "Sci/Tech": "technology"}
     yield _classification(
-        "ag_news", "topic", _files("ag_news", "train", "{}.tsv"), tsv("text", "label"), fields("text"), topics,
-        hub=Hub(path="fancyzhx/ag_news"), splits=one_part("train"),
+        "ag_news", "topic", _files("ag_news", "train", "{}.tsv"), tsv("text", "label", quoted=True), fields("text"),
+        topics, hub=Hub(path="fancyzhx/ag_news"), splits=one_part("train"),
     )  # fmt: skip
     kinds = ("description", "entity", "abbreviation", "human", "location", "number")
     coarse = dict(zip(("DESC", "ENTY", "ABBR", "HUM", "LOC", "NUM"), kinds, strict=True))

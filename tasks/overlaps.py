@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -77,9 +77,11 @@ def task_sketch(task: Task | Mixture, data_dir: Path | None = None) -> np.ndarra
     return np.unique(np.concatenate([sketch(inputs) for inputs in _inputs(task, data_dir, Split.TRAIN)]))[:SKETCH]
 
 
-def task_sentences(task: Task | Mixture, data_dir: Path | None = None) -> np.ndarray:
+def task_sentences(
+    task: Task | Mixture, data_dir: Path | None = None, *, splits: Sequence[Split] = (Split.DEV, Split.TEST)
+) -> np.ndarray:
     """The hashes, uint64 ``[n]``, of all development and test inputs, by which a source's sketch is judged."""
-    return np.unique(np.concatenate([hashes(inputs) for inputs in _inputs(task, data_dir, Split.DEV, Split.TEST)]))
+    return np.unique(np.concatenate([hashes(inputs) for inputs in _inputs(task, data_dir, *splits)]))
 
 
 def _inputs(task: Task | Mixture, data_dir: Path | None, *splits: Split) -> Iterator[list[str]]:

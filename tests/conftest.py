@@ -1,4 +1,5 @@
-"""Every test runs on the CPU and keeps its caches in a folder of the session."""
+"""Every test runs on the CPU, without what the environment says to commands, and keeps its caches in a folder of the
+session."""
 
 import os
 from collections.abc import Iterator
@@ -9,6 +10,8 @@ import pytest
 from tests.official import write_official_files
 
 os.environ["JAX_PLATFORMS"] = "cpu"
+for name in [name for name in os.environ if name.startswith("SPOT_") and name != "SPOT_CACHE"]:
+    del os.environ[name]
 
 
 @pytest.fixture(autouse=True, scope="session")

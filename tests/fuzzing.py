@@ -1,4 +1,4 @@
-"""Damaged and hostile files for every reader: `python tests/fuzzing.py --seed 1 --each 100`, or `--only csv/17`.
+"""Damaged and hostile files for every reader: `python -m tests.fuzzing --seed 1 --each 100`, or `--only csv/17`.
 
 A mutation is a pure function of (seed, reader, index), and each one is read in a forked child with a clock and bounded
 memory. Reading must end well, or in one of the errors that are a user's to mend, in one line.

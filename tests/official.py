@@ -68,10 +68,10 @@ def _table(path: Path, header: str, rows: Iterable[Sequence[object]], encoding: 
     _write(path, "\n".join(lines) + "\n", encoding)
 
 
-def _quoted_table(path: Path, rows: Iterable[Sequence[object]]) -> None:
+def _quoted_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     out = io.StringIO()
     table = csv.writer(out, delimiter="\t", lineterminator="\n")
-    table.writerow(["sentence", "label"])
+    table.writerows([header] if header else [])
     table.writerows(rows)
     _write(path, out.getvalue())
 
@@ -203,14 +203,14 @@ def _sentiment(folder: Path) -> None:
     _label_first(folder / "trec/train.txt", "question types", range(6), LEARNT)
     _label_first(folder / "trec/test.txt", "question types", range(6), REPORTED)
     topics = ("World", "Sports", "Business", "Sci/Tech")
-    _table(folder / "ag_news/train.tsv", "", ((sentence("topics", i), topics[i % 4]) for i in both))
+    _quoted_table(folder / "ag_news/train.tsv", (), ((sentence("topics", i), topics[i % 4]) for i in both))
     for part, numbers in (("train", LEARNT), ("test", REPORTED)):
         films = ({"text": f"{sentence('films', i)}<br /><br />{sentence('more', i)}", "label": i % 2} for i in numbers)
         _json_lines(folder / f"imdb/{part}.jsonl", films)
     for domain in ("books", "dvd", "electronics"):
         for part, numbers in (("train", LEARNT), ("dev", REPORTED)):
             products = ((f'{sentence(domain, i)}\n\tthe "{sentence("details", i)}"\n', i % 2) for i in numbers)
-            _quoted_table(folder / f"blitzer/{domain}/{part}.tsv", products)
+            _quoted_table(folder / f"blitzer/{domain}/{part}.tsv", ("sentence", "label"), products)
 
 
 def _pairs(folder: Path) -> None:

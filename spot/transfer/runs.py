@@ -30,6 +30,7 @@ from spot.training.prompt_tuning import TrainedPrompt, prompt_job, train_prompts
 from spot.training.recipe import Recipe
 from spot.training.task_data import MixtureData, TaskData, data_of
 from spot.transfer.halving import Halving
+from tasks.errors import TaskError
 from tasks.mixture import Mixture
 from tasks.overlaps import OVERLAP, containment, overlapping, task_sentences, task_sketch
 from tasks.pipeline import summary
@@ -167,11 +168,19 @@ class Trainer:
         """
         named, sketches = set(overlapping(target.name)), self.bank.texts(self.bank.sources(self.partition))
         sketches.pop(target.name, None)
-        sentences = task_sentences(target, self._data_dir) if sketches else np.zeros(0, np.uint64)
+        sentences = self._sentences(target) if sketches else np.zeros(0, np.uint64)
         shared = {
             name for name, texts in sketches.items() if containment(sentences, np.frombuffer(texts, "<u8")) >= OVERLAP
         }
         return sorted((named | shared) - {target.name})
+
+    def _sentences(self, target: Task) -> np.ndarray:
+        """Hashes of what selects and reports: of dev alone, which is said, where the test split is not at hand."""
+        try:
+            return task_sentences(target, self._data_dir)
+        except TaskError as error:
+            self._tell(f"{target.name}: sources that hold its test texts are not known, for these are not ({error})")
+            return task_sentences(target, self._data_dir, splits=[Split.DEV])
 
     def _texts(self, task: Task | Mixture) -> bytes:
         """Hashes of a task's training sentences, for the bank, or nothing where that has them."""

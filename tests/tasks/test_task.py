@@ -338,7 +338,7 @@ TOTALS = {
     "few_cb": (64, 56),
     "few_rte": (64, 277),
     "few_wic": (64, 638),
-    "ag_news": (8_978, 1_023),
+    "ag_news": (8_975, 1_026),
     "trec": (5_452, 500),
     "mr": (9_600, 1_062),
     "sst5": (9_645, 2_210),
@@ -491,3 +491,14 @@ def test_splits_share_no_example_but_those_published_twice(name: str, data: Path
     train, dev, test = ({(e.inputs, e.target) for e in examples_of(name, split, data)} for split in Split)
     expected = PUBLISHED_DUPLICATES.get(name, (0, 0, 0)) if data == DATA else (0, 0, 0)
     assert (len(train & dev), len(train & test), len(dev & test)) == expected
+
+
+def test_ag_news_is_written_with_quotation_marks_which_are_no_part_of_its_texts(tmp_path: Path) -> None:
+    folder = tmp_path / "ag_news"
+    folder.mkdir()
+    rows = [f'"""Peace"" talks {i}"\tWorld\nit\'s draw {i}\tSports\na "stray" mark {i}\tBusiness\n' for i in range(40)]
+    (folder / "train.tsv").write_text("".join(rows), encoding="utf-8")
+    task = get_task("ag_news")
+    texts = {example.inputs for split in Split for example in task.examples(split, data_dir=tmp_path)}
+    assert {'text: "Peace" talks 7', "text: it's draw 7", 'text: a "stray" mark 7'} <= texts
+    assert len(texts) == 120

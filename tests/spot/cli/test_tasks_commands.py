@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tasks import registry
+from tests.spot.training.conftest import write_task
 
 Spot = Callable[..., Any]
 
@@ -121,3 +122,14 @@ def test_a_wrong_task_file_is_one_line(
     assert before in text
     path.write_text(text.replace(before, after), encoding="utf-8")
     assert complaint in spot("tasks", "reviews.toml").error
+
+
+@pytest.mark.parametrize(
+    "command", [("train-source", "one/mine.toml", "two/mine.toml"), ("transfer", "one/mine.toml", "--method",
+                "mixture", "--source-file", "two/mine.toml")],
+)  # fmt: skip
+def test_two_files_of_one_name_in_one_command_are_refused(spot: Spot, tmp_path: Path, command: tuple[str, ...]) -> None:
+    for folder in ("one", "two"):
+        write_task(tmp_path / folder, "mine", seed=int(folder == "two"))
+    assert "two different tasks are called 'mine': one/mine.toml and two/mine.toml" in spot(*command).error
+    assert not (tmp_path / "bank.sqlite").exists()

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bank import Bank, StoredRun
+from bank import Bank, BankError, StoredRun
 from bank.integrity import verify
 from bank.listing import list_runs, list_transfers, show_run
 from spot.backbone.load import Backbone
@@ -22,9 +22,10 @@ from spot.transfer import runs
 from spot.transfer.gain import gain_of
 from spot.transfer.runs import Request, Trainer
 from spot.transfer.transfer import TransferOptions, Transferred, run_transfer
-from tasks import Mixture
+from tasks import Mixture, get_task
 from tasks.task import Split, Task
 from tests.closeness import assert_close
+from tests.spot.training.conftest import sentences, write_task
 from tests.spot.transfer.conftest import SOURCES, World
 
 
@@ -406,3 +407,52 @@ def test_sources_that_share_texts_with_the_target_are_left_out(world: World, mon
     allowed = transfer(world, top_k=10, allow_overlap=True)
     assert allowed.left_out == []
     assert {source.task for source in allowed.ranked} == set(SOURCES)
+
+
+def long_task(folder: Path, name: str, *, train: int, test: int, sizes: tuple[int, int, int] = (16, 8, 8)) -> Path:
+    """A task file whose texts, long enough to be compared, follow from numbers that count on from those given."""
+    path = write_task(folder, name, sizes=sizes)
+    for split, first, size in (("train", train, sizes[0]), ("dev", 900 + test, sizes[1]), ("test", test, sizes[2])):
+        rows = [
+            f"{('kamo', 'tepo')[i % 2]} {' '.join(sentences(2, seed=first + i))},{('good', 'bad')[i % 2]}"
+            for i in range(size)
+        ]
+        text = "\n".join(["text,label", *rows]) + "\n"
+        (folder / f"{name}_{split}.csv").write_text(text.replace(". ", " "), encoding="utf-8")
+    return path
+
+
+def test_a_task_of_ones_own_that_holds_the_targets_test_texts_is_left_out_by_its_texts(
+    world: World, tmp_path: Path
+) -> None:
+    target = get_task(str(long_task(tmp_path, "mine", train=100, test=200)))
+    copied = get_task(str(long_task(tmp_path, "copied", train=200, test=300)))
+    apart = get_task(str(long_task(tmp_path, "apart", train=400, test=500)))
+    both = Mixture(name="both", members=(apart, copied))
+    world.trainer.run_all([Request(task, 0, "source") for task in (copied, apart, both)])
+    assert world.trainer.overlapping(target) == ["both", "copied"]
+    outcome = run_transfer(world.trainer, target, seed=0, options=TransferOptions(top_k=1))
+    assert outcome.left_out == ["both", "copied"]
+    assert "apart" in {source.task for source in outcome.ranked}
+
+
+def test_a_target_without_its_test_split_is_ranked_for_and_that_is_said(world: World, tmp_path: Path) -> None:
+    said: list[str] = []
+    trainer = Trainer(world.bank, world.trainer.backbone, world.trainer.recipe, tell=said.append)
+    copied = get_task(str(long_task(tmp_path, "copied", train=200, test=300)))
+    trainer.run(copied, seed=0, role="source")
+    target = get_task(str(long_task(tmp_path, "mine", train=100, test=200)))
+    (tmp_path / "mine_test.csv").unlink()
+    assert trainer.overlapping(target) == []
+    assert any(line.startswith("mine: sources that hold its test texts are not known") for line in said)
+
+
+def test_a_task_of_a_banks_name_with_other_content_is_refused_before_training(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = get_task(str(long_task(tmp_path, "mine", train=100, test=200)))
+    world.trainer.run(first, seed=0, role="source")
+    other = get_task(str(long_task(tmp_path, "mine", train=500, test=600)))
+    monkeypatch.setattr(runs, "train_prompts", refuse)
+    with pytest.raises(BankError, match=r"task 'mine' in bank .* is another one: its file or data differ"):
+        world.trainer.run(other, seed=0, role="source")
