@@ -60,7 +60,8 @@ def main() -> None:
         _check_texts()
         from spot.cli.app import make_app
 
-        make_app(only_bank=sys.argv[1:2] == ["bank"])()
+        ended = make_app(only_bank=sys.argv[1:2] == ["bank"])(standalone_mode=False)
+        code = ended if isinstance(ended, int) else 0
     except SystemExit as end:
         code, failure = end.code, end if isinstance(end, Stopped) else None
     except BaseException as error:
@@ -95,9 +96,22 @@ def _told(error: BaseException) -> int:
         return _say_error(f"{os.fsdecode(error.filename)}: {error.strerror}", 1)
     if _is_a_user_s(error):
         return _say_error(str(error), 1)
+    if hasattr(error, "format_message"):  # of the library that parses, whose exceptions have no public home
+        return _wrong_command_line(error)
     about = "not enough memory" if isinstance(error, MemoryError) else type(error).__name__
     reason = f"{about}: {error}" if str(error) else about
     return _say_error(f"{_one_line(reason)} ({TRACEBACK}=1 shows where)", 1)
+
+
+def _wrong_command_line(error: Any) -> int:
+    """Say what is wrong with it; where a command is missing its help has been printed."""
+    message = error.format_message().strip()
+    if type(error).__name__ == "NoArgsIsHelpError":
+        _say_on_stderr(message)
+    else:
+        where = f"; see `{error.ctx.command_path} --help`" if getattr(error, "ctx", None) else ""
+        _say_error(f"{message.rstrip('.')}{where}", error.exit_code)
+    return int(error.exit_code)
 
 
 def _is_a_user_s(error: BaseException) -> bool:
