@@ -741,74 +741,14 @@ TEMPLATE = {"prompts": np.zeros((2, 3), np.float32), "count": np.zeros((), np.in
 def make_states(folder: Path) -> None:
     """What the program itself writes: a bank, a checkpoint, the caches."""
     from spot.training import checkpoint
+    from tests.small_bank import write_small_bank
 
     place = folder / "states"
     place.mkdir()
     checkpoint.save(place / "checkpoint.msgpack", TEMPLATE, {"clock": 3, "slots": {"0": {"step": 1}}}, identity="mine")
-    make_bank(place / "bank.sqlite")
+    write_small_bank(place / "bank.sqlite")
     tokens(place)
     caches(folder / "t5")
-
-
-def make_bank(path: Path) -> None:
-    from bank import (
-        BackboneRecord,
-        Bank,
-        CandidateRecord,
-        RecipeRecord,
-        RunIdentity,
-        RunRecord,
-        SnapshotRecord,
-        TaskRecord,
-        TransferRecord,
-    )  # fmt: skip
-
-    def run(task: str, seed: int, role: str) -> str:
-        recipe = RecipeRecord(
-            backbone=BackboneRecord(fingerprint="f" * 64, name="toy", width=4),
-            prompt_length=3,
-            key_step=10,
-            family="a" * 64,
-            options={"steps": 30},
-        )
-        key, value = np.random.default_rng([len(task), seed]).normal(size=(2, 3, 4))
-        return bank.record_run(
-            RunRecord(
-                identity=RunIdentity(recipe=recipe, task=TaskRecord(name=task, family="toy"), seed=seed, role=role),
-                steps=30,
-                metric="accuracy",
-                score=90.0,
-                metrics={"accuracy": 90.0},
-                history=[{"step": 10.0, "loss": 0.5}],
-                key=SnapshotRecord(prompt=key, step=10),
-                value=SnapshotRecord(prompt=value, step=30),
-            )
-        )
-
-    with Bank.open(path) as bank:
-        sources = [run(task, seed, "source") for task, seed in (("mnli", 0), ("mnli", 1), ("boolq", 0))]
-        query, outcome = (run("rte", 0, role) for role in ("query", "transfer"))
-        bank.record_transfer(
-            TransferRecord(
-                task="rte",
-                method="best",
-                similarity="average",
-                seed=0,
-                metric="accuracy",
-                query_run=query,
-                chosen_run=outcome,
-                outcome_metrics={"accuracy": 70.0},
-                candidates=[
-                    CandidateRecord(source_run=source, similarity=0.5, weight=1 / 3, run=outcome, score=70.0)
-                    for source in sources
-                ],
-            )
-        )
-    with contextlib.closing(sqlite3.connect(path)) as connection:
-        connection.execute("PRAGMA journal_mode = DELETE")
-
-
-# -- readers ---------------------------------------------------------------------------------------------------
 
 
 def backbone(folder: Path) -> object:

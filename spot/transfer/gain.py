@@ -80,7 +80,7 @@ def gain_of(trainer: Trainer, task: Task, results: Sequence[Transferred]) -> Gai
             [evaluation.answers for evaluation in with_transfer],
             [evaluation.answers for evaluation in without],
         ),
-        floor=data.floor(Split.TEST),
+        floor=results[0].floor[Split.TEST.value],
     )
 
 
