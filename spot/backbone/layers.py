@@ -21,10 +21,10 @@ KeysValues = tuple[Array, Array]
 """Keys and values of one layer's attention, two of ``[B, K, S, D]`` float32."""
 
 
-def write(held: KeysValues, fresh: KeysValues, at: Array) -> KeysValues:
-    """Put keys and values of new tokens into those held, from place ``at`` on."""
+def write(past: KeysValues, new: KeysValues, at: Array) -> KeysValues:
+    """Put keys and values of new tokens into those of the past, from place ``at`` of S on."""
     keys, values = (
-        jax.lax.dynamic_update_slice_in_dim(old, new, at, axis=2) for old, new in zip(held, fresh, strict=True)
+        jax.lax.dynamic_update_slice_in_dim(old, one, at, axis=2) for old, one in zip(past, new, strict=True)
     )
     return keys, values
 

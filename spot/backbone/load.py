@@ -27,6 +27,7 @@ from spot.backbone.files import read_json, shown
 from spot.backbone.gguf_file import GGUFFile
 from spot.backbone.model import LanguageModel
 from spot.backbone.names import plain_names
+from spot.backbone.placement import placement
 from spot.backbone.tokenizer import Tokenizer, load_tokenizer
 from spot.backbone.weights import Tensors, open_tensors, weight_files
 from spot.errors import BackboneError
@@ -102,7 +103,7 @@ def load_backbone(name: str = EMBEDDED, *, dtype: str = "float32") -> Backbone:
         BackboneError: nothing there, files that are damaged, weights that are missing, extra, of the wrong shape or
             not finite, or a tokenizer of another model.
     """
-    dtype = fast_dtype() if dtype == "auto" else dtype
+    dtype = placement().fast_dtype() if dtype == "auto" else dtype
     if dtype not in DTYPES:
         raise BackboneError(f"dtype {dtype!r} is not known; choose from auto, {', '.join(DTYPES)}")
     path = find_model(name)
@@ -126,17 +127,6 @@ def load_backbone(name: str = EMBEDDED, *, dtype: str = "float32") -> Backbone:
     fingerprint = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     graph, weights = nnx.split(model)
     return Backbone(name, fingerprint, config, graph, weights, tokenizer, dtype)
-
-
-def fast_dtype() -> str:
-    """``bfloat16`` on accelerators and on CPUs with instructions for it, else ``float32``."""
-    if jax.default_backend() != "cpu":
-        return "bfloat16"
-    try:
-        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return "float32"
-    return "bfloat16" if re.search(r"\b(amx_bf16|avx512_bf16|bf16)\b", flags) else "float32"
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
