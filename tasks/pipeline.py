@@ -1,9 +1,9 @@
-"""From examples to padded batches: tokenise once, bucket by length, shuffle by seed.
+"""From examples to batches: tokenise once, bring rows of one length together, shuffle by seed.
 
 A batch is a pure function of (data, seed, index), so the state of an iterator is its index. Rows are shuffled
 every epoch, sorted by length within a window of many batches, cut into batches, and the batches shuffled again:
-each batch then carries rows of about one length and is padded to the smallest bucket that holds it. Buckets are
-few, since every new shape is compiled once.
+each batch then carries rows of about one length. Rows stay ragged until they are computed with; there they are
+padded to the smallest bucket that holds them. Buckets are few, since every new shape is compiled once.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from tasks.errors import TaskError
-from tasks.objectives import TextBatch, pad
 from tasks.task import Example
 
 Encode = Callable[[Sequence[str]], list[list[int]]]
@@ -255,6 +255,13 @@ def bucket(length: int, buckets: Sequence[int] = BUCKETS) -> int:
     return -(-length // buckets[-1]) * buckets[-1]
 
 
+class RaggedBatch(NamedTuple):
+    """Rows of a batch, not padded: ids int32 ``[T]`` of every input and ``[L]`` of every target."""
+
+    inputs: list[np.ndarray]
+    targets: list[np.ndarray]
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Batches:
     """Training batches of one task, endless and deterministic.
@@ -281,13 +288,9 @@ class Batches:
         if self.draws and sum(rows for rows, _ in self.draws) != len(self.data):
             raise TaskError(f"draws cover {sum(rows for rows, _ in self.draws)} of {len(self.data)} examples")
 
-    def __getitem__(self, index: int) -> TextBatch:
+    def __getitem__(self, index: int) -> RaggedBatch:
         rows = self._order(index // self.per_epoch)[index % self.per_epoch]
-        inputs = [self.data.inputs[row] for row in rows]
-        targets = [self.data.targets[row] for row in rows]
-        input_ids, input_mask = pad(inputs, bucket(max(map(len, inputs))))
-        target_ids, target_mask = pad(targets, bucket(int(self.data.targets.lengths.max()), TARGET_BUCKETS))
-        return TextBatch(input_ids=input_ids, input_mask=input_mask, target_ids=target_ids, target_mask=target_mask)
+        return RaggedBatch([self.data.inputs[row] for row in rows], [self.data.targets[row] for row in rows])
 
     @property
     def per_epoch(self) -> int:

@@ -849,7 +849,7 @@ def study(folder: Path) -> object:
 
 
 def supervised(folder: Path) -> object:
-    from spot.training.pretrain import read_supervised
+    from spot.training.pretrain_data import read_supervised
 
     return read_supervised([folder / "supervised.jsonl"])
 

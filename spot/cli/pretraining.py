@@ -53,7 +53,9 @@ def pretrain(
     from spot.backbone.config import T5Config
     from spot.backbone.process import prepare_process
     from spot.paths import prepare_folders
-    from spot.training.pretrain import Pretraining, pretrain, read_supervised
+    from spot.training.pretrain import pretrain
+    from spot.training.pretrain_data import read_supervised
+    from spot.training.pretrain_plan import Pretraining
     from spot.training.progress import make_reporter
     from tasks.objectives import read_lines
     from tasks.sentences import sentence_tasks

@@ -20,6 +20,7 @@ from spot.training.loop import fit
 from spot.training.recipe import Recipe
 from spot.training.step import Batch, Variables, make_step
 from spot.training.task_data import MixtureData, TaskData
+from tasks.objectives import pad
 from tasks.pipeline import Batches
 from tasks.task import Split
 
@@ -60,9 +61,9 @@ class TaskStream:
         batch = self._batches[self._index]
         self._index += 1
         return Batch(
-            np.zeros(len(batch.input_ids), np.int32),
-            Inputs(batch.input_ids, batch.input_mask),
-            Targets(batch.target_ids, batch.target_mask),
+            np.zeros(len(batch.inputs), np.int32),
+            Inputs(*pad(batch.inputs, max(map(len, batch.inputs)))),
+            Targets(*pad(batch.targets, max(map(len, batch.targets)))),
         )
 
     def state(self) -> dict[str, int]:

@@ -30,7 +30,7 @@ def tokens(lengths: list[int], first: int) -> Tokenized:
 
 def drawn(batches: Batches, epoch: int) -> Counter[int]:
     per = batches.per_epoch
-    rows = [row for i in range(epoch * per, (epoch + 1) * per) for row in batches[i].input_ids[:, 0].tolist()]
+    rows = [int(ids[0]) for i in range(epoch * per, (epoch + 1) * per) for ids in batches[i].inputs]
     return Counter(rows)
 
 
