@@ -23,7 +23,7 @@ from jax.typing import DTypeLike
 
 from spot.backbone.batch import Inputs, Tokens
 from spot.backbone.config import LlamaConfig
-from spot.backbone.layers import MASKED, Dropout, KeysValues, RMSNorm, Weights, drop, parameter, write
+from spot.backbone.layers import MASKED, Dropout, KeysValues, RMSNorm, Weights, drop, parameter, ranked, write
 from spot.backbone.model import LanguageModel
 from spot.backbone.products import attention, project
 from spot.backbone.soft import Soft
@@ -46,7 +46,7 @@ class Read(NamedTuple):
 def rotation(positions: Array, config: LlamaConfig) -> Rotation:
     """Angles of rotary positions (Su et al. 2021, equation 15) for ``positions[...]``, twice over as halves."""
     frequencies = config.rope_theta ** -(jnp.arange(0, config.head_dim, 2, dtype=jnp.float32) / config.head_dim)
-    angles = positions[..., None].astype(jnp.float32) * frequencies
+    angles = positions[..., None].astype(jnp.float32) * ranked(frequencies, positions.ndim + 1)
     angles = jnp.concatenate([angles, angles], axis=-1)
     return jnp.cos(angles), jnp.sin(angles)
 
@@ -54,7 +54,7 @@ def rotation(positions: Array, config: LlamaConfig) -> Rotation:
 def rotate(x: Array, angles: Rotation) -> Array:
     """Rotate ``x[..., S, D]``; the pairs that rotate together lie half a head apart."""
     low, high = jnp.split(x, 2, axis=-1)
-    cosine, sine = angles
+    cosine, sine = (ranked(part, x.ndim) for part in angles)
     return x * cosine + jnp.concatenate([-high, low], axis=-1) * sine
 
 
@@ -110,7 +110,7 @@ class Block(nnx.Module):
     def _project(self, x: Array, name: str) -> Array:
         out = project(x, getattr(self, name)[...], self.dtype)
         bias: nnx.Param[Array] | None = getattr(self, f"{name}_bias", None)
-        return out if bias is None else out + bias[...].astype(jnp.float32)
+        return out if bias is None else out + ranked(bias[...].astype(jnp.float32), out.ndim)
 
     def _heads(self, x: Array, heads: int) -> Array:
         rows, length, _ = x.shape
@@ -142,7 +142,7 @@ class Llama(LanguageModel[Read, list[KeysValues]]):
 
     def read(self, soft: Soft, prompt_ids: Tokens, inputs: Inputs, dropout: Dropout | None = None) -> Read:
         """Prompts, then texts behind them; of the last layer only keys and values are needed."""
-        if dropout or soft.count > len(prompt_ids):  # rows that differ, or are fewer than the prompts
+        if dropout or soft.rows > len(prompt_ids):  # rows that differ, or are fewer than the prompts
             soft, prompt_ids = soft.take(prompt_ids), jnp.arange(len(prompt_ids))
         prompts = soft.before or self._read_prompts(soft, dropout)
         past = [(keys[prompt_ids], values[prompt_ids]) for keys, values in prompts]
@@ -151,7 +151,7 @@ class Llama(LanguageModel[Read, list[KeysValues]]):
         mask = jnp.where(visible_BS, 0.0, MASKED)[:, None, None, :]
         positions = soft.length + jnp.arange(length)
         if soft.lengths is not None:
-            positions = (jnp.asarray(soft.lengths)[prompt_ids, None] + jnp.arange(length))[:, None]
+            positions = (jnp.asarray(soft.lengths)[prompt_ids, None] + jnp.arange(length)[None])[:, None]
         bias_TS = jnp.pad(_causal(length), ((0, 0), (soft.length, 0)))
         x_BTH = drop(self._embed(inputs.ids), dropout, 0)
         angles = rotation(positions, self.config)
@@ -160,15 +160,16 @@ class Llama(LanguageModel[Read, list[KeysValues]]):
 
     def _read_prompts(self, soft: Soft, dropout: Dropout | None) -> list[KeysValues]:
         """Keys and values, two of ``[N, K, P, D]`` a layer, of a stack's prompts."""
-        count, length = soft.count, soft.length
-        nothing = jnp.zeros((count, self.config.num_key_value_heads, 0, self.config.head_dim))
+        rows, length = soft.rows, soft.length
+        nothing = jnp.zeros((rows, self.config.num_key_value_heads, 0, self.config.head_dim))
         past = [(nothing, nothing)] * len(self.layers)
         if length == 0:
             return past
         x_NPH = drop(jnp.asarray(soft.tokens, jnp.float32), dropout, 3000)
         positions = jnp.arange(length)
         if soft.lengths is not None:
-            positions = jnp.maximum(positions + jnp.asarray(soft.lengths)[:, None] - length, 0)[:, None]
+            first = jnp.asarray(soft.lengths)[:, None] - length
+            positions = jnp.maximum(positions[None] + first, 0)[:, None]
         angles = rotation(positions, self.config)
         if soft.layers is not None:
             layers = jnp.asarray(soft.layers).swapaxes(0, 1)
@@ -212,7 +213,7 @@ class Llama(LanguageModel[Read, list[KeysValues]]):
         """States ``[B, C, L, H]`` for ``ids[B, C, L]`` that follow the text; the C targets do not see each other."""
         rows, targets, length = ids.shape
         x = self._embed(ids).reshape(rows, targets * length, -1)
-        positions = memory.end[:, None] + jnp.tile(jnp.arange(length), targets)
+        positions = memory.end[:, None] + jnp.tile(jnp.arange(length), targets)[None]
         angles = rotation(positions[:, None], self.config)  # of all heads alike
         target = jnp.repeat(jnp.arange(targets), length)
         among = jnp.where(target[:, None] == target[None, :], _causal(targets * length), MASKED)

@@ -25,7 +25,7 @@ from spot.backbone.config import Config, LlamaConfig, config_from_huggingface
 from spot.backbone.families import FAMILIES
 from spot.backbone.files import read_json, shown
 from spot.backbone.gguf_file import GGUFFile
-from spot.backbone.model import LanguageModel
+from spot.backbone.model import AnyModel
 from spot.backbone.names import plain_names
 from spot.backbone.placement import placement
 from spot.backbone.tokenizer import Tokenizer, load_tokenizer
@@ -233,7 +233,7 @@ def _build(
     files: Sequence[Path],
     dtype: DTypeLike,
     digests: dict[str, str] | None,
-) -> LanguageModel:
+) -> AnyModel:
     """Place every tensor the model asks for, once all of them are known to fit."""
     family = FAMILIES[type(config)]
     tensors = plain_names(path, tensors, family)
@@ -272,7 +272,7 @@ def _some(things: Sequence[str], most: int) -> str:
     return "; ".join(things[:most]) + (f"; and {len(things) - most} more" if len(things) > most else "")
 
 
-def _as_stored(config: Config, tensors: Tensors, family: type[LanguageModel]) -> Config:
+def _as_stored(config: Config, tensors: Tensors, family: type[AnyModel]) -> Config:
     """The config as the checkpoint bears it out: an output layer that differs from the embedding is not tied to it."""
     names = (family.embedding_name, *family.other_names.get(family.embedding_name, ()))
     stored = next((name for name in names if name in tensors), None)

@@ -11,7 +11,7 @@ V vocabulary, N prompts in the stack. Locals of the model's maths end in their a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
 import flax.nnx as nnx
 import jax
@@ -158,3 +158,7 @@ class LanguageModel(nnx.Module, Generic[Memory, Cache]):
     def _embed(self, ids: Tokens) -> Array:
         """``[...] -> [..., H]`` float32."""
         return self.embedding[...][ids].astype(jnp.float32)
+
+
+AnyModel: TypeAlias = LanguageModel[Any, Any]
+"""Of any family, for those who do not look into what it remembers."""

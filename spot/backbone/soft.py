@@ -40,7 +40,7 @@ class Soft(NamedTuple):
         return cls(jnp.zeros((1, 0, width), jnp.float32))
 
     @property
-    def count(self) -> int:
+    def rows(self) -> int:
         """N."""
         return self.tokens.shape[0]
 
@@ -57,8 +57,8 @@ class Soft(NamedTuple):
     def visible(self) -> Array:
         """``[N, P]`` bool, true at a prompt's own tokens."""
         if self.lengths is None:
-            return jnp.ones((self.count, self.length), bool)
-        return jnp.arange(self.length) >= self.length - jnp.asarray(self.lengths)[:, None]
+            return jnp.ones((self.rows, self.length), bool)
+        return jnp.arange(self.length)[None] >= self.length - jnp.asarray(self.lengths)[:, None]
 
     def check(self, width: int, layers: int) -> None:
         """Hold the leaves' shapes against each other and a model of width H and E layers.
@@ -93,7 +93,7 @@ def stack(prompts: Sequence[Soft]) -> Soft:
 
 def _lengths(soft: Soft) -> np.ndarray:
     if soft.lengths is None:
-        return np.full(soft.count, soft.length, np.int32)
+        return np.full(soft.rows, soft.length, np.int32)
     return np.asarray(soft.lengths, np.int32)
 
 

@@ -216,7 +216,7 @@ class T5(LanguageModel[Encoded, Cache]):
         The first layer projects the two apart: a prompt once for all its rows, and the input without a gradient, since
         nothing that trains stands before it.
         """
-        if dropout or soft.count > len(prompt_ids):  # rows that differ, or are fewer than the prompts
+        if dropout or soft.rows > len(prompt_ids):  # rows that differ, or are fewer than the prompts
             soft, prompt_ids = soft.take(prompt_ids), jnp.arange(len(prompt_ids))
         prompt_NPH = drop(jnp.asarray(soft.tokens, jnp.float32), dropout, 0)
         text_BTH = drop(self._embed(inputs.ids), dropout, 0)

@@ -170,7 +170,7 @@ def predict_texts(
         ends=backbone.config.ends,
         lengths=Lengths(),
     )
-    answers = predict(backbone, soft, examples, tokens, max_new_tokens=32)
+    answers = predict(backbone, soft, examples, tokens, form=file.form, decoding=Decoding(max_new_tokens=32))
     if out.json:
         print_json([{"input": text, "answer": answer} for text, answer in zip(inputs, answers, strict=True)])
         return

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from spot.backbone.batch import Inputs, Tokens
-from spot.backbone.model import LanguageModel
+from spot.backbone.model import AnyModel
 from spot.backbone.soft import Soft
 from spot.errors import SpotError
 from tasks.choices import choose
@@ -51,14 +51,14 @@ class Decoding:
 
 
 def generate(
-    model: LanguageModel[Any, Any], soft: Soft, prompt_ids: Tokens, inputs: Inputs, policy: str, max_length: int
+    model: AnyModel, soft: Soft, prompt_ids: Tokens, inputs: Inputs, policy: str, max_length: int
 ) -> Array:
     """Generated tokens ``[B, max_length]`` int32, padded after any end token."""
     memory = model.read_in_parts(soft, prompt_ids, inputs)
     return POLICIES[policy](model, memory, len(prompt_ids), max_length)
 
 
-def greedy(model: LanguageModel[Any, Any], memory: Any, rows: int, max_length: int) -> Array:
+def greedy(model: AnyModel, memory: Any, rows: int, max_length: int) -> Array:
     """The most likely token at every step, ``[B, max_length]`` int32; one loop that stops when every row has ended."""
     config = model.config
     ends = jnp.array([config.eos_token_id, *config.more_end_token_ids], jnp.int32)
@@ -91,7 +91,7 @@ def greedy(model: LanguageModel[Any, Any], memory: Any, rows: int, max_length: i
     return jax.lax.while_loop(unfinished, advance, start).output
 
 
-Policy = Callable[[LanguageModel[Any, Any], Any, int, int], Array]
+Policy = Callable[[AnyModel, Any, int, int], Array]
 """``policy(model, memory, rows, max_length) -> tokens[B, max_length]``."""
 
 POLICIES: Mapping[str, Policy] = {"greedy": greedy}

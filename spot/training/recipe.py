@@ -37,6 +37,7 @@ class Recipe:
         evaluate_by: ``auto``, ``rank`` or ``generate``.
         dropout: share of features dropped in training, 0.1 in the released recipe of Lester et al. (2021).
         z_loss: weight of the square of the softmax's logarithm in the training loss, T5X's 1e-4 where wanted.
+        form: what is trained, see :mod:`spot.prompts.forms`.
     """
 
     prompt_length: int = 100
@@ -54,6 +55,7 @@ class Recipe:
     evaluate_by: str = "auto"
     dropout: float = 0.0
     z_loss: float = 0.0
+    form: str = "prompt"
 
     def __post_init__(self) -> None:
         for name in ("prompt_length", "batch_size", "max_input", "max_target"):
