@@ -216,7 +216,7 @@ def _programs(graph: nnx.GraphDef[Any]) -> Programs:
 
     def loss(weights: Any, soft: Soft, prompt_ids: Array, inputs: Inputs, targets: Targets) -> Array:
         losses = nnx.merge(graph, weights).token_losses(soft, prompt_ids, inputs, targets)
-        return losses.sum(axis=-1) / jnp.maximum(targets.mask.sum(axis=-1), 1)
+        return losses.sum(axis=-1) / jnp.maximum(targets.mask.sum(axis=-1), 1).astype(losses.dtype)
 
     return Programs(
         jax.jit(prepare), jax.jit(score), jax.jit(generated, static_argnums=(4, 5)), jax.jit(loss)

@@ -104,7 +104,7 @@ def _run_phase(
     @jax.jit
     def loss(trained: Any, batch: Batch) -> jax.Array:
         losses = nnx.merge(graph, trained).token_losses(bare, batch.prompt_ids, batch.inputs, batch.targets)
-        return losses.sum() / batch.targets.mask.sum()
+        return losses.sum() / batch.targets.mask.sum().astype(losses.dtype)
 
     def evaluate(_jobs: Sequence[Job], trained: Any) -> list[dict[str, float]]:
         held_out_loss = float(np.mean([float(loss(trained, batch)) for batch in checks]))
