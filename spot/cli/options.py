@@ -200,12 +200,12 @@ class RecipeOptions:
         from spot.errors import TrainingError
         from spot.training.optimizers import Optimizer
         from spot.training.recipe import Recipe
+        from tasks.choices import choose
 
         preset = self.preset
         if preset == "auto":
             preset = "quick" if backbone == EMBEDDED else "paper"
-        if preset not in PRESETS:
-            raise TrainingError(f"preset {preset!r} is not known; choose from auto, {', '.join(PRESETS)}")
+        choose(self.preset, ("auto", *PRESETS), "preset", error=TrainingError)
         given = {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
         given.pop("preset")
         optimizer = {

@@ -15,6 +15,7 @@ from jax import Array
 from spot.backbone.batch import Inputs, Targets, rows_at_once
 from spot.backbone.load import Backbone
 from spot.errors import SpotError
+from tasks.choices import choose
 from tasks.objectives import pad
 from tasks.pipeline import TARGET_BUCKETS, Tokenized, bucket, evaluation_order
 from tasks.task import Example
@@ -67,8 +68,7 @@ def predict(
     Raises:
         SpotError: unknown method, or ``rank`` without choices.
     """
-    if method not in METHODS:
-        raise SpotError(f"evaluation method {method!r} is not known; choose from {', '.join(METHODS)}")
+    choose(method, METHODS, "evaluation method", error=SpotError)
     with_choices = all(example.choices for example in examples)
     if method == "rank" and not with_choices:
         raise SpotError("rank classification needs label words; evaluate this task with `generate`")

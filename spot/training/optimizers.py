@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from spot.errors import TrainingError
+from tasks.choices import choose
 
 OPTIMIZERS = ("adafactor", "adamw")
 SCHEDULES = ("constant", "linear", "cosine", "inverse_sqrt")
@@ -41,8 +42,7 @@ class Optimizer:
             ("optimizer", self.name, OPTIMIZERS),
             ("schedule", self.schedule, SCHEDULES),
         ):
-            if value not in choices:
-                raise TrainingError(f"{field} {value!r} is not known; choose from {', '.join(choices)}")
+            choose(value, choices, field, error=TrainingError)
         if not self.learning_rate > 0:
             raise TrainingError(f"learning rate must be positive, found {self.learning_rate}")
         if self.warmup_steps < 0 or self.weight_decay < 0:
