@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from spot.cli.options import (
-    LENGTH,
-    WHOLE,
     BackboneOption,
     BankOption,
     DataOption,
@@ -20,6 +18,7 @@ from spot.cli.options import (
     takes,
 )
 from spot.cli.output import errors, print_json, print_rows, say, stdin_lines
+from spot.training.settings import LENGTH, WHOLE
 
 if TYPE_CHECKING:
     import numpy as np

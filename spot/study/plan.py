@@ -9,18 +9,13 @@ from typing import Any
 
 from spot.errors import SpotError
 from spot.retrieval.measures import MEASURES, checked_measure
+from spot.training.settings import SEEDS, WHOLE
 from tasks.choices import choose
 from tasks.errors import TaskError
 from tasks.tomlfile import read_toml
 
 TRAINED_METHODS = ("average", "mixture")
 """Methods that train anew for every k; ``best`` and ``halving`` are read off the oracle's runs."""
-
-SEEDS = 10_000
-"""The most seeds of a task."""
-
-WHOLE = 2**31 - 1
-"""The largest number of examples, which every database takes."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
