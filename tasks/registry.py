@@ -5,17 +5,19 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from tasks.choices import choose
 from tasks.definitions import built_in
 from tasks.errors import TaskError, shown
 from tasks.mixture import MIXTURES, Mixture
 from tasks.task import Task
 from tasks.taskfile import load_task_file
 from tasks.tomlfile import read_toml
+
+LISTING = "`spot tasks` lists them, and a path ending in .toml is a task of your own"
 
 
 @cache
@@ -53,10 +55,7 @@ def get_learnable(name: str) -> Task | Mixture:
         return Mixture(name=name, members=tuple(get_task(member) for member in MIXTURES[name]))
     if "+" in name:
         return Mixture(name=name, members=tuple(get_task(member) for member in name.split("+")))
-    tasks = registry()
-    if name not in tasks:
-        raise TaskError(f"task {name!r} is not known; {_suggestion(name, [*tasks, *MIXTURES])}")
-    return tasks[name]
+    return registry()[choose(name, [*registry(), *MIXTURES], "task", listing=LISTING)]
 
 
 def check_distinct(tasks: Iterable[Task | Mixture]) -> None:
@@ -97,8 +96,7 @@ def _from_file(path: Path) -> Task | Mixture:
 def _mixture_file(path: Path, content: Mapping[str, Any]) -> Mixture:
     kinds: dict[str, type | tuple[type, ...]] = {"name": str, "tasks": list, "cap": int, "temperature": (int, float)}
     for key, value in content.items():
-        if key not in kinds:
-            raise TaskError(f"{path}: {key!r} is not known in a mixture; choose from {', '.join(kinds)}")
+        choose(key, kinds, f"{path}: mixture's key")
         if not isinstance(value, kinds[key]) or isinstance(value, bool):
             raise TaskError(f"{path}: {key} is {shown(value)}, which is of the wrong kind")
     members = []
@@ -111,10 +109,3 @@ def _mixture_file(path: Path, content: Mapping[str, Any]) -> Mixture:
         members.append(get_task(str(beside) if member.endswith(".toml") else member))
     given = {key: content[key] for key in ("cap", "temperature") if key in content}
     return Mixture(name=content.get("name", path.stem), members=tuple(members), **given)
-
-
-def _suggestion(name: str, names: Iterable[str]) -> str:
-    close = get_close_matches(name, list(names), n=3)
-    if close:
-        return f"did you mean {' or '.join(map(repr, close))}?"
-    return "`spot tasks` lists them, and a path ending in .toml is a task of your own"

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tasks.answers import UNANSWERABLE
+from tasks.choices import choose
 from tasks.errors import TaskError, repeated, shown
 from tasks.files import checked_encoding, file_digest
 from tasks.formats import UNLABELLED
@@ -26,7 +27,7 @@ from tasks.task import (
     one_part,
 )
 from tasks.template import Layout, formatter_of, read_layout
-from tasks.tomlfile import TomlTable, did_you_mean, read_toml
+from tasks.tomlfile import TomlTable, read_toml
 
 EXAMPLE = """\
 # A task of your own. Use it wherever a task's name is asked for:
@@ -184,9 +185,8 @@ def _texts_by_text(value: object) -> bool:
 
 def _writing(data: TomlTable) -> Writing:
     form = data.get("format", str, "")
-    if form and form not in FORMATS:
-        close = did_you_mean(form, FORMATS)
-        raise data.error("format", f"is {shown(form)}{close}; expected one of {', '.join(FORMATS)}")
+    if form:
+        choose(form, FORMATS, f"{data.path}: data.format")
     delimiter = data.get("delimiter", str, "")
     if "delimiter" in data.values and (len(delimiter) != 1 or delimiter in '"\r\n'):
         raise data.error("delimiter", f"is {shown(delimiter)}; expected one character, as in ';'")
@@ -266,11 +266,9 @@ def _metrics(file: TomlTable, labels: Mapping[str, str]) -> tuple[str, ...]:
     if not isinstance(metrics, list) or not metrics:
         raise TaskError(f'{file.path}: metrics must be a list of names, such as ["accuracy"]')
     for metric in metrics:
-        if not isinstance(metric, str) or metric not in METRICS:
-            close = did_you_mean(str(metric), METRICS) if isinstance(metric, str) else ""
-            raise TaskError(
-                f"{file.path}: metric {shown(metric)} is not known{close}; choose from {', '.join(METRICS)}"
-            )
+        if not isinstance(metric, str):
+            raise TaskError(f"{file.path}: metric {shown(metric)} is no text; choose from {', '.join(METRICS)}")
+        choose(metric, METRICS, f"{file.path}: metric")
         if metric in NEED_LABELS and len(labels) < 2:
             raise TaskError(f"{file.path}: metric {metric!r} needs at least two [labels]")
         if metric in NEED_GROUPS and not file.table("format").values.get("group"):

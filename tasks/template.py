@@ -8,11 +8,12 @@ import string
 from collections.abc import Mapping, Sequence
 
 from tasks.answers import UNANSWERABLE, answer_texts, is_impossible, is_null, spellings, text_in
+from tasks.choices import choose
 from tasks.errors import shown
 from tasks.formats import classify
 from tasks.rows import Row
 from tasks.task import Example, Formatter
-from tasks.tomlfile import TomlTable, did_you_mean
+from tasks.tomlfile import TomlTable
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -74,9 +75,8 @@ def read_layout(file: TomlTable, labels: Mapping[str, str]) -> Layout:
     )
     if not layout.columns or not all(layout.columns):
         raise file.error("template", "names no column; write them in braces, as in {text}")
-    if layout.cut and layout.cut not in layout.columns:
-        close = did_you_mean(layout.cut, layout.columns)
-        raise file.error("cut", f"is {shown(layout.cut)}{close}, which is not in the template")
+    if layout.cut:
+        choose(layout.cut, layout.columns, f"{file.path}: format.cut: the template's column")
     return layout
 
 

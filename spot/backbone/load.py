@@ -31,6 +31,7 @@ from spot.backbone.placement import placement
 from spot.backbone.tokenizer import Tokenizer, load_tokenizer
 from spot.backbone.weights import Tensors, open_tensors, weight_files
 from spot.errors import BackboneError
+from tasks.choices import choose
 
 EMBEDDED = "tiny"
 """The backbone that comes with the package."""
@@ -103,9 +104,8 @@ def load_backbone(name: str = EMBEDDED, *, dtype: str = "float32") -> Backbone:
         BackboneError: nothing there, files that are damaged, weights that are missing, extra, of the wrong shape or
             not finite, or a tokenizer of another model.
     """
+    choose(dtype, ("auto", *DTYPES), "dtype", error=BackboneError)
     dtype = placement().fast_dtype() if dtype == "auto" else dtype
-    if dtype not in DTYPES:
-        raise BackboneError(f"dtype {dtype!r} is not known; choose from auto, {', '.join(DTYPES)}")
     path = find_model(name)
     checkpoint = open_checkpoint(path)
     config, tokenizer = checkpoint.config, checkpoint.tokenizer

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from spot.cli.options import SEED, WHOLE, BankOption, JsonOption, refuse_given, takes
+from spot.cli.options import BankOption, JsonOption, refuse_given, takes
 from spot.cli.output import print_json, print_rows, say
+from spot.training.settings import SEED, WHOLE
 
 if TYPE_CHECKING:
     from spot.retrieval.evaluate import Case

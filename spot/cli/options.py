@@ -9,11 +9,12 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
 from spot import paths
+from spot.training.settings import LENGTH, WHOLE, OptimizerSettings, RecipeSettings, Setting, settings_of
 
 if TYPE_CHECKING:
     from bank import Bank
@@ -25,17 +26,7 @@ if TYPE_CHECKING:
 
 EMBEDDED = "tiny"
 
-WHOLE = 2**31 - 1
-"""The largest whole number of an option: what NumPy, JAX and every database take."""
-
-SEEDS = 10_000
-"""The most seeds of one command."""
-
-SEED = WHOLE - SEEDS
-"""The largest first seed."""
-
-LENGTH = 100_000
-"""The longest prompt, input, target or batch."""
+Options = TypeVar("Options")
 
 
 def finite(value: float | None) -> float | None:
@@ -145,20 +136,39 @@ class JsonOption:
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")] = False
 
 
-def _about(text: str, *, least: float | None = None, most: float | None = None) -> Any:
+def _option(setting: Setting) -> Any:
     return typer.Option(
-        help=text,
+        help=setting.help,
         rich_help_panel="Recipe",
         show_default=False,
-        min=least,
-        max=most,
-        callback=None if least is None else finite,
+        min=setting.least,
+        max=setting.most,
+        callback=None if setting.least is None else finite,
     )
 
 
+def with_settings(*groups: type) -> Callable[[type[Options]], type[Options]]:
+    """Give a dataclass an option for every setting of these that has one, ``None`` where it is not given."""
+
+    def decorate(options: type[Options]) -> type[Options]:
+        added: list[tuple[str, Any, Any]] = []
+        for group in groups:
+            kinds = get_type_hints(group)
+            for name, setting in settings_of(group).items():
+                if not setting.hidden:
+                    kind: Any = kinds[name] | None
+                    added.append((setting.option or name, Annotated[kind, _option(setting)], None))
+        made = dataclasses.make_dataclass(options.__name__, added, bases=(options,), frozen=True)
+        made.__module__, made.__doc__ = options.__module__, options.__doc__
+        return made
+
+    return decorate
+
+
+@with_settings(RecipeSettings, OptimizerSettings)
 @dataclasses.dataclass(frozen=True)
 class RecipeOptions:
-    """A preset, and what to change in it."""
+    """A preset, and what to change in it: an option for every setting of a recipe and its optimiser."""
 
     preset: Annotated[
         str,
@@ -169,55 +179,28 @@ class RecipeOptions:
             rich_help_panel="Recipe",
         ),
     ] = "auto"
-    prompt_length: Annotated[int | None, _about("Virtual tokens P.", least=1, most=LENGTH)] = None
-    steps: Annotated[int | None, _about("Training steps.", least=1, most=WHOLE)] = None
-    key_step: Annotated[int | None, _about("Step of the key snapshot.", least=1, most=WHOLE)] = None
-    batch_size: Annotated[int | None, _about("Examples a step.", least=1, most=LENGTH)] = None
-    learning_rate: Annotated[float | None, _about("Learning rate (0.3).", least=0, most=WHOLE)] = None
-    optimizer: Annotated[str | None, _about("adafactor or adamw.")] = None
-    schedule: Annotated[str | None, _about("constant, linear, cosine or inverse_sqrt.")] = None
-    warmup_steps: Annotated[int | None, _about("Steps of linear warm-up.", least=0, most=WHOLE)] = None
-    weight_decay: Annotated[float | None, _about("Weight decay (1e-5).", least=0, most=WHOLE)] = None
-    init: Annotated[str | None, _about("vocabulary, labels, uniform, text:SENTENCE or file:PATH.")] = None
-    evaluate_every: Annotated[int | None, _about("Steps between development evaluations.", least=1, most=WHOLE)] = None
-    evaluate_by: Annotated[str | None, _about("auto, rank (label likelihood) or generate.")] = None
-    patience: Annotated[
-        int | None, _about("Stop after so many evaluations without gain; 0 never.", least=0, most=WHOLE)
-    ] = None
-    max_input: Annotated[int | None, _about("Longest input in tokens.", least=1, most=LENGTH)] = None
-    max_target: Annotated[int | None, _about("Longest target in tokens.", least=1, most=LENGTH)] = None
-    dropout: Annotated[float | None, _about("Share of features dropped in training (paper: 0.1).", least=0, most=1)] = (
-        None
-    )
-    z_loss: Annotated[float | None, _about("Weight of T5X's z-loss, such as 1e-4; 0 without.", least=0, most=WHOLE)] = (
-        None
-    )
-    train_limit: Annotated[int | None, _about("Training examples used; 0 uses all.", least=0, most=WHOLE)] = None
-    dev_limit: Annotated[int | None, _about("Development examples used; 0 uses all.", least=0, most=WHOLE)] = None
 
     def recipe(self, backbone: str) -> Recipe:
-        """The preset with the given changes."""
+        """The preset with the given changes.
+
+        Raises:
+            TrainingError: an unknown preset, or settings that a recipe refuses.
+        """
         from spot.errors import TrainingError
         from spot.training.optimizers import Optimizer
         from spot.training.recipe import Recipe
+        from tasks.choices import choose
 
+        choose(self.preset, ("auto", *PRESETS), "preset", error=TrainingError)
         preset = self.preset
         if preset == "auto":
             preset = "quick" if backbone == EMBEDDED else "paper"
-        if preset not in PRESETS:
-            raise TrainingError(f"preset {preset!r} is not known; choose from auto, {', '.join(PRESETS)}")
         given = {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
         given.pop("preset")
         optimizer = {
-            field: given.pop(option)
-            for option, field in (
-                ("optimizer", "name"),
-                ("learning_rate", "learning_rate"),
-                ("schedule", "schedule"),
-                ("warmup_steps", "warmup_steps"),
-                ("weight_decay", "weight_decay"),
-            )
-            if option in given
+            name: given.pop(setting.option or name)
+            for name, setting in settings_of(Optimizer).items()
+            if (setting.option or name) in given
         }
         settings = PRESETS[preset] | given
         if "steps" in settings and "key_step" not in given:

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from spot.cli.options import LENGTH, SEED, WHOLE, JsonOption, finite, takes
+from spot.cli.options import JsonOption, finite, takes
 from spot.cli.output import errors, print_json, say
+from spot.training.settings import LENGTH, SEED, WHOLE
 
 
 @takes(out=JsonOption)

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from spot.cli.options import (
-    LENGTH,
-    WHOLE,
     BackboneOption,
     BankOption,
     DataOption,
@@ -20,6 +18,7 @@ from spot.cli.options import (
     takes,
 )
 from spot.cli.output import errors, print_json, print_rows, say, stdin_lines
+from spot.training.settings import LENGTH, WHOLE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -101,12 +100,12 @@ def evaluate(
     from spot.errors import SpotError
     from spot.inference.predict import predict
     from spot.training.task_data import take
+    from tasks.choices import choose
     from tasks.pipeline import Lengths, tokenize
     from tasks.task import Split, most_frequent_target
 
     refuse_bank(context, prompt)
-    if split not in list(Split):
-        raise SpotError(f"split {split!r} is not known; choose from {', '.join(Split)}")
+    choose(split, list(Split), "split", error=SpotError)
     (found,) = find_tasks([task])
     file = find_prompt(prompt, bank)  # before what takes long
     examples = take(found.examples(Split(split), data_dir=data.folder), limit)

@@ -9,15 +9,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from spot.errors import TrainingError
-
-OPTIMIZERS = ("adafactor", "adamw")
-SCHEDULES = ("constant", "linear", "cosine", "inverse_sqrt")
+from spot.training.checks import check_settings
+from spot.training.settings import OptimizerSettings
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Optimizer:
-    """Adafactor as Lester et al. (2021, appendix A.1) run it for prompts, or AdamW.
+class Optimizer(OptimizerSettings):
+    """Settings of an optimiser, and the transformation that they make.
 
     Defaults: constant learning rate 0.3, weight decay 1e-5 (not scaled by the learning rate), second-moment
     decay exponent 0.8, no momentum, update clipping at root mean square 1.0, no parameter scaling, unfactored
@@ -25,28 +23,11 @@ class Optimizer:
     zero after ``steps``.
 
     Raises:
-        TrainingError: an unknown name or a negative number.
+        TrainingError: an unknown name, or a number out of its bounds.
     """
 
-    name: str = "adafactor"
-    learning_rate: float = 0.3
-    schedule: str = "constant"
-    warmup_steps: int = 0
-    weight_decay: float = 1e-5
-    scale_by_parameter: bool = False
-    factored: bool = False
-
     def __post_init__(self) -> None:
-        for field, value, choices in (
-            ("optimizer", self.name, OPTIMIZERS),
-            ("schedule", self.schedule, SCHEDULES),
-        ):
-            if value not in choices:
-                raise TrainingError(f"{field} {value!r} is not known; choose from {', '.join(choices)}")
-        if not self.learning_rate > 0:
-            raise TrainingError(f"learning rate must be positive, found {self.learning_rate}")
-        if self.warmup_steps < 0 or self.weight_decay < 0:
-            raise TrainingError("warm-up steps and weight decay must not be negative")
+        check_settings(self)
 
     def rate(self, steps: int) -> optax.Schedule:
         """Learning rate by step for a run of ``steps``."""

@@ -15,6 +15,7 @@ from spot.retrieval.measures import AUTO, checked_measure
 from spot.retrieval.rank import Ranked, Retriever, checked_aggregate, weights
 from spot.transfer.runs import Contestant, Request, Trainer
 from tasks import Mixture, Split, Task, get_learnable
+from tasks.choices import choose
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,14 +44,12 @@ class TransferOptions:
     allow_overlap: bool = False
 
     def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise SpotError(f"transfer method {self.method!r} is not known; choose from {', '.join(METHODS)}")
+        choose(self.method, METHODS, "transfer method", error=SpotError)
         checked_measure(self.similarity)
         checked_aggregate(self.aggregate)
         if self.top_k < 1:
             raise SpotError(f"top-k must be at least 1, found {self.top_k}")
-        if self.budget not in BUDGETS:
-            raise SpotError(f"budget {self.budget!r} is not known; choose from {', '.join(BUDGETS)}")
+        choose(self.budget, BUDGETS, "budget", error=SpotError)
         if self.budget == "halving" and not METHODS[self.method].chooses:
             choosing = ", ".join(name for name, method in METHODS.items() if method.chooses)
             raise SpotError(f"budget halving chooses among sources, as the methods {choosing} do, not {self.method}")

@@ -108,7 +108,7 @@ def test_a_mixture_file_names_its_tasks(tmp_path: Path) -> None:
         ('tasks = ["wn_pos", "wn_isa"]\ntemperature = -1.0', "must be positive"),
         ('tasks = ["wn_pos", "wn_isa"]\ncap = "many"', "cap is 'many'"),
         ('tasks = ["wn_pos", 3]', "expected names of tasks"),
-        ('tasks = ["wn_pos", "wn_isa"]\ncups = 3', "'cups' is not known in a mixture"),
+        ('tasks = ["wn_pos", "wn_isa"]\ncups = 3', "mixture's key 'cups' is not known; "),
         ('tasks = ["wn_pos", "wn_isaa"]', "did you mean 'wn_isa'"),
         ('tasks = ["wn_pos", "glue"]', "is a mixture; expected a single task"),
     ],
