@@ -26,6 +26,7 @@ from spot.backbone.files import check_file, read_json, shown
 from spot.backbone.torch_file import TorchFile
 from spot.backbone.weights import open_safetensors, stored_array
 from spot.errors import BackboneError, PromptError, SpotError
+from spot.prompts.forms import FORMS
 
 if TYPE_CHECKING:
     from bank.records import BackboneRecord
@@ -35,6 +36,7 @@ TENSOR = "prompt"
 """Name of the prompt in a safetensors file that we write."""
 
 START = "start"
+RANKS = tuple(form.rank for form in FORMS.values())
 """Beside it, the mean token of the prompt that the run started from, where that is known."""
 
 PEFT_TENSOR = "prompt_embeddings"
@@ -86,6 +88,23 @@ class PromptFile:
         if text is not None and not re.fullmatch("[0-9a-f]{64}", text):
             raise PromptError(f"{self.path}: its fingerprint {shown(text)} is no sha256; export it again")
         return text
+
+    @property
+    def form(self) -> str:
+        """What was trained: by its recipe, or, where the file has none, the form that has so many axes.
+
+        Raises:
+            PromptError: a form that is not known, or another than the array's axes allow.
+        """
+        by_rank = next(name for name, form in FORMS.items() if form.rank == self.prompt.ndim)
+        recipe = self.recipe
+        name = recipe.get("form", "prompt") if recipe else by_rank
+        if name not in FORMS or FORMS[name].rank != self.prompt.ndim:
+            raise PromptError(
+                f"{self.path}: its recipe says form {shown(name)}, its shape is {list(self.prompt.shape)}; "
+                "export it again"
+            )
+        return str(name)
 
     def number(self, name: str) -> int | None:
         """A fact that is a whole number, or ``None`` where the file does not say it."""
@@ -211,7 +230,11 @@ def _read_file(path: Path) -> PromptFile:
     except (ValueError, MemoryError) as error:
         raise PromptError(f"{path}: damaged ({error})") from error
     prompt = checked_prompt(values, where=str(path))
+    if prompt.ndim not in RANKS:
+        raise PromptError(f"{path}: expected an array [P, H], or [E, P, H], found shape {list(prompt.shape)[:9]}")
     if start is not None:
+        if start.ndim != 1:
+            raise PromptError(f"{path}, {START}: expected an array [W], found shape {list(start.shape)}")
         start = checked_prompt(start[None], where=f"{path}, {START}")[0]
         width = tokens(prompt).shape[1]
         if start.shape != (width,):
@@ -326,7 +349,7 @@ def _npy_facts(path: Path, header: str) -> tuple[np.dtype[Any], bool, tuple[int,
     if not (descr and fortran and shape):
         raise PromptError(f"{path}: not a plain .npy array; its header does not say one dtype, order and shape")
     numbers = re.findall(r"\d+", shape[1])
-    if len(numbers) < 2 or any(not number.strip("0") for number in numbers):
+    if len(numbers) not in RANKS or any(not number.strip("0") for number in numbers):
         raise PromptError(f"{path}: expected an array [P, H], found shape [{', '.join(numbers)[:40]}]")
     if max(map(len, numbers)) > 18:
         raise PromptError(f"{path}: cut short; its header says a shape larger than any file")

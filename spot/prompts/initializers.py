@@ -54,14 +54,16 @@ def make_initializer(
         check_backbone(file, backbone)
         prompt = check_fits(file.prompt, backbone, length, form=form, where=argument)
         return lambda seed: prompt
-    tokens = _token_initializer(kind, argument, backbone, length, tuple(labels) or TASK_WORDS.get(task, ()), task)
+    words = tuple(labels) or TASK_WORDS.get(task, ())
+    tokens = _token_initializer(name, backbone, length, words=words, task=task)
     return lambda seed: FORMS[form].start(tokens(seed), backbone.config)
 
 
 def _token_initializer(
-    kind: str, argument: str, backbone: Backbone, length: int, words: Sequence[str], task: str
+    name: str, backbone: Backbone, length: int, *, words: Sequence[str], task: str
 ) -> Initializer:
     """Of tokens ``[P, H]``."""
+    kind, _, argument = name.partition(":")
     if kind == "uniform":
         return uniform(length, backbone.width)
     if kind == "vocabulary":
@@ -72,7 +74,6 @@ def _token_initializer(
         return class_labels(backbone, length, words)
     if kind == "text" and argument:
         return from_text(backbone, length, argument)
-    name = f"{kind}:{argument}" if argument else kind
     raise PromptError(f"initialiser {name!r} is not known; choose from {', '.join(INITIALIZERS)}")
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from jax import Array
 
-from bank.records import digest
+from bank.records import RunIdentity, TaskRecord
 from bank.vectors import average, prompt_sha256
 from spot.backbone.load import Backbone
 from spot.inference.predict import Questions, mean_losses, predict_many
@@ -161,6 +161,36 @@ def prompt_job(
     )
 
 
+def run_identity(
+    backbone: Backbone,
+    data: TaskData | MixtureData,
+    recipe: Recipe,
+    *,
+    seed: int,
+    role: str,
+    started_from: str | None = None,
+) -> RunIdentity:
+    """What tells a run from all others, in training as in a bank.
+
+    Args:
+        backbone: the frozen model.
+        data: the task's splits, which are digested.
+        recipe: how it trains; a prompt file that it starts from enters by its content.
+        seed: of initialiser and batches.
+        role: ``source``, ``query``, ``baseline`` or ``transfer``.
+        started_from: address of a prompt that it starts from, in place of the recipe's initialiser.
+    """
+    task = data.task
+    return RunIdentity(
+        recipe=recipe.record(backbone),
+        task=TaskRecord(name=task.name, family=task.family, description=task.describe(), content=task.content),
+        seed=seed,
+        role=role,
+        data=data.digest,
+        started_from=started_from or file_address(recipe.init, recipe.prompt_length),
+    )
+
+
 def start_of(recipe: Recipe, backbone: Backbone, task: Task | Mixture, seed: int) -> np.ndarray:
     """Where a recipe's initialiser starts a task's run of a seed, ``[..., P, H]`` float32.
 
@@ -245,13 +275,12 @@ def train_prompt(
     ``on_snapshot`` is called with ``("key" | "value", step, [..., P, H])`` when the run is done.
     """
     trained: list[TrainedPrompt] = []
-    started_from = prompt_sha256(initial) if initial is not None else file_address(recipe.init, recipe.prompt_length)
-    content = [recipe.record(backbone).digest, data.task.name, data.digest, seed, started_from, stop_at_key]
+    role, started_from = "query" if stop_at_key else "source", None if initial is None else prompt_sha256(initial)
     job = prompt_job(
         backbone,
         data,
         recipe,
-        identity=digest(*content),
+        identity=run_identity(backbone, data, recipe, seed=seed, role=role, started_from=started_from).digest,
         seed=seed,
         done=trained.append,
         initial=initial,

@@ -50,8 +50,8 @@ class Batch(NamedTuple):
 class Step:
     """A step in two compiled programs: gradients of a part of the batch, and the update from their sum.
 
-    What trains is either a stack of prompts ``[N, ..., P, H]``, whose rows are *slots* that train apart, or the weights,
-    which are one slot.
+    What trains is either a stack of prompts ``[N, ..., P, H]``, whose rows are *slots* that train apart, or the
+    weights, which are one slot.
     """
 
     init: Callable[[Any], Any]

@@ -287,5 +287,5 @@ def test_shapes_that_do_not_fit_are_named(case, leaf):
         "layers": {"layers": jnp.zeros((3, 9, 4, 16))},
     }
     ids = case.prompt_ids[:2] if leaf == "ids" else case.prompt_ids
-    with pytest.raises(BackboneError, match="has shape .*expected"):
+    with pytest.raises(BackboneError, match=r"has shape .*expected"):
         case.model.token_losses(case.soft._replace(**changes.get(leaf, {})), ids, case.inputs, case.targets)
