@@ -72,7 +72,7 @@ class LanguageModel(nnx.Module, Generic[Memory, Cache]):
         raise NotImplementedError
 
     def advance(self, memory: Memory, cache: Cache, last: Array, step: Array) -> tuple[Array, Cache]:
-        """The states ``[B, C, H]`` of the ``step``-th token ``last[B, C]`` of every candidate, and the cache with it."""
+        """The states ``[B, C, H]`` of every candidate's ``step``-th token ``last[B, C]``, and the cache with it."""
         raise NotImplementedError
 
     def prepare(self, soft: Soft) -> Soft:

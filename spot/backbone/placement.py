@@ -40,7 +40,7 @@ class Placement:
         return self.platform == "cpu"
 
     def rows_at_once(self, rows: int, positions: int) -> int:
-        """At most ``rows`` of so many positions: all on an accelerator, on a CPU a power of two that its caches hold."""
+        """At most ``rows`` of so many positions: on a CPU a power of two that its caches hold, elsewhere all."""
         if not self.cpu:
             return rows
         return min(rows, 1 << max(0, (self.cached_positions // positions).bit_length() - 1))

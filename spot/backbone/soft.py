@@ -28,8 +28,8 @@ class Soft(NamedTuple):
     lengths: Tokens | None = None
     """``[N]`` int32, how many of the P tokens, the last ones, are a prompt's; ``None`` where all are."""
     layers: Array | np.ndarray | None = None
-    """``[N, E - 1, P, H]`` float32, the states at the prompt's places before every layer but the first of E, in place of
-    what the layers below computed there (Liu et al. 2022, P-Tuning v2); ``None`` leaves these."""
+    """``[N, E - 1, P, H]`` float32, the states at the prompt's places before every layer but the first of E, in place
+    of what the layers below computed there (Liu et al. 2022, P-Tuning v2); ``None`` leaves these."""
     before: list[KeysValues] | None = None
     """Two of ``[N, K, P, D]`` float32 a layer of a decoder-only model: the keys and values of the prompts, where they
     have been computed already."""

@@ -163,7 +163,9 @@ class DecoderBlock(nnx.Module):
         values = drop_keys(values, dropout, site)
         return self.self_attention(self.self_attention.queries(normed), (keys, values), bias, mask)
 
-    def crossed(self, memory: Encoded, queries: int, dropout: Dropout | None = None, site: int = 0) -> KeysValues | None:
+    def crossed(
+        self, memory: Encoded, queries: int, dropout: Dropout | None = None, site: int = 0
+    ) -> KeysValues | None:
         """Keys and values of the encoded input for so many queries in all, or none where they are absorbed.
 
         Dropout, which drops a token for one head and not for another, leaves no value that all heads share.

@@ -50,9 +50,7 @@ class Decoding:
         }
 
 
-def generate(
-    model: AnyModel, soft: Soft, prompt_ids: Tokens, inputs: Inputs, policy: str, max_length: int
-) -> Array:
+def generate(model: AnyModel, soft: Soft, prompt_ids: Tokens, inputs: Inputs, policy: str, max_length: int) -> Array:
     """Generated tokens ``[B, max_length]`` int32, padded after any end token."""
     memory = model.read_in_parts(soft, prompt_ids, inputs)
     return POLICIES[policy](model, memory, len(prompt_ids), max_length)

@@ -209,18 +209,14 @@ def _programs(graph: nnx.GraphDef[Any]) -> Programs:
     def score(weights: Any, soft: Soft, prompt_ids: Array, inputs: Inputs, choices: Targets) -> Array:
         return nnx.merge(graph, weights).choice_scores(soft, prompt_ids, inputs, choices)
 
-    def generated(
-        weights: Any, soft: Soft, prompt_ids: Array, inputs: Inputs, policy: str, max_length: int
-    ) -> Array:
+    def generated(weights: Any, soft: Soft, prompt_ids: Array, inputs: Inputs, policy: str, max_length: int) -> Array:
         return generate(nnx.merge(graph, weights), soft, prompt_ids, inputs, policy, max_length)
 
     def loss(weights: Any, soft: Soft, prompt_ids: Array, inputs: Inputs, targets: Targets) -> Array:
         losses = nnx.merge(graph, weights).token_losses(soft, prompt_ids, inputs, targets)
         return losses.sum(axis=-1) / jnp.maximum(targets.mask.sum(axis=-1), 1).astype(losses.dtype)
 
-    return Programs(
-        jax.jit(prepare), jax.jit(score), jax.jit(generated, static_argnums=(4, 5)), jax.jit(loss)
-    )
+    return Programs(jax.jit(prepare), jax.jit(score), jax.jit(generated, static_argnums=(4, 5)), jax.jit(loss))
 
 
 def _ranks(one: Questions, method: str) -> bool:

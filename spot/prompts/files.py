@@ -409,7 +409,8 @@ def write_prompt(
         start: mean token ``[W]`` of the prompt that its run started from; only safetensors takes it.
 
     Raises:
-        PromptError: no prompt, another format, a form that PEFT does not know, a folder of something else, or a folder or disk that cannot take it.
+        PromptError: no prompt, another format, a form that PEFT does not know, a folder of something else, or a folder
+            or disk that cannot take it.
     """
     known = {".npy": "npy", ".safetensors": "safetensors", "": "peft"}
     chosen = format or known.get(path.suffix) or ("peft" if path.is_dir() else path.suffix)

@@ -59,9 +59,7 @@ def make_initializer(
     return lambda seed: FORMS[form].start(tokens(seed), backbone.config)
 
 
-def _token_initializer(
-    name: str, backbone: Backbone, length: int, *, words: Sequence[str], task: str
-) -> Initializer:
+def _token_initializer(name: str, backbone: Backbone, length: int, *, words: Sequence[str], task: str) -> Initializer:
     """Of tokens ``[P, H]``."""
     kind, _, argument = name.partition(":")
     if kind == "uniform":
@@ -147,9 +145,7 @@ def from_text(backbone: Backbone, length: int, text: str) -> Initializer:
     return initialize
 
 
-def check_fits(
-    prompt: np.ndarray, backbone: Backbone, length: int, *, form: str = "prompt", where: str
-) -> np.ndarray:
+def check_fits(prompt: np.ndarray, backbone: Backbone, length: int, *, form: str = "prompt", where: str) -> np.ndarray:
     """A prompt ``[..., length, H]`` of a form, or an error that says what does not fit.
 
     Raises:

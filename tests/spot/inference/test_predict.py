@@ -131,7 +131,10 @@ def test_generating_takes_the_likeliest_token_at_every_step(
 ) -> None:
     expected = [reference.decode(example.inputs, longest) for example in examples]
     assert len(set(expected)) > 1
-    assert predict(backbone, prompt, examples, data, method="generate", decoding=Decoding(max_new_tokens=longest)) == expected
+    assert (
+        predict(backbone, prompt, examples, data, method="generate", decoding=Decoding(max_new_tokens=longest))
+        == expected
+    )
 
 
 def test_generating_stops_at_the_longest_target_of_the_data(
@@ -152,7 +155,9 @@ def test_neither_batch_size_nor_order_changes_an_answer(
     def answers(order: Sequence[int], batch_size: int) -> list[str]:
         chosen = [examples[i] for i in order]
         tokens = tokens_of(backbone, chosen)
-        found = predict(backbone, prompt, chosen, tokens, method=method, batch_size=batch_size, decoding=Decoding(max_new_tokens=8))
+        found = predict(
+            backbone, prompt, chosen, tokens, method=method, batch_size=batch_size, decoding=Decoding(max_new_tokens=8)
+        )
         return [answer for _, answer in sorted(zip(order, found, strict=True))]
 
     together = answers(range(21), 64)

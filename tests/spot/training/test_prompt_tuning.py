@@ -195,9 +195,7 @@ def test_a_given_prompt_that_does_not_fit_is_refused(
         train_prompt(backbone, data, recipe, seed=1, initial=np.zeros(shape, np.float32))
 
 
-def identity(
-    backbone: Backbone, data: TaskData, recipe: Recipe, seed: int, start: np.ndarray | None, role: str
-) -> str:
+def identity(backbone: Backbone, data: TaskData, recipe: Recipe, seed: int, start: np.ndarray | None, role: str) -> str:
     address = None if start is None else prompt_sha256(start)
     return run_identity(backbone, data, recipe, seed=seed, role=role, started_from=address).digest
 

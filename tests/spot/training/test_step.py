@@ -131,6 +131,7 @@ def test_no_gradient_of_a_weight_is_ever_computed_for_prompts(
 ) -> None:
     shapes = {leaf.shape for leaf in jax.tree.leaves(backbone.weights) if leaf.ndim == 2}
     shapes |= {shape[::-1] for shape in shapes}
+
     def outer_products(step: Step, trained: Any, frozen: Any, prompt_ids: list[int]) -> set[tuple[int, ...]]:
         batch, count = random_batch(prompt_ids, seed=0), max(prompt_ids) + 1
         total = (jax.tree.map(jnp.zeros_like, trained), jnp.zeros(count))
