@@ -18,7 +18,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from bank import schema
 from bank.engine import ADDED, home
 from bank.errors import reason
-from bank.types import DIGEST, ROLES
+from bank.identity import DIGEST
+from bank.records import ROLES
 
 TOLERANCE = 1e-6
 """How far numbers that say the same may lie apart."""

@@ -11,6 +11,7 @@ from sqlalchemy import select
 
 from bank import schema
 from bank.errors import BankError
+from bank.identity import digest
 from bank.records import (
     BackboneRecord,
     RecipeRecord,
@@ -18,7 +19,6 @@ from bank.records import (
     RunRecord,
     SnapshotRecord,
     TaskRecord,
-    digest,
 )
 from bank.sessions import reading
 from bank.store import Bank

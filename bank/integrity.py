@@ -19,9 +19,19 @@ from bank import schema
 from bank.cells import CORRELATIONS, TOLERANCE, Contents, Problems, Row, as_bytes, cut
 from bank.engine import ADDED, current_version, database_errors, home
 from bank.errors import reason
-from bank.records import SHAPING, digest, first_transfer_digest, recipe_family, transfer_digest
-from bank.store import IMPORTED, SINGLE, Bank
-from bank.types import ROLES
+from bank.identity import (
+    IMPORTED,
+    SHAPING,
+    first_transfer_digest,
+    imported_digest,
+    recipe_digest,
+    recipe_family,
+    run_digest,
+    transfer_digest,
+)
+from bank.records import ROLES
+from bank.store import Bank
+from bank.transfers import SINGLE
 from bank.vectors import belong, prompt_sha256
 
 LINE = 300
@@ -187,16 +197,16 @@ def recipe_digests(row: Row, contents: Contents) -> Problems:
     if options is not None and set(SHAPING) <= options.keys() and row["family"] not in (None, recipe_family(options)):
         yield f"{row}: its family does not follow from its options"
     parts = (backbone and backbone["fingerprint"], *(row[n] for n in ("prompt_length", "key_step", "family")), options)
-    if None not in parts and row["digest"] not in (None, digest(*parts)):
+    if None not in parts and row["digest"] not in (None, recipe_digest(*parts)):
         yield f"{row}: its digest does not follow from its content"
 
 
-def run_digest(row: Row, contents: Contents) -> Problems:
+def run_digests(row: Row, contents: Contents) -> Problems:
     recipe, task = contents.parent(row, "recipe_id"), contents.parent(row, "task_id")
     if recipe is None or task is None or row["data"] is None:
         return  # the first release did not store the digest of the data
     parts = (recipe["digest"], task["name"], row["data"], row["seed"], row["role"])
-    if None not in parts and row["digest"] not in (None, digest(*parts, row["started_from"])):
+    if None not in parts and row["digest"] not in (None, run_digest(*parts, row["started_from"])):
         yield f"{row}: its digest does not follow from its content"
 
 
@@ -387,7 +397,7 @@ def transfer_digests(row: Row, contents: Contents) -> Problems:
     named: dict[str, Any] = {name: run and run["digest"] for name, run in runs.items()}
     names = [source["digest"] for source in sources if source is not None]
     if row["method"] == IMPORTED:  # what others measured of a target and seed is one
-        right = digest(IMPORTED, named["query"])
+        right = imported_digest(named["query"])
     elif row["options"] is None:
         right = first_transfer_digest(*asked, query=named["query"], sources=names)
     else:
@@ -431,7 +441,7 @@ CHECKS: Mapping[str, tuple[Check, ...]] = {
     "backbone": (backbone_width, is_used),
     "task": (task_description, is_used),
     "recipe": (recipe_digests, is_used),
-    "run": (run_digest, run_snapshots, run_steps, run_scores, run_start),
+    "run": (run_digests, run_snapshots, run_steps, run_scores, run_start),
     "evaluation": (evaluation_fits,),
     "transfer": (transfer_runs, transfer_metrics, transfer_candidates, transfer_digests),
     "candidate": (candidate_runs,),

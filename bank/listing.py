@@ -10,7 +10,9 @@ from sqlalchemy import JSON, Engine, text
 
 from bank.engine import database_errors, sound_reading
 from bank.errors import BankError
-from bank.types import DIGEST, ROLES, UtcTime
+from bank.identity import DIGEST
+from bank.records import ROLES
+from bank.types import UtcTime
 
 Rows = list[dict[str, Any]]
 

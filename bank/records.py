@@ -1,73 +1,24 @@
-"""What goes into a bank, as frozen records; every digest says what makes two of them the same."""
+"""What goes into a bank and what comes out of it, as frozen records. Imports no SQLAlchemy."""
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bank.errors import BankError
-from bank.types import ROLES
+from bank.identity import first_transfer_digest, recipe_digest, run_digest, transfer_digest
 from bank.vectors import checked_prompt
 
 if TYPE_CHECKING:
     import numpy as np
 
-
-def digest(*parts: Any) -> str:
-    """sha256 of JSON-able parts, independent of the order of mappings."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+ROLES = ("source", "query", "baseline", "transfer")
+"""What a run can be."""
 
 
-FIRST = (
-    "prompt_length", "init", "optimizer", "batch_size", "steps", "key_step", "evaluate_every", "patience", "max_input",
-    "max_target", "train_limit", "dev_limit", "evaluate_by", "dtype",
-)  # fmt: skip
-"""Options of a recipe that the first release had. Options that came later stand in a recipe only where they differ from
-their defaults, and then shape its family."""
-
-SHAPING = ("init", "optimizer", "batch_size", "max_input", "max_target", "dtype")
-"""Those of them that shape a prompt up to its key step."""
-
-
-def recipe_family(options: Mapping[str, Any]) -> str:
-    """Digest of the options that shape a prompt up to its key step: keys of one family can be compared.
-
-    Raises:
-        KeyError: options that are not those of a recipe, such as an imported prompt's.
-    """
-    added = {name: value for name, value in options.items() if name not in FIRST}
-    return digest(*(options[name] for name in SHAPING), _decay(options), *([added] if added else []))
-
-
-def _decay(options: Mapping[str, Any]) -> Any:
-    """A decaying schedule reaches the key step at another rate when the run is longer."""
-    return options["steps"] if options["optimizer"]["schedule"] in ("linear", "cosine") else None
-
-
-def differing(options: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """The options by which keys of two recipes cannot be compared, with what each says; ``None`` where it is silent.
-
-    Options of the optimiser stand beside the others, its name as ``optimizer``.
-    """
-    mine, theirs = _comparable(options), _comparable(other)
-    names = dict.fromkeys([*mine, *theirs])
-    return {name: (mine.get(name), theirs.get(name)) for name in names if mine.get(name) != theirs.get(name)}
-
-
-def _comparable(options: Mapping[str, Any]) -> dict[str, Any]:
-    shaping = {
-        name: value
-        for name, value in options.items()
-        if name in ("prompt_length", "key_step", *SHAPING) or name not in FIRST
-    }
-    optimizer = shaping.pop("optimizer", {})
-    if "schedule" in optimizer and _decay(options) is not None:
-        shaping["steps"] = options["steps"]
-    return shaping | {"optimizer" if name == "name" else name: value for name, value in optimizer.items()}
+# -- what goes in --------------------------------------------------------------------------------------------
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -111,7 +62,7 @@ class RecipeRecord:
 
     @property
     def digest(self) -> str:
-        return digest(self.backbone.fingerprint, self.prompt_length, self.key_step, self.family, dict(self.options))
+        return recipe_digest(self.backbone.fingerprint, self.prompt_length, self.key_step, self.family, self.options)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -155,7 +106,7 @@ class RunIdentity:
 
     @property
     def digest(self) -> str:
-        return digest(self.recipe.digest, self.task.name, self.data, self.seed, self.role, self.started_from)
+        return run_digest(self.recipe.digest, self.task.name, self.data, self.seed, self.role, self.started_from)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -270,27 +221,78 @@ class TransferRecord:
         return self.task, self.method, self.similarity, self.seed, self.budget
 
 
-def transfer_digest(
-    task: str,
-    method: str,
-    similarity: str,
-    seed: int,
-    budget: str,
-    *,
-    options: Mapping[str, Any],
-    query: str,
-    baseline: str | None,
-    chosen: str,
-    starts: Sequence[tuple[str, float]],
-) -> str:
-    """What makes two transfers the same: all that was asked for, the runs, and the sources with their weights."""
-    asked = [task, method, similarity, seed, budget, dict(options)]
-    return digest("transfer", *asked, query, baseline, chosen, [list(start) for start in starts])
+# -- what comes out ------------------------------------------------------------------------------------------
 
 
-def first_transfer_digest(
-    task: str, method: str, similarity: str, seed: int, budget: str, *, query: str, sources: Sequence[str]
-) -> str:
-    """The first release's, which leaves out options, so that others can share it; transfers that it stored keep it."""
-    spent = [] if budget == "full" else [budget]
-    return digest(task, method, similarity, seed, query, list(sources), *spent)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Partition:
+    """The runs whose keys can be compared: one backbone, length, key step and recipe family."""
+
+    fingerprint: str
+    prompt_length: int
+    key_step: int
+    family: str
+
+    @classmethod
+    def of(cls, recipe: RecipeRecord) -> Partition:
+        return cls(
+            fingerprint=recipe.backbone.fingerprint,
+            prompt_length=recipe.prompt_length,
+            key_step=recipe.key_step,
+            family=recipe.family,
+        )
+
+    def __str__(self) -> str:
+        return (
+            f"backbone {self.fingerprint[:12]}, {self.prompt_length} tokens, key step {self.key_step}, "
+            f"recipe family {self.family[:12]}"
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StoredRun:
+    """A run as the bank holds it; ``key`` and ``value`` are addresses of prompts."""
+
+    digest: str
+    task: str
+    seed: int
+    score: float
+    metrics: Mapping[str, float]
+    value: str
+    key: str | None
+    steps: int
+    seconds: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Metrics and answers of a run's value on a test split."""
+
+    metrics: Mapping[str, float]
+    answers: Sequence[str]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a source did for a target: the development scores of the target's run from it, and of that without.
+
+    Attributes:
+        query: address of the target's early prompt.
+        baseline: score without a source, ``None`` where none was trained.
+        data: digest of the target's training data, empty where it was not stored.
+        train_limit: training examples that the target's recipe allows; 0 is all.
+        start: mean token ``[H]`` of the prompt that the query's run started from, where that was stored.
+    """
+
+    target: str
+    target_family: str
+    seed: int
+    query: str
+    source: str
+    source_family: str
+    source_run: str
+    score: float
+    baseline: float | None
+    data: str = ""
+    train_limit: int = 0
+    start: np.ndarray | None = dataclasses.field(default=None, compare=False)

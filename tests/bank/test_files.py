@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bank import BackboneRecord, Bank, BankError, Partition, RunRecord, TaskRecord, queries
+from bank import BackboneRecord, Bank, BankError, Partition, RunRecord, TaskRecord
 from bank.files import by_name, exported, import_prompt
 from bank.integrity import verify
 from bank.listing import show_run
@@ -57,18 +57,18 @@ def test_a_prompt_of_another_shape_is_not_imported(bank: Bank, wrong: str, shape
     prompts = {"value": PROMPT, "key": PROMPT} | {wrong: np.ones(shape, np.float32)}
     with pytest.raises(BankError, match=r"(key|value) of mrpc: expected shape \[\d, \d\], found"):
         import_prompt(bank, prompts["value"], task=TASK, backbone=MODEL, key=prompts["key"])
-    assert set(queries.statistics(bank).values()) == {0}
+    assert set(bank.count_rows().values()) == {0}
 
 
 def test_a_prompt_of_another_width_than_its_backbone_has_in_the_bank_is_not_imported(bank: Bank) -> None:
     import_prompt(bank, PROMPT, task=TASK, backbone=MODEL)
-    before = queries.statistics(bank)
+    before = bank.count_rows()
     wide = np.ones((3, MODEL.width + 1), np.float32)
     with pytest.raises(
         BankError, match=f"is {MODEL.width} wide in this bank, and the prompt {MODEL.width + 1}; it was"
     ):
         import_prompt(bank, wide, task=TASK, backbone=dataclasses.replace(MODEL, width=MODEL.width + 1))
-    assert queries.statistics(bank) == before
+    assert bank.count_rows() == before
 
 
 def test_imported_prompts_stay_in_a_partition_of_their_own(bank: Bank, make_run: RunMaker) -> None:

@@ -29,10 +29,10 @@ from bank import (
     TransferRecord,
 )
 from bank.engine import connected
+from bank.identity import recipe_family
 from bank.integrity import verify
 from bank.listing import list_prompts, list_runs, list_tasks, list_transfers, show_run
 from bank.outcomes import Measured, import_outcomes
-from bank.records import recipe_family
 from bank.vectors import average, prompt_sha256
 from tests.bank.conftest import damage, prompt_of
 

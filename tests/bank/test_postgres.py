@@ -17,7 +17,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, text
 
-from bank import Bank, BankError, Partition, RunRecord, engine, queries
+from bank import Bank, BankError, Partition, RunRecord, engine
 from bank.integrity import verify
 from bank.listing import list_prompts, list_runs, list_tasks, list_transfers, show_run
 from bank.schema import Base
@@ -130,7 +130,7 @@ def test_processes_that_create_and_fill_a_bank_at_once_lose_and_double_nothing(u
         assert process.returncode == 0
         assert said.count("\n") == last - first + 1
     with Bank.open(url, create=False) as bank:
-        counts = queries.statistics(bank)
+        counts = bank.count_rows()
         assert (counts["run"], counts["prompt"], counts["task"]) == (20, 21, 7)
         assert verify(bank) == []
 
@@ -175,4 +175,4 @@ def test_a_reader_of_an_older_bank_finds_the_columns_of_the_newest(url: str, mak
 def test_a_trial_write_leaves_nothing(url: str) -> None:
     with Bank.open(url) as bank:
         bank.try_write()
-        assert set(queries.statistics(bank).values()) == {0}
+        assert set(bank.count_rows().values()) == {0}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import pkgutil
 import sqlite3
 import subprocess
 import sys
@@ -16,11 +17,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from sqlalchemy import event
+from sqlalchemy import event, select
 
-from bank import Bank, BankError, CandidateRecord, Evaluation, Partition, RunRecord, queries
+from bank import Bank, BankError, CandidateRecord, Evaluation, Partition, RunRecord
 from bank.integrity import verify
 from bank.listing import list_prompts, list_runs, list_transfers, show_run
+from bank.records import ROLES
+from bank.schema import Base
 from bank.vectors import average, average_normalized, prompt_sha256
 from tests.bank.conftest import damage, transfer_of
 
@@ -93,7 +96,7 @@ def test_a_twin_shares_everything_but_its_role(bank: Bank, make_run: RunMaker) -
     first, second = bank.run(digest), bank.run(identity.digest)
     assert first is not None
     assert second == dataclasses.replace(first, digest=identity.digest)
-    assert queries.statistics(bank)["prompt"] == 2
+    assert bank.count_rows()["prompt"] == 2
     assert verify(bank) == []
 
 
@@ -103,14 +106,14 @@ def test_a_twin_of_another_task_or_of_nothing_is_refused(bank: Bank, make_run: R
         bank.record_twin(make_run("rte", role="baseline").identity, digest)
     with pytest.raises(BankError, match="is not in the bank"):
         bank.record_twin(make_run(role="baseline").identity, "0" * 64)
-    assert queries.statistics(bank)["run"] == 1
+    assert bank.count_rows()["run"] == 1
 
 
 def test_the_same_run_twice_is_one_run(bank: Bank, make_run: RunMaker) -> None:
     first = bank.record_run(make_run())
-    before = queries.statistics(bank)
+    before = bank.count_rows()
     assert bank.record_run(make_run()) == first
-    assert queries.statistics(bank) == before
+    assert bank.count_rows() == before
     assert before["run"] == 1
     assert before["snapshot"] == before["prompt"] == before["key_vectors"] == 2
 
@@ -145,7 +148,7 @@ def test_a_run_may_have_no_key(bank: Bank, make_run: RunMaker) -> None:
     assert bank.run("0" * 64) is None
 
 
-@pytest.mark.parametrize("place", ["bank.store.put_prompt", "bank.store.average_normalized"])
+@pytest.mark.parametrize("place", ["bank.runs._snapshot_row", "bank.prompts.average_normalized"])
 @pytest.mark.parametrize("failure", [RuntimeError, KeyboardInterrupt])
 def test_a_failure_at_the_second_snapshot_leaves_nothing(
     bank: Bank,
@@ -154,9 +157,7 @@ def test_a_failure_at_the_second_snapshot_leaves_nothing(
     place: str,
     failure: type[BaseException],
 ) -> None:
-    from bank import store
-
-    right = getattr(store, place.rpartition(".")[2])
+    right = pkgutil.resolve_name(place)
     calls = []
 
     def fail_second(*arguments: object) -> object:
@@ -169,10 +170,49 @@ def test_a_failure_at_the_second_snapshot_leaves_nothing(
         patch.setattr(place, fail_second)
         with pytest.raises(failure, match="in the middle"):
             bank.record_run(make_run())
-    assert set(queries.statistics(bank).values()) == {0}
+    assert set(bank.count_rows().values()) == {0}
     bank.record_run(make_run())
-    assert queries.statistics(bank)["snapshot"] == 2
+    assert bank.count_rows()["snapshot"] == 2
     assert verify(bank) == []
+
+
+def rows_of(bank: Bank) -> dict[str, list[tuple[object, ...]]]:
+    """All rows of a bank but the times at which they were written."""
+    with bank.engine.connect() as connection:
+        return {
+            table.name: [
+                tuple(bytes(cell) if isinstance(cell, np.ndarray) else cell for cell in row)
+                for row in connection.execute(select(*(c for c in table.columns if c.name != "created")))
+            ]
+            for table in Base.metadata.sorted_tables
+        }
+
+
+def test_many_runs_at_once_are_stored_as_each_would_be(
+    bank: Bank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_run: RunMaker
+) -> None:
+    monkeypatch.setattr("bank.sessions.AT_ONCE", 3)
+    shared = np.full((3, 4), 0.5, np.float32)
+    records = [make_run(f"task{seed % 3}", seed, key=shared, role=role) for seed in range(4) for role in ROLES[:2]]
+    records.append(make_run("task0", 9, role="baseline", fingerprint="e" * 64, with_key=False, start=np.ones(4)))
+    bank.record_run(records[5])
+    digests = bank.record_runs([*records, records[2]])
+    assert digests == [record.identity.digest for record in (*records, records[2])]
+    with Bank.open(tmp_path / "other.sqlite") as other:
+        for record in (records[5], *records):
+            other.record_run(record)
+        assert rows_of(other) == rows_of(bank)
+    assert bank.record_runs([]) == []
+    assert verify(bank) == []
+
+
+def test_of_many_runs_none_is_stored_where_one_cannot_be(bank: Bank, make_run: RunMaker) -> None:
+    first, second = make_run(), make_run(seed=1)
+    task = dataclasses.replace(second.identity.task, description={"tasks": ["mnli"]})
+    second = dataclasses.replace(second, identity=dataclasses.replace(second.identity, task=task))
+    with pytest.raises(BankError, match="task 'sst2' in bank"):
+        bank.record_runs([first, second])
+    assert set(bank.count_rows().values()) == {0}
 
 
 def test_a_killed_writer_leaves_a_sound_bank_that_another_finishes(tmp_path: Path) -> None:
@@ -192,7 +232,7 @@ def test_a_killed_writer_leaves_a_sound_bank_that_another_finishes(tmp_path: Pat
     with Bank.open(path, create=False) as bank:
         assert set(said) < set(digests)
         assert verify(bank) == []
-        counts = queries.statistics(bank)
+        counts = bank.count_rows()
         assert (counts["run"], counts["snapshot"], counts["prompt"]) == (150, 300, 151)
 
 
@@ -204,7 +244,7 @@ def test_processes_that_write_at_once_lose_and_double_nothing(tmp_path: Path) ->
         digests = {digest for process in processes for digest in written(process)}
     with Bank.open(path, create=False) as bank:
         assert {row["run"] for row in list_runs(bank.engine)} == {digest[:12] for digest in digests}
-        counts = queries.statistics(bank)
+        counts = bank.count_rows()
         assert (counts["run"], counts["prompt"], counts["task"]) == (40, 41, 7)
         assert (counts["backbone"], counts["recipe"]) == (1, 1)
         assert verify(bank) == []
@@ -242,8 +282,8 @@ def test_a_reader_does_not_wait_for_a_writer(bank: Bank, make_run: RunMaker) -> 
         session.add(Task(name="cola", family="grammar", description={}))
         with Bank.open(str(bank.engine.url.database), create=False) as other:
             assert other.run(digest) is not None
-            assert queries.statistics(other)["task"] == 1
-    assert queries.statistics(bank)["task"] == 2
+            assert other.count_rows()["task"] == 1
+    assert bank.count_rows()["task"] == 2
 
 
 # -- prompts -------------------------------------------------------------------------------------------------
@@ -253,7 +293,7 @@ def test_the_same_bytes_are_stored_once(bank: Bank, make_run: RunMaker) -> None:
     one = np.full((3, 4), 0.5, np.float32)
     bank.record_run(make_run(key=one, value=one))
     bank.record_run(make_run(seed=1, key=one, value=-one))
-    counts = queries.statistics(bank)
+    counts = bank.count_rows()
     assert (counts["run"], counts["snapshot"], counts["prompt"], counts["key_vectors"]) == (2, 4, 2, 2)
 
 
@@ -303,7 +343,7 @@ def test_a_prompt_that_cannot_be_is_refused_and_nothing_is_written(
 ) -> None:
     with pytest.raises(BankError, match=complaint):
         bank.record_run(make_run(**{kind: prompt}))
-    assert set(queries.statistics(bank).values()) == {0}
+    assert set(bank.count_rows().values()) == {0}
 
 
 def test_an_unknown_role_is_refused(make_run: RunMaker) -> None:
@@ -314,7 +354,7 @@ def test_an_unknown_role_is_refused(make_run: RunMaker) -> None:
 def test_a_score_that_is_no_number_is_refused_and_nothing_is_written(bank: Bank, make_run: RunMaker) -> None:
     with pytest.raises(BankError, match="score"):
         bank.record_run(make_run(score=float("nan")))
-    assert set(queries.statistics(bank).values()) == {0}
+    assert set(bank.count_rows().values()) == {0}
 
 
 # -- keys ----------------------------------------------------------------------------------------------------
@@ -435,7 +475,7 @@ def test_unknown_short_and_ambiguous_addresses_are_refused(
 ) -> None:
     addresses = iter(["12345678a", "12345678b"])
     with monkeypatch.context() as patch:
-        patch.setattr("bank.store.prompt_sha256", lambda _values: next(addresses).ljust(64, "0"))
+        patch.setattr("bank.prompts.prompt_sha256", lambda _values: next(addresses).ljust(64, "0"))
         bank.record_run(make_run())
     for name in ("12345678", "1234567"):
         with pytest.raises(BankError, match=f"prompt '{name}' is ambiguous; give more of its address"):
@@ -484,7 +524,7 @@ def test_a_transfer_is_stored_once_with_its_sources(bank: Bank, make_run: RunMak
     assert (row["target"], row["baseline"], row["outcome"]) == ("rte", 60.0, 70.0)
     assert [source["task"] for source in row["sources"]] == ["mnli"]
     assert list_transfers(bank.engine, task="mnli") == []
-    assert queries.statistics(bank)["candidate"] == 1
+    assert bank.count_rows()["candidate"] == 1
 
 
 @pytest.mark.parametrize("missing", ["source", "query", "outcome", "baseline", "candidate"])
@@ -508,7 +548,7 @@ def test_a_transfer_needs_its_runs(bank: Bank, make_run: RunMaker, missing: str)
     }[missing]
     with pytest.raises(BankError, match=f"run '{unknown}' is not in the bank; `spot bank runs` lists them"):
         bank.record_transfer(record)
-    counts = queries.statistics(bank)
+    counts = bank.count_rows()
     assert (counts["transfer"], counts["candidate"]) == (0, 0)
 
 
@@ -538,7 +578,7 @@ def test_transfers_that_differ_in_an_option_a_weight_or_a_run_are_two(bank: Bank
     ]
     assert len({bank.record_transfer(record) for record in records}) == len(records)
     assert len({bank.record_transfer(record) for record in records}) == len(records)
-    assert queries.statistics(bank)["transfer"] == len(records)
+    assert bank.count_rows()["transfer"] == len(records)
 
 
 def test_a_transfer_that_the_first_release_stored_is_found_as_held(bank: Bank, make_run: RunMaker) -> None:
@@ -553,7 +593,7 @@ def test_a_transfer_that_the_first_release_stored_is_found_as_held(bank: Bank, m
     assert bank.record_transfer(record) == record.first_digest
     wider = dataclasses.replace(record, aggregate="max")
     assert bank.record_transfer(wider) == wider.digest
-    assert queries.statistics(bank)["transfer"] == 2
+    assert bank.count_rows()["transfer"] == 2
     assert verify(bank) == []
 
 
@@ -577,7 +617,7 @@ def test_another_task_of_a_name_is_refused_and_nothing_is_written(bank: Bank, ma
     for refused in (lambda: bank.check_task(other.identity.task), lambda: bank.record_run(other)):
         with pytest.raises(BankError, match=r"task 'mine' in bank sqlite:.* is another one: its file or data differ"):
             refused()
-    assert queries.statistics(bank)["run"] == 1
+    assert bank.count_rows()["run"] == 1
     bank.check_task(make_run("mine").identity.task)  # one that says nothing of its content
     bank.check_task(of_task(make_run("yours"), content="d" * 64).identity.task)
 
