@@ -247,6 +247,7 @@ def _transfer(session: Session, query: schema.Run, row: Measured) -> schema.Tran
             similarity="",
             top_k=0,
             budget="full",
+            single=True,
             steps=None,
             seed=query.seed,
             metric="score",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import Engine, insert, select
 from sqlalchemy.orm import Session
@@ -42,16 +43,7 @@ def put_prompts(session: Session, prompts: Sequence[Addressed]) -> dict[str, int
     ids = ids_by(session, schema.Prompt.sha256, list(by_address))
     missing = [prompt for sha256, prompt in by_address.items() if sha256 not in ids]
     if missing:
-        rows = [
-            {
-                "sha256": prompt.sha256,
-                "length": prompt.values.shape[0],
-                "width": prompt.values.shape[1],
-                "values": prompt.values,
-            }
-            for prompt in missing
-        ]
-        session.execute(insert(schema.Prompt), rows)
+        session.execute(insert(schema.Prompt), [_row(prompt) for prompt in missing])
         ids |= ids_by(session, schema.Prompt.sha256, [prompt.sha256 for prompt in missing])
     with_vectors = ids_by(session, schema.KeyVectors.prompt_id, list(ids.values()))
     vectors = [
@@ -62,6 +54,17 @@ def put_prompts(session: Session, prompts: Sequence[Addressed]) -> dict[str, int
     if vectors:
         session.execute(insert(schema.KeyVectors), vectors)
     return ids
+
+
+def _row(prompt: Addressed) -> dict[str, Any]:
+    shape = prompt.values.shape
+    return {
+        "sha256": prompt.sha256,
+        "length": shape[-2],
+        "width": shape[-1],
+        "values": prompt.values,
+        "shape": list(shape) if len(shape) > 2 else None,
+    }
 
 
 def put(engine: Engine, prompt: np.ndarray) -> str:
@@ -79,9 +82,10 @@ def get_prompt(engine: Engine, sha256: str) -> np.ndarray:
         if len(rows) != 1 or len(sha256) < 8:
             raise BankError(f"prompt {sha256!r} {_unknown(sha256, bool(rows))}; `spot bank prompts` lists addresses")
         row = rows[0]
-        if row.values.size != row.length * row.width:
+        shape = row.shape or [row.length, row.width]
+        if row.values.size != math.prod(shape):
             raise BankError(f"prompt {row.sha256}: damaged (wrong number of bytes); see `spot bank verify`")
-        values = row.values.reshape(row.length, row.width)
+        values = row.values.reshape(shape)
         if prompt_sha256(values) != row.sha256:
             raise BankError(f"prompt {row.sha256}: damaged (checksum differs); see `spot bank verify`")
         return checked_prompt(values, where=f"prompt {row.sha256}")

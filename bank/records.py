@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from bank.errors import BankError
 from bank.identity import first_transfer_digest, recipe_digest, run_digest, transfer_digest
-from bank.vectors import checked_prompt
+from bank.vectors import checked_prompt, tokens
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,6 +49,11 @@ class TaskRecord:
     content: str = ""
     texts: bytes = b""
 
+    @property
+    def members(self) -> tuple[str, ...]:
+        """Names of a mixture's members, each once; none of a task."""
+        return tuple(dict.fromkeys(self.description.get("tasks", ())))
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RecipeRecord:
@@ -67,7 +72,7 @@ class RecipeRecord:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SnapshotRecord:
-    """A prompt ``[P, H]`` of a run, the step it was taken at, and its development score."""
+    """A prompt ``[..., P, H]`` of a run, the step it was taken at, and its development score."""
 
     prompt: np.ndarray
     step: int
@@ -113,7 +118,8 @@ class RunIdentity:
 class RunRecord:
     """A finished run: who it is, its snapshots, and how it went.
 
-    ``start`` is the mean token ``[H]`` float32 of the prompt that it started from, where that is known.
+    Key and value have one shape, whose last two axes are the recipe's length and the backbone's width. ``start`` is the
+    mean token ``[W]`` float32 of the prompt that it started from, where that is known.
 
     Raises:
         BankError: a prompt or start that does not fit recipe and backbone, or a score that is no number.
@@ -137,19 +143,18 @@ class RunRecord:
         recipe = self.identity.recipe
         expected = (recipe.prompt_length, recipe.backbone.width)
         for kind, snapshot in (("key", self.key), ("value", self.value)):
-            if snapshot is not None and snapshot.prompt.shape != expected:
-                raise BankError(
-                    f"{kind} of {self.identity.task.name}: expected shape {list(expected)}, "
-                    f"found {list(snapshot.prompt.shape)}"
-                )
+            if snapshot is not None:
+                self._check_shape(kind, snapshot.prompt.shape, (*self.value.prompt.shape[:-2], *expected))
         if self.start is not None:
             start = checked_prompt(self.start[None], where=f"start of {self.identity.task.name}")[0]
-            if start.shape != expected[1:]:
-                raise BankError(
-                    f"start of {self.identity.task.name}: expected shape {list(expected[1:])}, "
-                    f"found {list(start.shape)}"
-                )
+            self._check_shape("start", start.shape, tokens(self.value.prompt).shape[1:])
             object.__setattr__(self, "start", start)
+
+    def _check_shape(self, kind: str, shape: tuple[int, ...], expected: tuple[int, ...]) -> None:
+        if shape != expected:
+            raise BankError(
+                f"{kind} of {self.identity.task.name}: expected shape {list(expected)}, found {list(shape)}"
+            )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -172,13 +177,14 @@ class TransferRecord:
     """A finished transfer; runs are named by their digests and must be in the bank already.
 
     Two are the same where all that was asked for is, the runs, the sources in their order, and the weights of each.
-    ``steps`` counts those of all candidates under the ``budget``, ``full`` or ``halving``; ``floor`` is the test score
-    of the most frequent training answer.
+    ``single`` says whether every candidate's run started from one source. ``steps`` counts those of all candidates
+    under the ``budget``, ``full`` or ``halving``; ``floor`` is the test score of the most frequent training answer.
     """
 
     task: str
     method: str
     similarity: str
+    single: bool
     seed: int
     metric: str
     query_run: str
@@ -266,10 +272,14 @@ class StoredRun:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """Metrics and answers of a run's value on a test split."""
+    """Metrics and answers of a run's value on a test split.
+
+    ``decoding`` says how the answers were found; ``None``: greedily, or by the scores of the choices.
+    """
 
     metrics: Mapping[str, float]
     answers: Sequence[str]
+    decoding: Mapping[str, Any] | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -281,7 +291,7 @@ class Outcome:
         baseline: score without a source, ``None`` where none was trained.
         data: digest of the target's training data, empty where it was not stored.
         train_limit: training examples that the target's recipe allows; 0 is all.
-        start: mean token ``[H]`` of the prompt that the query's run started from, where that was stored.
+        start: mean token ``[W]`` of the prompt that the query's run started from, where that was stored.
     """
 
     target: str

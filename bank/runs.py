@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import Engine, insert, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, joinedload, selectinload
 
 from bank import schema
 from bank.errors import BankError
@@ -140,27 +140,35 @@ def record_twin(engine: Engine, identity: RunIdentity, twin: str) -> str:
     return identity.digest
 
 
-def get_run(engine: Engine, digest: str) -> StoredRun | None:
-    """See :meth:`bank.store.Bank.run`."""
+def get_runs(engine: Engine, digests: Sequence[str]) -> dict[str, StoredRun]:
+    """See :meth:`bank.store.Bank.runs`."""
+    query = select(schema.Run).options(
+        joinedload(schema.Run.task).load_only(schema.Task.name),
+        selectinload(schema.Run.snapshots).joinedload(schema.Snapshot.prompt).load_only(schema.Prompt.sha256),
+    )
+    stored: dict[str, StoredRun] = {}
     with reading(engine) as session:
-        row = get(session, schema.Run, digest=digest)
-        if row is None:
-            return None
-        prompts = {snapshot.kind: snapshot.prompt.sha256 for snapshot in row.snapshots}
-        if "value" not in prompts:
-            raise BankError(f"run {digest}: damaged (has no value prompt); see `spot bank verify`")
-        check_scores([(f"run {digest[:12]}", row.score)])
-        return StoredRun(
-            digest=row.digest,
-            task=row.task.name,
-            seed=row.seed,
-            score=row.score,
-            metrics=row.metrics,
-            value=prompts["value"],
-            key=prompts.get("key"),
-            steps=row.steps,
-            seconds=row.seconds,
-        )
+        for some in some_at_once(digests):
+            stored |= {row.digest: _stored(row) for row in session.scalars(query.where(schema.Run.digest.in_(some)))}
+    return stored
+
+
+def _stored(row: schema.Run) -> StoredRun:
+    prompts = {snapshot.kind: snapshot.prompt.sha256 for snapshot in row.snapshots}
+    if "value" not in prompts:
+        raise BankError(f"run {row.digest}: damaged (has no value prompt); see `spot bank verify`")
+    check_scores([(f"run {row.digest[:12]}", row.score)])
+    return StoredRun(
+        digest=row.digest,
+        task=row.task.name,
+        seed=row.seed,
+        score=row.score,
+        metrics=row.metrics,
+        value=prompts["value"],
+        key=prompts.get("key"),
+        steps=row.steps,
+        seconds=row.seconds,
+    )
 
 
 def find_run(session: Session, digest: str) -> schema.Run:

@@ -11,7 +11,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from bank import schema
-from bank.engine import database_errors, sound_reading
+from bank.driver_errors import database_errors
+from bank.engine import sound_reading
 from bank.identity import DIGEST
 
 Row = TypeVar("Row", bound=schema.Base)

@@ -120,22 +120,31 @@ class Bank:
         """
         return transfers.record_transfer(self.engine, record)
 
-    def record_evaluation(self, run: str, data: str, *, metrics: Mapping[str, float], answers: Sequence[str]) -> None:
+    def record_evaluation(
+        self,
+        run: str,
+        data: str,
+        *,
+        metrics: Mapping[str, float],
+        answers: Sequence[str],
+        decoding: Mapping[str, Any] | None = None,
+    ) -> None:
         """Store what a run's value answers to a test split, once.
 
         Args:
             run: digest of the run.
-            data: digest of the split.
+            data: digest of the split, and of the decoding where that is given.
             metrics: of the answers.
             answers: to every example, in their order.
+            decoding: how they were found; greedily, or by the scores of the choices, if not given.
 
         Raises:
             BankError: the run is not in the bank.
         """
-        evaluations.record_evaluation(self.engine, run, data, metrics=metrics, answers=answers)
+        evaluations.record_evaluation(self.engine, run, data, metrics=metrics, answers=answers, decoding=decoding)
 
     def put(self, prompt: np.ndarray) -> str:
-        """Store a prompt ``[P, H]`` that no run made, such as an average; returns its address.
+        """Store a prompt ``[..., P, H]`` that no run made, such as an average; returns its address.
 
         Raises:
             BankError: not a prompt.
@@ -150,7 +159,15 @@ class Bank:
         Raises:
             BankError: it has no value, or a score that is no number.
         """
-        return runs.get_run(self.engine, digest)
+        return runs.get_runs(self.engine, [digest]).get(digest)
+
+    def runs(self, digests: Sequence[str]) -> dict[str, StoredRun]:
+        """Those of these runs that are stored, by their full digests.
+
+        Raises:
+            BankError: as :meth:`run`.
+        """
+        return runs.get_runs(self.engine, digests)
 
     def history(self, digest: str) -> list[dict[str, float]]:
         """One row an evaluation of a run: step, mean training loss since the last one, development metrics.
@@ -165,7 +182,7 @@ class Bank:
         return evaluations.get_evaluation(self.engine, run, data)
 
     def prompt(self, sha256: str) -> np.ndarray:
-        """A prompt ``[P, H]`` float32 by its address, or an unambiguous start of it (8 characters or more).
+        """A prompt ``[..., P, H]`` float32 by its address, or an unambiguous start of it (8 characters or more).
 
         Raises:
             BankError: unknown or ambiguous address, or damaged bytes.
@@ -173,7 +190,7 @@ class Bank:
         return prompts.get_prompt(self.engine, sha256)
 
     def find_prompt(self, name: str, *, kind: str = "value") -> np.ndarray:
-        """A prompt ``[P, H]`` by its address, or by the digest of a run, whose ``kind`` is meant.
+        """A prompt ``[..., P, H]`` by its address, or by the digest of a run, whose ``kind`` is meant.
 
         Raises:
             BankError: neither is in the bank, the name is ambiguous, or the run has no such snapshot.

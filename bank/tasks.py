@@ -37,6 +37,7 @@ def put_task(session: Session, record: TaskRecord) -> schema.Task:
         description=dict(record.description),
         content=record.content or None,
         texts=record.texts or None,
+        members=[schema.Member(name=name) for name in record.members],
     )
     _check_same(session, task, record)
     if record.content and not task.content:
@@ -47,9 +48,8 @@ def put_task(session: Session, record: TaskRecord) -> schema.Task:
 
 
 def _check_same(session: Session, stored: schema.Task, record: TaskRecord) -> None:
-    members, others = (set(one.description.get("tasks", ())) for one in (stored, record))
     differs = stored.content and record.content and stored.content != record.content
-    if differs or members != others:
+    if differs or {member.name for member in stored.members} != set(record.members):
         raise BankError(
             f"task {record.name!r} in bank {shown(session.get_bind().engine.url)} is another one: its file or data "
             "differ; give yours another name or use another bank"

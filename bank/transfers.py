@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Engine, and_, or_, select
+from sqlalchemy import Engine, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from bank import schema
@@ -15,9 +15,6 @@ from bank.recipes import in_partition
 from bank.records import Outcome, Partition, TransferRecord
 from bank.runs import check_scores, find_run
 from bank.sessions import get, reading, transaction, unless_first
-
-SINGLE = ("best", "oracle", "generic")
-"""Methods of a transfer whose target runs start from one source each."""
 
 
 def record_transfer(engine: Engine, record: TransferRecord) -> str:
@@ -46,6 +43,7 @@ def _put_transfer(session: Session, record: TransferRecord) -> str:
         similarity=record.similarity,
         top_k=len(record.candidates),
         options=record.options,
+        single=record.single,
         budget=record.budget,
         steps=record.steps,
         seed=record.seed,
@@ -107,14 +105,9 @@ def get_outcomes(engine: Engine, partition: Partition) -> list[Outcome]:
         .join(of_source, source.task_id == of_source.id)
         .outerjoin(baseline, schema.Transfer.baseline_run_id == baseline.id)
         .where(
-            or_(
-                and_(
-                    schema.Transfer.method.in_(SINGLE),
-                    schema.Transfer.budget == "full",
-                    schema.Candidate.run_id.is_not(None),
-                ),
-                schema.Transfer.method == IMPORTED,
-            ),
+            schema.Transfer.single,
+            schema.Transfer.budget == "full",
+            or_(schema.Candidate.run_id.is_not(None), schema.Transfer.method == IMPORTED),
             schema.Candidate.score.is_not(None),
             *in_partition(partition),
         )

@@ -333,7 +333,7 @@ def import_file(
     model = BackboneRecord(
         fingerprint=fingerprint or value.fingerprint or by_name(name),
         name=name,
-        width=value.prompt.shape[1],
+        width=value.prompt.shape[-1],
     )
     for file in (value, early):
         if file:

@@ -51,6 +51,15 @@ def test_an_imported_prompt_may_bring_its_key(bank: Bank) -> None:
     assert stored is not None and (stored.seed, stored.score) == (7, 81.5)
 
 
+def test_an_imported_prompt_may_have_axes_before_its_tokens(bank: Bank) -> None:
+    deep = np.random.default_rng(1).normal(size=(2, 3, 4)).astype(np.float32)
+    plain, layered = (import_prompt(bank, prompt, task=TASK, backbone=MODEL) for prompt in (PROMPT, deep))
+    np.testing.assert_array_equal(exported(bank, layered).prompt, deep)
+    assert exported(bank, plain).metadata["recipe_family"] != exported(bank, layered).metadata["recipe_family"]
+    assert len(bank.partitions()) == 2
+    assert verify(bank) == []
+
+
 @pytest.mark.parametrize("wrong", ["value", "key"])
 @pytest.mark.parametrize("shape", [(3, 5), (2, 4)])
 def test_a_prompt_of_another_shape_is_not_imported(bank: Bank, wrong: str, shape: tuple[int, int]) -> None:

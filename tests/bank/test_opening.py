@@ -194,7 +194,7 @@ def test_a_trial_write_leaves_nothing(bank: Bank) -> None:
 def test_a_trial_write_says_what_stops_it(bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
     path = str(bank.engine.url.database)
     with monkeypatch.context() as patch:
-        patch.setattr("bank.engine.BUSY_SECONDS", 0.2)
+        patch.setattr("bank.sqlite.BUSY_SECONDS", 0.2)
         other = sqlite3.connect(path, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         with Bank.open(path) as waiting, pytest.raises(BankError, match=r"database is locked \(another process holds"):
@@ -213,7 +213,7 @@ def test_a_trial_write_says_what_stops_it(bank: Bank, monkeypatch: pytest.Monkey
     with sqlite3.connect(path) as other:
         other.execute("UPDATE alembic_version SET version_num = '0002'")
     other.close()
-    with pytest.raises(BankError, match="its schema is 0002, not 0003; open it for writing"):
+    with pytest.raises(BankError, match="its schema is 0002, not 0004; open it for writing"):
         bank.try_write()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import pkgutil
 import sqlite3
 import subprocess
@@ -24,7 +25,7 @@ from bank.integrity import verify
 from bank.listing import list_prompts, list_runs, list_transfers, show_run
 from bank.records import ROLES
 from bank.schema import Base
-from bank.vectors import average, average_normalized, prompt_sha256
+from bank.vectors import average, average_normalized, prompt_sha256, tokens
 from tests.bank.conftest import damage, transfer_of
 
 RunMaker = Callable[..., RunRecord]
@@ -297,6 +298,25 @@ def test_the_same_bytes_are_stored_once(bank: Bank, make_run: RunMaker) -> None:
     assert (counts["run"], counts["snapshot"], counts["prompt"], counts["key_vectors"]) == (2, 4, 2, 2)
 
 
+@pytest.mark.parametrize("shape", [(2, 3, 4), (5, 2, 3, 4), (1, 3, 4)])
+def test_a_prompt_may_have_axes_before_its_tokens(bank: Bank, make_run: RunMaker, shape: tuple[int, ...]) -> None:
+    early, late = (np.random.default_rng(n).normal(size=shape).astype(np.float32) for n in range(2))
+    width = math.prod(shape) // 3
+    digest = bank.record_run(make_run(key=early, value=late, start=np.ones(width)))
+    np.testing.assert_array_equal(bank.find_prompt(digest), late)
+    np.testing.assert_array_equal(bank.prompt(bank.put(early)), early)
+    assert [row["shape"] for row in show_run(bank.engine, digest)["snapshots"]] == [list(shape)] * 2
+    assert {(*row["shape"], row["length"], row["width"]) for row in list_prompts(bank.engine)} == {(*shape, 3, 4)}
+    assert verify(bank) == []
+    joined = np.concatenate(early.reshape(-1, 3, 4), axis=1)
+    np.testing.assert_array_equal(tokens(early), joined)
+    for vector in (average, average_normalized):
+        np.testing.assert_array_equal(vector(early), vector(joined))
+    for wrong in ({"start": np.ones(4 if width > 4 else 8)}, {"key": late[None]}, {"value": late[..., :2]}):
+        with pytest.raises(BankError, match=r"(start|key|value) of sst2: expected shape"):
+            make_run(**{"key": early, "value": late} | wrong)
+
+
 def test_an_address_depends_on_the_shape_and_every_bit() -> None:
     prompt = np.zeros((2, 6), np.float32)
     addresses = {prompt_sha256(p) for p in (prompt, prompt.reshape(3, 4), -prompt, prompt + 1e-45)}
@@ -331,7 +351,7 @@ def test_every_float32_comes_back_with_the_same_bits(shared_bank: Bank, make_run
         (np.full((3, 4), 1e300), "12 of 12 entries are NaN or infinite"),
         (np.zeros(12), r"expected an array \[P, H\], found shape \[12\]"),
         (np.zeros((0, 4)), r"found shape \[0, 4\]"),
-        (np.zeros((1, 3, 4)), r"found shape \[1, 3, 4\]"),
+        (np.zeros((1, 3, 4)), r"expected shape \[(1, )?3, 4\], found \[(1, )?3, 4\]"),
         (np.full((3, 4), "x"), "expected numbers"),
         (np.zeros((2, 4)), r"expected shape \[3, 4\], found \[2, 4\]"),
         (np.zeros((3, 5)), r"expected shape \[3, 4\], found \[3, 5\]"),
@@ -654,6 +674,34 @@ def test_answers_of_a_run_are_stored_once_per_split(bank: Bank, make_run: RunMak
         bank.record_evaluation("0" * 64, "a" * 64, metrics={}, answers=[])
 
 
+def test_an_evaluation_says_how_its_answers_were_decoded(bank: Bank, make_run: RunMaker) -> None:
+    run = bank.record_run(make_run())
+    bank.record_evaluation(run, "a" * 64, metrics={"score": 50.0}, answers=["yes"])
+    bank.record_evaluation(run, "b" * 64, metrics={"score": 60.0}, answers=["no"], decoding={"beams": 4})
+    greedy, beams = (bank.evaluation(run, data * 64) for data in "ab")
+    assert greedy is not None and greedy.decoding is None
+    assert beams is not None and beams.decoding == {"beams": 4}
+    assert [(row["metrics"], row["decoding"]) for row in show_run(bank.engine, run)["evaluations"]] == [
+        ({"score": 50.0}, None),
+        ({"score": 60.0}, {"beams": 4}),
+    ]
+
+
+def test_runs_that_share_a_start_are_no_outcomes_of_single_sources(bank: Bank, make_run: RunMaker) -> None:
+    source, query, ended = (
+        bank.record_run(make_run(task, role=role))
+        for task, role in (("mnli", "source"), ("rte", "baseline"), ("rte", "transfer"))
+    )
+    partition = Partition.of(make_run().identity.recipe)
+    shared = transfer_of(source, query, ended, method="average", single=False)
+    bank.record_transfer(shared)
+    assert bank.outcomes(partition) == []
+    alone = dataclasses.replace(shared, method="my own", single=True)
+    assert dataclasses.replace(alone, single=False).digest == alone.digest
+    bank.record_transfer(alone)
+    assert [outcome.source for outcome in bank.outcomes(partition)] == ["mnli"]
+
+
 def test_outcomes_are_what_single_sources_did_for_targets(bank: Bank, make_run: RunMaker) -> None:
     records = {
         (task, role): make_run(task, role=role, score=score)
@@ -673,6 +721,7 @@ def test_outcomes_are_what_single_sources_did_for_targets(bank: Bank, make_run: 
                 runs["rte", "baseline"],
                 runs["rte", "transfer"],
                 method=method,
+                single=method != "average",
                 baseline_run=runs["rte", "baseline"],
                 candidates=[ended, stopped],
             )
