@@ -33,7 +33,7 @@ def checked_prompt(values: np.ndarray, *, where: str = "prompt") -> np.ndarray:
 
 
 def prompt_sha256(values: np.ndarray) -> str:
-    """Address of a float32 prompt ``[P, H]``: sha256 of its shape and little-endian bytes."""
+    """Address of a float32 prompt ``[..., P, H]``: sha256 of its shape and little-endian bytes."""
     import numpy as np
 
     array = np.ascontiguousarray(values, dtype="<f4")
@@ -48,7 +48,7 @@ def tokens(prompt: np.ndarray) -> np.ndarray:
 
 
 def average(prompt: np.ndarray) -> np.ndarray:
-    """Mean token ``[H]`` of ``[P, H]``: the cosine of two of these is the similarity of average tokens."""
+    """Mean token ``[W]`` of ``[..., P, H]``: the cosine of two of these is the similarity of average tokens."""
     import numpy as np
 
     mean: np.ndarray = np.asarray(tokens(prompt), np.float64).mean(axis=0).astype(np.float32)
@@ -56,7 +56,7 @@ def average(prompt: np.ndarray) -> np.ndarray:
 
 
 def average_normalized(prompt: np.ndarray) -> np.ndarray:
-    """Mean of the L2-normalised tokens, ``[H]``; a zero token counts as zero.
+    """Mean of the L2-normalised tokens of ``[..., P, H]``, ``[W]``; a zero token counts as zero.
 
     The inner product of two of these is the mean cosine over all token pairs, so the vector (of norm at most 1)
     must not be normalised again.
@@ -70,8 +70,8 @@ def average_normalized(prompt: np.ndarray) -> np.ndarray:
 
 
 def belong(prompt: np.ndarray, vectors: tuple[np.ndarray, np.ndarray]) -> bool:
-    """Whether vectors ``[H]`` are the ``average`` and ``average_normalized`` of a prompt ``[P, H]``, to 1e-6 or 1e-5 of
-    their size."""
+    """Whether vectors ``[W]`` are the ``average`` and ``average_normalized`` of a prompt ``[..., P, H]``, to 1e-6 or
+    1e-5 of their size."""
     import numpy as np
 
     for stored, right in zip(vectors, (average(prompt), average_normalized(prompt)), strict=True):
