@@ -26,7 +26,6 @@ from spot.backbone.files import check_file, read_json, shown
 from spot.backbone.torch_file import TorchFile
 from spot.backbone.weights import open_safetensors, stored_array
 from spot.errors import BackboneError, PromptError, SpotError
-from spot.prompts.forms import FORMS
 
 if TYPE_CHECKING:
     from bank.records import BackboneRecord
@@ -36,8 +35,10 @@ TENSOR = "prompt"
 """Name of the prompt in a safetensors file that we write."""
 
 START = "start"
-RANKS = tuple(form.rank for form in FORMS.values())
 """Beside it, the mean token of the prompt that the run started from, where that is known."""
+
+RANKS = {"prompt": 2, "deep": 3}
+"""Axes of a prompt ``[..., P, H]`` by its form (:mod:`spot.prompts.forms`, which is not imported: it loads JAX)."""
 
 PEFT_TENSOR = "prompt_embeddings"
 PEFT_PARAMETER = "prompt_encoder.default.embedding.weight"
@@ -96,10 +97,10 @@ class PromptFile:
         Raises:
             PromptError: a form that is not known, or another than the array's axes allow.
         """
-        by_rank = next(name for name, form in FORMS.items() if form.rank == self.prompt.ndim)
+        by_rank = next(name for name, rank in RANKS.items() if rank == self.prompt.ndim)
         recipe = self.recipe
         name = recipe.get("form", "prompt") if recipe else by_rank
-        if name not in FORMS or FORMS[name].rank != self.prompt.ndim:
+        if RANKS.get(name) != self.prompt.ndim:
             raise PromptError(
                 f"{self.path}: its recipe says form {shown(name)}, its shape is {list(self.prompt.shape)}; "
                 "export it again"
@@ -230,7 +231,7 @@ def _read_file(path: Path) -> PromptFile:
     except (ValueError, MemoryError) as error:
         raise PromptError(f"{path}: damaged ({error})") from error
     prompt = checked_prompt(values, where=str(path))
-    if prompt.ndim not in RANKS:
+    if prompt.ndim not in RANKS.values():
         raise PromptError(f"{path}: expected an array [P, H], or [E, P, H], found shape {list(prompt.shape)[:9]}")
     if start is not None:
         if start.ndim != 1:
@@ -349,7 +350,7 @@ def _npy_facts(path: Path, header: str) -> tuple[np.dtype[Any], bool, tuple[int,
     if not (descr and fortran and shape):
         raise PromptError(f"{path}: not a plain .npy array; its header does not say one dtype, order and shape")
     numbers = re.findall(r"\d+", shape[1])
-    if len(numbers) not in RANKS or any(not number.strip("0") for number in numbers):
+    if len(numbers) not in RANKS.values() or any(not number.strip("0") for number in numbers):
         raise PromptError(f"{path}: expected an array [P, H], found shape [{', '.join(numbers)[:40]}]")
     if max(map(len, numbers)) > 18:
         raise PromptError(f"{path}: cut short; its header says a shape larger than any file")

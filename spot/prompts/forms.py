@@ -25,14 +25,12 @@ class Form:
         about: what is trained, in a few words.
         soft: the stack that models read, from parameters ``[N, ..., P, H]`` and the model's config.
         axes: sizes of a prompt's leading axes for a model.
-        rank: axes of a prompt, P and H among them.
         slots: whether parameters lead with N; else they are the model's weights, and there is one of them.
     """
 
     about: str
     soft: Callable[[Any, Config], Soft]
     axes: Callable[[Config], tuple[int, ...]] = lambda _config: ()
-    rank: int = 2
     slots: bool = True
 
     def shape(self, config: Config, length: int) -> tuple[int, ...]:
@@ -72,6 +70,6 @@ WEIGHTS = Form("the whole model", weights, slots=False)
 
 FORMS: Mapping[str, Form] = {
     "prompt": Form("tokens in front of the input", prompt),
-    "deep": Form("vectors before every layer", deep, axes=lambda config: (config.layers,), rank=3),
+    "deep": Form("vectors before every layer", deep, axes=lambda config: (config.layers,)),
 }
 """Forms that a recipe can train, by name."""
