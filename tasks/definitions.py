@@ -314,7 +314,7 @@ WORDNET_FIELDS: Mapping[str, tuple[str, tuple[str, ...]]] = {
 
 
 def wordnet() -> Iterator[Task]:
-    """Small tasks derived from WordNet 3.0 by ``tasks.wordnet_build``; their files come with the package."""
+    """Small tasks derived from WordNet 3.0 by ``benchmarks/wordnet``; their files come with the package."""
     facts = json.loads((WORDNET_FOLDER / "baselines.json").read_text(encoding="utf-8"))
     for name, (family, keys) in WORDNET_FIELDS.items():
         labels = tuple(facts[name]["labels"] or ())
