@@ -16,9 +16,10 @@ from typing import IO, Any
 
 import numpy as np
 
-from spot.backbone.files import check_file, shown
+from spot.backbone.files import check_file
 from spot.backbone.torch_pickle import Storage, StoredTensor, Walk
 from spot.errors import BackboneError
+from tasks.errors import shown
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 

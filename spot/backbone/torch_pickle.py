@@ -19,8 +19,8 @@ from typing import IO, Any, NamedTuple
 import ml_dtypes
 import numpy as np
 
-from spot.backbone.files import shown
 from spot.errors import BackboneError
+from tasks.errors import shown
 
 STORAGE_DTYPES: dict[str, np.dtype[Any]] = {
     "FloatStorage": np.dtype("<f4"),
