@@ -85,7 +85,7 @@ class TorchFile:
         return self._tensors[name].shape
 
     def read(self, name: str) -> np.ndarray:
-        """One tensor, from the file's storage record, in the dtype it is stored in."""
+        """One tensor ``[...]`` of its shape, from the file's storage record, in the dtype it is stored in."""
         tensor = self._tensors[name]
         dtype, start = tensor.storage.dtype, self._offsets[tensor.storage.key]
         if 0 in tensor.shape:

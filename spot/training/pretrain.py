@@ -106,8 +106,8 @@ def _run_phase(
         return losses.sum() / batch.targets.mask.sum()
 
     def evaluate(variables: Variables) -> dict[str, float]:
-        held = float(np.mean([float(loss(variables, batch)) for batch in checks]))
-        return {"held_out_loss": held, "score": -held}
+        mean = float(np.mean([float(loss(variables, batch)) for batch in checks]))
+        return {"held_out_loss": mean, "score": -mean}
 
     shaping = [plan.config.identity, dataclasses.asdict(phase), plan.input_length, plan.bfloat16]
     identity = hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()
