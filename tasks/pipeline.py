@@ -43,20 +43,21 @@ class Lengths:
 
 
 class Ragged:
-    """Rows of token ids of any length, flat: ``ids`` int32 and ``starts`` of every row and the end."""
+    """R rows of token ids of any length, flat: ``ids`` int32 ``[all]``, and ``starts`` int64 ``[R + 1]`` of the rows
+    and of what is behind the last."""
 
     def __init__(self, ids: np.ndarray, starts: np.ndarray) -> None:
         self.ids, self.starts = ids, starts
         self.lengths = np.diff(starts)
 
     @classmethod
-    def of(cls, rows: Sequence[Sequence[int]]) -> Ragged:
+    def from_rows(cls, rows: Sequence[Sequence[int]]) -> Ragged:
         starts = np.zeros(len(rows) + 1, np.int64)
         np.cumsum([len(row) for row in rows], out=starts[1:])
         return cls(np.array([i for row in rows for i in row], np.int32), starts)
 
     @classmethod
-    def join(cls, parts: Sequence[Ragged]) -> Ragged:
+    def concatenate(cls, parts: Sequence[Ragged]) -> Ragged:
         """The rows of several behind each other."""
         starts = np.cumsum([0, *itertools.chain.from_iterable(part.lengths for part in parts)])
         return cls(np.concatenate([part.ids for part in parts]), starts)
@@ -114,10 +115,10 @@ def tokenize(
     digest = _digest(examples, tokenizer_fingerprint, lengths, ends)
     key = _cache_key(digest, examples)
     path = cache / f"{key}.npz" if cache else None
-    found = path and _read_cache(path)
-    tokenized = found or _tokenize(examples, encode, lengths, ends, digest)
+    cached = path and _read_cache(path)
+    tokenized = cached or _tokenize(examples, encode, lengths, ends, digest)
     check_choices(examples, tokenized, end=len(ends[1]), name=name)
-    if path and not found:
+    if path and not cached:
         _write_cache(path, tokenized)
     return tokenized
 
@@ -135,7 +136,7 @@ def _tokenize(examples: Sequence[Example], encode: Encode, lengths: Lengths, end
         inputs=inputs,
         targets=_ended(encode([example.target for example in examples]), lengths.targets, ends[1]),
         choices=_ended(encode(words), lengths.targets, ends[1]),
-        choice_rows=Ragged.of([[row_of[choice] for choice in example.choices] for example in examples]),
+        choice_rows=Ragged.from_rows([[row_of[choice] for choice in example.choices] for example in examples]),
         cut=sum(len(ids) > room for ids in encoded),
         digest=digest,
     )
@@ -152,12 +153,12 @@ def _shortened(
         start = len(text[:start].rstrip())  # a space belongs to the word behind it
         around += (text[:start], text[start:stop], text[stop:])
     ids = encode(around) if around else []
-    found = {}
+    shortened = {}
     for i, before, field, behind in zip(long, ids[::3], ids[1::3], ids[2::3], strict=True):
         left = room - len(before) - len(behind)
         if left >= 0:
-            found[i] = [*before, *field[:left], *behind]
-    return found
+            shortened[i] = [*before, *field[:left], *behind]
+    return shortened
 
 
 def check_choices(examples: Sequence[Example], tokenized: Tokenized, *, end: int, name: str = "") -> None:
@@ -198,7 +199,7 @@ def _words(examples: Sequence[Example]) -> list[str]:
 
 
 def _ended(rows: Sequence[Sequence[int]], longest: int, end: Sequence[int]) -> Ragged:
-    return Ragged.of([[*row[: longest - len(end)], *end] for row in rows])
+    return Ragged.from_rows([[*row[: longest - len(end)], *end] for row in rows])
 
 
 def _digest(examples: Sequence[Example], tokenizer_fingerprint: str, lengths: Lengths, ends: Ends) -> str:
@@ -345,17 +346,17 @@ def concatenate(parts: Sequence[Tokenized]) -> Tokenized:
         for part, shift in zip(parts, shifts, strict=False)
     ]
     return Tokenized(
-        inputs=Ragged.join([part.inputs for part in parts]),
-        targets=Ragged.join([part.targets for part in parts]),
-        choices=Ragged.join([part.choices for part in parts]),
-        choice_rows=Ragged.join(rows),
+        inputs=Ragged.concatenate([part.inputs for part in parts]),
+        targets=Ragged.concatenate([part.targets for part in parts]),
+        choices=Ragged.concatenate([part.choices for part in parts]),
+        choice_rows=Ragged.concatenate(rows),
         cut=sum(part.cut for part in parts),
         digest=hashlib.sha256("\n".join(part.digest for part in parts).encode()).hexdigest(),
     )
 
 
 def evaluation_order(data: Tokenized, batch_size: Callable[[int], int]) -> list[np.ndarray]:
-    """Rows by falling length, cut into batches: every example once, little padding.
+    """Rows int64 ``[B]`` by falling length, cut into batches: every example once, little padding.
 
     Args:
         data: what is evaluated.

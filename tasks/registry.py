@@ -32,10 +32,10 @@ def get_task(name: str) -> Task:
     Raises:
         TaskError: no such task (with the nearest names), or a TOML file that does not describe one.
     """
-    found = get_learnable(name)
-    if isinstance(found, Mixture):
+    task = get_learnable(name)
+    if isinstance(task, Mixture):
         raise TaskError(f"{name!r} is a mixture; expected a single task")
-    return found
+    return task
 
 
 def get_learnable(name: str) -> Task | Mixture:
@@ -81,16 +81,17 @@ def _origin(task: Task | Mixture) -> str:
 
 def _from_file(path: Path) -> Task | Mixture:
     content = read_toml(path)
-    found = _mixture_file(path, content) if "tasks" in content else load_task_file(path)
-    if found.name in registry() or found.name in MIXTURES:
-        kind = "mixture" if found.name in MIXTURES else "task"
-        raise TaskError(f"{path}: name is {found.name!r}, which is a built-in {kind}; choose another")
-    if found.name != found.name.strip() or not found.name.isprintable() or re.search(r"[+,]|\.toml$", found.name):
+    learnable = _mixture_file(path, content) if "tasks" in content else load_task_file(path)
+    name = learnable.name
+    if name in registry() or name in MIXTURES:
+        kind = "mixture" if name in MIXTURES else "task"
+        raise TaskError(f"{path}: name is {name!r}, which is a built-in {kind}; choose another")
+    if name != name.strip() or not name.isprintable() or re.search(r"[+,]|\.toml$", name):
         raise TaskError(
-            f"{path}: name is {shown(found.name)}; expected a word or more on one line, without + and a comma, which "
+            f"{path}: name is {shown(name)}; expected a word or more on one line, without + and a comma, which "
             "join tasks to mixtures, and without .toml at its end"
         )
-    return dataclasses.replace(found, file=str(path))
+    return dataclasses.replace(learnable, file=str(path))
 
 
 def _mixture_file(path: Path, content: Mapping[str, Any]) -> Mixture:

@@ -148,8 +148,8 @@ def _source(data: TomlTable, layout: Layout, labels: Mapping[str, str]) -> tuple
         if key in data.values and key not in OF_TABLES:
             raise data.error(key, "goes with data.hub, which is not given")
     writing, paths = _writing(data), _paths(data)
-    files = {part: found[0] for part, found in paths.items()}
-    beside = {found[0]: found[1] for found in paths.values() if len(found) == 2}
+    files = {part: pair[0] for part, pair in paths.items()}
+    beside = {pair[0]: pair[1] for pair in paths.values() if len(pair) == 2}
     if not files:
         raise TaskError(f"{data.path}: [data] names neither a file for train, dev or test, nor a hub data set")
     for part, file in files.items():
@@ -213,7 +213,7 @@ def _writing(data: TomlTable) -> Writing:
 def _paths(data: TomlTable) -> dict[str, list[Path]]:
     """The file of every part, and for ``text and labels`` that of its labels."""
     pairs = data.values.get("format") == "text and labels"
-    found = {}
+    paths = {}
     for part in PARTS:
         if part not in data.values:
             continue
@@ -222,12 +222,12 @@ def _paths(data: TomlTable) -> dict[str, list[Path]]:
         if not all(isinstance(name, str) and name for name in names):
             raise data.error(part, f"is {shown(value)}; expected the name of a file")
         try:
-            found[part] = [(data.path.parent / name).resolve() for name in names]
+            paths[part] = [(data.path.parent / name).resolve() for name in names]
         except (OSError, ValueError, RuntimeError) as error:
             raise TaskError(f"{data.path}: [data] names a file that cannot exist ({error})") from error
         if pairs and len(names) == 1:
-            found[part].append(labels_beside(found[part][0]))
-    return found
+            paths[part].append(labels_beside(paths[part][0]))
+    return paths
 
 
 def _format(data: TomlTable, part: str, file: Path, writing: Writing) -> str:

@@ -99,10 +99,10 @@ def formatter_of(layout: Layout, labels: Mapping[str, str], split_key: str) -> F
         span = span if span[1] < len(inputs) else (0, 0)  # what stands last is the tail
         group = text_in(row, layout.group) if layout.group else ""
         if inner is not None:
-            found = inner({layout.label: _raw_label(row, layout.label, labels)})
+            examples = inner({layout.label: _raw_label(row, layout.label, labels)})
         else:
-            found = [_free_text(row, layout)]
-        return [dataclasses.replace(example, inputs=inputs, group=group, cut=span) for example in found]
+            examples = [_free_text(row, layout)]
+        return [dataclasses.replace(example, inputs=inputs, group=group, cut=span) for example in examples]
 
     return formatter
 

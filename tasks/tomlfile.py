@@ -89,10 +89,10 @@ class TomlTable:
 
     def texts(self, key: str) -> tuple[str, ...]:
         """A list of texts, empty without the key."""
-        found = self.get(key, list, [])
-        if not all(isinstance(item, str) and item for item in found):
-            raise self.error(key, f"is {shown(found)}; expected a list of texts")
-        return tuple(found)
+        texts = self.get(key, list, [])
+        if not all(isinstance(item, str) and item for item in texts):
+            raise self.error(key, f"is {shown(texts)}; expected a list of texts")
+        return tuple(texts)
 
     def table(self, key: str, *, required: bool = True) -> TomlTable:
         """A table within."""

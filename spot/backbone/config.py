@@ -7,8 +7,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from spot.backbone.files import shown
 from spot.errors import BackboneError
+from tasks.errors import shown
 
 LARGEST = 2**31 - 1
 """No size and no token reaches beyond what 32 bits count."""

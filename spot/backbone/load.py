@@ -23,7 +23,7 @@ from jax.typing import DTypeLike
 from spot import paths
 from spot.backbone.config import Config, LlamaConfig, config_from_huggingface
 from spot.backbone.families import FAMILIES
-from spot.backbone.files import read_json, shown
+from spot.backbone.files import read_json
 from spot.backbone.gguf_file import GGUFFile
 from spot.backbone.model import AnyModel
 from spot.backbone.names import plain_names
@@ -32,6 +32,7 @@ from spot.backbone.tokenizer import Tokenizer, load_tokenizer
 from spot.backbone.weights import Tensors, open_tensors, weight_files
 from spot.errors import BackboneError
 from tasks.choices import choose
+from tasks.errors import shown
 
 EMBEDDED = "tiny"
 """The backbone that comes with the package."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from spot.backbone.files import shown
 from spot.backbone.model import AnyModel
 from spot.backbone.weights import Tensors
 from spot.errors import BackboneError
+from tasks.errors import shown
 
 WRAPPERS = re.compile(r"(?:^|(?<=\.))(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 """Modules that torch.compile, FSDP and activation checkpointing put anywhere into a name."""

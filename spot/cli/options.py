@@ -285,9 +285,9 @@ def find_tasks(names: Sequence[str]) -> list[Task]:
     from tasks import get_task
     from tasks.registry import check_distinct
 
-    found = [get_task(name) for name in names]
-    check_distinct(found)
-    return found
+    tasks = [get_task(name) for name in names]
+    check_distinct(tasks)
+    return tasks
 
 
 def find_learnable(names: Sequence[str]) -> list[Task | Mixture]:
@@ -297,9 +297,9 @@ def find_learnable(names: Sequence[str]) -> list[Task | Mixture]:
 
     if not names:
         raise typer.BadParameter("nothing to train on; name a task or a --mixture (`spot tasks` lists them)")
-    found = [get_learnable(name) for name in names]
-    check_distinct(found)
-    return found
+    learnable = [get_learnable(name) for name in names]
+    check_distinct(learnable)
+    return learnable
 
 
 def given(context: typer.Context) -> dict[str, str]:
@@ -325,19 +325,23 @@ def refuse_given(context: typer.Context, unused: Sequence[str | type], because: 
     """
     from spot.errors import SpotError
 
-    names = [
-        name
-        for entry in unused
-        for name in ([entry] if isinstance(entry, str) else [field.name for field in dataclasses.fields(entry)])
-    ]
+    names: list[str] = []
+    for entry in unused:
+        names += [entry] if isinstance(entry, str) else [field.name for field in dataclasses.fields(entry)]
     on_line = given(context)
-    if found := [on_line[name] for name in names if name in on_line]:
-        raise SpotError(f"{', '.join(found)} would not be used: {because}; leave it out")
+    if refused := [on_line[name] for name in names if name in on_line]:
+        raise SpotError(f"{', '.join(refused)} would not be used: {because}; leave it out")
 
 
 @functools.cache
-def _annotations(group: type) -> dict[str, Any]:
-    return get_type_hints(group, include_extras=True)
+def _parameters(group: type) -> list[inspect.Parameter]:
+    """The options of a dataclass as parameters of a command."""
+    hints = get_type_hints(group, include_extras=True)
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    return [
+        inspect.Parameter(field.name, keyword, default=field.default, annotation=hints[field.name])
+        for field in dataclasses.fields(group)
+    ]
 
 
 def _expanded(value: Any) -> Any:
@@ -352,29 +356,25 @@ def takes(**groups: type) -> Callable[[Callable[..., None]], Callable[..., None]
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         hints = get_type_hints(command, include_extras=True)
-        own = [
+        direct = [
             parameter.replace(annotation=hints[name])
             for name, parameter in inspect.signature(command).parameters.items()
             if name not in groups
         ]
-        shared = [
-            inspect.Parameter(
-                field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=annotations[field.name]
-            )
-            for group in groups.values()
-            for annotations in [_annotations(group)]
-            for field in dataclasses.fields(group)
-        ]
+        shared: list[inspect.Parameter] = []
+        for group in groups.values():
+            shared += _parameters(group)
 
         @functools.wraps(command)
         def run(**values: Any) -> None:
-            built = {
-                name: group(**{field.name: _expanded(values.pop(field.name)) for field in dataclasses.fields(group)})
-                for name, group in groups.items()
-            }
-            command(**{name: _expanded(value) for name, value in values.items()}, **built)
+            plain = {name: _expanded(value) for name, value in values.items()}
+            built: dict[str, Any] = {}
+            for name, group in groups.items():
+                fields = [field.name for field in dataclasses.fields(group)]
+                built[name] = group(**{field: plain.pop(field) for field in fields})
+            command(**plain, **built)
 
-        parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own] + shared
+        parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in direct] + shared
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {p.name: p.annotation for p in parameters}
         return run

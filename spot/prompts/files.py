@@ -22,10 +22,11 @@ import numpy as np
 
 from bank.errors import BankError
 from bank.vectors import checked_prompt, tokens
-from spot.backbone.files import check_file, read_json, shown
+from spot.backbone.files import check_file, read_json
 from spot.backbone.torch_file import TorchFile
 from spot.backbone.weights import open_safetensors, stored_array
 from spot.errors import BackboneError, PromptError, SpotError
+from tasks.errors import shown
 
 if TYPE_CHECKING:
     from bank.records import BackboneRecord

@@ -19,7 +19,7 @@ HELD_OUT_BLOCK, HELD_OUT_EVERY = 8192, 150
 
 
 def hold_out(corpus: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Split tokens into those to train on and those to measure on, spread over the whole corpus.
+    """Split tokens ``[n]`` into those to train on and those to measure on, spread over the whole corpus.
 
     Raises:
         TrainingError: a corpus too short to hold anything out.
@@ -37,7 +37,11 @@ def hold_out(corpus: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def prepare(
     corpora: Sequence[Path], folder: Path, *, vocab_size: int, sample: int = 250_000
 ) -> tuple[Tokenizer, np.ndarray]:
-    """Train the tokenizer and tokenise the corpus into ``folder``, once; later calls read them back."""
+    """Train the tokenizer and tokenise the corpus to uint16 ``[n]`` in ``folder``, once; later calls read them back.
+
+    Raises:
+        TrainingError: no vocabulary of that size can be trained, or the folder has one of another size.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     model = folder / "spiece.model"
     if not model.exists():

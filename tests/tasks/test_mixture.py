@@ -24,7 +24,12 @@ def tokens(lengths: list[int], first: int) -> Tokenized:
     choices = [[7], *[[1000 + first + i] for i in range(len(rows))]]
     picked = [[0, i + 1] for i in range(len(rows))]
     return Tokenized(
-        Ragged.of(rows), Ragged.of([[1]] * len(rows)), Ragged.of(choices), Ragged.of(picked), 1, str(first)
+        Ragged.from_rows(rows),
+        Ragged.from_rows([[1]] * len(rows)),
+        Ragged.from_rows(choices),
+        Ragged.from_rows(picked),
+        1,
+        str(first),
     )
 
 

@@ -209,7 +209,7 @@ def test_choices_are_a_table_without_repetition_that_examples_point_to() -> None
 
 @given(st.lists(st.lists(st.integers(-(2**31), 2**31 - 1), max_size=6), max_size=12))
 def test_ragged_rows_come_back_as_they_were(drawn: list[list[int]]) -> None:
-    ragged = Ragged.of(drawn)
+    ragged = Ragged.from_rows(drawn)
     assert rows(ragged) == drawn
     assert len(ragged) == len(drawn)
     assert ragged.lengths.tolist() == [len(row) for row in drawn]
@@ -368,10 +368,10 @@ def test_a_cache_that_cannot_be_written_is_no_reason_to_stop(tmp_path: Path) -> 
 def ragged_data(lengths: Sequence[int], targets: Sequence[int] | None = None) -> Tokenized:
     """Row i consists of ``i + 2`` alone, so that a batch tells which rows it holds."""
     return Tokenized(
-        inputs=Ragged.of([[i + 2] * length for i, length in enumerate(lengths)]),
-        targets=Ragged.of([[i + 2] * length for i, length in enumerate(targets or [2] * len(lengths))]),
-        choices=Ragged.of([]),
-        choice_rows=Ragged.of([[]] * len(lengths)),
+        inputs=Ragged.from_rows([[i + 2] * length for i, length in enumerate(lengths)]),
+        targets=Ragged.from_rows([[i + 2] * length for i, length in enumerate(targets or [2] * len(lengths))]),
+        choices=Ragged.from_rows([]),
+        choice_rows=Ragged.from_rows([[]] * len(lengths)),
         cut=0,
         digest="",
     )
