@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import bank.records
-from bank.records import FIRST
+from bank.identity import FIRST
 from spot.backbone.load import Backbone
 from spot.errors import TrainingError
 from spot.inference import predict
