@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bank.errors import BankError
+    from bank.keys import Keys
     from bank.records import (
         BackboneRecord,
         CandidateRecord,
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
         TransferRecord,
     )
     from bank.store import Bank
-    from bank.stored import Evaluation, Key, Outcome, Partition, StoredRun
+    from bank.stored import Evaluation, Outcome, Partition, StoredRun
 
 _HOMES = {
     "BackboneRecord": "bank.records",
@@ -29,7 +30,7 @@ _HOMES = {
     "BankError": "bank.errors",
     "CandidateRecord": "bank.records",
     "Evaluation": "bank.stored",
-    "Key": "bank.stored",
+    "Keys": "bank.keys",
     "Outcome": "bank.stored",
     "Partition": "bank.stored",
     "RecipeRecord": "bank.records",
@@ -47,7 +48,7 @@ __all__ = [
     "BankError",
     "CandidateRecord",
     "Evaluation",
-    "Key",
+    "Keys",
     "Outcome",
     "Partition",
     "RecipeRecord",

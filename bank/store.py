@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -15,11 +14,12 @@ from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 from bank import schema
 from bank.engine import copied, open_engine, try_write
 from bank.errors import BankError
+from bank.keys import Keys, check_scores, get_keys, in_partition
 from bank.listing import unknown_run
 from bank.location import bank_url, shown
 from bank.records import RecipeRecord, RunIdentity, RunRecord, TaskRecord, TransferRecord
 from bank.sessions import reading, transaction
-from bank.stored import Evaluation, Key, Outcome, Partition, StoredRun
+from bank.stored import Evaluation, Outcome, Partition, StoredRun
 from bank.types import DIGEST
 from bank.vectors import average, average_normalized, checked_prompt, prompt_sha256
 
@@ -315,7 +315,7 @@ class Bank:
             prompts = {snapshot.kind: snapshot.prompt.sha256 for snapshot in row.snapshots}
             if "value" not in prompts:
                 raise BankError(f"run {digest}: damaged (has no value prompt); see `spot bank verify`")
-            _check_scores([(f"run {digest[:12]}", row.score)])
+            check_scores([(f"run {digest[:12]}", row.score)])
             return StoredRun(
                 digest=row.digest,
                 task=row.task.name,
@@ -406,7 +406,7 @@ class Bank:
                 for f, p, s, r in session.execute(query).all()
             ]
 
-    def keys(self, partition: Partition, *, exclude: Sequence[str] = ()) -> list[Key]:
+    def keys(self, partition: Partition, *, exclude: Sequence[str] = ()) -> Keys:
         """Keys of the source runs of a partition, by task and seed.
 
         Args:
@@ -414,56 +414,10 @@ class Bank:
             exclude: tasks left out, and with them the mixtures that hold one of them.
 
         Raises:
-            BankError: a source without its key, value, vectors or task, or with numbers that are none: a ranking
-                without it would be another one.
+            BankError: a source without its key, value or task, or with a score that is none: a ranking without it
+                would be another one. Vectors are checked when they are read.
         """
-        of_key, of_value = aliased(schema.Snapshot), aliased(schema.Snapshot)
-        early, best = aliased(schema.Prompt), aliased(schema.Prompt)
-        query = (
-            select(
-                schema.Run.digest, schema.Run.seed, schema.Run.score, schema.Run.started_from, schema.Run.start,
-                schema.Task.name, schema.Task.family, schema.Task.description, early.sha256.label("key"),
-                best.sha256.label("value"), schema.KeyVectors.average, schema.KeyVectors.average_normalized,
-                schema.Backbone.width,
-            )
-            .join(schema.Run.recipe)
-            .join(schema.Recipe.backbone)
-            .outerjoin(schema.Run.task)
-            .outerjoin(of_key, (of_key.run_id == schema.Run.id) & (of_key.kind == "key"))
-            .outerjoin(early, early.id == of_key.prompt_id)
-            .outerjoin(schema.KeyVectors, schema.KeyVectors.prompt_id == early.id)
-            .outerjoin(of_value, (of_value.run_id == schema.Run.id) & (of_value.kind == "value"))
-            .outerjoin(best, best.id == of_value.prompt_id)
-            .where(schema.Run.role == "source", *_in(partition))
-            .order_by(schema.Task.name, schema.Run.seed, schema.Run.digest)
-        )  # fmt: skip
-        lost = select(schema.Run.digest).outerjoin(schema.Run.recipe).outerjoin(schema.Recipe.backbone)
-        lost = lost.where(schema.Run.role == "source", schema.Backbone.id.is_(None)).limit(1)
-        with reading(self.engine) as session:
-            for digest in session.scalars(lost):
-                raise BankError(f"run {digest[:12]}: has no recipe or backbone; see `spot bank verify`")
-            rows = [
-                row
-                for row in session.execute(query)
-                if row.name is None or not {row.name, *row.description.get("tasks", ())} & set(exclude)
-            ]
-            _check_keys(rows)
-            return [
-                Key(
-                    task=row.name,
-                    task_family=row.family,
-                    seed=row.seed,
-                    run=row.digest,
-                    prompt=row.key,
-                    value=row.value,
-                    average=row.average,
-                    average_normalized=row.average_normalized,
-                    score=row.score,
-                    start=row.start,
-                    started_from=row.started_from,
-                )
-                for row in rows
-            ]
+        return get_keys(self.engine, partition, exclude)
 
     def sources(self, partition: Partition) -> list[str]:
         """Names of the tasks that have keys in a partition, in alphabetical order."""
@@ -472,7 +426,7 @@ class Bank:
             .join(schema.Run, schema.Run.task_id == schema.Task.id)
             .join(schema.Run.recipe)
             .join(schema.Recipe.backbone)
-            .where(schema.Run.role == "source", *_in(partition))
+            .where(schema.Run.role == "source", *in_partition(partition))
             .distinct()
             .order_by(schema.Task.name)
         )
@@ -481,7 +435,7 @@ class Bank:
 
     def recipe_options(self, partition: Partition) -> dict[str, Any]:
         """Options of a recipe of a partition, to say by what others differ from it; empty where there is none."""
-        query = select(schema.Recipe.options).join(schema.Recipe.backbone).where(*_in(partition))
+        query = select(schema.Recipe.options).join(schema.Recipe.backbone).where(*in_partition(partition))
         with reading(self.engine) as session:
             return dict(session.scalars(query.order_by(schema.Recipe.id).limit(1)).one_or_none() or {})
 
@@ -536,13 +490,13 @@ class Bank:
                     schema.Transfer.method == IMPORTED,
                 ),
                 schema.Candidate.score.is_not(None),
-                *_in(partition),
+                *in_partition(partition),
             )
             .order_by(of_target.name, schema.Transfer.seed, of_source.name, source.digest, schema.Transfer.id)
         )  # fmt: skip
         with reading(self.engine) as session:
             found = [_outcome(**row) for row in session.execute(query).mappings()]
-        _check_scores(
+        check_scores(
             [(f"{o.target} from run {o.source_run[:12]}", score) for o in found for score in (o.score, o.baseline)
              if score is not None or score is o.score]
         )  # fmt: skip
@@ -556,54 +510,9 @@ def _outcome(*, options: Mapping[str, Any], method: str, measured: Any, data: st
     return Outcome(**row, data=data or "", train_limit=int(options.get("train_limit", 0)))
 
 
-def _in(partition: Partition) -> tuple[ColumnElement[bool], ...]:
-    """Recipes and backbones of a partition."""
-    return (
-        schema.Backbone.fingerprint == partition.fingerprint,
-        schema.Recipe.prompt_length == partition.prompt_length,
-        schema.Recipe.key_step == partition.key_step,
-        schema.Recipe.family == partition.family,
-    )
-
-
 def _named(column: InstrumentedAttribute[str], name: str) -> ColumnElement[bool]:
     """A digest or address that is given whole, which its index finds, or by its start."""
     return column == name if len(name) == DIGEST else column.startswith(name, autoescape=True)
-
-
-def _check_keys(rows: Sequence[Any]) -> None:
-    """Refuse sources that a ranking would lose or misplace."""
-    import numpy as np
-
-    parts = {"task": "name", "key": "key", "key vectors": "average", "value": "value"}
-    for row in rows:
-        for part, column in parts.items():
-            if getattr(row, column) is None:
-                raise BankError(
-                    f"source {row.name or 'of no task'}, run {row.digest[:12]}: has no {part}; see `spot bank verify`"
-                )
-        for vector in (row.average, row.average_normalized, row.start):
-            if vector is not None and vector.size != row.width:
-                raise BankError(
-                    f"source {row.name}, run {row.digest[:12]}: a key vector has {vector.size} numbers, its backbone "
-                    f"{row.width}; see `spot bank verify`"
-                )
-    for vectors in ([r.average for r in rows], [r.average_normalized for r in rows], [r.start for r in rows]):
-        held = [i for i, vector in enumerate(vectors) if vector is not None]
-        if held:
-            bad = ~np.isfinite(np.stack([vectors[i] for i in held])).all(axis=1)
-            for i in np.flatnonzero(bad):
-                row = rows[held[i]]
-                raise BankError(
-                    f"source {row.name}, run {row.digest[:12]}: a key vector is not finite; see `spot bank verify`"
-                )
-    _check_scores([(f"source {row.name}, run {row.digest[:12]}", row.score) for row in rows])
-
-
-def _check_scores(scores: Sequence[tuple[str, Any]]) -> None:
-    for name, score in scores:
-        if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score):
-            raise BankError(f"{name}: its score is {score!r}, not a number; see `spot bank verify`")
 
 
 def _find(session: Session, table: type[Row], **where: Any) -> Row | None:

@@ -38,29 +38,6 @@ class Partition:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Key:
-    """A source's key, ready for ranking: its vectors ``[H]`` float32, not the prompt itself."""
-
-    task: str
-    task_family: str
-    seed: int
-    run: str
-    """Digest of the run."""
-    prompt: str
-    """sha256 of the key prompt."""
-    value: str
-    """sha256 of the value prompt."""
-    average: np.ndarray
-    average_normalized: np.ndarray
-    score: float = 0.0
-    """Development score of the value."""
-    start: np.ndarray | None = None
-    """Mean token ``[H]`` of the prompt that the run started from, where that was stored."""
-    started_from: str | None = None
-    """Address of that prompt, where it came from a bank or file."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class StoredRun:
     """A run as the bank holds it; ``key`` and ``value`` are addresses of prompts."""
 

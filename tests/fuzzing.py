@@ -870,6 +870,7 @@ def bank(folder: Path) -> object:
     from bank import Bank, listing, queries
     from bank.engine import connected
     from bank.integrity import verify
+    from bank.keys import KINDS
 
     path = folder / "bank.sqlite"
     for extra in folder.glob("bank.sqlite-*"):
@@ -887,7 +888,9 @@ def bank(folder: Path) -> object:
         verify(opened)
         queries.statistics(opened)
         for partition in opened.partitions():
-            opened.keys(partition)
+            keys = opened.keys(partition)
+            for kind in KINDS:
+                keys.vectors(kind)
             opened.outcomes(partition)
     return listed
 

@@ -10,18 +10,21 @@ import dataclasses
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from bank import Bank, Key, Outcome, Partition
-from bank.vectors import average, average_normalized
+from bank import Bank, Outcome, Partition
+from bank.keys import keys_of_prompts
 from spot.errors import RetrievalError
 from spot.prompts.files import prompts_in, read_prompt
 from spot.retrieval.bootstrap import Estimate, bootstrap
 from spot.retrieval.evidence import one_thread
-from spot.retrieval.history import expected_gains_by_task
-from spot.retrieval.measures import MEASURES, Context, KeySet, Query, checked_measure, resolved_measure
+from spot.retrieval.history import expected_gains, learn
+from spot.retrieval.keys import Context, KeySet
+from spot.retrieval.measures import MEASURES, checked_measure, resolved_measure
+from spot.retrieval.query import Query
 from tasks.overlaps import overlapping
 
 SHUFFLES = 200
@@ -63,17 +66,20 @@ class Case:
     @property
     def tried(self) -> float:
         """Share of the sources that were tried: where it is below one, the best source may be another."""
-        return len(self.scores) / len(self.keys.rows)
+        return len(self.scores) / len(self.keys.tasks)
+
+    @cached_property
+    def _query(self) -> Query:
+        return Query(self.query, self.start)
 
     @property
     def knows_starts(self) -> bool:
         """Whether it is known where query and keys started, as ``displacement`` needs."""
-        return self.start is not None and not self.keys.lacks_starts
+        return not MEASURES["displacement"].lacking(self._query, self.keys)
 
     def worth(self, measure: str) -> dict[str, float]:
         """A measure's score of every source that was tried, mean over its keys; higher is held to be better."""
-        query = Query(self.query, self.start)
-        values = MEASURES[resolved_measure(measure, query, self.keys)].by_task(query, self.keys)
+        values = MEASURES[resolved_measure(measure, self._query, self.keys)].by_task(self._query, self.keys)
         return {source: values[source] for source in self.scores}
 
 
@@ -102,7 +108,7 @@ def cases_of_bank(
         if first.baseline is not None:
             restarts.setdefault((target, limit), {})[seed] = first.baseline
     key_sets = {
-        (target, limit): KeySet.of_bank(
+        (target, limit): KeySet.from_bank(
             bank,
             partition,
             exclude=[target, *overlapping(target)],
@@ -115,7 +121,7 @@ def cases_of_bank(
         keys = key_sets[target, limit]
         by_source: dict[str, list[float]] = {}
         for outcome in outcomes:
-            if outcome.source in keys.rows:
+            if outcome.source in keys.number:
                 by_source.setdefault(outcome.source, []).append(outcome.score)
         if len(by_source) > 1:
             cases.append(
@@ -180,9 +186,8 @@ def cases_of_files(prompts: Path, scores: Path) -> tuple[list[Case], list[str]]:
 
     def keys(target: str) -> KeySet:
         others = [outcome for outcome in outcomes if outcome.target != target]
-        return KeySet(
-            [_key(task, loaded[task]) for task in sources if task != target], loaded.__getitem__, lambda: others
-        )
+        names = [task for task in sources if task != target]
+        return KeySet(keys_of_prompts(names, [loaded[task] for task in names]), loaded.__getitem__, lambda: others)
 
     cases = [
         Case(
@@ -214,19 +219,6 @@ def _outcomes(target: str, row: Mapping[str, float]) -> list[Outcome]:
         )
         for source, score in row.items()
     ]
-
-
-def _key(task: str, prompt: np.ndarray) -> Key:
-    return Key(
-        task=task,
-        task_family="",
-        seed=0,
-        run=task,
-        prompt=task,
-        value=task,
-        average=average(prompt),
-        average_normalized=average_normalized(prompt),
-    )
 
 
 def evaluate(
@@ -274,7 +266,7 @@ def evaluate(
 
 def speaking(cases: Sequence[Case]) -> tuple[int, str]:
     """For how many cases ``evidence`` has a history that speaks, and why it has none for the first of the others."""
-    silences = [case.keys.learned.silence for case in cases]
+    silences = [case.keys.once(learn).silence for case in cases]
     return silences.count(""), next(filter(None, silences), "")
 
 
@@ -286,7 +278,7 @@ def _worth(name: str, case: Case, cases: Sequence[Case]) -> dict[str, float]:
         others = [other for other in cases if other.target != case.target]
         levels = [(other.scores, float(np.mean(list(other.scores.values())))) for other in others]
         return {source: _mean([s[source] - level for s, level in levels if source in s]) for source in case.scores}
-    families = {key.task: key.task_family for key in case.keys.keys}
+    families = dict(zip(case.keys.keys.tasks, case.keys.keys.families, strict=True))
     return {source: float(name == "same family" and families[source] == case.family) for source in case.scores}
 
 
@@ -354,7 +346,7 @@ class Calibration:
     """Whether the intervals of ``evidence`` hold what they say.
 
     Attributes:
-        covered: share of gains within their interval, of which ``evidence.LEVEL`` should be.
+        covered: share of gains within their interval, of which ``evidence.COVERAGE`` should be.
         width: mean width of the intervals in points.
         pairs: how many.
     """
@@ -374,9 +366,9 @@ def calibration(cases: Sequence[Case]) -> Calibration:
     for case in cases:
         if case.baseline is None:
             continue
-        expected = expected_gains_by_task(case.query, case.keys)
+        expected = expected_gains(case.query, case.keys)
         for source, score in case.scores.items():
-            interval = expected[source]
+            interval = expected.estimate(case.keys.number[source])
             inside.append(interval.low <= score - case.baseline <= interval.high)
             widths.append(interval.high - interval.low)
     if not inside:

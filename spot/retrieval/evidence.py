@@ -40,9 +40,10 @@ from threadpoolctl import threadpool_limits
 
 from spot.paths import cache_folder
 
-LEVEL = 0.9
+COVERAGE = 0.9
+"""Share of gains that an interval should hold."""
 NORMAL_QUANTILE = 1.6449
-"""Half of the interval of a standard normal variable that holds ``LEVEL`` of it."""
+"""Half of the interval of a standard normal variable that holds ``COVERAGE`` of it."""
 
 SPREAD = 2.0
 """Prior guess at a target's spread, in points; all that follows is in units of it."""
@@ -156,7 +157,8 @@ class Model:
         seen, scales = self.seen, self.scales
         near = kernel(1 - seen.targets @ target, scales["length"])[seen.target]
         weight = scales["donor"] ** 2 + scales["pair"] ** 2 * near
-        cross = kernel(1 - seen.sources @ seen.sources.T, scales["length"])[:, seen.source] * weight
+        tried, place = np.unique(seen.source, return_inverse=True)
+        cross = kernel(1 - seen.sources @ seen.sources[tried].T, scales["length"])[:, place] * weight
         slope = PRIOR_SLOPE + scales["slope"] ** 2 * float(seen.similarity @ self.weights)
         if not self.speaks:
             slope = max(slope, LEAST_SLOPE)
@@ -213,9 +215,10 @@ class Parts:
         self.rest = pairs.gains / pairs.spreads - PRIOR_SLOPE * pairs.similarity
         self.similar = np.outer(pairs.similarity, pairs.similarity)
         self.same = (pairs.target[:, None] == pairs.target[None, :]).astype(float)
-        self.sources = 1 - pairs.sources @ pairs.sources.T
+        tried, source = np.unique(pairs.source, return_inverse=True)  # of a bank's sources few may have been
+        self.sources = 1 - pairs.sources[tried] @ pairs.sources[tried].T
         self.targets = 1 - pairs.targets @ pairs.targets.T
-        self.of_sources = np.ix_(pairs.source, pairs.source)
+        self.of_sources = np.ix_(source, source)
         self.of_targets = np.ix_(pairs.target, pairs.target)
         self.apart = self.sources[self.of_sources]
         self.both_apart = self.apart + self.targets[self.of_targets]
@@ -381,11 +384,11 @@ def beats_similarity(expected: np.ndarray, pairs: Pairs) -> bool:
 
 
 def _widening(model: Model) -> float:
-    """How much wider intervals must be to hold ``LEVEL`` of the outcomes of targets that are left out one by one."""
+    """How much wider intervals must be to hold ``COVERAGE`` of the outcomes of targets that are left out one by one."""
     if len(np.unique(model.seen.target)) < 3:
         return 1.0
     mean, deviation = model.left_out()
-    return max(1.0, float(np.quantile(np.abs(model.seen.gains - mean) / deviation, LEVEL)) / NORMAL_QUANTILE)
+    return max(1.0, float(np.quantile(np.abs(model.seen.gains - mean) / deviation, COVERAGE)) / NORMAL_QUANTILE)
 
 
 def _stored(digest: str) -> Fitted | None:

@@ -1,0 +1,413 @@
+"""Keys of a bank: what is known of a partition's sources as columns, and their vectors as matrices.
+
+A bank may hold keys by the hundred thousand: there is no object for each of them, and one kind of vectors is one query,
+made when a measure first asks for it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn, overload
+
+from sqlalchemy import ColumnElement, Connection, Engine, LargeBinary, Select, func, select, type_coerce
+from sqlalchemy.orm import aliased
+
+from bank import schema
+from bank.errors import BankError
+from bank.sessions import reading
+from bank.stored import Partition
+from bank.vectors import average, average_normalized
+
+if TYPE_CHECKING:
+    import numpy as np
+
+KINDS = ("average", "average_normalized", "start")
+"""Vectors of a key: mean token, mean unit token, and mean token of the prompt that its run started from."""
+
+ROWS_AT_ONCE = 1024
+"""Rows taken from the database at a time, so that no second copy of all vectors is made."""
+
+FEW = 500
+"""Keys whose vectors are looked for one by one; for more, those of the whole partition are read."""
+
+
+WIDEST = 2**20
+"""Numbers of a token that a model may have."""
+
+
+class Digests(Sequence[str]):
+    """Digests or addresses ``[K]`` at a byte a character: strings take twice as much.
+
+    Args of the constructor:
+        digests: bytes ``[K]``.
+    """
+
+    def __init__(self, digests: np.ndarray) -> None:
+        self._digests = digests
+
+    def __len__(self) -> int:
+        return len(self._digests)
+
+    @overload
+    def __getitem__(self, row: int) -> str: ...
+    @overload
+    def __getitem__(self, row: slice) -> Digests: ...
+    def __getitem__(self, row: int | slice) -> str | Digests:
+        return Digests(self._digests[row]) if isinstance(row, slice) else self._digests[row].decode()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Keys:
+    """K keys of sources by task, seed and run: a column for each thing that is known of them.
+
+    Attributes:
+        tasks: names of the source tasks.
+        families: of those tasks.
+        seeds: int64 ``[K]``.
+        runs: digests of the runs.
+        prompts: addresses of the key prompts.
+        values: addresses of the value prompts.
+        scores: float64 ``[K]``, development scores of the values.
+        started_from: addresses of the prompts that runs started from, where those came from a bank or file.
+        has_start: bool ``[K]``, whether the mean token that a run started from is known.
+        shape: of every key prompt, ``[..., P, H]``.
+        read: gives the vectors float32 ``[n, W]`` of one of ``KINDS`` for rows ``[n]`` int, anew.
+    """
+
+    tasks: Sequence[str]
+    families: Sequence[str]
+    seeds: np.ndarray
+    runs: Sequence[str]
+    prompts: Sequence[str]
+    values: Sequence[str]
+    scores: np.ndarray
+    started_from: Sequence[str | None]
+    has_start: np.ndarray
+    shape: tuple[int, ...]
+    read: Callable[[str, np.ndarray], np.ndarray] = dataclasses.field(repr=False)
+    _kept: dict[str, np.ndarray] = dataclasses.field(default_factory=dict, init=False, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.tasks)
+
+    @property
+    def width(self) -> int:
+        """W, numbers of a vector."""
+        return vector_width(self.shape)
+
+    def vectors(self, kind: str) -> np.ndarray:
+        """Vectors float32 ``[K, W]`` of one of ``KINDS``, read when first asked for and kept; NaN where there is no
+        start.
+
+        Raises:
+            BankError: a key without them, or with numbers that are none.
+        """
+        if kind not in self._kept:
+            import numpy as np
+
+            self._kept[kind] = self.read(kind, np.arange(len(self)))
+        return self._kept[kind]
+
+    def some_vectors(self, kind: str, rows: np.ndarray) -> np.ndarray:
+        """Those of rows ``[n]`` int, ``[n, W]``; few of them are read without the others."""
+        if kind in self._kept or len(rows) > FEW:
+            some: np.ndarray = self.vectors(kind)[rows]
+            return some
+        return self.read(kind, rows)
+
+    def take(self, rows: np.ndarray) -> Keys:
+        """The keys of rows ``[n]`` int, in that order."""
+        return Keys(
+            tasks=[self.tasks[row] for row in rows],
+            families=[self.families[row] for row in rows],
+            seeds=self.seeds[rows],
+            runs=[self.runs[row] for row in rows],
+            prompts=[self.prompts[row] for row in rows],
+            values=[self.values[row] for row in rows],
+            scores=self.scores[rows],
+            started_from=[self.started_from[row] for row in rows],
+            has_start=self.has_start[rows],
+            shape=self.shape,
+            read=lambda kind, some: self.some_vectors(kind, rows[some]),
+        )
+
+
+def keys_of_prompts(
+    tasks: Sequence[str],
+    prompts: Sequence[np.ndarray],
+    *,
+    addresses: Sequence[str] | None = None,
+    seeds: Sequence[int] | None = None,
+    scores: Sequence[float] | None = None,
+) -> Keys:
+    """Keys that lie in no bank.
+
+    Args:
+        tasks: name of each one's task; those of a task stand together.
+        prompts: ``[..., P, H]`` each, of one shape.
+        addresses: of run, key and value alike; the tasks' names if not given.
+        seeds: zeros if not given.
+        scores: zeros if not given.
+    """
+    import numpy as np
+
+    names, zeros = list(tasks if addresses is None else addresses), np.zeros(len(tasks))
+    vectors = {
+        "average": np.stack([average(prompt) for prompt in prompts]),
+        "average_normalized": np.stack([average_normalized(prompt) for prompt in prompts]),
+    }
+    vectors["start"] = np.full_like(vectors["average"], np.nan)
+    return Keys(
+        tasks=list(tasks),
+        families=[""] * len(tasks),
+        seeds=np.asarray(zeros if seeds is None else seeds).astype(np.int64),
+        runs=names,
+        prompts=names,
+        values=names,
+        scores=np.asarray(zeros if scores is None else scores, np.float64),
+        started_from=[None] * len(tasks),
+        has_start=zeros.astype(bool),
+        shape=prompts[0].shape,
+        read=lambda kind, rows: vectors[kind][rows],
+    )
+
+
+def vector_width(shape: tuple[int, ...]) -> int:
+    """W, numbers of a vector of a prompt ``[..., P, H]``: its leading axes stand beside H."""
+    return math.prod(shape[:-2]) * shape[-1]
+
+
+Tasks = dict[int, "tuple[str, str] | None"]
+"""Name and family of every task by its row; ``None`` where it is left out."""
+
+
+def get_keys(engine: Engine, partition: Partition, exclude: Sequence[str]) -> Keys:
+    """See :meth:`bank.store.Bank.keys`."""
+    import numpy as np
+
+    with reading(engine) as session:
+        connection = session.connection()
+        _refuse_lost(connection)
+        tasks = _read_tasks(connection, exclude)
+        columns = _read_columns(connection, partition, tasks)
+        width = connection.scalar(select(schema.Backbone.width).filter_by(fingerprint=partition.fingerprint))
+        if not isinstance(width, int | None) or not 0 <= (width or 0) <= WIDEST:
+            raise BankError(f"backbone {partition.fingerprint[:12]}: its width is {width!r}; see `spot bank verify`")
+    shape = (partition.prompt_length, width or 0)
+    sources = [tasks[row] or ("", "") for row in columns["task"].tolist()]
+    place = {name: i for i, name in enumerate(sorted({name for name, _ in sources}))}
+    # by Python's order of names, which is not every database's; seeds and runs are in order already
+    order = np.argsort(np.array([place[name] for name, _ in sources], np.int64), kind="stable")
+    columns = {name: column[order] for name, column in columns.items()}
+    names, runs, has_start = [sources[row][0] for row in order], Digests(columns["run"]), columns["start"] >= 0
+    return Keys(
+        tasks=names,
+        families=[sources[row][1] for row in order],
+        seeds=columns["seed"],
+        runs=runs,
+        prompts=Digests(columns["key"]),
+        values=Digests(columns["value"]),
+        scores=columns["score"],
+        started_from=columns["started_from"].tolist(),
+        has_start=has_start,
+        shape=shape,
+        read=_Stored(engine, partition, columns["id"], names, runs, has_start, vector_width(shape)).read,
+    )
+
+
+# -- columns -------------------------------------------------------------------------------------------------
+
+
+def _refuse_lost(connection: Connection) -> None:
+    """Sources of which nobody can say to which partition they belong."""
+    lost = select(schema.Run.digest).outerjoin(schema.Run.recipe).outerjoin(schema.Recipe.backbone)
+    lost = lost.where(schema.Run.role == "source", schema.Backbone.id.is_(None)).limit(1)
+    for digest in connection.scalars(lost):
+        raise BankError(f"run {digest[:12]}: has no recipe or backbone; see `spot bank verify`")
+
+
+def _read_tasks(connection: Connection, exclude: Sequence[str]) -> Tasks:
+    """Left out are the excluded ones, and the mixtures that hold one of them."""
+    query = select(schema.Task.id, schema.Task.name, schema.Task.family, schema.Task.description)
+    excluded, families = set(exclude), dict[str, str]()
+    return {
+        row: None if {name, *description.get("tasks", ())} & excluded else (name, families.setdefault(family, family))
+        for row, name, family, description in connection.execute(query)
+    }
+
+
+def _read_columns(connection: Connection, partition: Partition, tasks: Tasks) -> dict[str, np.ndarray]:
+    """What the partition's source runs say, by seed and run: a column each.
+
+    Raises:
+        BankError: a source that a ranking would lose or misplace.
+    """
+    import numpy as np
+
+    kinds = {
+        "id": np.int64, "run": np.bytes_, "task": np.int64, "seed": np.int64, "score": np.float64,
+        "started_from": object, "start": np.int64, "key": np.bytes_, "value": np.bytes_,
+    }  # fmt: skip
+    left_out = {row for row, task in tasks.items() if task is None}
+    parts: dict[str, list[np.ndarray]] = {name: [np.zeros(0, kind)] for name, kind in kinds.items()}
+    for rows in connection.execute(_columns_query(partition)).partitions(ROWS_AT_ONCE):
+        kept = [row for row in rows if row.task not in left_out] if left_out else rows
+        cells = dict(zip(kinds, zip(*kept, strict=True), strict=False))
+        if kept and not _are_whole(cells, tasks):
+            _refuse_broken(kept, tasks)
+        for name, column in cells.items():
+            parts[name].append(np.array(column, kinds[name]))
+    return {name: np.concatenate(arrays) for name, arrays in parts.items()}
+
+
+def _columns_query(partition: Partition) -> Select[*tuple[Any, ...]]:
+    """Of all source runs, with ``None`` for what is lost; the length of a start is -1 where there is none."""
+    of_key, of_value = aliased(schema.Snapshot), aliased(schema.Snapshot)
+    early, best = aliased(schema.Prompt), aliased(schema.Prompt)
+    return (
+        select(
+            schema.Run.id, schema.Run.digest.label("run"), schema.Run.task_id.label("task"), schema.Run.seed,
+            schema.Run.score, schema.Run.started_from, func.coalesce(func.length(schema.Run.start), -1).label("start"),
+            early.sha256.label("key"), best.sha256.label("value"),
+        )
+        .join(schema.Recipe, schema.Recipe.id == schema.Run.recipe_id)
+        .join(schema.Backbone, schema.Backbone.id == schema.Recipe.backbone_id)
+        .outerjoin(of_key, (of_key.run_id == schema.Run.id) & (of_key.kind == "key"))
+        .outerjoin(early, early.id == of_key.prompt_id)
+        .outerjoin(of_value, (of_value.run_id == schema.Run.id) & (of_value.kind == "value"))
+        .outerjoin(best, best.id == of_value.prompt_id)
+        .where(schema.Run.role == "source", *in_partition(partition))
+        .order_by(schema.Run.seed, schema.Run.digest)
+    )  # fmt: skip
+
+
+def _are_whole(cells: dict[str, tuple[Any, ...]], tasks: Tasks) -> bool:
+    """Whether nothing is amiss with some sources, seen at a glance at their columns."""
+    lost = None in cells["key"] or None in cells["value"] or not set(cells["task"]) <= tasks.keys()
+    return not lost and set(map(type, cells["score"])) == {float} and all(map(math.isfinite, cells["score"]))
+
+
+def _refuse_broken(rows: Iterable[Any], tasks: Tasks) -> None:
+    """Refuse the first source that a ranking would lose or misplace."""
+    for row in rows:
+        name, _family = tasks.get(row.task) or (None, "")
+        for part, cell in (("task", name), ("key", row.key), ("value", row.value)):
+            if cell is None:
+                _refuse(name or "of no task", row.run, f"has no {part}")
+        check_scores([(_named(name or "", row.run), row.score)])
+
+
+def _refuse(task: str, run: str, what: str) -> NoReturn:
+    raise BankError(f"{_named(task, run)}: {what}; see `spot bank verify`")
+
+
+def _named(task: str, run: str) -> str:
+    return f"source {task}, run {run[:12]}"
+
+
+# -- vectors -------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Stored:
+    """Where the vectors of keys are stored.
+
+    Attributes:
+        ids: int64 ``[K]``, of the rows of the keys' runs.
+    """
+
+    engine: Engine
+    partition: Partition
+    ids: np.ndarray
+    tasks: Sequence[str]
+    runs: Sequence[str]
+    has_start: np.ndarray
+    width: int
+
+    def read(self, kind: str, rows: np.ndarray) -> np.ndarray:
+        """As :attr:`Keys.read`.
+
+        Raises:
+            BankError: vectors that are not there, of another width, or with numbers that are none.
+        """
+        import numpy as np
+
+        order = np.argsort(self.ids[rows])
+        ids = self.ids[rows][order]
+        query = _vectors_query(kind, self.partition)
+        if len(rows) <= FEW:
+            query = query.where(schema.Run.id.in_(ids.tolist()))
+        matrix, missing = np.empty((0, self.width), np.float32), np.ones(len(rows), bool)
+        with reading(self.engine) as session:
+            for part in session.connection().execute(query).partitions(ROWS_AT_ONCE):
+                runs = np.array([run for run, _ in part], np.int64)
+                place = np.minimum(np.searchsorted(ids, runs), len(ids) - 1)
+                wanted = np.flatnonzero(ids[place] == runs)  # the others are of excluded tasks, or came later
+                filled = order[place[wanted]]
+                numbers = self._numbers([part[i][1] for i in wanted.tolist()], rows[filled])
+                if not len(matrix):  # made once a vector has shown that the width is true
+                    matrix = np.empty((len(rows), self.width), np.float32)
+                matrix[filled], missing[filled] = numbers, False
+        if not len(matrix):
+            matrix = np.empty((len(rows), self.width), np.float32)
+        if kind == "start":
+            matrix[missing] = np.nan
+            missing &= self.has_start[rows]
+        for row in rows[missing]:
+            self._refuse(row, f"has no {'start' if kind == 'start' else 'key vectors'}")
+        return matrix
+
+    def _numbers(self, cells: Sequence[bytes], rows: np.ndarray) -> np.ndarray:
+        """Bytes of the vectors of rows ``[n]`` as float32 ``[n, W]``."""
+        import numpy as np
+
+        for row, cell in zip(rows, cells, strict=True):
+            if len(cell) != 4 * self.width:
+                self._refuse(row, f"a key vector has {len(cell) // 4} numbers, its backbone {self.width}")
+        numbers = np.frombuffer(b"".join(cells), "<f4").reshape(-1, self.width)
+        for row in rows[~np.isfinite(numbers).all(axis=1)]:
+            self._refuse(row, "a key vector is not finite")
+        return numbers
+
+    def _refuse(self, row: int, what: str) -> NoReturn:
+        _refuse(self.tasks[row], self.runs[row], what)
+
+
+def _vectors_query(kind: str, partition: Partition) -> Select[*tuple[Any, ...]]:
+    """Ids of a partition's source runs, and bytes of their vectors."""
+    table = schema.Run if kind == "start" else schema.KeyVectors
+    query: Select[*tuple[Any, ...]] = select(schema.Run.id, type_coerce(getattr(table, kind), LargeBinary))
+    if kind == "start":
+        query = query.where(schema.Run.start.is_not(None))
+    else:
+        of_key = (schema.Snapshot.run_id == schema.Run.id) & (schema.Snapshot.kind == "key")
+        query = query.join(schema.Snapshot, of_key)
+        query = query.join(schema.KeyVectors, schema.KeyVectors.prompt_id == schema.Snapshot.prompt_id)
+    return (
+        query.join(schema.Recipe, schema.Recipe.id == schema.Run.recipe_id)
+        .join(schema.Backbone, schema.Backbone.id == schema.Recipe.backbone_id)
+        .where(schema.Run.role == "source", *in_partition(partition))
+    )
+
+
+def check_scores(scores: Iterable[tuple[str, Any]]) -> None:
+    """Refuse scores that are no finite numbers, by the names of what scored.
+
+    Raises:
+        BankError: there is one.
+    """
+    for name, score in scores:
+        if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score):
+            raise BankError(f"{name}: its score is {score!r}, not a number; see `spot bank verify`")
+
+
+def in_partition(partition: Partition) -> tuple[ColumnElement[bool], ...]:
+    """Recipes and backbones of a partition."""
+    return (
+        schema.Backbone.fingerprint == partition.fingerprint,
+        schema.Recipe.prompt_length == partition.prompt_length,
+        schema.Recipe.key_step == partition.key_step,
+        schema.Recipe.family == partition.family,
+    )
