@@ -193,7 +193,7 @@ class Measure:
         query = as_query(query)
         if lacking := self.lacking(query, keys):
             raise RetrievalError(lacking)
-        return self.scores(query, keys)
+        return np.asarray(self.scores(query, keys), np.float64)
 
     def lacking(self, query: Query, keys: KeySet) -> str:
         """What it needs and does not have, in a line; empty where it has all."""
