@@ -264,7 +264,7 @@ def _read_columns(connection: Connection, partition: Partition, tasks: Tasks) ->
 
 def _columns_query(partition: Partition) -> Select[*tuple[Any, ...]]:
     """Of all source runs, with ``None`` for what is lost; the length of a start is -1 where there is none."""
-    of_key, of_value = aliased(schema.Snapshot), aliased(schema.Snapshot)
+    key, value = aliased(schema.Snapshot), aliased(schema.Snapshot)
     early, best = aliased(schema.Prompt), aliased(schema.Prompt)
     return (
         select(
@@ -274,10 +274,10 @@ def _columns_query(partition: Partition) -> Select[*tuple[Any, ...]]:
         )
         .join(schema.Recipe, schema.Recipe.id == schema.Run.recipe_id)
         .join(schema.Backbone, schema.Backbone.id == schema.Recipe.backbone_id)
-        .outerjoin(of_key, (of_key.run_id == schema.Run.id) & (of_key.kind == "key"))
-        .outerjoin(early, early.id == of_key.prompt_id)
-        .outerjoin(of_value, (of_value.run_id == schema.Run.id) & (of_value.kind == "value"))
-        .outerjoin(best, best.id == of_value.prompt_id)
+        .outerjoin(key, (key.run_id == schema.Run.id) & (key.kind == "key"))
+        .outerjoin(early, early.id == key.prompt_id)
+        .outerjoin(value, (value.run_id == schema.Run.id) & (value.kind == "value"))
+        .outerjoin(best, best.id == value.prompt_id)
         .where(schema.Run.role == "source", *in_partition(partition))
         .order_by(schema.Run.seed, schema.Run.digest)
     )  # fmt: skip
@@ -382,8 +382,8 @@ def _vectors_query(kind: str, partition: Partition) -> Select[*tuple[Any, ...]]:
     if kind == "start":
         query = query.where(schema.Run.start.is_not(None))
     else:
-        of_key = (schema.Snapshot.run_id == schema.Run.id) & (schema.Snapshot.kind == "key")
-        query = query.join(schema.Snapshot, of_key)
+        key = (schema.Snapshot.run_id == schema.Run.id) & (schema.Snapshot.kind == "key")
+        query = query.join(schema.Snapshot, key)
         query = query.join(schema.KeyVectors, schema.KeyVectors.prompt_id == schema.Snapshot.prompt_id)
     return (
         query.join(schema.Recipe, schema.Recipe.id == schema.Run.recipe_id)

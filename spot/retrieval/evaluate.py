@@ -258,10 +258,9 @@ def evaluate(
         for name in names:
             rows[name] = [_figures(case, _worth(name, case, cases), k, rng) for case in cases]
     rows[RESTARTS] = [_best_of_restarts(case, k) for case in cases]
-    found = {
-        name: _estimates(of_cases, [case.target for case in cases], draws, seed) for name, of_cases in rows.items()
-    }
-    return {name: estimates for name, estimates in found.items() if estimates}
+    targets = [case.target for case in cases]
+    figures = {name: _estimates(figures, targets, draws, seed) for name, figures in rows.items()}
+    return {name: estimates for name, estimates in figures.items() if estimates}
 
 
 def speaking(cases: Sequence[Case]) -> tuple[int, str]:
@@ -327,11 +326,11 @@ def _estimates(
     rows: Sequence[Mapping[str, float]], targets: Sequence[str], draws: int, seed: int
 ) -> dict[str, Estimate]:
     """Of every figure, over the cases that have it."""
-    found = {}
+    estimates = {}
     for figure in dict.fromkeys(figure for row in rows for figure in row):
         known = [(row[figure], target) for row, target in zip(rows, targets, strict=True) if figure in row]
-        found[figure] = _estimate([value for value, _ in known], [target for _, target in known], draws, seed)
-    return found
+        estimates[figure] = _estimate([value for value, _ in known], [target for _, target in known], draws, seed)
+    return estimates
 
 
 def _estimate(values: Sequence[float], targets: Sequence[str], draws: int, seed: int) -> Estimate:

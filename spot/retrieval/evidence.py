@@ -92,7 +92,7 @@ class Pairs:
     gains: np.ndarray
     counts: np.ndarray
 
-    def of(self, targets: np.ndarray) -> Pairs:
+    def only(self, targets: np.ndarray) -> Pairs:
         """The pairs of some targets alone."""
         kept = np.isin(self.target, targets)
         rows = ("target", "source", "similarity", "gains", "counts")
@@ -102,12 +102,12 @@ class Pairs:
     def digest(self) -> str:
         """sha256 of all that a fit depends on."""
         text = json.dumps([PRIOR, PRIOR_SPREAD, PRIOR_SLOPE, PRIOR_LEVEL, SPREAD, SPREAD_WEIGHT, CHANCE, FIT_PAIRS])
-        found = hashlib.sha256(text.encode())
+        digest = hashlib.sha256(text.encode())
         for field in dataclasses.fields(self):
             array = np.ascontiguousarray(getattr(self, field.name))
-            found.update(f"{field.name} {array.shape} {array.dtype}".encode())
-            found.update(array.tobytes())
-        return found.hexdigest()
+            digest.update(f"{field.name} {array.shape} {array.dtype}".encode())
+            digest.update(array.tobytes())
+        return digest.hexdigest()
 
     @cached_property
     def spread(self) -> float:
@@ -176,10 +176,10 @@ class Model:
         """
         mean, variance = np.zeros((2, len(self.seen.gains)))
         for target in np.unique(self.seen.target):
-            own = np.flatnonzero(self.seen.target == target)
-            block = np.linalg.inv(self.inverse[np.ix_(own, own)])
-            mean[own] = self._relative[own] - block @ self.weights[own]
-            variance[own] = np.diag(block)
+            rows = np.flatnonzero(self.seen.target == target)
+            block = np.linalg.inv(self.inverse[np.ix_(rows, rows)])
+            mean[rows] = self._relative[rows] - block @ self.weights[rows]
+            variance[rows] = np.diag(block)
         return self.seen.spread * mean, self.seen.spread * np.sqrt(np.maximum(variance, 1e-9))
 
     @property
@@ -218,15 +218,15 @@ class Parts:
         tried, source = np.unique(pairs.source, return_inverse=True)  # of a bank's sources few may have been
         self.sources = 1 - pairs.sources[tried] @ pairs.sources[tried].T
         self.targets = 1 - pairs.targets @ pairs.targets.T
-        self.of_sources = np.ix_(source, source)
-        self.of_targets = np.ix_(pairs.target, pairs.target)
-        self.apart = self.sources[self.of_sources]
-        self.both_apart = self.apart + self.targets[self.of_targets]
+        self.source_pairs = np.ix_(source, source)
+        self.target_pairs = np.ix_(pairs.target, pairs.target)
+        self.apart = self.sources[self.source_pairs]
+        self.both_apart = self.apart + self.targets[self.target_pairs]
 
     def kernels(self, length: float) -> tuple[np.ndarray, np.ndarray]:
         """``K(s, s')`` and ``K(t, t') K(s, s')`` of all pairs, ``[n, n]``."""
-        donors = kernel(self.sources, length)[self.of_sources]
-        return donors, donors * kernel(self.targets, length)[self.of_targets]
+        donors = kernel(self.sources, length)[self.source_pairs]
+        return donors, donors * kernel(self.targets, length)[self.target_pairs]
 
     def covariance(self, scales: dict[str, float]) -> np.ndarray:
         """``[n, n]`` of relative gains as they were seen, noise and all."""
@@ -335,12 +335,12 @@ def likeliest(pairs: Pairs, names: Sequence[str]) -> dict[str, float]:
     """Scales of largest posterior: those of ``names``, the standard deviations among the others being zero."""
     from scipy.optimize import minimize
 
-    parts = Parts(pairs.of(_some(pairs)))
+    parts = Parts(pairs.only(_some(pairs)))
     fixed = {name: 0.0 if name in ("donor", "pair") else middle for name, middle in PRIOR.items() if name not in names}
 
     def scales(steps: np.ndarray) -> dict[str, float]:
-        found = {name: float(PRIOR[name] * np.exp(step)) for name, step in zip(names, steps, strict=True)}
-        return {name: (found | fixed)[name] for name in PRIOR}
+        free = {name: float(PRIOR[name] * np.exp(step)) for name, step in zip(names, steps, strict=True)}
+        return {name: (free | fixed)[name] for name in PRIOR}
 
     def loss(steps: np.ndarray) -> tuple[float, np.ndarray]:
         value, gradient = parts.log_posterior(scales(steps))
@@ -371,11 +371,11 @@ def beats_similarity(expected: np.ndarray, pairs: Pairs) -> bool:
 
     better = []
     for target in np.unique(pairs.target):
-        own = pairs.target == target
-        gains = pairs.gains[own]
+        rows = pairs.target == target
+        gains = pairs.gains[rows]
         apart = gains[:, None] - gains[None, :]
         if total := float(np.abs(apart).sum()):
-            orders = [np.sign(values[own][:, None] - values[own][None, :]) for values in (expected, pairs.similarity)]
+            orders = [np.sign(values[rows][:, None] - values[rows]) for values in (expected, pairs.similarity)]
             better.append(float(((orders[0] - orders[1]) * apart).sum()) / total)
     if len(better) < FEWEST_TARGETS:
         return False
@@ -394,9 +394,9 @@ def _widening(model: Model) -> float:
 def _stored(digest: str) -> Fitted | None:
     """A fit from the cache folder; ``None`` where it is not there or not whole."""
     with contextlib.suppress(OSError, RuntimeError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        found = json.loads((cache_folder() / "evidence" / f"{digest}.json").read_text(encoding="utf-8"))
-        scales = {name: float(found["scales"][name]) for name in PRIOR}
-        widen, speaks = float(found["widen"]), found["speaks"]
+        document = json.loads((cache_folder() / "evidence" / f"{digest}.json").read_text(encoding="utf-8"))
+        scales = {name: float(document["scales"][name]) for name in PRIOR}
+        widen, speaks = float(document["widen"]), document["speaks"]
         lowest = [0.0 if name in ("donor", "pair") and not speaks else 1e-6 for name in PRIOR]
         sound = all(low <= scale < 1e6 for low, scale in zip(lowest, scales.values(), strict=True))
         if sound and 1.0 <= widen < 1e6 and isinstance(speaks, bool):

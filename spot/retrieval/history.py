@@ -100,14 +100,14 @@ def _pairs(outcomes: Sequence[Outcome], keys: KeySet) -> Pairs:
     targets = np.zeros((len(tried), sources.shape[1]))
     rows: list[tuple[int, int, float, float, float]] = []
     for i, (target, by_source) in enumerate(tried.items()):
-        addresses = dict.fromkeys(o.query for of_source in by_source.values() for o in of_source)
+        addresses = dict.fromkeys(o.query for same in by_source.values() for o in same)
         tokens = [average(keys.prompt(address)) for address in addresses]
         targets[i] = np.mean(tokens, axis=0) - keys.centre
         standing = _standing(tokens, keys, leave_out=target)
-        for source, of_source in by_source.items():
-            gain = float(np.mean([_gain(o) or 0.0 for o in of_source]))
+        for source, same in by_source.items():
+            gain = float(np.mean([_gain(o) or 0.0 for o in same]))
             number = keys.number[source]
-            rows.append((i, number, float(standing[number]), gain, float(len(of_source))))
+            rows.append((i, number, float(standing[number]), gain, float(len(same))))
     columns = [np.array(column) for column in zip(*rows, strict=True)] or [np.zeros(0)] * 5
     return Pairs(unit_rows(targets), sources, columns[0].astype(int), columns[1].astype(int), *columns[2:])
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from bank import Bank, Keys, Outcome, Partition
 from bank.vectors import tokens
-from spot.retrieval.similarity import ROWS_AT_ONCE, Directions
+from spot.retrieval.similarity import Directions, parts
 
 NAMED = 5
 """Most tasks that one line names."""
@@ -195,15 +195,10 @@ class KeySet:
         """Mean over tasks of their keys' mean tokens, float64 ``[W]``."""
         weights = np.zeros(len(self))
         weights[self.shared.rows] = np.repeat(1 / self.shared.sizes, self.shared.sizes) / len(self.tasks)
-        return self.weighted_sum(weights)
-
-    def weighted_sum(self, weights: np.ndarray) -> np.ndarray:
-        """Sum float64 ``[W]`` of the mean tokens, times ``weights[K]``."""
-        total = np.zeros(self.keys.width)
-        for begin in range(0, len(self), ROWS_AT_ONCE):
-            rows = slice(begin, begin + ROWS_AT_ONCE)
-            total += weights[rows] @ self.average[rows].astype(np.float64)
-        return total
+        centre = np.zeros(self.keys.width)
+        for rows in parts(len(self)):
+            centre += weights[rows] @ self.average[rows].astype(np.float64)
+        return centre
 
     @cached_property
     def displacements(self) -> Directions:

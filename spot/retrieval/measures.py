@@ -21,7 +21,7 @@ from spot.errors import RetrievalError
 from spot.retrieval.history import expected_gains
 from spot.retrieval.keys import KeySet
 from spot.retrieval.query import Query, as_query
-from spot.retrieval.similarity import ROWS_AT_ONCE, Directions, products, unit_rows
+from spot.retrieval.similarity import Directions, parts, products, unit_rows
 
 DIRECTIONS = 8
 """Most directions of a prompt that ``subspace`` compares."""
@@ -66,8 +66,10 @@ def seed_centred(query: Query, keys: KeySet) -> np.ndarray:
 def _from_centres(keys: KeySet) -> tuple[np.ndarray, Directions]:
     """Mean keys float32 ``[seeds, W]`` of every seed, and all keys from theirs."""
     seeds, row = np.unique(keys.keys.seeds, return_inverse=True)
-    own = [row == i for i in range(len(seeds))]
-    centres = np.stack([keys.weighted_sum(of_seed / of_seed.sum()) for of_seed in own]).astype(np.float32)
+    centres = np.zeros((len(seeds), keys.keys.width))
+    for rows in parts(len(keys)):
+        np.add.at(centres, row[rows], keys.average[rows])
+    centres = (centres / np.bincount(row)[:, None]).astype(np.float32)
     return centres, Directions(keys.average, lambda rows: centres[row[rows]])
 
 
@@ -121,9 +123,9 @@ def _profiles(keys: KeySet) -> tuple[np.ndarray, np.ndarray]:
     words = words - words.mean(axis=0)
     covariance = words.T @ words
     norms = np.empty(len(keys))
-    for begin in range(0, len(keys), ROWS_AT_ONCE):
-        rows = keys.average_normalized[begin : begin + ROWS_AT_ONCE].astype(np.float64)
-        norms[begin : begin + ROWS_AT_ONCE] = np.sqrt(np.maximum(np.vecdot(rows @ covariance, rows), 0))
+    for rows in parts(len(keys)):
+        vectors = keys.average_normalized[rows].astype(np.float64)
+        norms[rows] = np.sqrt(np.maximum(np.vecdot(vectors @ covariance, vectors), 0))
     return covariance, norms
 
 

@@ -19,7 +19,7 @@ QueryVector = Callable[[np.ndarray], np.ndarray]
 QUERY_VECTORS: Mapping[str, QueryVector] = {"average": average, "per_token": average_normalized}
 
 ROWS_AT_ONCE = 1024
-"""Rows of a matrix that are measured from an origin at a time, so that they need no second matrix."""
+"""Rows of a matrix of all keys that are worked on at a time."""
 
 SAFE = (1e-25, 1e35)
 """Products of two norms between which float32 neither loses nor exceeds the products of their vectors."""
@@ -75,8 +75,8 @@ class Directions:
     def norms(self) -> np.ndarray:
         """Float64 ``[K]``."""
         norms = np.empty(len(self.vectors))
-        for rows, part in self._parts():
-            exact = part.astype(np.float64)
+        for rows in parts(len(norms)):
+            exact = self._directions(rows).astype(np.float64)
             norms[rows] = np.sqrt(np.vecdot(exact, exact))
         return norms
 
@@ -85,18 +85,23 @@ class Directions:
         vector = np.asarray(vector, np.float64)
         norms = self.norms * np.linalg.norm(vector)
         cosines = np.empty(len(self.vectors))
-        for rows, part in self._parts():
-            cosines[rows] = products(part, vector)
+        for rows in parts(len(norms)):
+            directions = self._directions(rows)
+            cosines[rows] = products(directions, vector)
             for row in np.flatnonzero(~((SAFE[0] < norms[rows]) & (norms[rows] < SAFE[1]))):
-                cosines[rows.start + row] = part[row].astype(np.float64) @ vector
+                cosines[rows.start + row] = directions[row].astype(np.float64) @ vector
         return np.asarray(cosines / np.where(norms > 0, norms, 1.0))
 
-    def _parts(self) -> Iterator[tuple[slice, np.ndarray]]:
-        """Slices of rows and their vectors float32 ``[n, W]`` from their origins."""
-        for start in range(0, len(self.vectors), ROWS_AT_ONCE):
-            rows = slice(start, min(start + ROWS_AT_ONCE, len(self.vectors)))
-            part = self.vectors[rows]
-            yield rows, part if self.origins is None else (part - self.origins(rows)).astype(np.float32)
+    def _directions(self, rows: slice) -> np.ndarray:
+        """Vectors float32 ``[n, W]`` of some rows from their origins."""
+        if self.origins is None:
+            return self.vectors[rows]
+        return np.asarray(self.vectors[rows] - self.origins(rows), np.float32)
+
+
+def parts(count: int) -> Iterator[slice]:
+    """Slices of ``count`` rows, ``ROWS_AT_ONCE`` each, so that what is computed of them needs no second matrix."""
+    return (slice(begin, min(begin + ROWS_AT_ONCE, count)) for begin in range(0, count, ROWS_AT_ONCE))
 
 
 def unit_rows(rows: np.ndarray) -> np.ndarray:

@@ -209,7 +209,7 @@ def test_few_targets_and_chance_do_not_beat_similarity() -> None:
     rng = np.random.default_rng(0)
     pairs = pairs_of(rng, targets=12, sources=6, tried=1.0)
     assert beats_similarity(pairs.gains, pairs)
-    few = pairs.of(np.arange(3))
+    few = pairs.only(np.arange(3))
     assert not beats_similarity(few.gains, few)
     assert not beats_similarity(pairs.similarity, pairs)
     held = [beats_similarity(rng.normal(size=72), pairs_of(rng, 12, 6, 1.0)) for _ in range(200)]
@@ -366,7 +366,7 @@ def test_scales_of_many_pairs_are_chosen_on_whole_targets_of_some(monkeypatch: p
     pairs = pairs_of(np.random.default_rng(4), targets=9, sources=5, tried=1.0)
     monkeypatch.setattr(evidence, "FIT_PAIRS", 16)
     chosen = evidence._some(pairs)
-    assert len(pairs.of(chosen).gains) == 15
+    assert len(pairs.only(chosen).gains) == 15
     assert {0, 8} <= set(chosen)
     assert all(scale > 0 for scale in likeliest(pairs, tuple(PRIOR)).values())
 

@@ -145,8 +145,7 @@ def test_a_ranking_is_that_of_keys_compared_one_by_one(measure: str, aggregate: 
 
 def test_few_rows_at_a_time_give_the_same_scores(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = {name: measure(QUERY, key_set()) for name, measure in MEASURES.items()}
-    for module in ("keys", "measures", "similarity"):
-        monkeypatch.setattr(f"spot.retrieval.{module}.ROWS_AT_ONCE", 3)
+    monkeypatch.setattr(similarity, "ROWS_AT_ONCE", 3)
     for name, measure in MEASURES.items():
         assert_close(measure(QUERY, key_set()), whole[name], terms=1000, scale=1.0)
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Sequence
+from typing import get_args
 
 import numpy as np
 import pytest
 
 from bank.keys import keys_of_prompts
+from spot.cli.training import Similarity
 from spot.errors import RetrievalError
 from spot.retrieval.keys import Context, KeySet
 from spot.retrieval.measures import MEASURES, checked_measure
@@ -117,3 +120,11 @@ def test_a_measure_that_needs_more_than_prompts_says_so(measure: str) -> None:
 def test_an_unknown_measure_is_refused() -> None:
     with pytest.raises(RetrievalError, match="'euclidean' is not known; choose from auto, displacement, average"):
         checked_measure("euclidean")
+
+
+def test_the_commands_help_says_of_every_measure_what_the_table_does() -> None:
+    text = get_args(Similarity)[1].help
+    assert all(re.search(rf"\b{name}\b", text) for name in MEASURES)
+    described = re.findall(r"(\w+) \(([^)]*)\)", text)
+    assert len(described) > 7
+    assert all(MEASURES[name].about.endswith(said) for name, said in described)
