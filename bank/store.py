@@ -14,7 +14,8 @@ from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 from bank import schema
 from bank.engine import copied, open_engine, try_write
 from bank.errors import BankError
-from bank.keys import Keys, check_scores, get_keys, in_partition
+from bank.key_store import check_scores, get_keys, in_partition
+from bank.keys import Keys
 from bank.listing import unknown_run
 from bank.location import bank_url, shown
 from bank.records import RecipeRecord, RunIdentity, RunRecord, TaskRecord, TransferRecord

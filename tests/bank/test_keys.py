@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from bank import Bank, BankError, Partition
+from bank import Bank, BankError, Partition, key_store
 from bank import keys as keys_module
 from bank.keys import KINDS, keys_of_prompts
 from bank.vectors import average, average_normalized
@@ -120,8 +120,9 @@ def test_many_keys_are_read_as_few_are(bank: Bank, make_run: RunMaker, monkeypat
     for seed in range(7):
         bank.record_run(make_run(("b", "a")[seed % 2], seed, start=START + seed))
     whole = bank.keys(partition_of(make_run))
-    monkeypatch.setattr(keys_module, "ROWS_AT_ONCE", 2)
+    monkeypatch.setattr(key_store, "ROWS_AT_ONCE", 2)
     monkeypatch.setattr(keys_module, "FEW", 1)
+    monkeypatch.setattr(key_store, "FEW", 1)
     again = bank.keys(partition_of(make_run))
     assert (again.tasks, list(again.runs)) == (whole.tasks, list(whole.runs))
     for kind in KINDS:
