@@ -14,30 +14,33 @@ if TYPE_CHECKING:
     from bank.records import (
         BackboneRecord,
         CandidateRecord,
+        Evaluation,
+        Outcome,
+        Partition,
         RecipeRecord,
         RunIdentity,
         RunRecord,
         SnapshotRecord,
+        StoredRun,
         TaskRecord,
         TransferRecord,
     )
     from bank.store import Bank
-    from bank.stored import Evaluation, Outcome, Partition, StoredRun
 
 _HOMES = {
     "BackboneRecord": "bank.records",
     "Bank": "bank.store",
     "BankError": "bank.errors",
     "CandidateRecord": "bank.records",
-    "Evaluation": "bank.stored",
+    "Evaluation": "bank.records",
     "Keys": "bank.keys",
-    "Outcome": "bank.stored",
-    "Partition": "bank.stored",
+    "Outcome": "bank.records",
+    "Partition": "bank.records",
     "RecipeRecord": "bank.records",
     "RunIdentity": "bank.records",
     "RunRecord": "bank.records",
     "SnapshotRecord": "bank.records",
-    "StoredRun": "bank.stored",
+    "StoredRun": "bank.records",
     "TaskRecord": "bank.records",
     "TransferRecord": "bank.records",
 }

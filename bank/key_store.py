@@ -7,14 +7,16 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from sqlalchemy import ColumnElement, Connection, Engine, LargeBinary, Select, func, select, type_coerce
+from sqlalchemy import Connection, Engine, LargeBinary, Select, func, select, type_coerce
 from sqlalchemy.orm import aliased
 
 from bank import schema
 from bank.errors import BankError
 from bank.keys import FEW, Digests, Keys, vector_width
+from bank.recipes import in_partition
+from bank.records import Partition
+from bank.runs import check_scores
 from bank.sessions import reading
-from bank.stored import Partition
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,8 +24,8 @@ if TYPE_CHECKING:
 ROWS_AT_ONCE = 1024
 """Rows taken from the database at a time, so that no second copy of all vectors is made."""
 
-WIDEST = 2**20
-"""Numbers of a token that a model may have."""
+WIDEST = 2**24
+"""Numbers of a vector that a model may have."""
 
 Tasks = dict[int, "tuple[str, str] | None"]
 """Name and family of every task by its row; ``None`` where it is left out."""
@@ -38,10 +40,7 @@ def get_keys(engine: Engine, partition: Partition, exclude: Sequence[str]) -> Ke
         _refuse_lost(connection)
         tasks = _read_tasks(connection, exclude)
         columns = _read_columns(connection, partition, tasks)
-        width = connection.scalar(select(schema.Backbone.width).filter_by(fingerprint=partition.fingerprint))
-        if not isinstance(width, int | None) or not 0 <= (width or 0) <= WIDEST:
-            raise BankError(f"backbone {partition.fingerprint[:12]}: its width is {width!r}; see `spot bank verify`")
-    shape = (partition.prompt_length, width or 0)
+        shape = _read_shape(connection, partition)
     sources = [tasks[row] or ("", "") for row in columns["task"].tolist()]
     place = {name: i for i, name in enumerate(sorted({name for name, _ in sources}))}
     # by Python's order of names, which is not every database's; seeds and runs are in order already
@@ -76,12 +75,30 @@ def _refuse_lost(connection: Connection) -> None:
 
 def _read_tasks(connection: Connection, exclude: Sequence[str]) -> Tasks:
     """Left out are the excluded ones, and the mixtures that hold one of them."""
-    query = select(schema.Task.id, schema.Task.name, schema.Task.family, schema.Task.description)
     excluded, families = set(exclude), dict[str, str]()
+    members = connection.execute(select(schema.Member.task_id, schema.Member.name)) if excluded else ()
+    mixtures = {task for task, name in members if name in excluded}
+    query = select(schema.Task.id, schema.Task.name, schema.Task.family)
     return {
-        row: None if {name, *description.get("tasks", ())} & excluded else (name, families.setdefault(family, family))
-        for row, name, family, description in connection.execute(query)
+        row: None if row in mixtures or name in excluded else (name, families.setdefault(family, family))
+        for row, name, family in connection.execute(query)
     }
+
+
+def _read_shape(connection: Connection, partition: Partition) -> tuple[int, ...]:
+    """Of every key prompt, ``[..., P, H]``; keys of one recipe family are of one form.
+
+    Raises:
+        BankError: a width or shape that none can have.
+    """
+    width = connection.scalar(select(schema.Backbone.width).filter_by(fingerprint=partition.fingerprint)) or 0
+    first = select(schema.Prompt.shape).join(schema.Snapshot, schema.Snapshot.prompt_id == schema.Prompt.id)
+    first = first.join(schema.Run, schema.Run.id == schema.Snapshot.run_id).where(schema.Snapshot.kind == "key")
+    axes = connection.scalar(_of_sources(first, partition).limit(1)) or ()
+    shape = (*axes[:-2], partition.prompt_length, width)
+    if not all(isinstance(axis, int) and 0 <= axis <= WIDEST for axis in shape) or vector_width(shape) > WIDEST:
+        raise BankError(f"keys of {partition}: their shape is {list(shape)}, which is none; see `spot bank verify`")
+    return shape
 
 
 def _read_columns(connection: Connection, partition: Partition, tasks: Tasks) -> dict[str, np.ndarray]:
@@ -112,21 +129,18 @@ def _columns_query(partition: Partition) -> Select[*tuple[Any, ...]]:
     """Of all source runs, with ``None`` for what is lost; the length of a start is -1 where there is none."""
     key, value = aliased(schema.Snapshot), aliased(schema.Snapshot)
     early, best = aliased(schema.Prompt), aliased(schema.Prompt)
-    return (
+    query = (
         select(
             schema.Run.id, schema.Run.digest.label("run"), schema.Run.task_id.label("task"), schema.Run.seed,
             schema.Run.score, schema.Run.started_from, func.coalesce(func.length(schema.Run.start), -1).label("start"),
             early.sha256.label("key"), best.sha256.label("value"),
         )
-        .join(schema.Recipe, schema.Recipe.id == schema.Run.recipe_id)
-        .join(schema.Backbone, schema.Backbone.id == schema.Recipe.backbone_id)
         .outerjoin(key, (key.run_id == schema.Run.id) & (key.kind == "key"))
         .outerjoin(early, early.id == key.prompt_id)
         .outerjoin(value, (value.run_id == schema.Run.id) & (value.kind == "value"))
         .outerjoin(best, best.id == value.prompt_id)
-        .where(schema.Run.role == "source", *in_partition(partition))
-        .order_by(schema.Run.seed, schema.Run.digest)
     )  # fmt: skip
+    return _of_sources(query, partition).order_by(schema.Run.seed, schema.Run.digest)
 
 
 def _are_whole(cells: dict[str, tuple[Any, ...]], tasks: Tasks) -> bool:
@@ -231,29 +245,13 @@ def _vectors_query(kind: str, partition: Partition) -> Select[*tuple[Any, ...]]:
         key = (schema.Snapshot.run_id == schema.Run.id) & (schema.Snapshot.kind == "key")
         query = query.join(schema.Snapshot, key)
         query = query.join(schema.KeyVectors, schema.KeyVectors.prompt_id == schema.Snapshot.prompt_id)
+    return _of_sources(query, partition)
+
+
+def _of_sources(query: Select[*tuple[Any, ...]], partition: Partition) -> Select[*tuple[Any, ...]]:
+    """What a query of runs asks, of a partition's source runs alone."""
     return (
         query.join(schema.Recipe, schema.Recipe.id == schema.Run.recipe_id)
         .join(schema.Backbone, schema.Backbone.id == schema.Recipe.backbone_id)
         .where(schema.Run.role == "source", *in_partition(partition))
-    )
-
-
-def check_scores(scores: Iterable[tuple[str, Any]]) -> None:
-    """Refuse scores that are no finite numbers, by the names of what scored.
-
-    Raises:
-        BankError: there is one.
-    """
-    for name, score in scores:
-        if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score):
-            raise BankError(f"{name}: its score is {score!r}, not a number; see `spot bank verify`")
-
-
-def in_partition(partition: Partition) -> tuple[ColumnElement[bool], ...]:
-    """Recipes and backbones of a partition."""
-    return (
-        schema.Backbone.fingerprint == partition.fingerprint,
-        schema.Recipe.prompt_length == partition.prompt_length,
-        schema.Recipe.key_step == partition.key_step,
-        schema.Recipe.family == partition.family,
     )

@@ -12,15 +12,15 @@ if TYPE_CHECKING:
 
 
 def checked_prompt(values: np.ndarray, *, where: str = "prompt") -> np.ndarray:
-    """A prompt as C-ordered float32 ``[P, H]``.
+    """A prompt as C-ordered float32 ``[..., P, H]``.
 
     Raises:
-        BankError: not two-dimensional, empty, not a number type, or with NaN or infinite entries.
+        BankError: of less than two dimensions, empty, not a number type, or with NaN or infinite entries.
     """
     import numpy as np
 
     array = np.asarray(values)
-    if array.ndim != 2 or 0 in array.shape:
+    if array.ndim < 2 or 0 in array.shape:
         raise BankError(f"{where}: expected an array [P, H], found shape {list(array.shape)}")
     if array.dtype.kind not in "fiu" and array.dtype.name != "bfloat16":
         raise BankError(f"{where}: expected numbers, found dtype {array.dtype}")

@@ -181,7 +181,7 @@ def predict_texts(
 @takes(bank=BankOption, where=BackboneOption, out=JsonOption)
 def doctor(*, bank: BankOption, where: BackboneOption, out: JsonOption) -> None:
     """Check versions, devices, caches, the backbone and the bank; exits with 1 if something is wrong."""
-    from bank import BankError, queries
+    from bank import BankError
     from bank.integrity import verify
     from bank.location import shown_location
     from spot import paths
@@ -203,7 +203,7 @@ def doctor(*, bank: BankOption, where: BackboneOption, out: JsonOption) -> None:
         problems.append(str(error))
     try:
         with bank.open() as opened:
-            counts = queries.statistics(opened)
+            counts = opened.count_rows()
             facts["bank"] = (
                 f"{opened}: {counts['run']} runs, {counts['prompt']} prompts, {counts['transfer']} transfers"
             )

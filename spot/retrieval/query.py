@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from bank import Bank, Partition
-from bank.records import differing
+from bank.identity import differing
 from bank.vectors import average, average_normalized, tokens
 from spot.errors import RetrievalError
 from spot.prompts.files import PromptFile

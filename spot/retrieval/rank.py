@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bank import Bank, Partition
-from bank.records import SHAPING, differing
+from bank.identity import SHAPING, differing
 from spot.errors import RetrievalError
 from spot.retrieval.bootstrap import Estimate
 from spot.retrieval.history import expected_gains, learn

@@ -6,7 +6,8 @@ import dataclasses
 import math
 from typing import Any
 
-from bank.records import FIRST, BackboneRecord, RecipeRecord, recipe_family
+from bank.identity import FIRST, recipe_family
+from bank.records import BackboneRecord, RecipeRecord
 from spot.backbone.load import Backbone
 from spot.errors import TrainingError
 from spot.training.jobs import Plan

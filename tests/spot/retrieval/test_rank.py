@@ -21,8 +21,8 @@ from bank import (
     SnapshotRecord,
     TaskRecord,
 )
+from bank.identity import recipe_family
 from bank.keys import keys_of_prompts
-from bank.records import recipe_family
 from bank.vectors import average
 from spot.errors import RetrievalError
 from spot.retrieval.keys import Context, KeySet
