@@ -227,7 +227,7 @@ def test_a_copy_holds_what_the_bank_holds_and_keeps_what_is_added_to_itself(tmp_
     with Bank.copied(path) as copy:
         copy.record_run(make_run("rte", role="query"))
         copy.try_write()
-        assert [row["task"] for row in list_runs(copy.engine)] == ["sst2", "rte"]
+        assert [row["task"] for row in list_runs(copy.engine)] == ["rte", "sst2"]
         assert len(copy.keys(Partition.of(make_run().identity.recipe))) == 1
         assert verify(copy) == []
     assert lying(tmp_path) == before
