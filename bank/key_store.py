@@ -43,8 +43,8 @@ def get_keys(engine: Engine, partition: Partition, exclude: Sequence[str]) -> Ke
         shape = _read_shape(connection, partition)
     sources = [tasks[row] or ("", "") for row in columns["task"].tolist()]
     place = {name: i for i, name in enumerate(sorted({name for name, _ in sources}))}
-    # by Python's order of names, which is not every database's; seeds and runs are in order already
-    order = np.argsort(np.array([place[name] for name, _ in sources], np.int64), kind="stable")
+    # here and not in SQL, where names have another order in every database
+    order = np.lexsort((columns["run"], columns["seed"], np.array([place[name] for name, _ in sources], np.int64)))
     columns = {name: column[order] for name, column in columns.items()}
     names, runs, has_start = [sources[row][0] for row in order], Digests(columns["run"]), columns["start"] >= 0
     return Keys(
@@ -102,7 +102,7 @@ def _read_shape(connection: Connection, partition: Partition) -> tuple[int, ...]
 
 
 def _read_columns(connection: Connection, partition: Partition, tasks: Tasks) -> dict[str, np.ndarray]:
-    """What the partition's source runs say, by seed and run: a column each.
+    """What the partition's source runs say, a column each.
 
     Raises:
         BankError: a source that a ranking would lose or misplace.
@@ -140,7 +140,7 @@ def _columns_query(partition: Partition) -> Select[*tuple[Any, ...]]:
         .outerjoin(value, (value.run_id == schema.Run.id) & (value.kind == "value"))
         .outerjoin(best, best.id == value.prompt_id)
     )  # fmt: skip
-    return _of_sources(query, partition).order_by(schema.Run.seed, schema.Run.digest)
+    return _of_sources(query, partition)
 
 
 def _are_whole(cells: dict[str, tuple[Any, ...]], tasks: Tasks) -> bool:
