@@ -811,7 +811,7 @@ def prompt(name: str) -> Callable[[Path], object]:
 
 
 def scores(folder: Path) -> object:
-    from spot.retrieval.evaluate import cases_of_files
+    from spot.retrieval.cases import cases_of_files
 
     return cases_of_files(folder, folder / "scores.json")
 

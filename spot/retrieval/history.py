@@ -12,7 +12,8 @@ import numpy as np
 from bank import Outcome
 from bank.vectors import average
 from spot.retrieval.bootstrap import Estimate
-from spot.retrieval.evidence import NORMAL_QUANTILE, Model, Pairs, fit, one_thread
+from spot.retrieval.evidence import NORMAL_QUANTILE, Model, Pairs, one_thread
+from spot.retrieval.fitting import fit
 from spot.retrieval.keys import KeySet
 from spot.retrieval.query import Query, as_query
 from spot.retrieval.similarity import unit_rows

@@ -10,7 +10,8 @@ import numpy as np
 
 from bank import Evaluation, StoredRun
 from spot.retrieval.bootstrap import Estimate
-from spot.retrieval.evaluate import Calibration, Case, calibration, cases_of_bank, evaluate, telling
+from spot.retrieval.cases import Case, cases_of_bank, telling
+from spot.retrieval.evaluate import Calibration, calibration, evaluate
 from spot.retrieval.keys import KeySet
 from spot.study.baselines import MOST_FREQUENT, baselines
 from spot.study.plan import StudyPlan

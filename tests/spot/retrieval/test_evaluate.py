@@ -15,18 +15,8 @@ from threadpoolctl import threadpool_info
 from bank import Bank, CandidateRecord, Partition, TransferRecord
 from spot.errors import PromptError, RetrievalError
 from spot.retrieval.bootstrap import bootstrap
-from spot.retrieval.evaluate import (
-    Case,
-    _estimate,
-    _figures,
-    calibration,
-    cases_of_bank,
-    cases_of_files,
-    complete_cases,
-    evaluate,
-    speaking,
-    telling,
-)
+from spot.retrieval.cases import Case, cases_of_bank, cases_of_files, complete_cases, telling
+from spot.retrieval.evaluate import _estimate, _figures, calibration, evaluate, speaking
 from spot.retrieval.keys import KeySet
 from spot.retrieval.measures import MEASURES, Measure
 from spot.retrieval.query import Query

@@ -13,18 +13,10 @@ import pytest
 from bank import Bank, CandidateRecord, Outcome, Partition, TransferRecord
 from bank.keys import keys_of_prompts
 from bank.vectors import average
-from spot.retrieval import evidence
+from spot.retrieval import evidence, fitting
 from spot.retrieval.bootstrap import Estimate
-from spot.retrieval.evidence import (
-    COVERAGE,
-    PRIOR,
-    Model,
-    Pairs,
-    Parts,
-    beats_similarity,
-    fit,
-    likeliest,
-)
+from spot.retrieval.evidence import COVERAGE, PRIOR, Model, Pairs, Parts
+from spot.retrieval.fitting import beats_similarity, fit, likeliest
 from spot.retrieval.history import expected_gains, learn
 from spot.retrieval.keys import Context, KeySet
 from spot.retrieval.measures import MEASURES
@@ -365,8 +357,8 @@ def test_a_prediction_is_the_conditional_of_the_joint_gaussian() -> None:
 
 def test_scales_of_many_pairs_are_chosen_on_whole_targets_of_some(monkeypatch: pytest.MonkeyPatch) -> None:
     pairs = pairs_of(np.random.default_rng(4), targets=9, sources=5, tried=1.0)
-    monkeypatch.setattr(evidence, "FIT_PAIRS", 16)
-    chosen = evidence._some(pairs)
+    monkeypatch.setattr(fitting, "FIT_PAIRS", 16)
+    chosen = fitting._some(pairs)
     assert len(pairs.only(chosen).gains) == 15
     assert {0, 8} <= set(chosen)
     assert all(scale > 0 for scale in likeliest(pairs, tuple(PRIOR)).values())
@@ -400,13 +392,13 @@ def test_two_seeds_of_a_pair_count_for_more_than_one() -> None:
 
 def test_a_history_is_fitted_once_whoever_asks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SPOT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(evidence, "_FITTED", {})
+    monkeypatch.setattr(fitting, "_FITTED", {})
     times = []
-    original = evidence._fit
-    monkeypatch.setattr(evidence, "_fit", lambda pairs: times.append(1) or original(pairs))
+    original = fitting._fit
+    monkeypatch.setattr(fitting, "_fit", lambda pairs: times.append(1) or original(pairs))
     first = estimates(key_set(6, DONOR))
     assert estimates(key_set(6, DONOR)) == first
-    evidence._FITTED.clear()  # another process
+    fitting._FITTED.clear()  # another process
     assert estimates(key_set(6, DONOR)) == first
     assert len(times) == 1
     estimates(key_set(6, DONOR[1:]))
@@ -424,17 +416,17 @@ def test_a_damaged_cache_is_computed_anew(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: str | bytes
 ) -> None:
     monkeypatch.setenv("SPOT_CACHE", str(tmp_path))
-    monkeypatch.setattr(evidence, "_FITTED", {})
+    monkeypatch.setattr(fitting, "_FITTED", {})
     pairs = pairs_of(np.random.default_rng(5), targets=3)
     wanted = fit(pairs)
     (file,) = (tmp_path / "evidence").iterdir()
     file.write_bytes(content if isinstance(content, bytes) else content.encode())
-    evidence._FITTED.clear()
+    fitting._FITTED.clear()
     assert fit(pairs).scales == wanted.scales
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("SPOT_CACHE", str(tmp_path / "file"))
-    monkeypatch.setattr(evidence, "_FITTED", {})
+    monkeypatch.setattr(fitting, "_FITTED", {})
     assert fit(pairs_of(np.random.default_rng(6), targets=3)).widen >= 1
