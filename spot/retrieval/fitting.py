@@ -1,4 +1,4 @@
-"""The model of :mod:`spot.retrieval.evidence` fitted to a history, once: its scales, and whether it has something to say."""
+"""The model of :mod:`spot.retrieval.evidence` fitted to a history: its scales, and whether that has a say."""
 
 from __future__ import annotations
 

@@ -115,12 +115,10 @@ class Retriever:
         checked_aggregate(aggregate)
         if top_k is not None and top_k < 1:
             raise RetrievalError(f"top-k must be at least 1, found {top_k}")
-        keys, shares_starts = self.key_set, MEASURES[name].shares_starts
+        keys = self.key_set
         gains = expected_gains(query, keys) if name == "evidence" else None
         scores = MEASURES[name](query, keys) if gains is None else gains.mean[keys.numbers]
-        alone = np.arange(len(keys))
-        groups = Groups(alone, alone) if aggregate == "none" else keys.groups(every_seed=not shares_starts)
-        best = alone if aggregate == "none" else keys.best_rows
+        groups, best = self._groups(name, aggregate)
         combine = Groups.maximum if aggregate == "max" else Groups.mean
         similarity = combine(groups, scores)
         first = largest(similarity, top_k)
@@ -141,6 +139,13 @@ class Retriever:
             )
             for place, row in enumerate(best[first])
         ]
+
+    def _groups(self, measure: str, aggregate: str) -> tuple[Groups, np.ndarray]:
+        """What is ranked: keys whose similarities count, and the row of the run that stands for each, int ``[G]``."""
+        if aggregate == "none":
+            rows = np.arange(len(self.keys))
+            return Groups(rows, rows), rows
+        return self.key_set.groups(every_seed=not MEASURES[measure].shares_starts), self.key_set.best_rows
 
     def _similarity(
         self, measure: str, query: Query, groups: Groups, chosen: np.ndarray, combine: Combine
@@ -181,6 +186,11 @@ class Retriever:
             raise RetrievalError(
                 f"query has shape {list(query.prompt.shape)}, keys have {list(self.keys.shape)}; "
                 "they were made for different backbones or lengths"
+            )
+        if query.start is not None and query.start.shape != (self.keys.width,):
+            raise RetrievalError(
+                f"the query's start has shape {list(query.start.shape)}, keys' starts have [{self.keys.width}]; "
+                "give the mean token of the prompt that it started from"
             )
         for vector, what in ((query.prompt, "the query has"), (query.start, "the query's start has")):
             if vector is not None and not np.isfinite(vector).all():

@@ -298,6 +298,11 @@ def test_a_query_of_another_shape_is_refused(bank: Bank, shape: tuple[int, ...])
     assert str(caught.value).startswith(f"query has shape {list(shape)}, keys have [{LENGTH}, {WIDTH}]; ")
 
 
+def test_a_start_of_another_shape_is_refused(bank: Bank) -> None:
+    with pytest.raises(RetrievalError, match=r"the query's start has shape \[5\], keys' starts have \[6\]; give"):
+        rank(bank, Query(query_of(0), np.ones(WIDTH - 1)), PARTITION)
+
+
 def test_unknown_words_and_an_empty_ranking_are_refused(bank: Bank) -> None:
     query = query_of(0)
     with pytest.raises(RetrievalError, match="similarity 'euclidean' is not known"):
