@@ -10,8 +10,9 @@ import numpy as np
 
 from bank import Evaluation, StoredRun
 from spot.retrieval.bootstrap import Estimate
-from spot.retrieval.evaluate import Calibration, Case, calibration, cases_of_bank, evaluate, telling
-from spot.retrieval.measures import KeySet
+from spot.retrieval.cases import Case, cases_of_bank, telling
+from spot.retrieval.evaluate import Calibration, calibration, evaluate
+from spot.retrieval.keys import KeySet
 from spot.study.baselines import MOST_FREQUENT, baselines
 from spot.study.plan import StudyPlan
 from spot.transfer.halving import replay
@@ -159,7 +160,7 @@ def run_study(
     known = cases_of_bank(trainer.bank, trainer.partition, targets=list(oracles), context_of=contexts.__getitem__)
     done = [(target, result) for target in targets for result in oracles[target.name]]
     cases = [_case(known, target, trainer.bank.prompt(result.query.key or "")) for target, result in done]
-    keys = KeySet.of_bank(trainer.bank, trainer.partition)
+    keys = KeySet.from_bank(trainer.bank, trainer.partition)
     trials = [
         _trial(of_target, target, result, case, plan, others.get((target.name, result.seed), {}))
         for (target, result), case in zip(done, cases, strict=True)

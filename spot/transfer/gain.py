@@ -126,7 +126,7 @@ def paired_gain(
         drawn = rng.integers(len(members), size=len(members))
         rows = np.concatenate([members[i] for i in drawn])
         found.append(difference(rng.integers(count, size=count), rows))
-    return Estimate.of_draws(difference(np.arange(count), np.arange(len(examples))), found)
+    return Estimate.from_draws(difference(np.arange(count), np.arange(len(examples))), found)
 
 
 def _points(task: Task, examples: Sequence[Example], answers: Sequence[str]) -> np.ndarray | None:

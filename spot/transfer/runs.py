@@ -23,7 +23,8 @@ from spot.backbone.load import Backbone
 from spot.errors import TrainingError
 from spot.inference.predict import mean_losses, predict
 from spot.prompts.initializers import drawn_by_seed, file_address, make_initializer
-from spot.retrieval.measures import Context, Query
+from spot.retrieval.keys import Context
+from spot.retrieval.query import Query
 from spot.retrieval.rank import Retriever
 from spot.training.jobs import CHECKPOINT_SECONDS, GiveUp, Job, Progress, Reporter
 from spot.training.prompt_tuning import TrainedPrompt, prompt_job, train_prompts

@@ -207,7 +207,7 @@ def _contest(
 
 def _retriever(trainer: Trainer, target: Task, options: TransferOptions) -> Retriever:
     retriever = trainer.retriever(target, allow_overlap=options.allow_overlap)
-    known = dict.fromkeys(key.task for key in retriever.keys)
+    known = retriever.key_set.tasks
     if options.source and options.source not in known:
         raise RetrievalError(f"no comparable source {options.source!r} in the bank, which has {', '.join(known)}")
     return retriever
@@ -216,7 +216,7 @@ def _retriever(trainer: Trainer, target: Task, options: TransferOptions) -> Retr
 def _left_out(trainer: Trainer, target: Task, retriever: Retriever) -> list[str]:
     """Sources of the partition that a retriever does not rank since they share texts with the target."""
     present = set(trainer.bank.sources(trainer.partition))
-    return sorted(present - {target.name} - {key.task for key in retriever.keys})
+    return sorted(present - {target.name} - set(retriever.keys.tasks))
 
 
 def _full(trainer: Trainer, wanted: Sequence[Sequence[Request]]) -> list[list[Contestant]]:

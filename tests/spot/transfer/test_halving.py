@@ -116,7 +116,7 @@ def test_training_without_transfer_can_win(world: World, monkeypatch: pytest.Mon
 
 
 def test_a_race_stopped_and_started_again_ends_alike(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    starts = [key.value for key in world.bank.keys(world.trainer.partition, exclude=["target"])]
+    starts = list(world.bank.keys(world.trainer.partition, exclude=["target"]).values)
     heat = [Request(world.target, 0, "transfer", start) for start in starts]
     seen = 0
     job = Trainer._job
