@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from sqlalchemy import ColumnElement, Engine, and_, or_, select
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
+from sqlalchemy.orm import InstrumentedAttribute, Session, aliased, joinedload, selectinload
 
 from bank import schema
 from bank.engine import copied, open_engine, try_write
 from bank.errors import BankError
 from bank.listing import unknown_run
-from bank.location import bank_url, shown
+from bank.location import bank_url, in_memory, shown
 from bank.records import RecipeRecord, RunIdentity, RunRecord, TaskRecord, TransferRecord
 from bank.sessions import reading, transaction
 from bank.stored import Evaluation, Key, Outcome, Partition, StoredRun
@@ -30,6 +30,9 @@ Row = TypeVar("Row", bound=schema.Base)
 
 SINGLE = ("best", "oracle", "generic")
 """Methods of a transfer whose target runs start from one source each."""
+
+AT_ONCE = 500
+"""The most values that one query names; every database takes as many."""
 
 IMPORTED = "imported"
 """Method of a transfer that trained nothing: what others measured of a target and its sources."""
@@ -81,6 +84,12 @@ class Bank:
 
     def __str__(self) -> str:
         return shown(self.engine.url)
+
+    @property
+    def location(self) -> str | None:
+        """Where another process opens this bank, secrets and all; ``None`` for one in this process's memory."""
+        url = self.engine.url
+        return None if in_memory(url) else url.render_as_string(hide_password=False)
 
     # -- writing -----------------------------------------------------------------------------------------
 
@@ -306,27 +315,26 @@ class Bank:
         """A stored run by its full digest, or ``None``.
 
         Raises:
-            BankError: it has no value, or a score that is no number.
+            BankError: as :meth:`runs`.
         """
+        return self.runs([digest]).get(digest)
+
+    def runs(self, digests: Sequence[str]) -> dict[str, StoredRun]:
+        """Those of these runs that are stored, by their full digests.
+
+        Raises:
+            BankError: one has no value, or a score that is no number.
+        """
+        whole = select(schema.Run).options(
+            joinedload(schema.Run.task).load_only(schema.Task.name),
+            selectinload(schema.Run.snapshots).joinedload(schema.Snapshot.prompt).load_only(schema.Prompt.sha256),
+        )
+        stored: dict[str, StoredRun] = {}
         with reading(self.engine) as session:
-            row = _find(session, schema.Run, digest=digest)
-            if row is None:
-                return None
-            prompts = {snapshot.kind: snapshot.prompt.sha256 for snapshot in row.snapshots}
-            if "value" not in prompts:
-                raise BankError(f"run {digest}: damaged (has no value prompt); see `spot bank verify`")
-            _check_scores([(f"run {digest[:12]}", row.score)])
-            return StoredRun(
-                digest=row.digest,
-                task=row.task.name,
-                seed=row.seed,
-                score=row.score,
-                metrics=row.metrics,
-                value=prompts["value"],
-                key=prompts.get("key"),
-                steps=row.steps,
-                seconds=row.seconds,
-            )
+            for first in range(0, len(digests), AT_ONCE):
+                some = schema.Run.digest.in_(digests[first : first + AT_ONCE])
+                stored |= {row.digest: _stored_run(row) for row in session.scalars(whole.where(some))}
+        return stored
 
     def history(self, digest: str) -> list[dict[str, float]]:
         """One row an evaluation of a run: step, mean training loss since the last one, development metrics.
@@ -604,6 +612,24 @@ def _check_scores(scores: Sequence[tuple[str, Any]]) -> None:
     for name, score in scores:
         if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score):
             raise BankError(f"{name}: its score is {score!r}, not a number; see `spot bank verify`")
+
+
+def _stored_run(row: schema.Run) -> StoredRun:
+    prompts = {snapshot.kind: snapshot.prompt.sha256 for snapshot in row.snapshots}
+    if "value" not in prompts:
+        raise BankError(f"run {row.digest}: damaged (has no value prompt); see `spot bank verify`")
+    _check_scores([(f"run {row.digest[:12]}", row.score)])
+    return StoredRun(
+        digest=row.digest,
+        task=row.task.name,
+        seed=row.seed,
+        score=row.score,
+        metrics=row.metrics,
+        value=prompts["value"],
+        key=prompts.get("key"),
+        steps=row.steps,
+        seconds=row.seconds,
+    )
 
 
 def _find(session: Session, table: type[Row], **where: Any) -> Row | None:

@@ -277,23 +277,25 @@ def make_trainer(
     Raises:
         SpotError: a folder that cannot be written; what loading a backbone and a recipe raise.
     """
-    from spot.cli.output import errors
+    from spot.cli.output import errors, tell
     from spot.training.progress import Display
+    from spot.transfer.datasets import Datasets
+    from spot.transfer.executors import LocalExecutor
     from spot.transfer.runs import Trainer
 
     if surely:
         paths.prepare_folders(runs.folder, runs.log_dir)
     backbone, display = where.load(), Display(errors(), log_dir=runs.log_dir)
+    datasets = Datasets(backbone, data_dir=data.folder, tell=tell)
     return Trainer(
         bank,
         backbone,
         recipe.recipe(where.backbone),
-        data_dir=data.folder,
+        datasets=datasets,
+        executor=LocalExecutor(bank, datasets, reporters=display.reporter),
         folder=runs.folder,
         checkpoint_seconds=runs.checkpoint_seconds,
         slots=runs.slots,
-        reporters=display.reporter,
-        tell=lambda line: errors().print(line, highlight=False, markup=False, soft_wrap=True),
     )
 
 

@@ -185,8 +185,8 @@ def doctor(*, bank: BankOption, where: BackboneOption, out: JsonOption) -> None:
     from bank.integrity import verify
     from bank.location import shown_location
     from spot import paths
+    from spot.backbone.process import environment
     from spot.errors import SpotError
-    from spot.transfer.runs import environment
 
     facts: dict[str, Any] = environment()
     problems: list[str] = []

@@ -15,8 +15,10 @@ from spot.retrieval.measures import KeySet
 from spot.study.baselines import MOST_FREQUENT, baselines
 from spot.study.plan import StudyPlan
 from spot.transfer.halving import replay
-from spot.transfer.runs import Request, Trainer
-from spot.transfer.transfer import FindTask, TransferOptions, Transferred, run_transfers
+from spot.transfer.methods import FindTask
+from spot.transfer.runs import Trainer
+from spot.transfer.sources import context_of
+from spot.transfer.transfer import TransferOptions, Transferred, run_transfers
 from tasks import get_learnable
 from tasks.task import Example, Split, Task
 
@@ -133,7 +135,7 @@ def run_study(
         SpotError: what training and retrieval raise.
     """
     say(f"{len(sources)} sources x {plan.source_seeds} seeds")
-    trainer.run_all([Request(task, seed, "source") for task in sources for seed in range(plan.source_seeds)])
+    trainer.run_all([trainer.spec(task, seed, "source") for task in sources for seed in range(plan.source_seeds)])
     of_target = trainer_of_size(plan.train_limit)
     own = {task.name: task for task in [*sources, *targets]}
 
@@ -155,7 +157,7 @@ def run_study(
                 others.setdefault((target.name, result.seed), {})[name] = tried, result.steps
     sized = [_sized(trainer_of_size(size), target, plan, size, say) for size in plan.sizes for target in targets]
     say("what each measure makes of it")
-    contexts = {target.name: of_target.context(target) for target in targets}
+    contexts = {target.name: context_of(of_target, target) for target in targets}
     known = cases_of_bank(trainer.bank, trainer.partition, targets=list(oracles), context_of=contexts.__getitem__)
     done = [(target, result) for target in targets for result in oracles[target.name]]
     cases = [_case(known, target, trainer.bank.prompt(result.query.key or "")) for target, result in done]
@@ -225,7 +227,7 @@ def _whole(trainer: Trainer, target: Task, plan: StudyPlan, trials: Sequence[Tri
 
 
 def _tried(trainer: Trainer, target: Task, run: StoredRun) -> Tried:
-    return Tried(dev=run.score, test=trainer.test(target, run), history=trainer.bank.history(run.digest))
+    return Tried(dev=run.score, test=trainer.test_all(target, [run])[0], history=trainer.bank.history(run.digest))
 
 
 def _case(known: Sequence[Case], target: Task, query: np.ndarray) -> Case:
@@ -242,14 +244,14 @@ def _trial(
     others: Mapping[str, tuple[Tried, int]],
 ) -> Trial:
     assert result.baseline is not None
-    attempts = {attempt.source.task: attempt.result.run for attempt in result.attempts}
+    runs = {candidate.source.task: candidate.run for candidate in result.candidates}
     return Trial(
         target=target.name,
         family=target.family,
         seed=result.seed,
         query=case.query,
         baseline=_tried(trainer, target, result.baseline),
-        sources={source: _tried(trainer, target, run) for source, run in attempts.items() if run},
+        sources={source: _tried(trainer, target, run) for source, run in runs.items() if run},
         worth={measure: case.worth(measure) for measure in plan.measures},
         others=others,
     )

@@ -77,6 +77,7 @@ def prompt_job(
     data: TaskData | MixtureData,
     recipe: Recipe,
     *,
+    identity: str,
     seed: int,
     done: Callable[[TrainedPrompt], None],
     initial: np.ndarray | None = None,
@@ -92,6 +93,7 @@ def prompt_job(
         backbone: the frozen model.
         data: the task's splits; train trains, dev selects.
         recipe: everything else.
+        identity: digest of everything the run depends on, by which a checkpoint knows it.
         seed: of the initialiser and of the order of batches.
         done: takes the trained prompt; may be called again with the same after a restart.
         initial: a prompt ``[P, H]`` to start from, in place of the recipe's initialiser.
@@ -144,7 +146,7 @@ def prompt_job(
         )
 
     return Job(
-        identity=run_identity(backbone, data, recipe, seed, initial, stop_at_key=stop_at_key),
+        identity=identity,
         plan=dataclasses.replace(recipe.plan(stop_at_key=stop_at_key), checkpoint_seconds=checkpoint_seconds),
         start=start,
         stream=lambda: TaskStream(data.batches(recipe.batch_size, seed)),
@@ -223,6 +225,7 @@ def train_prompt(
         backbone,
         data,
         recipe,
+        identity=run_identity(backbone, data, recipe, seed, initial, stop_at_key=stop_at_key),
         seed=seed,
         done=trained.append,
         initial=initial,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,11 +15,11 @@ from spot.study.plan import StudyPlan
 from spot.study.plots import PLOTS, write_plots
 from spot.study.run import Findings, run_study
 from spot.study.tables import TABLES, as_markdown, method_rows, methods, score, target_rows, write_tables
-from spot.transfer import runs
 from spot.transfer.halving import replay
-from spot.transfer.runs import Request, Trainer
+from spot.transfer.runs import Trainer
 from tasks.task import Split, Task
 from tests.spot.transfer.conftest import World
+from tests.spot.transfer.doubles import refusing
 
 PLAN = StudyPlan(
     sources=["first", "second", "third"],
@@ -37,22 +36,19 @@ PLAN = StudyPlan(
 )
 
 
-def study(world: World, tasks: dict[str, Task], said: list[str] | None = None) -> Findings:
+def study(trainer: Trainer, tasks: dict[str, Task]) -> Findings:
     return run_study(
         PLAN,
         [tasks[name] for name in PLAN.sources],
         [tasks[name] for name in PLAN.targets],
-        trainer=world.trainer,
-        trainer_of_size=lambda size: world.trainer.with_recipe(
-            dataclasses.replace(world.trainer.recipe, train_limit=size)
-        ),
-        say=(said if said is not None else []).append,
+        trainer=trainer,
+        trainer_of_size=lambda size: trainer.with_recipe(dataclasses.replace(trainer.recipe, train_limit=size)),
     )
 
 
 @pytest.fixture
 def findings(world: World, tasks: dict[str, Task]) -> Findings:
-    return study(world, tasks)
+    return study(world.trainer, tasks)
 
 
 def test_every_source_is_tried_on_every_target_and_seed(world: World, findings: Findings) -> None:
@@ -75,15 +71,10 @@ def test_every_source_is_tried_on_every_target_and_seed(world: World, findings: 
 
 
 def test_a_second_call_trains_nothing_and_finds_the_same(
-    world: World, tasks: dict[str, Task], findings: Findings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    world: World, tasks: dict[str, Task], findings: Findings, tmp_path: Path
 ) -> None:
-    def refuse(*_: Any, **__: Any) -> Any:
-        raise AssertionError("trained")
-
-    monkeypatch.setattr(runs, "train_prompts", refuse)
-    monkeypatch.setattr(runs, "predict", refuse)
     before = queries.statistics(world.bank)
-    again = study(world, tasks)
+    again = study(refusing(world.trainer), tasks)
     assert queries.statistics(world.bank) == before
     first, second = (write_tables(found, tmp_path / name) for found, name in ((findings, "a"), (again, "b")))
     assert first == second
@@ -151,7 +142,7 @@ def test_a_cell_holds_its_interval() -> None:
 
 def test_halving_read_off_full_runs_is_what_the_race_gives(world: World) -> None:
     starts = [key.value for key in world.bank.keys(world.trainer.partition, exclude=["target"])][:4]
-    heat = [Request(world.target, 3, "transfer", start) for start in starts]
+    heat = [world.trainer.spec(world.target, 3, "transfer", start) for start in starts]
     (raced,) = world.trainer.race([heat])
     full = world.trainer.run_all(heat)
     recipe = world.trainer.recipe

@@ -1,0 +1,56 @@
+"""What trained prompts answer to test splits, which selection never sees."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+from bank import Bank, Evaluation, StoredRun
+from spot.inference.predict import predict
+from spot.training.recipe import Recipe
+from spot.training.task_data import MixtureData, TaskData
+from spot.transfer.datasets import Datasets
+from tasks import Mixture, Split, Task
+
+
+class Evaluator:
+    """Answers of runs' values to test splits, computed once and kept in the bank.
+
+    Args of the constructor:
+        bank: where runs and answers lie.
+        datasets: tasks and splits for the backbone.
+    """
+
+    def __init__(self, bank: Bank, datasets: Datasets) -> None:
+        self._bank, self._datasets = bank, datasets
+
+    def test_all(self, task: Task | Mixture, runs: Sequence[StoredRun], recipe: Recipe) -> list[Evaluation]:
+        """Metrics and answers of every run's value on a task's test split."""
+        data = self._datasets.splits(task, recipe)
+        digest = _split_digest(data)
+        evaluations = {run.digest: self._bank.evaluation(run.digest, digest) for run in runs}
+        new = [run for run in runs if evaluations[run.digest] is None]
+        for run, answers in zip(new, self.answers(data, new, recipe), strict=True):
+            metrics = data.score(Split.TEST, answers)
+            self._bank.record_evaluation(run.digest, digest, metrics=metrics, answers=answers)
+            evaluations[run.digest] = Evaluation(metrics=metrics, answers=answers)
+        return [evaluation for run in runs if (evaluation := evaluations[run.digest])]
+
+    def answers(self, data: TaskData | MixtureData, runs: Sequence[StoredRun], recipe: Recipe) -> list[list[str]]:
+        """What every run's value answers to every test example."""
+        split = data[Split.TEST]
+        return [
+            predict(
+                self._datasets.backbone,
+                self._bank.prompt(run.value),
+                split.examples,
+                split.tokens,
+                method=recipe.evaluate_by,
+            )
+            for run in runs
+        ]
+
+
+def _split_digest(data: TaskData | MixtureData) -> str:
+    """What answers to a test split depend on beside the prompt, by which the bank keeps them."""
+    return hashlib.sha256("\n".join([data[Split.TEST].tokens.digest, *data.task.metrics]).encode()).hexdigest()
