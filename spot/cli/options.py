@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from bank import Bank
     from spot.backbone.load import Backbone
     from spot.training.recipe import Recipe
+    from spot.transfer.executors import Executor
     from spot.transfer.runs import Trainer
     from tasks.mixture import Mixture
     from tasks.task import Task
@@ -33,6 +34,11 @@ SEEDS = 10_000
 
 SEED = WHOLE - SEEDS
 """The largest first seed."""
+
+WORKERS = 256
+"""The most processes of one command."""
+
+EXECUTORS = ("local", "processes")
 
 LENGTH = 100_000
 """The longest prompt, input, target or batch."""
@@ -260,6 +266,54 @@ class RunOptions:
         return self.runs or paths.cache_folder() / "runs"
 
 
+@dataclasses.dataclass(frozen=True)
+class ExecutorOption:
+    """Who trains."""
+
+    executor: Annotated[
+        str,
+        typer.Option(
+            help="local: this process; processes: --workers others, each with its share of the CPU's cores.",
+            rich_help_panel="Where",
+        ),
+    ] = "local"
+    workers: Annotated[
+        int,
+        typer.Option(
+            help="Processes of --executor processes. Who goes on with a stopped command gives as many as before.",
+            min=1,
+            max=WORKERS,
+            rich_help_panel="Where",
+        ),
+    ] = 2
+
+    def check(self, context: typer.Context) -> None:
+        """Refuse what is not known, and ``--workers`` where this process trains.
+
+        Raises:
+            SpotError: one of both was given.
+        """
+        from spot.errors import SpotError
+
+        if self.executor not in EXECUTORS:
+            raise SpotError(f"executor {self.executor!r} is not known; choose from {', '.join(EXECUTORS)}")
+        if self.executor == "local":
+            refuse_given(context, ["workers"], "--executor local trains in this process")
+
+    def make(self, bank: Bank, runs: RunOptions) -> Executor | None:
+        """The executor; ``None`` for this process.
+
+        Raises:
+            SpotError: a bank that other processes cannot open.
+        """
+        from spot.cli.output import tell
+        from spot.transfer.processes import ProcessExecutor
+
+        if self.executor == "local":
+            return None
+        return ProcessExecutor(bank, workers=self.workers, say=tell, log_dir=runs.log_dir)
+
+
 def make_trainer(
     bank: Bank,
     where: BackboneOption,
@@ -267,11 +321,13 @@ def make_trainer(
     recipe: RecipeOptions,
     runs: RunOptions,
     *,
+    executor: ExecutorOption | None = None,
     surely: bool = True,
 ) -> Trainer:
     """A trainer from a command's options, with progress on stderr.
 
     Args:
+        executor: who trains; this process if not given.
         surely: it will train or record something, so that its folders are tried before the backbone is loaded.
 
     Raises:
@@ -285,6 +341,7 @@ def make_trainer(
 
     if surely:
         paths.prepare_folders(runs.folder, runs.log_dir)
+    elsewhere = executor.make(bank, runs) if executor else None  # before what takes long
     backbone, display = where.load(), Display(errors(), log_dir=runs.log_dir)
     datasets = Datasets(backbone, data_dir=data.folder, tell=tell)
     return Trainer(
@@ -292,7 +349,7 @@ def make_trainer(
         backbone,
         recipe.recipe(where.backbone),
         datasets=datasets,
-        executor=LocalExecutor(bank, datasets, reporters=display.reporter),
+        executor=elsewhere or LocalExecutor(bank, datasets, reporters=display.reporter),
         folder=runs.folder,
         checkpoint_seconds=runs.checkpoint_seconds,
         slots=runs.slots,

@@ -15,6 +15,7 @@ from spot.cli.options import (
     BackboneOption,
     BankOption,
     DataOption,
+    ExecutorOption,
     JsonOption,
     RecipeOptions,
     RunOptions,
@@ -29,8 +30,16 @@ if TYPE_CHECKING:
     from spot.transfer.runs import Trainer
 
 
-@takes(bank=BankOption, where=BackboneOption, data=DataOption, runs=RunOptions, out=JsonOption)
+@takes(
+    bank=BankOption,
+    where=BackboneOption,
+    data=DataOption,
+    runs=RunOptions,
+    executor=ExecutorOption,
+    out=JsonOption,
+)
 def study(
+    context: typer.Context,
     plan_file: Annotated[Path | None, typer.Argument(metavar="STUDY.TOML", help="What to compare.")] = None,
     *,
     folder: Annotated[Path, typer.Option("--out", help="Folder for tables and plots.")] = Path("study"),
@@ -40,6 +49,7 @@ def study(
     where: BackboneOption,
     data: DataOption,
     runs: RunOptions,
+    executor: ExecutorOption,
     out: JsonOption,
 ) -> None:
     """Transfer from every source to every target, and compare methods, measures and budgets. Resumable."""
@@ -53,6 +63,7 @@ def study(
     if example:
         say(EXAMPLE.rstrip())
         return
+    executor.check(context)
     if plan_file is None:
         raise typer.BadParameter("name a study file; `spot study --example` prints one")
     plan = read_plan(plan_file)
@@ -61,7 +72,7 @@ def study(
     recipe, began = recipe_options(plan.recipe, plan_file), time.monotonic()
     prepare_folders(folder)
     with bank.open(create=True) as opened:
-        trainer = make_trainer(opened, where, data, recipe, runs)
+        trainer = make_trainer(opened, where, data, recipe, runs, executor=executor)
 
         def of_size(size: int) -> Trainer:
             return trainer.with_recipe(dataclasses.replace(trainer.recipe, train_limit=size))

@@ -16,6 +16,7 @@ from spot.cli.options import (
     BackboneOption,
     BankOption,
     DataOption,
+    ExecutorOption,
     JsonOption,
     RecipeOptions,
     RunOptions,
@@ -56,6 +57,7 @@ Aggregate = Annotated[
     data=DataOption,
     recipe=RecipeOptions,
     runs=RunOptions,
+    executor=ExecutorOption,
     out=JsonOption,
 )
 def train_source(
@@ -78,6 +80,7 @@ def train_source(
     data: DataOption,
     recipe: RecipeOptions,
     runs: RunOptions,
+    executor: ExecutorOption,
     out: JsonOption,
 ) -> None:
     """Train prompts on source tasks and put their key and value into the bank.
@@ -90,6 +93,7 @@ def train_source(
     from spot.transfer.executors import data_summary
     from tasks import Split
 
+    executor.check(context)
     if start:
         refuse_given(context, ["init"], "--start says where the prompt starts")
     learnt = find_learnable([*(tasks or ()), *(name.replace(",", "+") for name in mixture or ())])
@@ -97,7 +101,7 @@ def train_source(
     with bank.open(create=True) as opened:
         begin = prompt_of_bank(start, opened) if start else None
         address = prompt_sha256(begin.prompt) if begin else None
-        trainer = make_trainer(opened, where, data, recipe, runs)
+        trainer = make_trainer(opened, where, data, recipe, runs, executor=executor)
         if begin:
             check_backbone(begin, trainer.backbone)
         seeds_wanted = range(first_seed, first_seed + seeds)
@@ -130,6 +134,7 @@ def train_source(
     data=DataOption,
     recipe=RecipeOptions,
     runs=RunOptions,
+    executor=ExecutorOption,
     out=JsonOption,
 )
 def transfer(
@@ -167,6 +172,7 @@ def transfer(
     data: DataOption,
     recipe: RecipeOptions,
     runs: RunOptions,
+    executor: ExecutorOption,
     out: JsonOption,
 ) -> None:
     """Find the best sources for a target, train from their values, compare with no transfer."""
@@ -184,13 +190,14 @@ def transfer(
         source=source,
         allow_overlap=allow_overlap,
     )
+    executor.check(context)
     refuse_given(context, METHODS[method].unused, f"method {method} {METHODS[method].why}")
     if not METHODS[method].reads_sources:
         refuse_given(context, ["source_file"], f"method {method} does not train on a source's data")
     task, *files = find_tasks([target, *map(str, source_file or ())])
     from_files = {one.name: one for one in files}
     with bank.open(write=True) as opened:
-        trainer = make_trainer(opened, where, data, recipe, runs)
+        trainer = make_trainer(opened, where, data, recipe, runs, executor=executor)
         results = run_transfers(
             trainer,
             task,

@@ -101,13 +101,16 @@ class LocalExecutor:
         return given_up
 
     def _train(self, group: Group, given_up: dict[str, Progress]) -> None:
+        backbone = self._datasets.backbone
+        if {run.identity.recipe.backbone.fingerprint for run in group.runs} != {backbone.fingerprint}:
+            raise TrainingError(f"backbone {backbone.name} is not the one that runs were planned with; start again")
         self._bank.try_write()
         paths.prepare_folders(group.folder)
         stored = set(self._bank.runs([run.digest for run in group.runs]))
         sharing = [run.digest for run in group.runs if run.digest not in stored]
         program = {"slots": group.slots, "shared with": sharing if group.slots > 1 else []}
         train_prompts(
-            self._datasets.backbone,
+            backbone,
             group.recipe,
             [self._job(run, group, stored, program, given_up) for run in group.runs],
             slots=group.slots,
