@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import NoneType
-from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
+from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
 
@@ -25,9 +24,6 @@ from spot.cli.options import (
     takes,
 )
 from spot.cli.output import errors, print_json, print_rows, say
-
-if TYPE_CHECKING:
-    from spot.transfer.runs import Trainer
 
 
 @takes(
@@ -74,15 +70,7 @@ def study(
     with bank.open(create=True) as opened:
         trainer = make_trainer(opened, where, data, recipe, runs, executor=executor)
 
-        def of_size(size: int) -> Trainer:
-            return trainer.with_recipe(dataclasses.replace(trainer.recipe, train_limit=size))
-
-        shown, findings = (
-            str(opened),
-            run_study(
-                plan, sources, targets, trainer=trainer, trainer_of_size=of_size, say=lambda line: errors().print(line)
-            ),
-        )
+        shown, findings = str(opened), run_study(plan, sources, targets, trainer=trainer, say=errors().print)
     written = write_tables(findings, folder)
     pictures = write_plots(findings, folder) if plots else []
     if out.json:

@@ -60,20 +60,20 @@ def prompt_of_bank(name: str, bank: Bank) -> PromptFile:
     from bank.files import exported
     from spot.prompts.files import PromptFile
 
-    found = exported(bank, name)
-    return PromptFile(Path(name), found.prompt, found.metadata, start=found.start)
+    content = exported(bank, name)
+    return PromptFile(Path(name), content.prompt, content.metadata, start=content.start)
 
 
-def prompt_for(backbone: Backbone, found: PromptFile | None) -> np.ndarray:
+def prompt_for(backbone: Backbone, file: PromptFile | None) -> np.ndarray:
     """The prompt ``[P, H]``, if it was not made for another backbone; none has no tokens."""
     import numpy as np
 
     from spot.prompts.files import check_backbone
 
-    if found is None:
+    if file is None:
         return np.zeros((0, backbone.width), np.float32)
-    check_backbone(found, backbone)
-    return found.prompt
+    check_backbone(file, backbone)
+    return file.prompt
 
 
 def refuse_bank(context: typer.Context, prompt: str) -> None:

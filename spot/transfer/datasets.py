@@ -35,7 +35,7 @@ class Datasets:
 
     def spec(self, task: Task | Mixture) -> TaskSpec:
         """The task's spec, by which it need not be read again here."""
-        spec = TaskSpec.of(task)
+        spec = TaskSpec.from_task(task)
         self._tasks.setdefault(spec, task)
         return spec
 

@@ -28,8 +28,9 @@ class Evaluator:
         """Metrics and answers of every run's value on a task's test split."""
         data = self._datasets.splits(task, recipe)
         digest = _split_digest(data)
-        evaluations = {run.digest: self._bank.evaluation(run.digest, digest) for run in runs}
-        new = [run for run in runs if evaluations[run.digest] is None]
+        by_digest = {run.digest: run for run in runs}
+        evaluations = {name: self._bank.evaluation(name, digest) for name in by_digest}
+        new = [run for name, run in by_digest.items() if evaluations[name] is None]
         for run, answers in zip(new, self.answers(data, new, recipe), strict=True):
             metrics = data.score(Split.TEST, answers)
             self._bank.record_evaluation(run.digest, digest, metrics=metrics, answers=answers)

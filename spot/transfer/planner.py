@@ -35,14 +35,14 @@ class TaskSpec:
     whole: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, task: Task | Mixture) -> TaskSpec:
+    def from_task(cls, task: Task | Mixture) -> TaskSpec:
         if isinstance(task, Task):
             return cls(name=task.name, file=task.file, content=task.content)
         return cls(
             name=task.name,
             file=task.file,
             content=task.content,
-            members=tuple(map(cls.of, task.members)),
+            members=tuple(map(cls.from_task, task.members)),
             cap=task.cap,
             temperature=task.temperature,
             whole=task.whole,

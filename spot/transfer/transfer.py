@@ -180,7 +180,11 @@ def run_transfers(
         for selection, candidates in zip(selections, started, strict=True)
     ]
     ends = BUDGETS[options.budget](trainer, target, specs)
-    return [_record(trainer, target, options, *one) for one in zip(selections, started, ends, strict=True)]
+    choices = [_choose(*one) for one in zip(selections, started, ends, strict=True)]
+    reported = [choice.outcome for choice in choices] + (queries if options.baseline else [])
+    tests = zip(reported, trainer.test_all(target, reported), strict=True)
+    tested = {run.digest: evaluation for run, evaluation in tests}
+    return [_record(trainer, target, options, choice, tested) for choice in choices]
 
 
 def _retriever(trainer: Trainer, target: Task, options: TransferOptions) -> Retriever:
@@ -227,55 +231,69 @@ of what competes without being a source's."""
 # -- the choice ----------------------------------------------------------------------------------------------
 
 
-def _record(
-    trainer: Trainer,
-    target: Task,
-    options: TransferOptions,
-    selection: Selection,
-    started: Sequence[Candidate],
-    ends: Sequence[Ended],
-) -> Transferred:
-    """Choose on dev, report on test, and put it into the bank."""
-    query, ranking = selection.query, selection.ranking
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """One seed of a transfer when its runs have ended.
+
+    Attributes:
+        selection: what it began with.
+        candidates: with what came of each.
+        ends: of all runs that competed: of the candidates, and behind them of those without a source.
+        best: which of them is the best on dev among those that went to their end; ties: the first.
+        outcome: its run.
+    """
+
+    selection: Selection
+    candidates: Sequence[Candidate]
+    ends: Sequence[Ended]
+    best: int
+    outcome: StoredRun
+
+    @property
+    def steps(self) -> int:
+        """Steps of all runs, each counted once, and of what made their starts."""
+        runs = {ended.run.digest if ended.run else i: ended.steps for i, ended in enumerate(self.ends)}
+        return start_steps(self.candidates) + sum(runs.values())
+
+
+def _choose(selection: Selection, started: Sequence[Candidate], ends: Sequence[Ended]) -> Choice:
     candidates = [dataclasses.replace(one, ended=ended) for one, ended in zip(started, ends, strict=False)]
+    query = selection.query
     competing = ends or [Ended(query, query.score, query.steps)]
-    best, outcome = _best(competing)
-    baseline = query if options.baseline else None
-    tested = trainer.test_all(target, [outcome, *([baseline] if baseline else [])])
+    whole = [(i, ended.run) for i, ended in enumerate(competing) if ended.run]
+    best, outcome = max(whole, key=lambda one: one[1].score)
+    return Choice(selection, candidates, competing, best, outcome)
+
+
+def _record(
+    trainer: Trainer, target: Task, options: TransferOptions, choice: Choice, tested: Mapping[str, Evaluation]
+) -> Transferred:
+    """Report what was chosen, and put it into the bank."""
+    selection, ranking = choice.selection, choice.selection.ranking
+    baseline = selection.query if options.baseline else None
     data = trainer.data(target)
     transferred = Transferred(
         target=target.name,
         seed=selection.seed,
-        query=query,
+        query=selection.query,
         similarity=ranking.similarity,
         ranked=ranking.ranked,
         cautions=ranking.cautions,
         left_out=ranking.left_out,
-        candidates=candidates,
-        chosen=best if best < len(candidates) else None,
-        outcome=outcome,
-        outcome_test=tested[0],
+        candidates=choice.candidates,
+        chosen=choice.best if choice.best < len(choice.candidates) else None,
+        outcome=choice.outcome,
+        outcome_test=tested[choice.outcome.digest],
         baseline=baseline,
-        baseline_test=tested[1] if baseline else None,
+        baseline_test=tested[baseline.digest] if baseline else None,
         floor={split.value: data.floor(split) for split in (Split.DEV, Split.TEST)},
-        steps=start_steps(candidates) + _steps(competing),
+        steps=choice.steps,
         digest="",
         task=target,
         examples=data[Split.TEST].examples,
     )
     digest = trainer.bank.record_transfer(transfer_record(transferred, options))
     return dataclasses.replace(transferred, digest=digest)
-
-
-def _best(ends: Sequence[Ended]) -> tuple[int, StoredRun]:
-    """The first of the best runs on dev that went to their end, and its place."""
-    whole = [(i, ended.run) for i, ended in enumerate(ends) if ended.run]
-    return max(whole, key=lambda one: one[1].score)
-
-
-def _steps(ends: Sequence[Ended]) -> int:
-    """Steps of all runs, each counted once."""
-    return sum({ended.run.digest if ended.run else i: ended.steps for i, ended in enumerate(ends)}.values())
 
 
 def transfer_record(transferred: Transferred, options: TransferOptions) -> TransferRecord:

@@ -11,9 +11,10 @@ import pytest
 
 from bank import queries
 from spot.study.baselines import BAG_OF_WORDS, MOST_FREQUENT
+from spot.study.findings import Findings
 from spot.study.plan import StudyPlan
 from spot.study.plots import PLOTS, write_plots
-from spot.study.run import Findings, run_study
+from spot.study.run import run_study
 from spot.study.tables import TABLES, as_markdown, method_rows, methods, score, target_rows, write_tables
 from spot.transfer.halving import replay
 from spot.transfer.runs import Trainer
@@ -37,13 +38,8 @@ PLAN = StudyPlan(
 
 
 def study(trainer: Trainer, tasks: dict[str, Task]) -> Findings:
-    return run_study(
-        PLAN,
-        [tasks[name] for name in PLAN.sources],
-        [tasks[name] for name in PLAN.targets],
-        trainer=trainer,
-        trainer_of_size=lambda size: trainer.with_recipe(dataclasses.replace(trainer.recipe, train_limit=size)),
-    )
+    sources, targets = ([tasks[name] for name in names] for names in (PLAN.sources, PLAN.targets))
+    return run_study(PLAN, sources, targets, trainer=trainer)
 
 
 @pytest.fixture

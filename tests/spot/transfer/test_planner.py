@@ -22,16 +22,16 @@ from tests.spot.transfer.doubles import refusing
 @pytest.mark.parametrize("name", ["wn_living", "wordnet", "wn_pos+wn_isa"])
 def test_a_spec_travels_and_gives_the_task_again(name: str) -> None:
     task = get_learnable(name)
-    spec = pickle.loads(pickle.dumps(TaskSpec.of(task)))
-    assert spec == TaskSpec.of(task)
-    assert TaskSpec.of(spec.read()) == spec
+    spec = pickle.loads(pickle.dumps(TaskSpec.from_task(task)))
+    assert spec == TaskSpec.from_task(task)
+    assert TaskSpec.from_task(spec.read()) == spec
     assert spec.read().describe() == task.describe()
 
 
 def test_a_mixture_made_of_files_keeps_which_members_take_part_whole(tmp_path: Path) -> None:
     members = tuple(get_task(str(write_task(tmp_path, name))) for name in ("one", "two"))
     mixture = Mixture(name="one+two", members=members, cap=20, temperature=2.0, whole=("one",))
-    again = TaskSpec.of(mixture).read()
+    again = TaskSpec.from_task(mixture).read()
     assert isinstance(again, Mixture)
     assert (again.name, again.content, again.whole) == (mixture.name, mixture.content, ("one",))
     assert [member.file for member in again.members] == [member.file for member in members]
@@ -39,7 +39,7 @@ def test_a_mixture_made_of_files_keeps_which_members_take_part_whole(tmp_path: P
 
 @pytest.mark.parametrize("changed", ["one.toml", "one_dev.csv"])
 def test_a_task_whose_file_or_data_changed_is_refused(tmp_path: Path, changed: str) -> None:
-    spec = TaskSpec.of(get_task(str(write_task(tmp_path, "one"))))
+    spec = TaskSpec.from_task(get_task(str(write_task(tmp_path, "one"))))
     path = tmp_path / changed
     path.write_text(path.read_text(encoding="utf-8").replace("good", "fine"), encoding="utf-8")
     with pytest.raises(TaskError, match=r"one\.toml: its file or data have changed since runs of task 'one'"):
