@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-import platform
 import sys
-from importlib.metadata import version
-from typing import Any
 
 import jax
 
@@ -59,14 +56,3 @@ def run_in_turn() -> None:
     shape took 2.6 GB where 1.3 do.
     """
     jax.config.update("jax_cpu_enable_async_dispatch", False)
-
-
-def environment() -> dict[str, Any]:
-    """Versions and device of this process, for the record."""
-    packages = ("spot-prompt-transfer", "jax", "jaxlib", "flax", "optax", "numpy")
-    device = jax.devices()[0]
-    return {
-        "python": platform.python_version(),
-        **{name: version(name) for name in packages},
-        "device": f"{device.platform}: {device.device_kind}",
-    }

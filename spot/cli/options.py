@@ -9,11 +9,12 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
 from spot import paths
+from spot.training.settings import LENGTH, WHOLE, OptimizerSettings, RecipeSettings, Setting, settings_of
 
 if TYPE_CHECKING:
     from bank import Bank
@@ -26,22 +27,12 @@ if TYPE_CHECKING:
 
 EMBEDDED = "tiny"
 
-WHOLE = 2**31 - 1
-"""The largest whole number of an option: what NumPy, JAX and every database take."""
-
-SEEDS = 10_000
-"""The most seeds of one command."""
-
-SEED = WHOLE - SEEDS
-"""The largest first seed."""
+Options = TypeVar("Options")
 
 WORKERS = 256
 """The most processes of one command."""
 
 EXECUTORS = ("local", "processes")
-
-LENGTH = 100_000
-"""The longest prompt, input, target or batch."""
 
 
 def finite(value: float | None) -> float | None:
@@ -151,20 +142,39 @@ class JsonOption:
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")] = False
 
 
-def _about(text: str, *, least: float | None = None, most: float | None = None) -> Any:
+def _option(setting: Setting) -> Any:
     return typer.Option(
-        help=text,
+        help=setting.help,
         rich_help_panel="Recipe",
         show_default=False,
-        min=least,
-        max=most,
-        callback=None if least is None else finite,
+        min=setting.least,
+        max=setting.most,
+        callback=None if setting.least is None else finite,
     )
 
 
+def with_settings(*groups: type) -> Callable[[type[Options]], type[Options]]:
+    """Give a dataclass an option for every setting of these that has one, ``None`` where it is not given."""
+
+    def decorate(options: type[Options]) -> type[Options]:
+        added: list[tuple[str, Any, Any]] = []
+        for group in groups:
+            kinds = get_type_hints(group)
+            for name, setting in settings_of(group).items():
+                if not setting.hidden:
+                    kind: Any = kinds[name] | None
+                    added.append((setting.option or name, Annotated[kind, _option(setting)], None))
+        made = dataclasses.make_dataclass(options.__name__, added, bases=(options,), frozen=True)
+        made.__module__, made.__doc__ = options.__module__, options.__doc__
+        return made
+
+    return decorate
+
+
+@with_settings(RecipeSettings, OptimizerSettings)
 @dataclasses.dataclass(frozen=True)
 class RecipeOptions:
-    """A preset, and what to change in it."""
+    """A preset, and what to change in it: an option for every setting of a recipe and its optimiser."""
 
     preset: Annotated[
         str,
@@ -175,55 +185,28 @@ class RecipeOptions:
             rich_help_panel="Recipe",
         ),
     ] = "auto"
-    prompt_length: Annotated[int | None, _about("Virtual tokens P.", least=1, most=LENGTH)] = None
-    steps: Annotated[int | None, _about("Training steps.", least=1, most=WHOLE)] = None
-    key_step: Annotated[int | None, _about("Step of the key snapshot.", least=1, most=WHOLE)] = None
-    batch_size: Annotated[int | None, _about("Examples a step.", least=1, most=LENGTH)] = None
-    learning_rate: Annotated[float | None, _about("Learning rate (0.3).", least=0, most=WHOLE)] = None
-    optimizer: Annotated[str | None, _about("adafactor or adamw.")] = None
-    schedule: Annotated[str | None, _about("constant, linear, cosine or inverse_sqrt.")] = None
-    warmup_steps: Annotated[int | None, _about("Steps of linear warm-up.", least=0, most=WHOLE)] = None
-    weight_decay: Annotated[float | None, _about("Weight decay (1e-5).", least=0, most=WHOLE)] = None
-    init: Annotated[str | None, _about("vocabulary, labels, uniform, text:SENTENCE or file:PATH.")] = None
-    evaluate_every: Annotated[int | None, _about("Steps between development evaluations.", least=1, most=WHOLE)] = None
-    evaluate_by: Annotated[str | None, _about("auto, rank (label likelihood) or generate.")] = None
-    patience: Annotated[
-        int | None, _about("Stop after so many evaluations without gain; 0 never.", least=0, most=WHOLE)
-    ] = None
-    max_input: Annotated[int | None, _about("Longest input in tokens.", least=1, most=LENGTH)] = None
-    max_target: Annotated[int | None, _about("Longest target in tokens.", least=1, most=LENGTH)] = None
-    dropout: Annotated[float | None, _about("Share of features dropped in training (paper: 0.1).", least=0, most=1)] = (
-        None
-    )
-    z_loss: Annotated[float | None, _about("Weight of T5X's z-loss, such as 1e-4; 0 without.", least=0, most=WHOLE)] = (
-        None
-    )
-    train_limit: Annotated[int | None, _about("Training examples used; 0 uses all.", least=0, most=WHOLE)] = None
-    dev_limit: Annotated[int | None, _about("Development examples used; 0 uses all.", least=0, most=WHOLE)] = None
 
     def recipe(self, backbone: str) -> Recipe:
-        """The preset with the given changes."""
+        """The preset with the given changes.
+
+        Raises:
+            TrainingError: an unknown preset, or settings that a recipe refuses.
+        """
         from spot.errors import TrainingError
         from spot.training.optimizers import Optimizer
         from spot.training.recipe import Recipe
+        from tasks.choices import choose
 
+        choose(self.preset, ("auto", *PRESETS), "preset", error=TrainingError)
         preset = self.preset
         if preset == "auto":
             preset = "quick" if backbone == EMBEDDED else "paper"
-        if preset not in PRESETS:
-            raise TrainingError(f"preset {preset!r} is not known; choose from auto, {', '.join(PRESETS)}")
         given = {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
         given.pop("preset")
         optimizer = {
-            field: given.pop(option)
-            for option, field in (
-                ("optimizer", "name"),
-                ("learning_rate", "learning_rate"),
-                ("schedule", "schedule"),
-                ("warmup_steps", "warmup_steps"),
-                ("weight_decay", "weight_decay"),
-            )
-            if option in given
+            name: given.pop(setting.option or name)
+            for name, setting in settings_of(Optimizer).items()
+            if (setting.option or name) in given
         }
         settings = PRESETS[preset] | given
         if "steps" in settings and "key_step" not in given:
@@ -294,9 +277,9 @@ class ExecutorOption:
             SpotError: one of both was given.
         """
         from spot.errors import SpotError
+        from tasks.choices import choose
 
-        if self.executor not in EXECUTORS:
-            raise SpotError(f"executor {self.executor!r} is not known; choose from {', '.join(EXECUTORS)}")
+        choose(self.executor, EXECUTORS, "executor", error=SpotError)
         if self.executor == "local":
             refuse_given(context, ["workers"], "--executor local trains in this process")
 
@@ -361,9 +344,9 @@ def find_tasks(names: Sequence[str]) -> list[Task]:
     from tasks import get_task
     from tasks.registry import check_distinct
 
-    found = [get_task(name) for name in names]
-    check_distinct(found)
-    return found
+    tasks = [get_task(name) for name in names]
+    check_distinct(tasks)
+    return tasks
 
 
 def find_learnable(names: Sequence[str]) -> list[Task | Mixture]:
@@ -373,9 +356,9 @@ def find_learnable(names: Sequence[str]) -> list[Task | Mixture]:
 
     if not names:
         raise typer.BadParameter("nothing to train on; name a task or a --mixture (`spot tasks` lists them)")
-    found = [get_learnable(name) for name in names]
-    check_distinct(found)
-    return found
+    learnable = [get_learnable(name) for name in names]
+    check_distinct(learnable)
+    return learnable
 
 
 def given(context: typer.Context) -> dict[str, str]:
@@ -401,19 +384,23 @@ def refuse_given(context: typer.Context, unused: Sequence[str | type], because: 
     """
     from spot.errors import SpotError
 
-    names = [
-        name
-        for entry in unused
-        for name in ([entry] if isinstance(entry, str) else [field.name for field in dataclasses.fields(entry)])
-    ]
+    names: list[str] = []
+    for entry in unused:
+        names += [entry] if isinstance(entry, str) else [field.name for field in dataclasses.fields(entry)]
     on_line = given(context)
-    if found := [on_line[name] for name in names if name in on_line]:
-        raise SpotError(f"{', '.join(found)} would not be used: {because}; leave it out")
+    if refused := [on_line[name] for name in names if name in on_line]:
+        raise SpotError(f"{', '.join(refused)} would not be used: {because}; leave it out")
 
 
 @functools.cache
-def _annotations(group: type) -> dict[str, Any]:
-    return get_type_hints(group, include_extras=True)
+def _parameters(group: type) -> list[inspect.Parameter]:
+    """The options of a dataclass as parameters of a command."""
+    hints = get_type_hints(group, include_extras=True)
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    return [
+        inspect.Parameter(field.name, keyword, default=field.default, annotation=hints[field.name])
+        for field in dataclasses.fields(group)
+    ]
 
 
 def _expanded(value: Any) -> Any:
@@ -428,29 +415,25 @@ def takes(**groups: type) -> Callable[[Callable[..., None]], Callable[..., None]
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         hints = get_type_hints(command, include_extras=True)
-        own = [
+        direct = [
             parameter.replace(annotation=hints[name])
             for name, parameter in inspect.signature(command).parameters.items()
             if name not in groups
         ]
-        shared = [
-            inspect.Parameter(
-                field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=annotations[field.name]
-            )
-            for group in groups.values()
-            for annotations in [_annotations(group)]
-            for field in dataclasses.fields(group)
-        ]
+        shared: list[inspect.Parameter] = []
+        for group in groups.values():
+            shared += _parameters(group)
 
         @functools.wraps(command)
         def run(**values: Any) -> None:
-            built = {
-                name: group(**{field.name: _expanded(values.pop(field.name)) for field in dataclasses.fields(group)})
-                for name, group in groups.items()
-            }
-            command(**{name: _expanded(value) for name, value in values.items()}, **built)
+            plain = {name: _expanded(value) for name, value in values.items()}
+            built: dict[str, Any] = {}
+            for name, group in groups.items():
+                fields = [field.name for field in dataclasses.fields(group)]
+                built[name] = group(**{field: plain.pop(field) for field in fields})
+            command(**plain, **built)
 
-        parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own] + shared
+        parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in direct] + shared
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {p.name: p.annotation for p in parameters}
         return run

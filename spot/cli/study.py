@@ -88,13 +88,12 @@ def recipe_options(given: Mapping[str, Any], where: Path) -> RecipeOptions:
         SpotError: an option that the command line does not know, or a value that it would not take.
     """
     from spot.errors import SpotError
+    from tasks.choices import choose
     from tasks.errors import shown
 
     known = get_type_hints(RecipeOptions, include_extras=True)
     for name, value in given.items():
-        if name not in known:
-            raise SpotError(f"{where}: recipe has no option {name!r}; it has {', '.join(sorted(known))}")
-        kind, option = get_args(known[name])
+        kind, option = get_args(known[choose(name, sorted(known), f"{where}: recipe option", error=SpotError)])
         kinds = {found for found in (kind, *get_args(kind)) if isinstance(found, type)} - {NoneType}
         accepted = kinds | ({int} if float in kinds else set())
         if type(value) not in accepted:

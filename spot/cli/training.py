@@ -10,9 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from spot.cli.options import (
-    SEED,
-    SEEDS,
-    WHOLE,
     BackboneOption,
     BankOption,
     DataOption,
@@ -27,6 +24,7 @@ from spot.cli.options import (
     takes,
 )
 from spot.cli.output import print_json, print_rows, say
+from spot.training.settings import SEED, SEEDS, WHOLE
 
 if TYPE_CHECKING:
     from spot.retrieval.rank import Ranked

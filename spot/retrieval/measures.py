@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from difflib import get_close_matches
 from functools import cached_property
 
 import numpy as np
@@ -23,6 +22,7 @@ from bank.vectors import average, average_normalized
 from spot.errors import RetrievalError
 from spot.retrieval.history import History, expected_gains
 from spot.retrieval.similarity import compare, unit_rows
+from tasks.choices import choose
 
 DIRECTIONS = 8
 """Most directions of a prompt that ``subspace`` compares."""
@@ -316,11 +316,7 @@ def checked_measure(name: str) -> str:
     Raises:
         RetrievalError: any other name.
     """
-    if name not in (AUTO, *MEASURES):
-        close = get_close_matches(name, MEASURES, n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        raise RetrievalError(f"similarity {name!r} is not known; {hint}choose from {', '.join((AUTO, *MEASURES))}")
-    return name
+    return choose(name, (AUTO, *MEASURES), "similarity", error=RetrievalError)
 
 
 def resolved_measure(name: str, query: Query, keys: KeySet) -> str:

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from bank import Bank, Partition
-from bank.records import SHAPING, differing
+from bank.identity import SHAPING, differing
 from spot.errors import RetrievalError
 from spot.retrieval.history import Expected, expected_gains
 from spot.retrieval.measures import AUTO, MEASURES, Context, KeySet, Query, checked_measure, resolved_measure
 from spot.retrieval.similarity import SPOT_MEASURES
+from tasks.choices import choose
 
 AGGREGATES = ("mean", "max", "none")
 """Over the seeds that all source tasks share: mean or best similarity ranks tasks; ``none`` ranks every prompt by
@@ -196,9 +197,7 @@ def checked_aggregate(name: str) -> str:
     Raises:
         RetrievalError: any other name.
     """
-    if name not in AGGREGATES:
-        raise RetrievalError(f"aggregate {name!r} is not known; choose from {', '.join(AGGREGATES)}")
-    return name
+    return choose(name, AGGREGATES, "aggregate", error=RetrievalError)
 
 
 def weights(ranked: Sequence[Ranked]) -> list[float]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from bank.vectors import average, average_normalized
 from spot.errors import RetrievalError
+from tasks.choices import choose
 
 SPOT_MEASURES = ("average", "per_token")
 """``average``: cosine of the mean tokens. ``per_token``: mean cosine over all pairs of tokens."""
@@ -25,9 +26,7 @@ def similarity(left: np.ndarray, right: np.ndarray, measure: str = "average") ->
     """
     if left.shape[1] != right.shape[1]:
         raise RetrievalError(f"prompts of width {left.shape[1]} and {right.shape[1]} belong to different backbones")
-    if measure not in SPOT_MEASURES:
-        raise RetrievalError(f"similarity {measure!r} is not known; choose from {', '.join(SPOT_MEASURES)}")
-    vector = QUERY_VECTORS[measure]
+    vector = QUERY_VECTORS[choose(measure, SPOT_MEASURES, "similarity", error=RetrievalError)]
     return float(compare(vector(left), vector(right)[None], measure)[0])
 
 

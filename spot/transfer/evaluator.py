@@ -6,7 +6,8 @@ import hashlib
 from collections.abc import Sequence
 
 from bank import Bank, Evaluation, StoredRun
-from spot.inference.predict import predict
+from spot.inference.predict import Questions, predict_many
+from spot.prompts.forms import FORMS
 from spot.training.recipe import Recipe
 from spot.training.task_data import MixtureData, TaskData
 from spot.transfer.datasets import Datasets
@@ -38,18 +39,14 @@ class Evaluator:
         return [evaluation for run in runs if (evaluation := evaluations[run.digest])]
 
     def answers(self, data: TaskData | MixtureData, runs: Sequence[StoredRun], recipe: Recipe) -> list[list[str]]:
-        """What every run's value answers to every test example."""
-        split = data[Split.TEST]
-        return [
-            predict(
-                self._datasets.backbone,
-                self._bank.prompt(run.value),
-                split.examples,
-                split.tokens,
-                method=recipe.evaluate_by,
-            )
-            for run in runs
-        ]
+        """What every run's value answers to every test example, in one pass."""
+        if not runs:
+            return []
+        backbone, split = self._datasets.backbone, data[Split.TEST]
+        values = [self._bank.prompt(run.value) for run in runs]
+        questions = [Questions(row, split.examples, split.tokens) for row in range(len(runs))]
+        soft = FORMS[recipe.form].stack(values, backbone.config)
+        return predict_many(backbone, soft, questions, method=recipe.evaluate_by)
 
 
 def _split_digest(data: TaskData | MixtureData) -> str:

@@ -11,10 +11,10 @@ from typing import Any, Protocol
 
 from bank import Bank, RunRecord, SnapshotRecord
 from spot import paths
-from spot.backbone.process import environment
+from spot.backbone.placement import environment
 from spot.errors import TrainingError
-from spot.training.jobs import CHECKPOINT_SECONDS, Job, Progress, Reporter
-from spot.training.prompt_tuning import TrainedPrompt, prompt_job, train_prompts
+from spot.training.jobs import CHECKPOINT_SECONDS, Progress, Reporter
+from spot.training.prompt_tuning import PromptJob, TrainedPrompt, prompt_job, train_prompts
 from spot.training.recipe import Recipe
 from spot.training.task_data import MixtureData, TaskData
 from spot.transfer.datasets import Datasets
@@ -127,7 +127,7 @@ class LocalExecutor:
         stored: set[str],
         program: Mapping[str, Any],
         given_up: dict[str, Progress],
-    ) -> Job:
+    ) -> PromptJob:
         """Those ``stored`` when the group began are known without asking; others may have ended elsewhere since."""
         task = self._datasets.task(run.spec.task)
         data = self._datasets.splits(task, group.recipe)

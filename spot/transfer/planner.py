@@ -6,7 +6,7 @@ import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 
-from bank import Bank, RecipeRecord, RunIdentity, StoredRun, TaskRecord
+from bank import Bank, RunIdentity, StoredRun
 from tasks import Mixture, Task, get_task
 from tasks.errors import TaskError
 
@@ -113,34 +113,6 @@ class PlannedRun:
     def title(self) -> str:
         """What progress is shown under."""
         return f"{self.identity.role} {self.identity.task.name} seed {self.identity.seed}"
-
-
-def planned_run(
-    spec: RunSpec, task: Task | Mixture, recipe: RecipeRecord, *, data: str, initial: str | None
-) -> PlannedRun:
-    """A run with its identity.
-
-    Args:
-        spec: what is wanted.
-        task: its task.
-        recipe: how it trains.
-        data: digest of the task's training data.
-        initial: address of the prompt that the recipe's initialiser reads from a file, if that is what it does.
-    """
-    identity = RunIdentity(
-        recipe=recipe,
-        task=task_record(task),
-        seed=spec.seed,
-        role=spec.role,
-        data=data,
-        started_from=spec.start or initial,
-    )
-    return PlannedRun(spec, identity)
-
-
-def task_record(task: Task | Mixture) -> TaskRecord:
-    """The task as a bank knows it, without its texts."""
-    return TaskRecord(name=task.name, family=task.family, description=task.describe(), content=task.content)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,13 +7,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import jax
-
-from bank import Bank, Evaluation, Partition, StoredRun
+from bank import Bank, Evaluation, Partition, RunIdentity, StoredRun
 from spot.backbone.load import Backbone
+from spot.backbone.placement import placement
 from spot.errors import TrainingError
-from spot.prompts.initializers import file_address
 from spot.training.jobs import CHECKPOINT_SECONDS, Progress
+from spot.training.prompt_tuning import run_identity, task_record
 from spot.training.recipe import Recipe
 from spot.training.task_data import MixtureData, TaskData
 from spot.transfer.datasets import Datasets
@@ -27,13 +26,8 @@ from spot.transfer.planner import (
     cut,
     distinct,
     missing,
-    planned_run,
-    task_record,
 )
 from tasks import Mixture, Task
-
-SLOTS = 16
-"""The most prompts trained at once unless asked for. A CPU's memory does not depend on it: its batches are cut."""
 
 
 class Ended(NamedTuple):
@@ -88,7 +82,12 @@ class Trainer:
     @property
     def slots(self) -> int:
         """Prompts under way at once in one program."""
-        return self._slots or slots_that_fit(self.backbone, self.recipe)
+        recipe = self.recipe
+        return self._slots or placement().slots_that_fit(
+            batch_size=recipe.batch_size,
+            positions=recipe.prompt_length + recipe.max_input,
+            width=self.backbone.width,
+        )
 
     @property
     def partition(self) -> Partition:
@@ -137,12 +136,17 @@ class Trainer:
             BankError: a task whose name stands for another one in the bank.
             TaskError: data that cannot be read.
         """
-        recipe, initial = self.recipe.record(self.backbone), file_address(self.recipe.init, self.recipe.prompt_length)
         tasks = {spec.task: self.datasets.task(spec.task) for spec in specs}
         for task in tasks.values():
             self.bank.check_task(task_record(task))
-        data = {spec: self.data(task).digest for spec, task in tasks.items()}
-        return [planned_run(spec, tasks[spec.task], recipe, data=data[spec.task], initial=initial) for spec in specs]
+
+        def identity(spec: RunSpec) -> RunIdentity:
+            data = self.data(tasks[spec.task])
+            return run_identity(
+                self.backbone, data, self.recipe, seed=spec.seed, role=spec.role, started_from=spec.start
+            )
+
+        return [PlannedRun(spec, identity(spec)) for spec in specs]
 
     def race(self, heats: Sequence[Sequence[RunSpec]]) -> list[list[Ended]]:
         """Successive halving in every heat; who is left at its end is in the bank, as trained alone up to
@@ -218,18 +222,3 @@ class Trainer:
     def test_all(self, task: Task | Mixture, runs: Sequence[StoredRun]) -> list[Evaluation]:
         """What the values of runs score on the test split; see :meth:`Evaluator.test_all`."""
         return self.evaluator.test_all(task, runs, self.recipe)
-
-
-def slots_that_fit(backbone: Backbone, recipe: Recipe) -> int:
-    """Prompts that an accelerator's memory holds at once, by a rough count of activations; at most ``SLOTS``.
-
-    Half of the memory that is free is counted on; a position keeps about ``24 * width * 4`` bytes in each of some 30
-    layers, and its row of attention scores.
-    """
-    facts = jax.local_devices()[0].memory_stats() if jax.default_backend() != "cpu" else None
-    if not facts:
-        return SLOTS
-    free = facts["bytes_limit"] - facts["bytes_in_use"]
-    positions = recipe.prompt_length + recipe.max_input
-    each = recipe.batch_size * positions * 30 * 4 * (24 * backbone.width + backbone.width // 64 * positions)
-    return int(max(1, min(SLOTS, free // 2 // each)))

@@ -12,9 +12,10 @@ from bank import Partition, StoredRun
 from bank.vectors import average
 from spot.errors import TrainingError
 from spot.inference.predict import mean_losses
-from spot.prompts.initializers import drawn_by_seed, make_initializer
+from spot.prompts.initializers import drawn_by_seed
 from spot.retrieval.measures import Context, Query
 from spot.retrieval.rank import Ranked, Retriever
+from spot.training.prompt_tuning import start_of
 from spot.training.task_data import TaskData
 from spot.transfer.runs import Trainer
 from tasks import Split, Task
@@ -106,7 +107,7 @@ def context_of(trainer: Trainer, target: Task) -> Context:
     few = TaskData(target, backbone, limited, data_dir=trainer.datasets.data_dir)  # read when first asked for, and once
 
     def losses(prompts: Sequence[np.ndarray]) -> np.ndarray:
-        return mean_losses(backbone, prompts, few[Split.TRAIN].tokens)
+        return mean_losses(backbone, prompts, few[Split.TRAIN].tokens, form=recipe.form)
 
     return Context(
         embedding=lambda: np.asarray(backbone.embedding, np.float32),
@@ -128,7 +129,5 @@ def query_of(trainer: Trainer, target: Task, run: StoredRun) -> Query:
 
 
 def _start(trainer: Trainer, target: Task, seed: int) -> np.ndarray:
-    """Mean token ``[H]`` of the prompt that the recipe's initialiser gives a run."""
-    recipe = trainer.recipe
-    draw = make_initializer(recipe.init, trainer.backbone, recipe.prompt_length, labels=target.labels, task=target.name)
-    return average(draw(seed))
+    """Mean token ``[W]`` of the prompt that the recipe's initialiser gives a run."""
+    return average(start_of(trainer.recipe, trainer.backbone, target, seed))

@@ -17,6 +17,7 @@ from spot.transfer.planner import RunSpec
 from spot.transfer.runs import Ended, Trainer
 from spot.transfer.sources import Ranking, rank_for, retriever_for
 from tasks import Split, Task, get_learnable
+from tasks.choices import choose
 from tasks.task import Example
 
 
@@ -46,15 +47,12 @@ class TransferOptions:
     allow_overlap: bool = False
 
     def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise SpotError(f"transfer method {self.method!r} is not known; choose from {', '.join(METHODS)}")
-        method = METHODS[self.method]
+        method = METHODS[choose(self.method, METHODS, "transfer method", error=SpotError)]
         checked_measure(self.similarity)
         checked_aggregate(self.aggregate)
         if self.top_k < 1:
             raise SpotError(f"top-k must be at least 1, found {self.top_k}")
-        if self.budget not in BUDGETS:
-            raise SpotError(f"budget {self.budget!r} is not known; choose from {', '.join(BUDGETS)}")
+        choose(self.budget, BUDGETS, "budget", error=SpotError)
         if self.budget == "halving" and not method.chooses:
             choosing = ", ".join(name for name, method in METHODS.items() if method.chooses)
             raise SpotError(f"budget halving chooses among sources, as the methods {choosing} do, not {self.method}")
@@ -303,6 +301,7 @@ def transfer_record(transferred: Transferred, options: TransferOptions) -> Trans
         task=transferred.target,
         method=options.method,
         similarity=transferred.similarity,
+        single=METHODS[options.method].single,
         seed=transferred.seed,
         metric="score",
         query_run=transferred.query.digest,

@@ -22,7 +22,7 @@ from bank import (
     SnapshotRecord,
     TaskRecord,
 )
-from bank.records import recipe_family
+from bank.identity import recipe_family
 from bank.vectors import average, average_normalized
 from spot.errors import RetrievalError
 from spot.retrieval.measures import Context, KeySet, Query
@@ -309,7 +309,7 @@ def test_unknown_words_and_an_empty_ranking_are_refused(bank: Bank) -> None:
     query = query_of(0)
     with pytest.raises(RetrievalError, match="similarity 'euclidean' is not known"):
         rank(bank, query, PARTITION, measure="euclidean")
-    with pytest.raises(RetrievalError, match="aggregate 'median' is not known; choose from mean, max, none"):
+    with pytest.raises(RetrievalError, match="aggregate 'median' is not known; did you mean 'mean'"):
         rank(bank, query, PARTITION, aggregate="median")
     for top_k in (0, -1):
         with pytest.raises(RetrievalError, match=f"top-k must be at least 1, found {top_k}"):

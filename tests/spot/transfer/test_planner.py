@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bank import Bank, StoredRun, queries
+from bank import Bank, StoredRun
 from spot.training.recipe import Recipe
 from spot.transfer.planner import PlannedRun, TaskSpec, cut, distinct, missing
 from spot.transfer.runs import Trainer
@@ -51,13 +51,13 @@ def plan(trainer: Trainer, world: World, *asked: tuple[int, str]) -> list[Planne
 
 
 def test_what_is_missing_is_found_without_writing(world: World) -> None:
-    before = queries.statistics(world.bank)
+    before = world.bank.count_rows()
     held, twin, new = plan(world.trainer, world, (0, "source"), (0, "baseline"), (5, "source"))
     lacking = missing(world.bank, [held, twin, new])
     assert set(lacking.stored) == {held.digest}
     assert lacking.adopt == {twin.digest: held.digest}
     assert lacking.train == [new]
-    assert queries.statistics(world.bank) == before
+    assert world.bank.count_rows() == before
 
 
 def test_runs_that_train_alike_are_trained_once_and_both_stored(world: World) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bank import Bank, RunRecord, queries
+from bank import Bank, RunRecord
 from bank.integrity import verify
 from bank.listing import show_run
 from spot.backbone.load import Backbone
@@ -143,12 +143,12 @@ def test_a_run_that_finished_before_the_bank_took_it_is_not_trained_again(world:
 
 
 def test_a_run_that_diverges_leaves_the_bank_alone(world: World) -> None:
-    before = queries.statistics(world.bank)
+    before = world.bank.count_rows()
     executor = FailingExecutor(DivergenceError("loss is nan"))
     trainer = Trainer(world.bank, world.trainer.backbone, world.trainer.recipe, executor=executor)
     with pytest.raises(DivergenceError):
         trainer.run(world.target, seed=9, role="source")
-    assert queries.statistics(world.bank) == before
+    assert world.bank.count_rows() == before
 
 
 def test_every_run_has_its_own_progress_under_its_title(world: World, backbone: Backbone, recipe: Recipe) -> None:
