@@ -12,7 +12,7 @@ from sqlalchemy import Engine, func, select
 from bank import evaluations, key_store, prompts, recipes, runs, schema, tasks, transfers
 from bank.engine import copied, open_engine, try_write
 from bank.keys import Keys
-from bank.location import bank_url, shown
+from bank.location import bank_url, in_memory, shown
 from bank.records import Evaluation, Outcome, Partition, RunIdentity, RunRecord, StoredRun, TaskRecord, TransferRecord
 from bank.sessions import reading
 
@@ -66,6 +66,12 @@ class Bank:
 
     def __str__(self) -> str:
         return shown(self.engine.url)
+
+    @property
+    def location(self) -> str | None:
+        """Where another process opens this bank, secrets and all; ``None`` for one in this process's memory."""
+        url = self.engine.url
+        return None if in_memory(url) else url.render_as_string(hide_password=False)
 
     # -- writing -----------------------------------------------------------------------------------------
 
