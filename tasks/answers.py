@@ -97,12 +97,12 @@ def answer_texts(value: object) -> tuple[str, ...]:
         if isinstance(value, Mapping):
             raise ValueError("answers hold an object in an object, expected text")
     if isinstance(value, list | tuple):
-        found: list[str] = []
+        texts: list[str] = []
         for item in value:
             if isinstance(item, list | tuple):
                 raise ValueError("answers hold a list in a list, expected texts")
-            found += answer_texts(item)
-        return tuple(found)
+            texts += answer_texts(item)
+        return tuple(texts)
     text = text_in({"answers": value}, "answers")
     return (text,) if text.strip() else ()
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections import Counter
 from collections.abc import Iterable
 
-LONGEST = 80
-"""Letters of a value that a message shows."""
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 80
 
 WHOLE = 900
 """Letters of a message; what is longer loses its middle."""
@@ -31,9 +32,8 @@ def reason(error: Exception) -> str:
 
 
 def shown(value: object) -> str:
-    """A value as messages show it: short, whatever it is."""
+    """A value as messages show it: one short line, however long or deep it is."""
     try:
-        text = repr(value)
-    except (ValueError, RecursionError):  # numbers of more digits than Python writes, lists without a floor
+        return _SHORT.repr(value)
+    except ValueError:  # a number of more digits than Python writes
         return f"a {type(value).__name__} too long to show"
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."

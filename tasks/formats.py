@@ -161,10 +161,10 @@ def _pronoun(text: str, pronoun: str, index: int) -> tuple[int, int]:
         ValueError: the text has no such word.
     """
     words = r"\s+".join(map(re.escape, pronoun.split()))
-    found = [match.span() for match in re.finditer(rf"(?<!\w){words}(?!\w)", text, re.IGNORECASE)] if words else []
-    if not found:
+    spans = [match.span() for match in re.finditer(rf"(?<!\w){words}(?!\w)", text, re.IGNORECASE)] if words else []
+    if not spans:
         raise ValueError(f"the pronoun {pronoun!r} is not in the text")
-    return min(found, key=lambda span: abs(text[: span[0]].count(" ") - index))
+    return min(spans, key=lambda span: abs(text[: span[0]].count(" ") - index))
 
 
 def wsc_is_true(row: Row) -> bool:

@@ -6,11 +6,11 @@ import collections
 import re
 import string
 from collections.abc import Callable, Sequence
-from difflib import get_close_matches
 from typing import Protocol
 
 import numpy as np
 
+from tasks.choices import choose
 from tasks.errors import TaskError
 
 
@@ -45,13 +45,10 @@ def compute(name: str, predictions: Predictions, examples: Examples, labels: Lab
     Raises:
         TaskError: unknown metric, or one that needs label words the task has not.
     """
-    if name not in METRICS:
-        close = get_close_matches(name, METRICS, n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        raise TaskError(f"metric {name!r} is not known; {hint}choose from {', '.join(METRICS)}")
+    metric = METRICS[choose(name, METRICS, "metric")]
     if name in NEED_LABELS and len(labels) < 2:
         raise TaskError(f"metric {name!r} needs label words; give [labels] in the task")
-    return float(METRICS[name](predictions, examples, labels))
+    return float(metric(predictions, examples, labels))
 
 
 def accuracy(predictions: Predictions, examples: Examples, labels: Labels) -> float:

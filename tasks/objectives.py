@@ -62,7 +62,7 @@ def tokenize_corpus(lines: Iterable[str], encode: Encode, path: Path, *, end: in
 
 
 def open_corpus(path: Path) -> np.ndarray:
-    """The tokens written by :func:`tokenize_corpus`, memory-mapped, uint16."""
+    """The tokens ``[n]`` written by :func:`tokenize_corpus`, memory-mapped, uint16."""
     if not path.stat().st_size:
         return np.zeros(0, "<u2")
     return np.memmap(path, dtype="<u2", mode="r")
@@ -151,7 +151,7 @@ Objective = SpanCorruption | PrefixLM
 
 
 def objective_batch(corpus: np.ndarray, objective: Objective, *, index: int, batch_size: int, seed: int) -> TextBatch:
-    """The ``index``-th batch of an endless pass over ``corpus``.
+    """The ``index``-th batch of an endless pass over ``corpus``, whole numbers ``[n]``.
 
     Every epoch cuts the corpus into windows from another offset and visits them in another order.
 

@@ -40,7 +40,11 @@ OVERLAP = 0.01
 
 def overlapping(name: str) -> tuple[str, ...]:
     """Other tasks whose training texts may hold this one's test texts, in alphabetical order."""
-    return tuple(sorted({other for group in SHARED_TEXTS if name in group for other in group if other != name}))
+    others: set[str] = set()
+    for group in SHARED_TEXTS:
+        if name in group:
+            others |= set(group)
+    return tuple(sorted(others - {name}))
 
 
 def hashes(inputs: Iterable[str]) -> np.ndarray:

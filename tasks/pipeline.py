@@ -1,9 +1,9 @@
-"""From examples to padded batches: tokenise once, bucket by length, shuffle by seed.
+"""From examples to batches: tokenise once, bring rows of one length together, shuffle by seed.
 
 A batch is a pure function of (data, seed, index), so the state of an iterator is its index. Rows are shuffled
 every epoch, sorted by length within a window of many batches, cut into batches, and the batches shuffled again:
-each batch then carries rows of about one length and is padded to the smallest bucket that holds it. Buckets are
-few, since every new shape is compiled once.
+each batch then carries rows of about one length. Rows stay ragged until they are computed with; there they are
+padded to the smallest bucket that holds them. Buckets are few, since every new shape is compiled once.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from tasks.errors import TaskError
-from tasks.objectives import TextBatch, pad
 from tasks.task import Example
 
 Encode = Callable[[Sequence[str]], list[list[int]]]
@@ -43,20 +43,21 @@ class Lengths:
 
 
 class Ragged:
-    """Rows of token ids of any length, flat: ``ids`` int32 and ``starts`` of every row and the end."""
+    """R rows of token ids of any length, flat: ``ids`` int32 ``[all]``, and ``starts`` int64 ``[R + 1]`` of the rows
+    and of what is behind the last."""
 
     def __init__(self, ids: np.ndarray, starts: np.ndarray) -> None:
         self.ids, self.starts = ids, starts
         self.lengths = np.diff(starts)
 
     @classmethod
-    def of(cls, rows: Sequence[Sequence[int]]) -> Ragged:
+    def from_rows(cls, rows: Sequence[Sequence[int]]) -> Ragged:
         starts = np.zeros(len(rows) + 1, np.int64)
         np.cumsum([len(row) for row in rows], out=starts[1:])
         return cls(np.array([i for row in rows for i in row], np.int32), starts)
 
     @classmethod
-    def join(cls, parts: Sequence[Ragged]) -> Ragged:
+    def concatenate(cls, parts: Sequence[Ragged]) -> Ragged:
         """The rows of several behind each other."""
         starts = np.cumsum([0, *itertools.chain.from_iterable(part.lengths for part in parts)])
         return cls(np.concatenate([part.ids for part in parts]), starts)
@@ -114,10 +115,10 @@ def tokenize(
     digest = _digest(examples, tokenizer_fingerprint, lengths, ends)
     key = _cache_key(digest, examples)
     path = cache / f"{key}.npz" if cache else None
-    found = path and _read_cache(path)
-    tokenized = found or _tokenize(examples, encode, lengths, ends, digest)
+    cached = path and _read_cache(path)
+    tokenized = cached or _tokenize(examples, encode, lengths, ends, digest)
     check_choices(examples, tokenized, end=len(ends[1]), name=name)
-    if path and not found:
+    if path and not cached:
         _write_cache(path, tokenized)
     return tokenized
 
@@ -135,7 +136,7 @@ def _tokenize(examples: Sequence[Example], encode: Encode, lengths: Lengths, end
         inputs=inputs,
         targets=_ended(encode([example.target for example in examples]), lengths.targets, ends[1]),
         choices=_ended(encode(words), lengths.targets, ends[1]),
-        choice_rows=Ragged.of([[row_of[choice] for choice in example.choices] for example in examples]),
+        choice_rows=Ragged.from_rows([[row_of[choice] for choice in example.choices] for example in examples]),
         cut=sum(len(ids) > room for ids in encoded),
         digest=digest,
     )
@@ -152,12 +153,12 @@ def _shortened(
         start = len(text[:start].rstrip())  # a space belongs to the word behind it
         around += (text[:start], text[start:stop], text[stop:])
     ids = encode(around) if around else []
-    found = {}
+    shortened = {}
     for i, before, field, behind in zip(long, ids[::3], ids[1::3], ids[2::3], strict=True):
         left = room - len(before) - len(behind)
         if left >= 0:
-            found[i] = [*before, *field[:left], *behind]
-    return found
+            shortened[i] = [*before, *field[:left], *behind]
+    return shortened
 
 
 def check_choices(examples: Sequence[Example], tokenized: Tokenized, *, end: int, name: str = "") -> None:
@@ -198,7 +199,7 @@ def _words(examples: Sequence[Example]) -> list[str]:
 
 
 def _ended(rows: Sequence[Sequence[int]], longest: int, end: Sequence[int]) -> Ragged:
-    return Ragged.of([[*row[: longest - len(end)], *end] for row in rows])
+    return Ragged.from_rows([[*row[: longest - len(end)], *end] for row in rows])
 
 
 def _digest(examples: Sequence[Example], tokenizer_fingerprint: str, lengths: Lengths, ends: Ends) -> str:
@@ -255,6 +256,13 @@ def bucket(length: int, buckets: Sequence[int] = BUCKETS) -> int:
     return -(-length // buckets[-1]) * buckets[-1]
 
 
+class RaggedBatch(NamedTuple):
+    """Rows of a batch, not padded: ids int32 ``[T]`` of every input and ``[L]`` of every target."""
+
+    inputs: list[np.ndarray]
+    targets: list[np.ndarray]
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Batches:
     """Training batches of one task, endless and deterministic.
@@ -281,13 +289,9 @@ class Batches:
         if self.draws and sum(rows for rows, _ in self.draws) != len(self.data):
             raise TaskError(f"draws cover {sum(rows for rows, _ in self.draws)} of {len(self.data)} examples")
 
-    def __getitem__(self, index: int) -> TextBatch:
+    def __getitem__(self, index: int) -> RaggedBatch:
         rows = self._order(index // self.per_epoch)[index % self.per_epoch]
-        inputs = [self.data.inputs[row] for row in rows]
-        targets = [self.data.targets[row] for row in rows]
-        input_ids, input_mask = pad(inputs, bucket(max(map(len, inputs))))
-        target_ids, target_mask = pad(targets, bucket(int(self.data.targets.lengths.max()), TARGET_BUCKETS))
-        return TextBatch(input_ids=input_ids, input_mask=input_mask, target_ids=target_ids, target_mask=target_mask)
+        return RaggedBatch([self.data.inputs[row] for row in rows], [self.data.targets[row] for row in rows])
 
     @property
     def per_epoch(self) -> int:
@@ -342,17 +346,17 @@ def concatenate(parts: Sequence[Tokenized]) -> Tokenized:
         for part, shift in zip(parts, shifts, strict=False)
     ]
     return Tokenized(
-        inputs=Ragged.join([part.inputs for part in parts]),
-        targets=Ragged.join([part.targets for part in parts]),
-        choices=Ragged.join([part.choices for part in parts]),
-        choice_rows=Ragged.join(rows),
+        inputs=Ragged.concatenate([part.inputs for part in parts]),
+        targets=Ragged.concatenate([part.targets for part in parts]),
+        choices=Ragged.concatenate([part.choices for part in parts]),
+        choice_rows=Ragged.concatenate(rows),
         cut=sum(part.cut for part in parts),
         digest=hashlib.sha256("\n".join(part.digest for part in parts).encode()).hexdigest(),
     )
 
 
 def evaluation_order(data: Tokenized, batch_size: Callable[[int], int]) -> list[np.ndarray]:
-    """Rows by falling length, cut into batches: every example once, little padding.
+    """Rows int64 ``[B]`` by falling length, cut into batches: every example once, little padding.
 
     Args:
         data: what is evaluated.

@@ -54,10 +54,10 @@ class _Twice(ValueError):
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    values = dict(pairs)
+    if len(values) < len(pairs):
         raise _Twice(f"key {shown(repeated(key for key, _ in pairs)[0])} twice in one object")
-    return found
+    return values
 
 
 def _depth_exceeds(content: object, deepest: int) -> bool:

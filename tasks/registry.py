@@ -5,17 +5,19 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from tasks.choices import choose
 from tasks.definitions import built_in
 from tasks.errors import TaskError, shown
 from tasks.mixture import MIXTURES, Mixture
 from tasks.task import Task
 from tasks.taskfile import load_task_file
 from tasks.tomlfile import read_toml
+
+LISTING = "`spot tasks` lists them, and a path ending in .toml is a task of your own"
 
 
 @cache
@@ -30,10 +32,10 @@ def get_task(name: str) -> Task:
     Raises:
         TaskError: no such task (with the nearest names), or a TOML file that does not describe one.
     """
-    found = get_learnable(name)
-    if isinstance(found, Mixture):
+    task = get_learnable(name)
+    if isinstance(task, Mixture):
         raise TaskError(f"{name!r} is a mixture; expected a single task")
-    return found
+    return task
 
 
 def get_learnable(name: str) -> Task | Mixture:
@@ -53,10 +55,7 @@ def get_learnable(name: str) -> Task | Mixture:
         return Mixture(name=name, members=tuple(get_task(member) for member in MIXTURES[name]))
     if "+" in name:
         return Mixture(name=name, members=tuple(get_task(member) for member in name.split("+")))
-    tasks = registry()
-    if name not in tasks:
-        raise TaskError(f"task {name!r} is not known; {_suggestion(name, [*tasks, *MIXTURES])}")
-    return tasks[name]
+    return registry()[choose(name, [*registry(), *MIXTURES], "task", listing=LISTING)]
 
 
 def check_distinct(tasks: Iterable[Task | Mixture]) -> None:
@@ -82,23 +81,23 @@ def _origin(task: Task | Mixture) -> str:
 
 def _from_file(path: Path) -> Task | Mixture:
     content = read_toml(path)
-    found = _mixture_file(path, content) if "tasks" in content else load_task_file(path)
-    if found.name in registry() or found.name in MIXTURES:
-        kind = "mixture" if found.name in MIXTURES else "task"
-        raise TaskError(f"{path}: name is {found.name!r}, which is a built-in {kind}; choose another")
-    if found.name != found.name.strip() or not found.name.isprintable() or re.search(r"[+,]|\.toml$", found.name):
+    learnable = _mixture_file(path, content) if "tasks" in content else load_task_file(path)
+    name = learnable.name
+    if name in registry() or name in MIXTURES:
+        kind = "mixture" if name in MIXTURES else "task"
+        raise TaskError(f"{path}: name is {name!r}, which is a built-in {kind}; choose another")
+    if name != name.strip() or not name.isprintable() or re.search(r"[+,]|\.toml$", name):
         raise TaskError(
-            f"{path}: name is {shown(found.name)}; expected a word or more on one line, without + and a comma, which "
+            f"{path}: name is {shown(name)}; expected a word or more on one line, without + and a comma, which "
             "join tasks to mixtures, and without .toml at its end"
         )
-    return dataclasses.replace(found, file=str(path))
+    return dataclasses.replace(learnable, file=str(path))
 
 
 def _mixture_file(path: Path, content: Mapping[str, Any]) -> Mixture:
     kinds: dict[str, type | tuple[type, ...]] = {"name": str, "tasks": list, "cap": int, "temperature": (int, float)}
     for key, value in content.items():
-        if key not in kinds:
-            raise TaskError(f"{path}: {key!r} is not known in a mixture; choose from {', '.join(kinds)}")
+        choose(key, kinds, f"{path}: mixture's key")
         if not isinstance(value, kinds[key]) or isinstance(value, bool):
             raise TaskError(f"{path}: {key} is {shown(value)}, which is of the wrong kind")
     members = []
@@ -111,10 +110,3 @@ def _mixture_file(path: Path, content: Mapping[str, Any]) -> Mixture:
         members.append(get_task(str(beside) if member.endswith(".toml") else member))
     given = {key: content[key] for key in ("cap", "temperature") if key in content}
     return Mixture(name=content.get("name", path.stem), members=tuple(members), **given)
-
-
-def _suggestion(name: str, names: Iterable[str]) -> str:
-    close = get_close_matches(name, list(names), n=3)
-    if close:
-        return f"did you mean {' or '.join(map(repr, close))}?"
-    return "`spot tasks` lists them, and a path ending in .toml is a task of your own"

@@ -208,7 +208,7 @@ def _article_tasks(paragraphs: Sequence[str], count: int, rng: np.random.Generat
     for topic, words in ARTICLES_ABOUT.items():
         for noun in words.split():
             topics.setdefault(noun, []).append(topic)
-    topic_of = {noun: found[0] for noun, found in topics.items() if len(found) == 1}
+    topic_of = {noun: among[0] for noun, among in topics.items() if len(among) == 1}
     articles: dict[str, list[str]] = {}
     for document in _documents(paragraphs):
         first, *rest = _sentences(document[0])

@@ -73,7 +73,7 @@ def _quoted(path: Path, text: str, delimiter: str) -> Iterator[Line]:
     csv.field_size_limit(2**31 - 1)  # of the whole process, and 131072 by default: shorter than many a document
     lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     known: list[set[str]] = []
-    held: list[Line] = []
+    quoted_over_lines: list[Line] = []
     while True:
         start = lines.line_num + 1
         try:
@@ -89,9 +89,9 @@ def _quoted(path: Path, text: str, delimiter: str) -> Iterator[Line]:
             if len(field) <= SHORT:
                 seen.add(field.strip())
         if lines.line_num > start and any("\n" in field or "\r" in field for field in row):
-            held.append((start, row))
+            quoted_over_lines.append((start, row))
         yield start, row
-    for start, row in held:
+    for start, row in quoted_over_lines:
         for place in range(len(row)):
             if taken := _rows_within(row, place, delimiter, known):
                 raise TaskError(

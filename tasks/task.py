@@ -147,7 +147,7 @@ class Task:
         """
         part = self.splits[split]
         keep = self._kept(data_dir) if split is Split.TRAIN else None
-        found: list[Example] = []
+        examples: list[Example] = []
         read = used_rows = 0
         rows = self.source.rows(part.name, data_dir)
         for row, key in self._keyed(rows):
@@ -155,11 +155,11 @@ class Task:
             with _at(rows, row):
                 used = (not keep or keep(row.values)) and part.low <= place(key) < part.high
                 used_rows += used
-                found += self.formatter(row.values) if used else ()
-        if not found:
+                examples += self.formatter(row.values) if used else ()
+        if not examples:
             why = self._why_empty(read, used_rows, self.source.skipped.get(part.name, {}))
             raise TaskError(f"task {self.name}: split {split.value} is empty{why} ({rows.where})")
-        return found
+        return examples
 
     def score(self, predictions: Sequence[str], examples: Sequence[Example]) -> dict[str, float]:
         """Every metric of the task in points (0 to 100), and ``score``, their mean.
@@ -204,10 +204,11 @@ class Task:
                 selecting[text[:LONG]].append(text)
 
         def keep(row: Row) -> bool:
-            held = letters(str(row[self.unseen]))
-            starts = range(len(held) - LONG + 1)
-            seen = any(held.startswith(text, i) for i in starts for text in selecting.get(held[i : i + LONG], ()))
-            return not seen and (not self.train_filter or self.train_filter(row))
+            text = letters(str(row[self.unseen]))
+            for i in range(len(text) - LONG + 1):
+                if any(text.startswith(other, i) for other in selecting.get(text[i : i + LONG], ())):
+                    return False
+            return not self.train_filter or self.train_filter(row)
 
         return keep
 

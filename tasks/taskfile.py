@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tasks.answers import UNANSWERABLE
+from tasks.choices import choose
 from tasks.errors import TaskError, repeated, shown
 from tasks.files import checked_encoding, file_digest
 from tasks.formats import UNLABELLED
@@ -26,7 +27,7 @@ from tasks.task import (
     one_part,
 )
 from tasks.template import Layout, formatter_of, read_layout
-from tasks.tomlfile import TomlTable, did_you_mean, read_toml
+from tasks.tomlfile import TomlTable, read_toml
 
 EXAMPLE = """\
 # A task of your own. Use it wherever a task's name is asked for:
@@ -147,8 +148,8 @@ def _source(data: TomlTable, layout: Layout, labels: Mapping[str, str]) -> tuple
         if key in data.values and key not in OF_TABLES:
             raise data.error(key, "goes with data.hub, which is not given")
     writing, paths = _writing(data), _paths(data)
-    files = {part: found[0] for part, found in paths.items()}
-    beside = {found[0]: found[1] for found in paths.values() if len(found) == 2}
+    files = {part: pair[0] for part, pair in paths.items()}
+    beside = {pair[0]: pair[1] for pair in paths.values() if len(pair) == 2}
     if not files:
         raise TaskError(f"{data.path}: [data] names neither a file for train, dev or test, nor a hub data set")
     for part, file in files.items():
@@ -184,9 +185,8 @@ def _texts_by_text(value: object) -> bool:
 
 def _writing(data: TomlTable) -> Writing:
     form = data.get("format", str, "")
-    if form and form not in FORMATS:
-        close = did_you_mean(form, FORMATS)
-        raise data.error("format", f"is {shown(form)}{close}; expected one of {', '.join(FORMATS)}")
+    if form:
+        choose(form, FORMATS, f"{data.path}: data.format")
     delimiter = data.get("delimiter", str, "")
     if "delimiter" in data.values and (len(delimiter) != 1 or delimiter in '"\r\n'):
         raise data.error("delimiter", f"is {shown(delimiter)}; expected one character, as in ';'")
@@ -213,7 +213,7 @@ def _writing(data: TomlTable) -> Writing:
 def _paths(data: TomlTable) -> dict[str, list[Path]]:
     """The file of every part, and for ``text and labels`` that of its labels."""
     pairs = data.values.get("format") == "text and labels"
-    found = {}
+    paths = {}
     for part in PARTS:
         if part not in data.values:
             continue
@@ -222,12 +222,12 @@ def _paths(data: TomlTable) -> dict[str, list[Path]]:
         if not all(isinstance(name, str) and name for name in names):
             raise data.error(part, f"is {shown(value)}; expected the name of a file")
         try:
-            found[part] = [(data.path.parent / name).resolve() for name in names]
+            paths[part] = [(data.path.parent / name).resolve() for name in names]
         except (OSError, ValueError, RuntimeError) as error:
             raise TaskError(f"{data.path}: [data] names a file that cannot exist ({error})") from error
         if pairs and len(names) == 1:
-            found[part].append(labels_beside(found[part][0]))
-    return found
+            paths[part].append(labels_beside(paths[part][0]))
+    return paths
 
 
 def _format(data: TomlTable, part: str, file: Path, writing: Writing) -> str:
@@ -266,11 +266,9 @@ def _metrics(file: TomlTable, labels: Mapping[str, str]) -> tuple[str, ...]:
     if not isinstance(metrics, list) or not metrics:
         raise TaskError(f'{file.path}: metrics must be a list of names, such as ["accuracy"]')
     for metric in metrics:
-        if not isinstance(metric, str) or metric not in METRICS:
-            close = did_you_mean(str(metric), METRICS) if isinstance(metric, str) else ""
-            raise TaskError(
-                f"{file.path}: metric {shown(metric)} is not known{close}; choose from {', '.join(METRICS)}"
-            )
+        if not isinstance(metric, str):
+            raise TaskError(f"{file.path}: metric {shown(metric)} is no text; choose from {', '.join(METRICS)}")
+        choose(metric, METRICS, f"{file.path}: metric")
         if metric in NEED_LABELS and len(labels) < 2:
             raise TaskError(f"{file.path}: metric {metric!r} needs at least two [labels]")
         if metric in NEED_GROUPS and not file.table("format").values.get("group"):

@@ -8,11 +8,12 @@ import string
 from collections.abc import Mapping, Sequence
 
 from tasks.answers import UNANSWERABLE, answer_texts, is_impossible, is_null, spellings, text_in
+from tasks.choices import choose
 from tasks.errors import shown
 from tasks.formats import classify
 from tasks.rows import Row
 from tasks.task import Example, Formatter
-from tasks.tomlfile import TomlTable, did_you_mean
+from tasks.tomlfile import TomlTable
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -74,9 +75,8 @@ def read_layout(file: TomlTable, labels: Mapping[str, str]) -> Layout:
     )
     if not layout.columns or not all(layout.columns):
         raise file.error("template", "names no column; write them in braces, as in {text}")
-    if layout.cut and layout.cut not in layout.columns:
-        close = did_you_mean(layout.cut, layout.columns)
-        raise file.error("cut", f"is {shown(layout.cut)}{close}, which is not in the template")
+    if layout.cut:
+        choose(layout.cut, layout.columns, f"{file.path}: format.cut: the template's column")
     return layout
 
 
@@ -99,10 +99,10 @@ def formatter_of(layout: Layout, labels: Mapping[str, str], split_key: str) -> F
         span = span if span[1] < len(inputs) else (0, 0)  # what stands last is the tail
         group = text_in(row, layout.group) if layout.group else ""
         if inner is not None:
-            found = inner({layout.label: _raw_label(row, layout.label, labels)})
+            examples = inner({layout.label: _raw_label(row, layout.label, labels)})
         else:
-            found = [_free_text(row, layout)]
-        return [dataclasses.replace(example, inputs=inputs, group=group, cut=span) for example in found]
+            examples = [_free_text(row, layout)]
+        return [dataclasses.replace(example, inputs=inputs, group=group, cut=span) for example in examples]
 
     return formatter
 

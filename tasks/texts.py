@@ -29,9 +29,9 @@ def long_sentences(inputs: Iterable[str]) -> set[str]:
     """
     whole = set(inputs)
     texts = collections.Counter(text for one in whole for text in set(texts_of(one)))
-    found: collections.Counter[str] = collections.Counter()
+    counts: collections.Counter[str] = collections.Counter()
     for text, count in texts.items():
         for sentence in {letters(sentence) for sentence in re.split(SENTENCE_ENDS, text)}:
             if len(sentence) >= LONG:
-                found[sentence] += count
-    return {sentence for sentence, count in found.items() if count < len(whole) or len(whole) == 1}
+                counts[sentence] += count
+    return {sentence for sentence, count in counts.items() if count < len(whole) or len(whole) == 1}

@@ -48,7 +48,8 @@ def _keys(rows: tuple[Texts, ...], equal: frozenset[str]) -> Sequence[str]:
     places = functools.cache(place)
 
     def key(row: Texts) -> str:
-        names = {sets.name(text) for text in holding(row) or [holder for text in row for holder in holders[text]]}
+        shared = holding(row) or [holder for text in row for holder in holders[text]]
+        names = {sets.name(text) for text in shared}
         return min(names, key=lambda name: (places(name), name))
 
     return [key(row) for row in rows]
@@ -65,17 +66,17 @@ def _holders(texts: Iterable[str]) -> Mapping[str, Sequence[str]]:
     for text in known:
         lengths[text[:KEY]].add(len(text))
     sizes = sorted({len(key) for key in lengths})
-    found: dict[str, dict[str, None]] = {}
+    holders: dict[str, dict[str, None]] = {}
     for whole in sorted(known, key=lambda text: (-len(text), text)):
-        if whole in found:
+        if whole in holders:
             continue
         for start in range(len(whole) or 1):
             for size in sizes:
                 for length in lengths.get(whole[start : start + size], ()):
                     inside = whole[start : start + length]
                     if len(inside) == length and inside in known:
-                        found.setdefault(inside, {})[whole] = None
-    return {text: tuple(whole) for text, whole in found.items()}
+                        holders.setdefault(inside, {})[whole] = None
+    return {text: tuple(whole) for text, whole in holders.items()}
 
 
 class _Sets:

@@ -6,10 +6,10 @@ import dataclasses
 import re
 import tomllib
 from collections.abc import Collection, Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tasks.choices import choose
 from tasks.errors import TaskError, shown
 from tasks.files import read_bytes
 
@@ -89,10 +89,10 @@ class TomlTable:
 
     def texts(self, key: str) -> tuple[str, ...]:
         """A list of texts, empty without the key."""
-        found = self.get(key, list, [])
-        if not all(isinstance(item, str) and item for item in found):
-            raise self.error(key, f"is {shown(found)}; expected a list of texts")
-        return tuple(found)
+        texts = self.get(key, list, [])
+        if not all(isinstance(item, str) and item for item in texts):
+            raise self.error(key, f"is {shown(texts)}; expected a list of texts")
+        return tuple(texts)
 
     def table(self, key: str, *, required: bool = True) -> TomlTable:
         """A table within."""
@@ -105,14 +105,6 @@ class TomlTable:
         return TaskError(f"{self.path}: {self.prefix}{key} {reason}")
 
     def refuse_unknown(self, known: Collection[str]) -> None:
+        within = f"[{self.prefix[:-1]}] " if self.prefix else ""
         for key in self.values:
-            if key not in known:
-                raise TaskError(
-                    f"{self.path}: unknown key {self.prefix}{key}{did_you_mean(key, known)}; "
-                    f"expected {', '.join(sorted(known))}"
-                )
-
-
-def did_you_mean(word: str, known: Collection[str]) -> str:
-    close = get_close_matches(word, known, n=1)
-    return f" (did you mean {close[0]}?)" if close else ""
+            choose(key, sorted(known), f"{self.path}: {within}key")

@@ -16,6 +16,7 @@ import pytest
 from bank import BackboneRecord, TaskRecord
 from bank.files import import_prompt
 from bank.store import Bank
+from benchmarks.structure import cycles, import_graph, read_modules
 from spot.prompts.files import write_prompt
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -177,6 +178,28 @@ def test_every_import_keeps_to_the_rule(rule: object) -> None:
     found = all_imports()
     assert len(found) > 100
     assert [str(one) for one in found if rule(one)] == []
+
+
+@pytest.mark.parametrize("types", [False], ids=["at run time"])
+def test_no_module_imports_itself_through_others(types: bool) -> None:
+    modules = read_modules(ROOT, PACKAGES)
+    assert len(modules) > 100
+    assert cycles(import_graph(modules, types=types)) == []
+
+
+def test_a_cycle_is_seen_wherever_its_imports_stand(tmp_path: Path) -> None:
+    sources = {
+        "first": "from p import second",
+        "second": "def f():\n    import p.third",
+        "third": "if TYPE_CHECKING:\n    from p.first import name",
+        "fourth": "from p.first import name",
+    }
+    (tmp_path / "p").mkdir()
+    for name, source in sources.items():
+        (tmp_path / "p" / f"{name}.py").write_text(source, encoding="utf-8")
+    modules = read_modules(tmp_path, ["p"])
+    assert cycles(import_graph(modules, types=False)) == []
+    assert cycles(import_graph(modules, types=True)) == [["p.first", "p.second", "p.third"]]
 
 
 def test_every_room_has_its_floor() -> None:

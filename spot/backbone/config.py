@@ -7,8 +7,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from spot.backbone.files import shown
 from spot.errors import BackboneError
+from tasks.errors import shown
 
 LARGEST = 2**31 - 1
 """No size and no token reaches beyond what 32 bits count."""
@@ -76,6 +76,11 @@ class T5Config:
     def width(self) -> int:
         """H, the width of a prompt token."""
         return self.d_model
+
+    @property
+    def layers(self) -> int:
+        """E, the layers that a prompt passes: the encoder's."""
+        return self.num_layers
 
     @property
     def ends(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -185,6 +190,11 @@ class LlamaConfig:
     def width(self) -> int:
         """H, the width of a prompt token."""
         return self.hidden_size
+
+    @property
+    def layers(self) -> int:
+        """E, the layers that a prompt passes: all."""
+        return self.num_hidden_layers
 
     @property
     def ends(self) -> tuple[tuple[int, ...], tuple[int, ...]]:

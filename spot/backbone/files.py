@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import reprlib
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +11,6 @@ from spot.errors import BackboneError
 POINTER = b"version https://git-lfs"
 LARGEST_JSON = 64 * 2**20
 """Bytes of a JSON file; configs have a few thousand, shard indices of the largest models a few million."""
-
-_SHORT = reprlib.Repr()
-_SHORT.maxstring, _SHORT.maxother = 120, 120
-
-
-def shown(value: Any) -> str:
-    """A value as an error shows it, in one line however long or deep it is."""
-    return _SHORT.repr(value)
 
 
 def check_file(path: Path) -> Path:

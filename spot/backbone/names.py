@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from spot.backbone.files import shown
-from spot.backbone.model import LanguageModel
+from spot.backbone.model import AnyModel
 from spot.backbone.weights import Tensors
 from spot.errors import BackboneError
+from tasks.errors import shown
 
 WRAPPERS = re.compile(r"(?:^|(?<=\.))(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 """Modules that torch.compile, FSDP and activation checkpointing put anywhere into a name."""
@@ -17,7 +17,7 @@ ADAPTERS = re.compile(r"\.(?:lora_[AB]|lora_embedding_[AB]|base_layer|modules_to
 """Modules of PEFT, whose weights are not those of the model."""
 
 
-def plain_names(path: Path, tensors: Tensors, family: type[LanguageModel]) -> Tensors:
+def plain_names(path: Path, tensors: Tensors, family: type[AnyModel]) -> Tensors:
     """The tensors under the names that the model asks for.
 
     What all names have in front (``model.`` of Lightning, ``module.`` of DDP, ``base_model.model.`` of PEFT, ...) is

@@ -13,8 +13,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from spot.backbone.files import check_file, read_json, shown
+from spot.backbone.files import check_file, read_json
 from spot.errors import BackboneError
+from tasks.errors import shown
 
 SENTENCEPIECE_FILES = ("spiece.model", "sentencepiece.model")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json")

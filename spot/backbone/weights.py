@@ -17,9 +17,10 @@ from typing import IO, Any
 import ml_dtypes
 import numpy as np
 
-from spot.backbone.files import check_file, read_json, shown
+from spot.backbone.files import check_file, read_json
 from spot.backbone.torch_file import TorchFile
 from spot.errors import BackboneError
+from tasks.errors import shown
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from spot.cli.options import SEED, WHOLE, BankOption, JsonOption, refuse_given, takes
+from spot.cli.options import BankOption, JsonOption, refuse_given, takes
 from spot.cli.output import print_json, print_rows, say
+from spot.training.settings import SEED, WHOLE
 
 if TYPE_CHECKING:
-    from spot.retrieval.evaluate import Case
+    from spot.retrieval.cases import Case
 
 app = typer.Typer(help="Look into a bank, check it, import and export prompts.", no_args_is_help=True)
 
@@ -178,7 +179,7 @@ def evaluate_retrieval(
     comparison: random (k random sources), restarts (k runs without transfer), best on average, same family.
     """
     from bank import BankError
-    from spot.retrieval.evaluate import cases_of_bank, cases_of_files
+    from spot.retrieval.cases import cases_of_bank, cases_of_files
 
     if bool(prompts) != bool(scores):
         raise BankError("another study needs both --prompts FOLDER and --scores FILE")
@@ -204,7 +205,8 @@ def _judged(
     name: str, cases: list[Case], measures: list[str], k: list[int], partial: bool, notes: list[str]
 ) -> dict[str, Any]:
     """What a study says of the measures, and what its reader must know."""
-    from spot.retrieval.evaluate import calibration, complete_cases, evaluate, speaking, telling
+    from spot.retrieval.cases import complete_cases, telling
+    from spot.retrieval.evaluate import calibration, evaluate, speaking
     from spot.retrieval.measures import MEASURES
 
     judged = cases if partial else complete_cases(cases)

@@ -9,33 +9,30 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
 from spot import paths
+from spot.training.settings import LENGTH, WHOLE, OptimizerSettings, RecipeSettings, Setting, settings_of
 
 if TYPE_CHECKING:
     from bank import Bank
     from spot.backbone.load import Backbone
     from spot.training.recipe import Recipe
+    from spot.transfer.executors import Executor
     from spot.transfer.runs import Trainer
     from tasks.mixture import Mixture
     from tasks.task import Task
 
 EMBEDDED = "tiny"
 
-WHOLE = 2**31 - 1
-"""The largest whole number of an option: what NumPy, JAX and every database take."""
+Options = TypeVar("Options")
 
-SEEDS = 10_000
-"""The most seeds of one command."""
+WORKERS = 256
+"""The most processes of one command."""
 
-SEED = WHOLE - SEEDS
-"""The largest first seed."""
-
-LENGTH = 100_000
-"""The longest prompt, input, target or batch."""
+EXECUTORS = ("local", "processes")
 
 
 def finite(value: float | None) -> float | None:
@@ -145,20 +142,39 @@ class JsonOption:
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")] = False
 
 
-def _about(text: str, *, least: float | None = None, most: float | None = None) -> Any:
+def _option(setting: Setting) -> Any:
     return typer.Option(
-        help=text,
+        help=setting.help,
         rich_help_panel="Recipe",
         show_default=False,
-        min=least,
-        max=most,
-        callback=None if least is None else finite,
+        min=setting.least,
+        max=setting.most,
+        callback=None if setting.least is None else finite,
     )
 
 
+def with_settings(*groups: type) -> Callable[[type[Options]], type[Options]]:
+    """Give a dataclass an option for every setting of these that has one, ``None`` where it is not given."""
+
+    def decorate(options: type[Options]) -> type[Options]:
+        added: list[tuple[str, Any, Any]] = []
+        for group in groups:
+            kinds = get_type_hints(group)
+            for name, setting in settings_of(group).items():
+                if not setting.hidden:
+                    kind: Any = kinds[name] | None
+                    added.append((setting.option or name, Annotated[kind, _option(setting)], None))
+        made = dataclasses.make_dataclass(options.__name__, added, bases=(options,), frozen=True)
+        made.__module__, made.__doc__ = options.__module__, options.__doc__
+        return made
+
+    return decorate
+
+
+@with_settings(RecipeSettings, OptimizerSettings)
 @dataclasses.dataclass(frozen=True)
 class RecipeOptions:
-    """A preset, and what to change in it."""
+    """A preset, and what to change in it: an option for every setting of a recipe and its optimiser."""
 
     preset: Annotated[
         str,
@@ -169,55 +185,28 @@ class RecipeOptions:
             rich_help_panel="Recipe",
         ),
     ] = "auto"
-    prompt_length: Annotated[int | None, _about("Virtual tokens P.", least=1, most=LENGTH)] = None
-    steps: Annotated[int | None, _about("Training steps.", least=1, most=WHOLE)] = None
-    key_step: Annotated[int | None, _about("Step of the key snapshot.", least=1, most=WHOLE)] = None
-    batch_size: Annotated[int | None, _about("Examples a step.", least=1, most=LENGTH)] = None
-    learning_rate: Annotated[float | None, _about("Learning rate (0.3).", least=0, most=WHOLE)] = None
-    optimizer: Annotated[str | None, _about("adafactor or adamw.")] = None
-    schedule: Annotated[str | None, _about("constant, linear, cosine or inverse_sqrt.")] = None
-    warmup_steps: Annotated[int | None, _about("Steps of linear warm-up.", least=0, most=WHOLE)] = None
-    weight_decay: Annotated[float | None, _about("Weight decay (1e-5).", least=0, most=WHOLE)] = None
-    init: Annotated[str | None, _about("vocabulary, labels, uniform, text:SENTENCE or file:PATH.")] = None
-    evaluate_every: Annotated[int | None, _about("Steps between development evaluations.", least=1, most=WHOLE)] = None
-    evaluate_by: Annotated[str | None, _about("auto, rank (label likelihood) or generate.")] = None
-    patience: Annotated[
-        int | None, _about("Stop after so many evaluations without gain; 0 never.", least=0, most=WHOLE)
-    ] = None
-    max_input: Annotated[int | None, _about("Longest input in tokens.", least=1, most=LENGTH)] = None
-    max_target: Annotated[int | None, _about("Longest target in tokens.", least=1, most=LENGTH)] = None
-    dropout: Annotated[float | None, _about("Share of features dropped in training (paper: 0.1).", least=0, most=1)] = (
-        None
-    )
-    z_loss: Annotated[float | None, _about("Weight of T5X's z-loss, such as 1e-4; 0 without.", least=0, most=WHOLE)] = (
-        None
-    )
-    train_limit: Annotated[int | None, _about("Training examples used; 0 uses all.", least=0, most=WHOLE)] = None
-    dev_limit: Annotated[int | None, _about("Development examples used; 0 uses all.", least=0, most=WHOLE)] = None
 
     def recipe(self, backbone: str) -> Recipe:
-        """The preset with the given changes."""
+        """The preset with the given changes.
+
+        Raises:
+            TrainingError: an unknown preset, or settings that a recipe refuses.
+        """
         from spot.errors import TrainingError
         from spot.training.optimizers import Optimizer
         from spot.training.recipe import Recipe
+        from tasks.choices import choose
 
+        choose(self.preset, ("auto", *PRESETS), "preset", error=TrainingError)
         preset = self.preset
         if preset == "auto":
             preset = "quick" if backbone == EMBEDDED else "paper"
-        if preset not in PRESETS:
-            raise TrainingError(f"preset {preset!r} is not known; choose from auto, {', '.join(PRESETS)}")
         given = {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
         given.pop("preset")
         optimizer = {
-            field: given.pop(option)
-            for option, field in (
-                ("optimizer", "name"),
-                ("learning_rate", "learning_rate"),
-                ("schedule", "schedule"),
-                ("warmup_steps", "warmup_steps"),
-                ("weight_decay", "weight_decay"),
-            )
-            if option in given
+            name: given.pop(setting.option or name)
+            for name, setting in settings_of(Optimizer).items()
+            if (setting.option or name) in given
         }
         settings = PRESETS[preset] | given
         if "steps" in settings and "key_step" not in given:
@@ -260,6 +249,54 @@ class RunOptions:
         return self.runs or paths.cache_folder() / "runs"
 
 
+@dataclasses.dataclass(frozen=True)
+class ExecutorOption:
+    """Who trains."""
+
+    executor: Annotated[
+        str,
+        typer.Option(
+            help="local: this process; processes: --workers others, each with its share of the CPU's cores.",
+            rich_help_panel="Where",
+        ),
+    ] = "local"
+    workers: Annotated[
+        int,
+        typer.Option(
+            help="Processes of --executor processes. Who goes on with a stopped command gives as many as before.",
+            min=1,
+            max=WORKERS,
+            rich_help_panel="Where",
+        ),
+    ] = 2
+
+    def check(self, context: typer.Context) -> None:
+        """Refuse what is not known, and ``--workers`` where this process trains.
+
+        Raises:
+            SpotError: one of both was given.
+        """
+        from spot.errors import SpotError
+        from tasks.choices import choose
+
+        choose(self.executor, EXECUTORS, "executor", error=SpotError)
+        if self.executor == "local":
+            refuse_given(context, ["workers"], "--executor local trains in this process")
+
+    def make(self, bank: Bank, runs: RunOptions) -> Executor | None:
+        """The executor; ``None`` for this process.
+
+        Raises:
+            SpotError: a bank that other processes cannot open.
+        """
+        from spot.cli.output import tell
+        from spot.transfer.processes import ProcessExecutor
+
+        if self.executor == "local":
+            return None
+        return ProcessExecutor(bank, workers=self.workers, say=tell, log_dir=runs.log_dir)
+
+
 def make_trainer(
     bank: Bank,
     where: BackboneOption,
@@ -267,33 +304,38 @@ def make_trainer(
     recipe: RecipeOptions,
     runs: RunOptions,
     *,
+    executor: ExecutorOption | None = None,
     surely: bool = True,
 ) -> Trainer:
     """A trainer from a command's options, with progress on stderr.
 
     Args:
+        executor: who trains; this process if not given.
         surely: it will train or record something, so that its folders are tried before the backbone is loaded.
 
     Raises:
         SpotError: a folder that cannot be written; what loading a backbone and a recipe raise.
     """
-    from spot.cli.output import errors
+    from spot.cli.output import errors, tell
     from spot.training.progress import Display
+    from spot.transfer.datasets import Datasets
+    from spot.transfer.executors import LocalExecutor
     from spot.transfer.runs import Trainer
 
     if surely:
         paths.prepare_folders(runs.folder, runs.log_dir)
+    elsewhere = executor.make(bank, runs) if executor else None  # before what takes long
     backbone, display = where.load(), Display(errors(), log_dir=runs.log_dir)
+    datasets = Datasets(backbone, data_dir=data.folder, tell=tell)
     return Trainer(
         bank,
         backbone,
         recipe.recipe(where.backbone),
-        data_dir=data.folder,
+        datasets=datasets,
+        executor=elsewhere or LocalExecutor(bank, datasets, reporters=display.reporter),
         folder=runs.folder,
         checkpoint_seconds=runs.checkpoint_seconds,
         slots=runs.slots,
-        reporters=display.reporter,
-        tell=lambda line: errors().print(line, highlight=False, markup=False, soft_wrap=True),
     )
 
 
@@ -302,9 +344,9 @@ def find_tasks(names: Sequence[str]) -> list[Task]:
     from tasks import get_task
     from tasks.registry import check_distinct
 
-    found = [get_task(name) for name in names]
-    check_distinct(found)
-    return found
+    tasks = [get_task(name) for name in names]
+    check_distinct(tasks)
+    return tasks
 
 
 def find_learnable(names: Sequence[str]) -> list[Task | Mixture]:
@@ -314,9 +356,9 @@ def find_learnable(names: Sequence[str]) -> list[Task | Mixture]:
 
     if not names:
         raise typer.BadParameter("nothing to train on; name a task or a --mixture (`spot tasks` lists them)")
-    found = [get_learnable(name) for name in names]
-    check_distinct(found)
-    return found
+    learnable = [get_learnable(name) for name in names]
+    check_distinct(learnable)
+    return learnable
 
 
 def given(context: typer.Context) -> dict[str, str]:
@@ -342,19 +384,23 @@ def refuse_given(context: typer.Context, unused: Sequence[str | type], because: 
     """
     from spot.errors import SpotError
 
-    names = [
-        name
-        for entry in unused
-        for name in ([entry] if isinstance(entry, str) else [field.name for field in dataclasses.fields(entry)])
-    ]
+    names: list[str] = []
+    for entry in unused:
+        names += [entry] if isinstance(entry, str) else [field.name for field in dataclasses.fields(entry)]
     on_line = given(context)
-    if found := [on_line[name] for name in names if name in on_line]:
-        raise SpotError(f"{', '.join(found)} would not be used: {because}; leave it out")
+    if refused := [on_line[name] for name in names if name in on_line]:
+        raise SpotError(f"{', '.join(refused)} would not be used: {because}; leave it out")
 
 
 @functools.cache
-def _annotations(group: type) -> dict[str, Any]:
-    return get_type_hints(group, include_extras=True)
+def _parameters(group: type) -> list[inspect.Parameter]:
+    """The options of a dataclass as parameters of a command."""
+    hints = get_type_hints(group, include_extras=True)
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    return [
+        inspect.Parameter(field.name, keyword, default=field.default, annotation=hints[field.name])
+        for field in dataclasses.fields(group)
+    ]
 
 
 def _expanded(value: Any) -> Any:
@@ -369,29 +415,25 @@ def takes(**groups: type) -> Callable[[Callable[..., None]], Callable[..., None]
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         hints = get_type_hints(command, include_extras=True)
-        own = [
+        direct = [
             parameter.replace(annotation=hints[name])
             for name, parameter in inspect.signature(command).parameters.items()
             if name not in groups
         ]
-        shared = [
-            inspect.Parameter(
-                field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=annotations[field.name]
-            )
-            for group in groups.values()
-            for annotations in [_annotations(group)]
-            for field in dataclasses.fields(group)
-        ]
+        shared: list[inspect.Parameter] = []
+        for group in groups.values():
+            shared += _parameters(group)
 
         @functools.wraps(command)
         def run(**values: Any) -> None:
-            built = {
-                name: group(**{field.name: _expanded(values.pop(field.name)) for field in dataclasses.fields(group)})
-                for name, group in groups.items()
-            }
-            command(**{name: _expanded(value) for name, value in values.items()}, **built)
+            plain = {name: _expanded(value) for name, value in values.items()}
+            built: dict[str, Any] = {}
+            for name, group in groups.items():
+                fields = [field.name for field in dataclasses.fields(group)]
+                built[name] = group(**{field: plain.pop(field) for field in fields})
+            command(**plain, **built)
 
-        parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own] + shared
+        parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in direct] + shared
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {p.name: p.annotation for p in parameters}
         return run

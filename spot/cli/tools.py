@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from spot.cli.options import (
-    LENGTH,
-    WHOLE,
     BackboneOption,
     BankOption,
     DataOption,
@@ -20,6 +18,7 @@ from spot.cli.options import (
     takes,
 )
 from spot.cli.output import errors, print_json, print_rows, say, stdin_lines
+from spot.training.settings import LENGTH, WHOLE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,20 +59,26 @@ def prompt_of_bank(name: str, bank: Bank) -> PromptFile:
     from bank.files import exported
     from spot.prompts.files import PromptFile
 
-    found = exported(bank, name)
-    return PromptFile(Path(name), found.prompt, found.metadata, start=found.start)
+    content = exported(bank, name)
+    return PromptFile(Path(name), content.prompt, content.metadata, start=content.start)
 
 
-def prompt_for(backbone: Backbone, found: PromptFile | None) -> np.ndarray:
-    """The prompt ``[P, H]``, if it was not made for another backbone; none has no tokens."""
+def prompt_for(backbone: Backbone, file: PromptFile | None) -> np.ndarray:
+    """The prompt ``[..., P, H]``, if it was not made for another backbone; none has no tokens."""
     import numpy as np
 
     from spot.prompts.files import check_backbone
+    from spot.prompts.initializers import check_fits
 
-    if found is None:
+    if file is None:
         return np.zeros((0, backbone.width), np.float32)
-    check_backbone(found, backbone)
-    return found.prompt
+    check_backbone(file, backbone)
+    return check_fits(file.prompt, backbone, file.prompt.shape[-2], form=file.form, where=str(file.path))
+
+
+def form_of(file: PromptFile | None) -> str:
+    """What a file says that it is a prompt of."""
+    return file.form if file else "prompt"
 
 
 def refuse_bank(context: typer.Context, prompt: str) -> None:
@@ -101,12 +106,12 @@ def evaluate(
     from spot.errors import SpotError
     from spot.inference.predict import predict
     from spot.training.task_data import take
+    from tasks.choices import choose
     from tasks.pipeline import Lengths, tokenize
     from tasks.task import Split, most_frequent_target
 
     refuse_bank(context, prompt)
-    if split not in list(Split):
-        raise SpotError(f"split {split!r} is not known; choose from {', '.join(Split)}")
+    choose(split, list(Split), "split", error=SpotError)
     (found,) = find_tasks([task])
     file = find_prompt(prompt, bank)  # before what takes long
     examples = take(found.examples(Split(split), data_dir=data.folder), limit)
@@ -122,7 +127,7 @@ def evaluate(
     )
     if tokens.cut:
         errors().print(f"{tokens.cut} of {len(tokens)} inputs are cut at {max_input} tokens (--max-input)")
-    answers = predict(backbone, soft, examples, tokens, method=evaluate_by)
+    answers = predict(backbone, soft, examples, tokens, form=form_of(file), method=evaluate_by)
     most_frequent = most_frequent_target(examples)
     scores = found.score(answers, examples)
     floor = found.score([most_frequent] * len(examples), examples)
@@ -148,6 +153,7 @@ def predict_texts(
 ) -> None:
     """Answer texts with a prompt; inputs are in the task's own `key: text` form."""
     from spot.errors import SpotError
+    from spot.inference.decoding import Decoding
     from spot.inference.predict import predict
     from tasks.pipeline import Lengths, tokenize
     from tasks.task import Example
@@ -170,7 +176,7 @@ def predict_texts(
         ends=backbone.config.ends,
         lengths=Lengths(),
     )
-    answers = predict(backbone, soft, examples, tokens, max_new_tokens=32)
+    answers = predict(backbone, soft, examples, tokens, form=form_of(file), decoding=Decoding(max_new_tokens=32))
     if out.json:
         print_json([{"input": text, "answer": answer} for text, answer in zip(inputs, answers, strict=True)])
         return
@@ -185,8 +191,8 @@ def doctor(*, bank: BankOption, where: BackboneOption, out: JsonOption) -> None:
     from bank.integrity import verify
     from bank.location import shown_location
     from spot import paths
+    from spot.backbone.placement import environment
     from spot.errors import SpotError
-    from spot.transfer.runs import environment
 
     facts: dict[str, Any] = environment()
     problems: list[str] = []

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from spot.errors import SpotError
 from spot.retrieval.measures import MEASURES, checked_measure
+from spot.training.settings import SEEDS, WHOLE
+from tasks.choices import choose
 from tasks.errors import TaskError
 from tasks.tomlfile import read_toml
 
 TRAINED_METHODS = ("average", "mixture")
 """Methods that train anew for every k; ``best`` and ``halving`` are read off the oracle's runs."""
-
-SEEDS = 10_000
-"""The most seeds of a task."""
-
-WHOLE = 2**31 - 1
-"""The largest number of examples, which every database takes."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,8 +57,7 @@ class StudyPlan:
         for measure in self.measures:
             checked_measure(measure)
         for method in self.methods:
-            if method not in TRAINED_METHODS:
-                raise SpotError(f"study: method {method!r} is not among {', '.join(TRAINED_METHODS)}")
+            choose(method, TRAINED_METHODS, "study: method", error=SpotError)
         numbers = (*self.k, *self.methods_k, *self.sizes)
         if min(self.source_seeds, self.target_seeds, *numbers) < 1 or self.train_limit < 0:
             raise SpotError("study: seeds, k and sizes must be at least 1, train_limit at least 0")
@@ -91,9 +85,7 @@ def read_plan(path: Path) -> StudyPlan:
         "source_seeds": int, "target_seeds": int, "train_limit": int, "generic": str, "recipe": dict,
     }  # fmt: skip
     for name, value in content.items():
-        if name not in kinds:
-            close = get_close_matches(name, kinds, n=1)
-            raise SpotError(f"{path}: unknown key {name!r}" + (f"; did you mean {close[0]!r}?" if close else ""))
+        choose(name, kinds, f"{path}: key", error=SpotError)
         if not isinstance(value, kinds[name]) or isinstance(value, bool):
             raise SpotError(f"{path}: {name} must be a {kinds[name].__name__}")
         inner = int if name in ("k", "methods_k", "sizes") else str

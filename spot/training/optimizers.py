@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from spot.errors import TrainingError
-
-OPTIMIZERS = ("adafactor", "adamw")
-SCHEDULES = ("constant", "linear", "cosine", "inverse_sqrt")
+from spot.training.checks import check_settings
+from spot.training.settings import OptimizerSettings
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Optimizer:
-    """Adafactor as Lester et al. (2021, appendix A.1) run it for prompts, or AdamW.
+class Optimizer(OptimizerSettings):
+    """Settings of an optimiser, and the transformation that they make.
 
     Defaults: constant learning rate 0.3, weight decay 1e-5 (not scaled by the learning rate), second-moment
     decay exponent 0.8, no momentum, update clipping at root mean square 1.0, no parameter scaling, unfactored
@@ -25,28 +25,11 @@ class Optimizer:
     zero after ``steps``.
 
     Raises:
-        TrainingError: an unknown name or a negative number.
+        TrainingError: an unknown name, or a number out of its bounds.
     """
 
-    name: str = "adafactor"
-    learning_rate: float = 0.3
-    schedule: str = "constant"
-    warmup_steps: int = 0
-    weight_decay: float = 1e-5
-    scale_by_parameter: bool = False
-    factored: bool = False
-
     def __post_init__(self) -> None:
-        for field, value, choices in (
-            ("optimizer", self.name, OPTIMIZERS),
-            ("schedule", self.schedule, SCHEDULES),
-        ):
-            if value not in choices:
-                raise TrainingError(f"{field} {value!r} is not known; choose from {', '.join(choices)}")
-        if not self.learning_rate > 0:
-            raise TrainingError(f"learning rate must be positive, found {self.learning_rate}")
-        if self.warmup_steps < 0 or self.weight_decay < 0:
-            raise TrainingError("warm-up steps and weight decay must not be negative")
+        check_settings(self)
 
     def rate(self, steps: int) -> optax.Schedule:
         """Learning rate by step for a run of ``steps``."""
@@ -59,23 +42,39 @@ class Optimizer:
             "inverse_sqrt": lambda step: peak * jnp.sqrt(max(warm, 1) / (step + max(warm, 1))),
         }[self.schedule]
         if not warm:
-            return after
-        return optax.join_schedules([optax.linear_schedule(0.0, peak, warm), after], [warm])
+            return promoting(after)
+        return promoting(optax.join_schedules([optax.linear_schedule(0.0, peak, warm), after], [warm]))
 
     def build(self, steps: int) -> optax.GradientTransformation:
         """The transformation for one set of parameters."""
         rate = self.rate(steps)
         if self.name == "adamw":
-            return optax.adamw(rate, weight_decay=self.weight_decay)
-        return optax.adafactor(
-            rate,
-            factored=self.factored,
-            decay_rate=0.8,
-            clipping_threshold=1.0,
-            multiply_by_parameter_scale=self.scale_by_parameter,
-            momentum=None,
-            weight_decay_rate=self.weight_decay or None,
-        )
+            transformation = optax.adamw(rate, weight_decay=self.weight_decay)
+        else:
+            transformation = optax.adafactor(
+                rate,
+                factored=self.factored,
+                decay_rate=0.8,
+                clipping_threshold=1.0,
+                multiply_by_parameter_scale=self.scale_by_parameter,
+                momentum=None,
+                weight_decay_rate=self.weight_decay or None,
+            )
+        return optax.GradientTransformation(promoting(transformation.init), promoting(transformation.update))
+
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def promoting(function: Function) -> Function:
+    """A function of optax, whose counts of steps are int32 and which lets JAX make floats of them."""
+
+    @functools.wraps(function)
+    def promoted(*args: Any, **more: Any) -> Any:
+        with jax.numpy_dtype_promotion("standard"):
+            return function(*args, **more)
+
+    return cast(Function, promoted)
 
 
 def per_prompt(transformation: optax.GradientTransformation) -> optax.GradientTransformation:

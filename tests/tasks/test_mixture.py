@@ -24,13 +24,18 @@ def tokens(lengths: list[int], first: int) -> Tokenized:
     choices = [[7], *[[1000 + first + i] for i in range(len(rows))]]
     picked = [[0, i + 1] for i in range(len(rows))]
     return Tokenized(
-        Ragged.of(rows), Ragged.of([[1]] * len(rows)), Ragged.of(choices), Ragged.of(picked), 1, str(first)
+        Ragged.from_rows(rows),
+        Ragged.from_rows([[1]] * len(rows)),
+        Ragged.from_rows(choices),
+        Ragged.from_rows(picked),
+        1,
+        str(first),
     )
 
 
 def drawn(batches: Batches, epoch: int) -> Counter[int]:
     per = batches.per_epoch
-    rows = [row for i in range(epoch * per, (epoch + 1) * per) for row in batches[i].input_ids[:, 0].tolist()]
+    rows = [int(ids[0]) for i in range(epoch * per, (epoch + 1) * per) for ids in batches[i].inputs]
     return Counter(rows)
 
 
@@ -108,7 +113,7 @@ def test_a_mixture_file_names_its_tasks(tmp_path: Path) -> None:
         ('tasks = ["wn_pos", "wn_isa"]\ntemperature = -1.0', "must be positive"),
         ('tasks = ["wn_pos", "wn_isa"]\ncap = "many"', "cap is 'many'"),
         ('tasks = ["wn_pos", 3]', "expected names of tasks"),
-        ('tasks = ["wn_pos", "wn_isa"]\ncups = 3', "'cups' is not known in a mixture"),
+        ('tasks = ["wn_pos", "wn_isa"]\ncups = 3', "mixture's key 'cups' is not known; "),
         ('tasks = ["wn_pos", "wn_isaa"]', "did you mean 'wn_isa'"),
         ('tasks = ["wn_pos", "glue"]', "is a mixture; expected a single task"),
     ],

@@ -15,13 +15,13 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tasks import Example, TaskError
-from tasks.objectives import TextBatch
 from tasks.pipeline import (
     BUCKETS,
     TARGET_BUCKETS,
     Batches,
     Lengths,
     Ragged,
+    RaggedBatch,
     Tokenized,
     bucket,
     evaluation_order,
@@ -209,7 +209,7 @@ def test_choices_are_a_table_without_repetition_that_examples_point_to() -> None
 
 @given(st.lists(st.lists(st.integers(-(2**31), 2**31 - 1), max_size=6), max_size=12))
 def test_ragged_rows_come_back_as_they_were(drawn: list[list[int]]) -> None:
-    ragged = Ragged.of(drawn)
+    ragged = Ragged.from_rows(drawn)
     assert rows(ragged) == drawn
     assert len(ragged) == len(drawn)
     assert ragged.lengths.tolist() == [len(row) for row in drawn]
@@ -368,24 +368,24 @@ def test_a_cache_that_cannot_be_written_is_no_reason_to_stop(tmp_path: Path) -> 
 def ragged_data(lengths: Sequence[int], targets: Sequence[int] | None = None) -> Tokenized:
     """Row i consists of ``i + 2`` alone, so that a batch tells which rows it holds."""
     return Tokenized(
-        inputs=Ragged.of([[i + 2] * length for i, length in enumerate(lengths)]),
-        targets=Ragged.of([[i + 2] * length for i, length in enumerate(targets or [2] * len(lengths))]),
-        choices=Ragged.of([]),
-        choice_rows=Ragged.of([[]] * len(lengths)),
+        inputs=Ragged.from_rows([[i + 2] * length for i, length in enumerate(lengths)]),
+        targets=Ragged.from_rows([[i + 2] * length for i, length in enumerate(targets or [2] * len(lengths))]),
+        choices=Ragged.from_rows([]),
+        choice_rows=Ragged.from_rows([[]] * len(lengths)),
         cut=0,
         digest="",
     )
 
 
-def rows_of(batch: TextBatch) -> list[int]:
+def rows_of(batch: RaggedBatch) -> list[int]:
     """Which rows a batch holds."""
-    return [int(first) - 2 for first in batch.input_ids[:, 0]]
+    return [int(ids[0]) - 2 for ids in batch.inputs]
 
 
-def same(left: TextBatch, right: TextBatch) -> bool:
-    """Whether two batches are equal in every array."""
-    fields = [field.name for field in dataclasses.fields(TextBatch)]
-    return all(np.array_equal(getattr(left, name), getattr(right, name)) for name in fields)
+def same(left: RaggedBatch, right: RaggedBatch) -> bool:
+    """Whether two batches hold equal ids."""
+    pairs = zip(left.inputs + left.targets, right.inputs + right.targets, strict=True)
+    return all(np.array_equal(one, other) for one, other in pairs)
 
 
 row_lengths = st.lists(st.integers(1, 70), min_size=1, max_size=60)
@@ -426,34 +426,14 @@ def test_a_batch_depends_on_nothing_but_data_seed_and_index(
 
 
 @given(row_lengths, batch_sizes, seeds)
-def test_a_batch_holds_its_rows_whole_with_padding_behind(lengths: list[int], batch_size: int, seed: int) -> None:
+def test_a_batch_holds_its_rows_whole_and_nothing_else(lengths: list[int], batch_size: int, seed: int) -> None:
     data = ragged_data(lengths, targets=[1 + length % 5 for length in lengths])
     batches = Batches(data=data, batch_size=batch_size, seed=seed, window=2)
     for index in range(batches.per_epoch):
         batch = batches[index]
-        for place, row in enumerate(rows_of(batch)):
-            for ids, mask, ragged in (
-                (batch.input_ids, batch.input_mask, data.inputs),
-                (batch.target_ids, batch.target_mask, data.targets),
-            ):
-                assert ids[place][mask[place]].tolist() == ragged[row].tolist()
-                assert not ids[place][~mask[place]].any()
-                assert mask[place][: len(ragged[row])].all()
-
-
-@given(row_lengths, batch_sizes, windows, seeds)
-def test_inputs_are_padded_to_the_smallest_bucket_and_targets_always_to_one(
-    lengths: list[int], batch_size: int, window: int, seed: int
-) -> None:
-    targets = [1 + length % 30 for length in lengths]
-    batches = Batches(data=ragged_data(lengths, targets), batch_size=batch_size, seed=seed, window=window)
-    widths = set()
-    for index in range(batches.per_epoch):
-        batch = batches[index]
-        longest = int(batch.input_mask.sum(axis=1).max())
-        assert batch.input_ids.shape[1] == min(size for size in BUCKETS if size >= longest)
-        widths.add(batch.target_ids.shape[1])
-    assert widths == {min(size for size in TARGET_BUCKETS if size >= max(targets))}
+        for row, inputs, targets in zip(rows_of(batch), batch.inputs, batch.targets, strict=True):
+            assert inputs.tolist() == data.inputs[row].tolist()
+            assert targets.tolist() == data.targets[row].tolist()
 
 
 def epoch_of(batches: Batches, epoch: int) -> list[list[int]]:
@@ -500,11 +480,13 @@ def test_ragged_rows_need_far_less_padding_than_rows_drawn_at_random(seed: int) 
 
 @given(row_lengths, batch_sizes, seeds)
 @settings(max_examples=30)
-def test_the_share_of_padding_is_that_of_the_batches(lengths: list[int], batch_size: int, seed: int) -> None:
+def test_the_share_of_padding_is_that_of_batches_padded_to_their_buckets(
+    lengths: list[int], batch_size: int, seed: int
+) -> None:
     batches = Batches(data=ragged_data(lengths), batch_size=batch_size, seed=seed, window=2)
     for epochs in (1, 2):
-        masks = [batches[index].input_mask for index in range(epochs * batches.per_epoch)]
-        expected = 1 - sum(mask.sum() for mask in masks) / sum(mask.size for mask in masks)
+        drawn = [list(map(len, batches[index].inputs)) for index in range(epochs * batches.per_epoch)]
+        expected = 1 - sum(map(sum, drawn)) / sum(bucket(max(row)) * len(row) for row in drawn)
         assert batches.padding_share(epochs) == pytest.approx(expected)
 
 

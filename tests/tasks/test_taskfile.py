@@ -551,13 +551,17 @@ def test_every_option_of_the_file_to_start_from_is_one(tmp_path: Path) -> None:
 # -- mistakes -----------------------------------------------------------------------------------------------
 
 MISTAKES: Mapping[str, tuple[str, str, str]] = {
-    "unknown key": ("[data]", "batch = 3\n[data]", "unknown key batch; expected data, family"),
+    "unknown key": ("[data]", "batch = 3\n[data]", "key 'batch' is not known; choose from data, family"),
     "unknown key of data": (
         "[format]",
         'trian = "b.csv"\n[format]',
-        "unknown key data.trian (did you mean train?); expected",
+        "[data] key 'trian' is not known; did you mean 'train'? choose from",
     ),
-    "unknown key of format": ("[labels]", 'prefix = "a"\n[labels]', "unknown key format.prefix; expected answers, cut"),
+    "unknown key of format": (
+        "[labels]",
+        'prefix = "a"\n[labels]',
+        "[format] key 'prefix' is not known; choose from answers, cut",
+    ),
     "no name": ('name = "mine"\n', "", "name is missing"),
     "empty name": ('"mine"', '""', "name is empty"),
     "name of another type": ('"mine"', "5", "name is 5; expected a text"),
@@ -581,15 +585,19 @@ MISTAKES: Mapping[str, tuple[str, str, str]] = {
     "unknown metric": (
         '["accuracy"]',
         '["acuracy"]',
-        "metric 'acuracy' is not known (did you mean accuracy?)",
+        "metric 'acuracy' is not known; did you mean 'accuracy'? choose from",
     ),
-    "metric of another type": ('["accuracy"]', "[5]", "metric 5 is not known"),
+    "metric of another type": ('["accuracy"]', "[5]", "metric 5 is no text"),
     "format of unknown name": (
         "[format]",
         'format = "excel"\n[format]',
-        "data.format is 'excel'; expected one of",
+        "data.format 'excel' is not known; choose from",
     ),
-    "misspelt format": ("[format]", 'format = "jsnol"\n[format]', "data.format is 'jsnol' (did you mean jsonl?)"),
+    "misspelt format": (
+        "[format]",
+        'format = "jsnol"\n[format]',
+        "data.format 'jsnol' is not known; did you mean 'jsonl'?",
+    ),
     "long delimiter": ("[format]", 'delimiter = "::"\n[format]', "data.delimiter is '::'; expected one character"),
     "mark as delimiter": ("[format]", "delimiter = '\"'\n[format]", "data.delimiter is '\"'; expected one character"),
     "quoted of another type": ("[format]", 'quoted = "yes"\n[format]', "data.quoted is 'yes'; expected true or false"),
@@ -634,7 +642,11 @@ MISTAKES: Mapping[str, tuple[str, str, str]] = {
     "a compressed file": ("a.csv", "a.csv.gz", "data.train is a.csv.gz, a compressed file; unpack it"),
     "answers beside label": ("[labels]", 'answers = "a"\n[labels]', "format.answers stands beside format.label"),
     "answers with labels": ('label = "label"', 'answers = "a"', "format.answers is for free text"),
-    "cut of a column elsewhere": ("[labels]", 'cut = "txet"\n[labels]', "format.cut is 'txet' (did you mean text?)"),
+    "cut of a column elsewhere": (
+        "[labels]",
+        'cut = "txet"\n[labels]',
+        "format.cut: the template's column 'txet' is not known; did you mean 'text'?",
+    ),
     "family of another type": ('name = "mine"', 'name = "mine"\nfamily = ["a"]', "family is ['a']; expected a text"),
     "notes of another type": ('name = "mine"', 'name = "mine"\nnotes = 5', "notes is 5; expected a text"),
     "a hexadecimal number without end": ('"mine"', f"0x{'f' * 9999}", "name is a int too long to show"),

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tasks.wordnet_build import Synset, inflected_forms, leaks, parse_synset, split_gloss, split_of
+from benchmarks.wordnet.words import leaks
 
 FOLDER = Path(__file__).resolve().parents[2] / "tasks" / "data" / "wordnet"
 SPLITS = ("train", "dev", "test")
@@ -126,50 +126,3 @@ def test_files_are_small_and_licensed() -> None:
     licence = (FOLDER / "LICENSE").read_text(encoding="utf-8")
     assert "WordNet 3.0 Copyright 2006 by Princeton University" in licence
     assert "derived from the database files of WordNet 3.0" in licence
-
-
-# The parsing of the database.
-
-
-def test_parse_synset() -> None:
-    synset = parse_synset(
-        "00001740 00 a 02 able 0 up_to(p) 0 002 = 05200169 n 0000 ! 00002098 a 0101 | "
-        '(usually followed by `to\') having the necessary means; "able to swim"; "she was able"  '
-    )
-    assert isinstance(synset, Synset)
-    assert (synset.identifier, synset.supersense) == ("a00001740", "adj.all")
-    assert synset.words == ("able", "up to")
-    assert synset.definition == "having the necessary means"
-    assert synset.examples == ("able to swim", "she was able")
-    assert synset.targets("!") == ["a00002098"]
-
-
-@pytest.mark.parametrize(
-    ("gloss", "definition"),
-    [
-        ("(botany) of or relating to plants", "of or relating to plants"),
-        ('the rise; or "run" of a step', ""),
-        ("two words", ""),
-    ],
-)
-def test_split_gloss(gloss: str, definition: str) -> None:
-    assert split_gloss(gloss)[0] == definition
-
-
-def test_leaks_finds_words_of_the_same_stem() -> None:
-    assert leaks("numbing", "causing numbness or insensitivity")
-    assert not leaks("gain", "the amount of increase in signal power")
-
-
-def test_inflected_forms() -> None:
-    assert {"carries", "carried", "carrying"} <= inflected_forms("carry", "v", frozenset())
-    assert {"stopped", "stopping", "stops"} <= inflected_forms("stop", "v", frozenset())
-    assert {"made", "making", "makes"} <= inflected_forms("make", "v", frozenset({"made"}))
-    assert {"happier", "happiest"} <= inflected_forms("happy", "a", frozenset())
-
-
-def test_split_of_is_fixed_and_has_about_the_intended_shares() -> None:
-    counts = Counter(split_of(f"n{number:08d}") for number in range(10_000))
-    assert [round(counts[split] / 10_000, 2) for split in ("train", "dev", "test")] == pytest.approx(
-        [0.70, 0.12, 0.18], abs=0.015
-    )

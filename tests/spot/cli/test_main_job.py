@@ -51,6 +51,18 @@ def test_progress_goes_to_stderr_and_a_second_call_trains_nothing(spot, sources)
     assert "step" not in again.stderr
 
 
+def test_processes_train_what_a_second_call_in_one_process_holds(spot):
+    processes = ["--executor", "processes", "--workers", "2"]
+    done = spot("train-source", "wn_isa", "wn_part", *SHORT, *processes, "--bank", "other.sqlite", "--json")
+    runs = json.loads(done.stdout)["runs"]
+    assert [run["task"] for run in runs] == ["wn_isa", "wn_part"]
+    assert "worker 1: source wn_isa seed 0: step 10/20" in done.stderr
+    assert done.stderr.count("the most frequent answer scores") == 2
+    again = spot("train-source", "wn_isa", "wn_part", *SHORT, "--bank", "other.sqlite", "--json")
+    assert json.loads(again.stdout)["runs"] == runs
+    assert "step" not in again.stderr
+
+
 def test_a_transfer_has_ranking_candidates_choice_and_baseline(spot, transferred):
     (transfer,) = transferred
     assert [source["rank"] for source in transfer["ranked"]] == [1, 2]

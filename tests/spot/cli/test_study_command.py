@@ -29,7 +29,10 @@ def test_without_a_file_the_command_says_how_to_get_one(spot: Spot) -> None:
     [
         (None, "no such file; `spot study --example` prints one"),
         ('sources = ["wn_pos"]\ntargets = ["wn_livin"]\n', "wn_living"),
-        ('sources = ["wn_pos"]\ntargets = ["wn_living"]\n[recipe]\nstepps = 3\n', "recipe has no option 'stepps'"),
+        (
+            'sources = ["wn_pos"]\ntargets = ["wn_living"]\n[recipe]\nstepps = 3\n',
+            "recipe option 'stepps' is not known",
+        ),
     ],
 )
 def test_what_is_wrong_is_one_line_before_anything_trains(

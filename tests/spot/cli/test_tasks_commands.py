@@ -108,7 +108,7 @@ def test_odd_names_give_task_files_that_can_be_read(spot: Spot, tmp_path: Path, 
     [
         ('label = "label"', 'label = "stars"', "stars"),
         ('metrics = ["accuracy"]', 'metrics = ["beauty"]', "metric 'beauty' is not known; choose from accuracy"),
-        ("[format]", "[fromat]", "unknown key fromat"),
+        ("[format]", "[fromat]", "key 'fromat' is not known; did you mean 'format'"),
         ('"1" = "good"', '"2" = "good"', "1"),
         ("[data]", "[data", "not TOML"),
     ],

@@ -35,7 +35,7 @@ def test_sources_and_targets_are_enough(tmp_path: Path) -> None:
     [
         ("sources = [", "not TOML"),
         ('sources = ["a"]', "no targets"),
-        (LEAST + "seeds = 3", "unknown key 'seeds'"),
+        (LEAST + "seeds = 3", "key 'seeds' is not known"),
         (LEAST + "targetseeds = 3", "did you mean 'target_seeds'"),
         (LEAST + 'k = "1"', "k must be a list"),
         (LEAST + "k = [true]", "k must hold whole numbers"),
@@ -43,7 +43,7 @@ def test_sources_and_targets_are_enough(tmp_path: Path) -> None:
         (LEAST + "k = []", "k is empty"),
         (LEAST + "target_seeds = true", "target_seeds must be a int"),
         (LEAST + 'measures = ["euclidean"]', "'euclidean' is not known"),
-        (LEAST + 'methods = ["best"]', "not among average, mixture"),
+        (LEAST + 'methods = ["best"]', "method 'best' is not known; choose from average, mixture"),
         (LEAST + 'generic = "z"', "not among the sources"),
         (LEAST + "k = [" + "9" * 5000 + "]", "too many digits"),
         (LEAST + "sizes = [0xfffffffff]", "at most 2147483647"),
@@ -62,7 +62,7 @@ def test_a_file_that_says_something_else_is_refused(tmp_path: Path, content: str
 
 
 def test_an_option_that_recipes_do_not_have_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SpotError, match="recipe has no option 'stepps'"):
+    with pytest.raises(SpotError, match="recipe option 'stepps' is not known; did you mean 'steps'"):
         recipe_options({"stepps": 3}, tmp_path)
 
 

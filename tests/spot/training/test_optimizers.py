@@ -132,10 +132,10 @@ def test_warm_up_longer_than_the_run_never_reaches_the_peak() -> None:
     [
         ({"name": "sgd"}, "optimizer 'sgd' is not known; choose from adafactor, adamw"),
         ({"schedule": "step"}, "schedule 'step' is not known; choose from constant"),
-        ({"learning_rate": 0.0}, "learning rate must be positive"),
-        ({"learning_rate": math.nan}, "learning rate must be positive"),
-        ({"warmup_steps": -1}, "must not be negative"),
-        ({"weight_decay": -0.1}, "must not be negative"),
+        ({"learning_rate": 0.0}, "learning rate must be above 0, found 0.0"),
+        ({"learning_rate": math.nan}, "learning rate must be at least 0, found nan"),
+        ({"warmup_steps": -1}, "warmup steps must be at least 0, found -1"),
+        ({"weight_decay": -0.1}, "weight decay must be at least 0, found -0.1"),
     ],
 )
 def test_an_optimizer_that_makes_no_sense_is_refused(settings: dict[str, Any], message: str) -> None:

@@ -17,17 +17,12 @@ import pytest
 from spot.backbone.load import load_backbone
 from spot.backbone.tokenizer import load_tokenizer
 from spot.errors import TrainingError
-from spot.training import pretrain as module
+from spot.training import pretrain_data
 from spot.training.loop import Interrupted
-from spot.training.pretrain import (
-    ObjectiveStream,
-    Pretraining,
-    SupervisedStream,
-    hold_out,
-    prepare,
-    pretrain,
-    read_supervised,
-)
+from spot.training.pretrain import pretrain
+from spot.training.pretrain_data import hold_out, prepare, read_supervised
+from spot.training.pretrain_plan import Pretraining
+from spot.training.pretrain_streams import ObjectiveStream, SupervisedStream
 from tasks.errors import TaskError
 from tasks.objectives import PrefixLM
 from tasks.wordings import Labelled
@@ -54,8 +49,8 @@ PAIRS = {
 def small_blocks() -> Iterator[None]:
     """Every seventh block of 512 tokens is held out."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "HELD_OUT_BLOCK", 512)
-        patch.setattr(module, "HELD_OUT_EVERY", 7)
+        patch.setattr(pretrain_data, "HELD_OUT_BLOCK", 512)
+        patch.setattr(pretrain_data, "HELD_OUT_EVERY", 7)
         yield
 
 

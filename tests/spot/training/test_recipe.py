@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from typing import Any
 
 import pytest
 
+import bank.identity
+from bank.identity import FIRST
 from spot.backbone.load import Backbone
 from spot.errors import TrainingError
+from spot.inference import predict
+from spot.training import settings
 from spot.training.optimizers import Optimizer
 from spot.training.recipe import Recipe
+from spot.training.settings import Setting, setting
 
 
 def test_the_default_is_the_recipe_of_the_papers() -> None:
@@ -28,16 +34,21 @@ def test_the_default_is_the_recipe_of_the_papers() -> None:
         ({"batch_size": 0}, "batch size must be at least 1"),
         ({"max_input": 0}, "max input must be at least 1"),
         ({"max_target": -1}, "max target must be at least 1, found -1"),
-        ({"train_limit": -1}, "train limit must not be negative"),
-        ({"dev_limit": -1}, "dev limit must not be negative"),
-        ({"patience": -1}, "patience must not be negative"),
+        ({"train_limit": -1}, "train limit must be at least 0, found -1"),
+        ({"dev_limit": -1}, "dev limit must be at least 0, found -1"),
+        ({"patience": -1}, "patience must be at least 0, found -1"),
         ({"key_step": 0}, "key step must be at least 1, found 0"),
         ({"steps": 100}, "key step 10000 lies outside the run's 100 steps"),
         ({"steps": 0}, "must be at least 1"),
         ({"evaluate_every": 0}, "must be at least 1"),
+        ({"dropout": 1.0}, "dropout must be below 1, found 1.0"),
+        ({"dropout": math.nan}, "dropout must be at least 0, found nan"),
+        ({"z_loss": math.inf}, "z loss must be at most 2147483647, found inf"),
+        ({"evaluate_by": "beam"}, "evaluate by 'beam' is not known; choose from auto, rank, generate"),
+        ({"form": "deeper"}, "form 'deeper' is not known; did you mean 'deep'? choose from prompt, deep"),
     ],
 )
-def test_a_recipe_that_makes_no_sense_is_refused(settings: dict[str, int], message: str) -> None:
+def test_a_recipe_that_makes_no_sense_is_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(TrainingError, match=re.escape(message)):
         Recipe(**settings)
 
@@ -105,12 +116,14 @@ def test_a_record_says_what_was_done_for_which_backbone(backbone: Backbone) -> N
     record = recipe.record(backbone)
     assert record.digest == Recipe(prompt_length=20, key_step=500).record(backbone).digest
     assert (record.prompt_length, record.key_step, record.family) == (20, 500, recipe.family(backbone))
-    assert record.options | {"dropout": 0.0, "z_loss": 0.0} == dataclasses.asdict(recipe) | {"dtype": "float32"}
+    assert record.options | {"form": "prompt", "dropout": 0.0, "z_loss": 0.0} == dataclasses.asdict(recipe) | {
+        "dtype": "float32"
+    }
     assert (record.backbone.fingerprint, record.backbone.width) == (backbone.fingerprint, 16)
     assert record.backbone.config["d_model"] == 16
 
 
-@pytest.mark.parametrize("changes", [{"dropout": 0.1}, {"z_loss": 1e-4}])
+@pytest.mark.parametrize("changes", [{"form": "deep"}, {"dropout": 0.1}, {"z_loss": 1e-4}])
 def test_what_the_first_release_had_not_counts_only_where_it_is_used(
     changes: dict[str, Any], backbone: Backbone
 ) -> None:
@@ -123,3 +136,70 @@ def test_what_the_first_release_had_not_counts_only_where_it_is_used(
 def test_another_backbone_makes_another_record(backbone: Backbone) -> None:
     other = dataclasses.replace(backbone, fingerprint="f" * 64)
     assert Recipe().record(other).digest != Recipe().record(backbone).digest
+
+
+# -- what settings say of themselves -------------------------------------------------------------------------
+
+
+def setting_of(field: dataclasses.Field[Any]) -> Setting:
+    """What a field says of itself."""
+    assert "setting" in field.metadata, f"{field.name} does not say what it is for and whether it shapes a key"
+    about: Setting = field.metadata["setting"]
+    return about
+
+
+@pytest.mark.parametrize("group", [Recipe, Optimizer])
+def test_every_field_says_what_it_is_for_and_whether_it_shapes_a_key(group: type) -> None:
+    for field in dataclasses.fields(group):
+        about = setting_of(field)
+        assert about.help.endswith(".")
+        assert about.shapes_key in (True, False)
+        assert about.choices or field.type != "str" or field.name == "init", field.name
+        assert about.least is not None or field.type not in ("int", "float"), field.name
+
+
+def test_the_bank_names_the_same_settings_as_shaping_keys() -> None:
+    fields = {field.name: setting_of(field) for field in dataclasses.fields(Recipe)}
+    first = {name for name, about in fields.items() if not about.later}
+    assert first | {"dtype"} == set(FIRST)
+    compared_apart = {"prompt_length", "key_step"}
+    assert {name for name in first if fields[name].shapes_key} == set(bank.identity.SHAPING) - {
+        "dtype"
+    } | compared_apart
+    assert all(about.shapes_key for about in fields.values() if about.later)
+    assert all(setting_of(field).shapes_key for field in dataclasses.fields(Optimizer))
+
+
+def test_names_that_other_modules_list_are_the_same_there() -> None:
+    assert settings.EVALUATIONS == predict.METHODS
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LaterOptimizer(Optimizer):
+    momentum: float = setting(0.0, "Share of the last update.", shapes_key=True, later=True)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LaterRecipe(Recipe):
+    optimizer: Optimizer = dataclasses.field(
+        default_factory=LaterOptimizer, metadata={"setting": Setting(help="Optimiser.", shapes_key=True)}
+    )
+    layers: int = setting(0, "Layers that are prompted.", shapes_key=True, later=True)
+
+
+def test_a_setting_added_with_a_default_changes_no_digest(backbone: Backbone) -> None:
+    today, later = Recipe().record(backbone), LaterRecipe().record(backbone)
+    assert (later.digest, later.family) == (today.digest, today.family)
+    for changed in (LaterRecipe(layers=3), LaterRecipe(optimizer=LaterOptimizer(momentum=0.9))):
+        assert changed.family(backbone) != today.family
+        assert changed.record(backbone).digest != today.digest
+
+
+DIGEST = "b541f01e1e5ab0183bf560a75c5d8274b2c7ef06dadac55f1bbf4ba2e9afbe11"
+FAMILY = "44eb6df3ebed0bdfd49e14352fc656f12ee4c7d5dcb0828a8b725d477c41d5cd"
+
+
+def test_digests_are_those_of_the_first_release(backbone: Backbone) -> None:
+    named = dataclasses.replace(backbone, fingerprint="f" * 64)
+    assert Recipe().record(named).digest == DIGEST
+    assert Recipe().family(named) == FAMILY
