@@ -19,40 +19,46 @@ from bank.versions import ADDED, NEW, home
 AT_ONCE = 1000
 """Rows that are read together."""
 
+PARENTS = {
+    (table.name, key.parent.name): key.column.table.name
+    for table in schema.Base.metadata.tables.values()
+    for key in table.foreign_keys
+}
+"""The table to which a column of another refers."""
+
 Problems = Iterator[str]
 
 
 class Row(dict[str, Any]):
     """A row with its sound cells; the others are ``None``."""
 
+    __slots__ = ("id", "table", "unsound")
+
     def __init__(self, table: str, identity: Any) -> None:
         super().__init__()
         self.table, self.id = table, identity
-        self._given: set[str] = set()
+        self.unsound: tuple[str, ...] = ()
 
     def __missing__(self, column: str) -> None:
         return None
 
     def has(self, column: str) -> bool:
         """Whether there is something in a cell, sound or not."""
-        return column in self._given
+        return self[column] is not None or column in self.unsound
 
     def take(self, cells: Mapping[str, Any], nullable: set[str]) -> list[str]:
         """Take in the cells of a row; says of those that are not sound what they are and what was expected."""
         bad = []
         for column, kind in COLUMNS[self.table].items():
-            if column not in cells:
+            cell = cells.get(column)
+            if (cell is None or cell == "null") and (column in nullable or column not in cells):
                 continue
-            cell = cells[column]
-            if cell is None or (isinstance(cell, str) and cell == "null"):
-                if column in nullable:
-                    continue
-            else:
-                self._given.add(column)
             try:
                 self[column] = kind(cell)
             except ValueError as error:
                 bad.append(f"{column} is {cut(cell)}, expected {error}")
+                if cell is not None and cell != "null":
+                    self.unsound += (column,)
         return bad
 
     def __str__(self) -> str:
@@ -90,8 +96,7 @@ class Contents:
 
     def parent(self, row: Row, column: str) -> Row | None:
         """The row that a column of another refers to."""
-        (key,) = schema.Base.metadata.tables[row.table].columns[column].foreign_keys
-        return self.tables.get(key.column.table.name, {}).get(row[column])
+        return self.tables.get(PARENTS[row.table, column], {}).get(row[column])
 
     def children(self, table: str, column: str, parent: Any) -> list[Row]:
         """Rows of a table that refer to a parent by a column, in their order."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from sqlalchemy import Connection, Engine, LargeBinary, Select, func, select, type_coerce
@@ -21,14 +21,31 @@ from bank.sessions import reading
 if TYPE_CHECKING:
     import numpy as np
 
-ROWS_AT_ONCE = 1024
-"""Rows taken from the database at a time, so that no second copy of all vectors is made."""
+ROWS_AT_ONCE = 2048
+"""Rows taken from the database at a time, so that no second copy of all is made."""
+
+VECTORS_AT_ONCE = 256
+"""The same of vectors."""
 
 WIDEST = 2**24
 """Numbers of a vector that a model may have."""
 
-Tasks = dict[int, "tuple[str, str] | None"]
-"""Name and family of every task by its row; ``None`` where it is left out."""
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Tasks:
+    """All tasks of a bank, in the order of their names: here and not in SQL, where it is another in every database.
+
+    Attributes:
+        names: of the tasks.
+        families: of the tasks.
+        place: that of every task in these, by its row.
+        left_out: rows of those whose keys are not wanted.
+    """
+
+    names: Sequence[str]
+    families: Sequence[str]
+    place: Mapping[int, int]
+    left_out: frozenset[int]
 
 
 def get_keys(engine: Engine, partition: Partition, exclude: Sequence[str]) -> Keys:
@@ -41,15 +58,13 @@ def get_keys(engine: Engine, partition: Partition, exclude: Sequence[str]) -> Ke
         tasks = _read_tasks(connection, exclude)
         columns = _read_columns(connection, partition, tasks)
         shape = _read_shape(connection, partition)
-    sources = [tasks[row] or ("", "") for row in columns["task"].tolist()]
-    place = {name: i for i, name in enumerate(sorted({name for name, _ in sources}))}
-    # here and not in SQL, where names have another order in every database
-    order = np.lexsort((columns["run"], columns["seed"], np.array([place[name] for name, _ in sources], np.int64)))
-    columns = {name: column[order] for name, column in columns.items()}
-    names, runs, has_start = [sources[row][0] for row in order], Digests(columns["run"]), columns["start"] >= 0
+    order = np.lexsort((columns["run"], columns["seed"], columns["task"]))
+    columns |= {name: columns.pop(name)[order] for name in list(columns)}
+    names, runs = [tasks.names[place] for place in columns["task"]], Digests(columns["run"])
+    has_start = columns["start"] >= 0
     return Keys(
         tasks=names,
-        families=[sources[row][1] for row in order],
+        families=[tasks.families[place] for place in columns["task"]],
         seeds=columns["seed"],
         runs=runs,
         prompts=Digests(columns["key"]),
@@ -73,16 +88,22 @@ def _refuse_lost(connection: Connection) -> None:
         raise BankError(f"run {digest[:12]}: has no recipe or backbone; see `spot bank verify`")
 
 
-def _read_tasks(connection: Connection, exclude: Sequence[str]) -> Tasks:
+def _read_tasks(connection: Connection, exclude: Sequence[str]) -> _Tasks:
     """Left out are the excluded ones, and the mixtures that hold one of them."""
-    excluded, families = set(exclude), dict[str, str]()
-    members = connection.execute(select(schema.Member.task_id, schema.Member.name)) if excluded else ()
-    mixtures = {task for task, name in members if name in excluded}
-    query = select(schema.Task.id, schema.Task.name, schema.Task.family)
-    return {
-        row: None if row in mixtures or name in excluded else (name, families.setdefault(family, family))
-        for row, name, family in connection.execute(query)
-    }
+    excluded, left_out = set(exclude), set[int]()
+    if excluded:
+        members = connection.execute(select(schema.Member.task_id, schema.Member.name))
+        left_out |= {row for row, name in members if name in excluded}
+    rows, names, families, known = [], list[str](), list[str](), dict[str, str]()
+    for row, name, family in connection.execute(select(schema.Task.id, schema.Task.name, schema.Task.family)):
+        rows.append(row)
+        names.append(name)
+        families.append(known.setdefault(family, family))
+        if name in excluded:
+            left_out.add(row)
+    order = sorted(range(len(names)), key=names.__getitem__)
+    place = {rows[at]: i for i, at in enumerate(order)}
+    return _Tasks([names[at] for at in order], [families[at] for at in order], place, frozenset(left_out))
 
 
 def _read_shape(connection: Connection, partition: Partition) -> tuple[int, ...]:
@@ -101,8 +122,8 @@ def _read_shape(connection: Connection, partition: Partition) -> tuple[int, ...]
     return shape
 
 
-def _read_columns(connection: Connection, partition: Partition, tasks: Tasks) -> dict[str, np.ndarray]:
-    """What the partition's source runs say, a column each.
+def _read_columns(connection: Connection, partition: Partition, tasks: _Tasks) -> dict[str, np.ndarray]:
+    """What the partition's source runs say, a column each; of a task its place.
 
     Raises:
         BankError: a source that a ranking would lose or misplace.
@@ -113,16 +134,16 @@ def _read_columns(connection: Connection, partition: Partition, tasks: Tasks) ->
         "id": np.int64, "run": np.bytes_, "task": np.int64, "seed": np.int64, "score": np.float64,
         "started_from": object, "start": np.int64, "key": np.bytes_, "value": np.bytes_,
     }  # fmt: skip
-    left_out = {row for row, task in tasks.items() if task is None}
     parts: dict[str, list[np.ndarray]] = {name: [np.zeros(0, kind)] for name, kind in kinds.items()}
     for rows in connection.execute(_columns_query(partition)).partitions(ROWS_AT_ONCE):
-        kept = [row for row in rows if row.task not in left_out] if left_out else rows
+        kept = [row for row in rows if row.task not in tasks.left_out] if tasks.left_out else rows
         cells = dict(zip(kinds, zip(*kept, strict=True), strict=False))
         if kept and not _are_whole(cells, tasks):
             _refuse_broken(kept, tasks)
+        cells["task"] = tuple(tasks.place[row] for row in cells.get("task", ()))
         for name, column in cells.items():
             parts[name].append(np.array(column, kinds[name]))
-    return {name: np.concatenate(arrays) for name, arrays in parts.items()}
+    return {name: np.concatenate(parts.pop(name)) for name in kinds}  # one column twice, not all
 
 
 def _columns_query(partition: Partition) -> Select[*tuple[Any, ...]]:
@@ -143,16 +164,16 @@ def _columns_query(partition: Partition) -> Select[*tuple[Any, ...]]:
     return _of_sources(query, partition)
 
 
-def _are_whole(cells: dict[str, tuple[Any, ...]], tasks: Tasks) -> bool:
+def _are_whole(cells: dict[str, tuple[Any, ...]], tasks: _Tasks) -> bool:
     """Whether nothing is amiss with some sources, seen at a glance at their columns."""
-    lost = None in cells["key"] or None in cells["value"] or not set(cells["task"]) <= tasks.keys()
+    lost = None in cells["key"] or None in cells["value"] or not set(cells["task"]) <= tasks.place.keys()
     return not lost and set(map(type, cells["score"])) == {float} and all(map(math.isfinite, cells["score"]))
 
 
-def _refuse_broken(rows: Iterable[Any], tasks: Tasks) -> None:
+def _refuse_broken(rows: Iterable[Any], tasks: _Tasks) -> None:
     """Refuse the first source that a ranking would lose or misplace."""
     for row in rows:
-        name, _family = tasks.get(row.task) or (None, "")
+        name = tasks.names[tasks.place[row.task]] if row.task in tasks.place else None
         for part, cell in (("task", name), ("key", row.key), ("value", row.value)):
             if cell is None:
                 _refuse(name or "of no task", row.run, f"has no {part}")
@@ -201,7 +222,7 @@ class _Stored:
             query = query.where(schema.Run.id.in_(ids.tolist()))
         matrix, missing = np.empty((0, self.width), np.float32), np.ones(len(rows), bool)
         with reading(self.engine) as session:
-            for part in session.connection().execute(query).partitions(ROWS_AT_ONCE):
+            for part in session.connection().execute(query).partitions(VECTORS_AT_ONCE):
                 runs = np.array([run for run, _ in part], np.int64)
                 place = np.minimum(np.searchsorted(ids, runs), len(ids) - 1)
                 wanted = np.flatnonzero(ids[place] == runs)  # the others are of excluded tasks, or came later

@@ -17,8 +17,8 @@ from bank.vectors import belong, prompt_sha256
 if TYPE_CHECKING:
     import numpy as np
 
-AT_ONCE = 64
-"""Prompts whose numbers are read and computed with together."""
+AT_ONCE = 8
+"""Prompts whose numbers are computed with together: as many as a processor's caches hold."""
 
 PROMPTS = """
 SELECT prompt.id, prompt."values", key_vectors.average, key_vectors.average_normalized

@@ -291,3 +291,12 @@ def test_commands_about_the_bank_and_tasks_load_no_jax(tmp_path: Path) -> None:
     loaded = loaded_by(*([*command, "--bank", path] for command in commands[:-1]), ["tasks"])
     assert {"sqlalchemy", "numpy"} <= loaded
     assert not loaded & HEAVY
+
+
+@pytest.mark.parametrize("room", ["prompts", "inference", "training"])
+def test_what_trains_loads_no_sql(room: str) -> None:
+    modules = [f"spot.{room}.{path.stem}" for path in sorted((ROOT / "spot" / room).glob("*.py"))]
+    names = ", ".join(module.removesuffix(".__init__") for module in modules)
+    script = f"import sys, {names}; print(*sorted({{name.partition('.')[0] for name in sys.modules}}))"
+    answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert not set(answer.stdout.split()) & SQL

@@ -121,20 +121,25 @@ class KeySet:
 
     # -- which belong together ---------------------------------------------------------------------------
 
-    @cached_property
+    @property
     def tasks(self) -> list[str]:
         """Names of the S source tasks, in their order."""
-        return sorted(set(self.keys.tasks))
+        return self._tasks[0]
+
+    @property
+    def numbers(self) -> np.ndarray:
+        """Place of every key's task among them, int ``[K]``."""
+        return self._tasks[1]
+
+    @cached_property
+    def _tasks(self) -> tuple[list[str], np.ndarray]:
+        names, numbers = np.unique(np.array(self.keys.tasks, object), return_inverse=True)
+        return names.tolist(), numbers
 
     @cached_property
     def number(self) -> dict[str, int]:
         """Place of every source task in ``tasks``."""
         return {task: i for i, task in enumerate(self.tasks)}
-
-    @cached_property
-    def numbers(self) -> np.ndarray:
-        """That of every key's task, int ``[K]``."""
-        return np.array([self.number[task] for task in self.keys.tasks], np.int64)
 
     @cached_property
     def every_seed(self) -> Groups:

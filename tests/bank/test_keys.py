@@ -142,6 +142,7 @@ def test_many_keys_are_read_as_few_are(bank: Bank, make_run: RunMaker, monkeypat
         bank.record_run(make_run(("b", "a")[seed % 2], seed, start=START + seed))
     whole = bank.keys(partition_of(make_run))
     monkeypatch.setattr(key_store, "ROWS_AT_ONCE", 2)
+    monkeypatch.setattr(key_store, "VECTORS_AT_ONCE", 2)
     monkeypatch.setattr(keys_module, "FEW", 1)
     monkeypatch.setattr(key_store, "FEW", 1)
     again = bank.keys(partition_of(make_run))
