@@ -10,33 +10,37 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bank.errors import BankError
+    from bank.keys import Key
     from bank.records import (
         BackboneRecord,
         CandidateRecord,
+        Evaluation,
+        Outcome,
+        Partition,
         RecipeRecord,
         RunIdentity,
         RunRecord,
         SnapshotRecord,
+        StoredRun,
         TaskRecord,
         TransferRecord,
     )
     from bank.store import Bank
-    from bank.stored import Evaluation, Key, Outcome, Partition, StoredRun
 
 _HOMES = {
     "BackboneRecord": "bank.records",
     "Bank": "bank.store",
     "BankError": "bank.errors",
     "CandidateRecord": "bank.records",
-    "Evaluation": "bank.stored",
-    "Key": "bank.stored",
-    "Outcome": "bank.stored",
-    "Partition": "bank.stored",
+    "Evaluation": "bank.records",
+    "Key": "bank.keys",
+    "Outcome": "bank.records",
+    "Partition": "bank.records",
     "RecipeRecord": "bank.records",
     "RunIdentity": "bank.records",
     "RunRecord": "bank.records",
     "SnapshotRecord": "bank.records",
-    "StoredRun": "bank.stored",
+    "StoredRun": "bank.records",
     "TaskRecord": "bank.records",
     "TransferRecord": "bank.records",
 }

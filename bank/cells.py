@@ -8,7 +8,6 @@ from __future__ import annotations
 import datetime as dt
 import json
 import math
-import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -16,9 +15,10 @@ from sqlalchemy import Connection, inspect, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from bank import schema
-from bank.engine import ADDED, home
 from bank.errors import reason
-from bank.types import DIGEST, ROLES
+from bank.identity import DIGEST
+from bank.records import ROLES
+from bank.versions import ADDED, NEW, home
 
 TOLERANCE = 1e-6
 """How far numbers that say the same may lie apart."""
@@ -109,6 +109,19 @@ def _mapping(cell: Any) -> dict[str, Any]:
     raise ValueError("a JSON object")
 
 
+def _shape(cell: Any) -> list[int]:
+    axes = _parsed(cell, "a JSON list of axes")
+    if isinstance(axes, list) and len(axes) > 2:
+        return [_positive(axis) for axis in axes]
+    raise ValueError("a JSON list of three axes or more")
+
+
+def _flag(cell: Any) -> bool:
+    if isinstance(cell, int) and cell in (0, 1):
+        return bool(cell)
+    raise ValueError("true or false")
+
+
 def _metrics(cell: Any) -> dict[str, float]:
     found = _parsed(cell, "a JSON object of numbers")
     if isinstance(found, dict):
@@ -162,7 +175,8 @@ COLUMNS: Mapping[str, Mapping[str, Callable[[Any], Any]]] = {
         "digest": _digest, "backbone_id": _count, "family": _digest, "prompt_length": _positive, "key_step": _count,
         "options": _mapping,
     },
-    "prompt": {"sha256": _digest, "length": _positive, "width": _positive},
+    "member": {"task_id": _count, "name": _words},
+    "prompt": {"sha256": _digest, "length": _positive, "width": _positive, "shape": _shape},
     "key_vectors": {"prompt_id": _count},
     "run": {
         "digest": _digest, "recipe_id": _count, "task_id": _count, "role": _role, "seed": _count, "steps": _count,
@@ -170,12 +184,12 @@ COLUMNS: Mapping[str, Mapping[str, Callable[[Any], Any]]] = {
         "started_from": _digest, "seconds": _seconds, "created": _time, "data": _words, "start": as_bytes,
     },
     "snapshot": {"run_id": _count, "prompt_id": _count, "kind": _kind, "step": _count, "score": _number},
-    "evaluation": {"run_id": _count, "data": _digest, "metrics": _metrics, "answers": _answers},
+    "evaluation": {"run_id": _count, "data": _digest, "metrics": _metrics, "answers": _answers, "decoding": _mapping},
     "transfer": {
         "digest": _digest, "task_id": _count, "method": _words, "similarity": _text, "top_k": _count,
         "budget": _budget, "steps": _count, "seed": _count, "metric": _words, "query_run_id": _count,
         "baseline_run_id": _count, "chosen_run_id": _count, "baseline_metrics": _metrics, "outcome_metrics": _metrics,
-        "created": _time, "options": _mapping,
+        "created": _time, "options": _mapping, "single": _flag,
     },
     "candidate": {
         "transfer_id": _count, "rank": _positive, "source_run_id": _count, "run_id": _count, "similarity": _number,
@@ -256,8 +270,9 @@ class Contents:
 
 def _shown_late(table: str, column: str) -> bool:
     """Whether a reader of an older bank finds the column in a view of its own."""
-    added = [of[table] for of in ADDED.values() if table in of]
-    return any(not columns or re.search(rf"AS {column}\b", columns) for columns in added)
+    return any(table in tables for tables in NEW.values()) or any(
+        column in tables.get(table, {}) for tables in ADDED.values()
+    )
 
 
 def cut(cell: Any) -> str:

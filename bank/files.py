@@ -11,6 +11,7 @@ from sqlalchemy import select
 
 from bank import schema
 from bank.errors import BankError
+from bank.identity import digest
 from bank.records import (
     BackboneRecord,
     RecipeRecord,
@@ -18,11 +19,10 @@ from bank.records import (
     RunRecord,
     SnapshotRecord,
     TaskRecord,
-    digest,
 )
 from bank.sessions import reading
 from bank.store import Bank
-from bank.vectors import prompt_sha256
+from bank.vectors import checked_prompt, prompt_sha256
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,20 +44,22 @@ def import_prompt(
     score: float = 0.0,
     origin: str = "",
 ) -> str:
-    """Store a prompt ``[P, H]`` that others trained as a source run; returns the run's digest.
+    """Store a prompt ``[..., P, H]`` that others trained as a source run; returns the run's digest.
 
     Its recipe is unknown, so imported prompts form a partition of their own and are never ranked against keys
     that were trained here. Without ``key`` the prompt itself stands in as its key. ``origin`` says where it came from.
 
     Raises:
-        BankError: a prompt of another width than the backbone's, or a key of another shape.
+        BankError: no prompt, one of another width than the backbone's, or a key of another shape.
     """
+    value = checked_prompt(value)
+    axes = list(value.shape[:-2])
     recipe = RecipeRecord(
         backbone=backbone,
-        prompt_length=value.shape[0],
+        prompt_length=value.shape[-2],
         key_step=0,
-        family=digest("imported"),
-        options={"imported": True},
+        family=digest("imported", *axes),  # prompts of other axes cannot be compared
+        options={"imported": True} | ({"axes": axes} if axes else {}),
     )
     return bank.record_run(
         RunRecord(
@@ -77,10 +79,10 @@ class Exported:
     """A prompt that leaves a bank.
 
     Attributes:
-        prompt: float32 ``[P, H]``.
+        prompt: float32 ``[..., P, H]``.
         metadata: what the bank knows about it, all text: what :func:`exported` says.
         config: of its backbone; empty where no run made the prompt.
-        start: mean token ``[H]`` of the prompt that its run started from, where the bank has it.
+        start: mean token ``[W]`` of the prompt that its run started from, where the bank has it.
     """
 
     prompt: np.ndarray

@@ -7,7 +7,7 @@ then every row against the others (``CHECKS``), where each check sees sound cell
 from __future__ import annotations
 
 import itertools
-import re
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -17,12 +17,22 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from bank import schema
 from bank.cells import CORRELATIONS, TOLERANCE, Contents, Problems, Row, as_bytes, cut
-from bank.engine import ADDED, current_version, database_errors, home
+from bank.driver_errors import database_errors
 from bank.errors import reason
-from bank.records import SHAPING, digest, first_transfer_digest, recipe_family, transfer_digest
-from bank.store import IMPORTED, SINGLE, Bank
-from bank.types import ROLES
+from bank.identity import (
+    IMPORTED,
+    SHAPING,
+    first_transfer_digest,
+    imported_digest,
+    recipe_digest,
+    recipe_family,
+    run_digest,
+    transfer_digest,
+)
+from bank.records import ROLES
+from bank.store import Bank
 from bank.vectors import belong, prompt_sha256
+from bank.versions import added_later, current_version, home, new_later
 
 LINE = 300
 """The longest line about one problem."""
@@ -92,19 +102,15 @@ def _schema_problems(connection: Connection, version: str | None) -> Problems:
     """Tables, columns, indexes and constraints that are missing."""
     found, place = inspect(connection), home(connection)
     tables = set(found.get_table_names(place))
-    later = [
-        (table, columns) for added, of in ADDED.items() if added > (version or "") for table, columns in of.items()
-    ]
     for table in schema.Base.metadata.sorted_tables:
         name = table.name
         if name not in tables:
-            if (name, "") not in later:
+            if name not in new_later(version or ""):
                 yield f"schema: table {name} is missing"
             continue
-        young = {column for other, columns in later if other == name for column in re.findall(r"AS (\w+)", columns)}
         held = {column["name"] for column in found.get_columns(name, place)}
         expected: dict[str, set[Any]] = {
-            "column": {column.name for column in table.columns} - young,
+            "column": {column.name for column in table.columns} - added_later(version or "", name),
             "index": {index.name for index in table.indexes},
             "unique constraint on": {
                 ", ".join(c.name for c in one.columns) for one in table.constraints if isinstance(one, UniqueConstraint)
@@ -174,6 +180,10 @@ def task_description(row: Row, contents: Contents) -> Problems:
     members = (row["description"] or {}).get("tasks", [])
     if not isinstance(members, list) or not all(isinstance(member, str) for member in members):
         yield f"{row}: its description names as tasks {cut(members)}, expected a list of names"
+    elif row["description"] is not None and "member" not in contents.unread:
+        stored = {member["name"] for member in contents.children("member", "task_id", row.id)}
+        if stored != set(members):
+            yield f"{row}: its members are {cut(sorted(map(str, stored)))}, its description says {cut(sorted(members))}"
     if row["texts"] is not None and len(row["texts"]) % 8:
         yield f"{row}: its hashes of texts end within one"
 
@@ -187,21 +197,28 @@ def recipe_digests(row: Row, contents: Contents) -> Problems:
     if options is not None and set(SHAPING) <= options.keys() and row["family"] not in (None, recipe_family(options)):
         yield f"{row}: its family does not follow from its options"
     parts = (backbone and backbone["fingerprint"], *(row[n] for n in ("prompt_length", "key_step", "family")), options)
-    if None not in parts and row["digest"] not in (None, digest(*parts)):
+    if None not in parts and row["digest"] not in (None, recipe_digest(*parts)):
         yield f"{row}: its digest does not follow from its content"
 
 
-def run_digest(row: Row, contents: Contents) -> Problems:
+def prompt_shape(row: Row, contents: Contents) -> Problems:
+    last = [row["length"], row["width"]]
+    if row["shape"] is not None and None not in last and row["shape"][-2:] != last:
+        yield f"{row}: has shape {row['shape']}, whose last axes are not {last}"
+
+
+def run_digests(row: Row, contents: Contents) -> Problems:
     recipe, task = contents.parent(row, "recipe_id"), contents.parent(row, "task_id")
     if recipe is None or task is None or row["data"] is None:
         return  # the first release did not store the digest of the data
     parts = (recipe["digest"], task["name"], row["data"], row["seed"], row["role"])
-    if None not in parts and row["digest"] not in (None, digest(*parts, row["started_from"])):
+    if None not in parts and row["digest"] not in (None, run_digest(*parts, row["started_from"])):
         yield f"{row}: its digest does not follow from its content"
 
 
 def run_snapshots(row: Row, contents: Contents) -> Problems:
     recipe = contents.parent(row, "recipe_id")
+    shapes: list[Any] = []
     for kind in ("value", "key"):
         snapshot = contents.snapshot(row, kind)
         if snapshot is None:
@@ -214,8 +231,11 @@ def run_snapshots(row: Row, contents: Contents) -> Problems:
             shape, expected = (prompt["length"], prompt["width"]), (recipe["prompt_length"], backbone["width"])
             if None not in (*shape, *expected) and shape != expected:
                 yield f"{row}: its {kind} has shape {list(shape)}, its recipe and backbone {list(expected)}"
+        shapes.append(prompt and prompt["shape"])
         if None not in (snapshot["step"], row["steps"]) and snapshot["step"] > row["steps"]:
             yield f"{row}: its {kind} is of step {snapshot['step']}, after its {row['steps']} steps"
+    if len(shapes) == 2 and shapes[0] != shapes[1]:
+        yield f"{row}: its key and value have different shapes"
     key = contents.snapshot(row, "key")
     if key and recipe and None not in (key["step"], recipe["key_step"]) and key["step"] != recipe["key_step"]:
         yield f"{row}: its key is of step {key['step']}, its recipe's key step is {recipe['key_step']}"
@@ -289,8 +309,11 @@ def run_start(row: Row, contents: Contents) -> Problems:
     backbone = recipe and contents.parent(recipe, "backbone_id")
     if row["start"] is None or not backbone or backbone["width"] is None:
         return
-    if len(row["start"]) != 4 * backbone["width"]:
-        yield f"{row}: its start has {len(row['start']) / 4:g} numbers, its backbone is {backbone['width']} wide"
+    value = contents.snapshot(row, "value")
+    prompt = value and contents.parent(value, "prompt_id")
+    width = backbone["width"] * math.prod(((prompt and prompt["shape"]) or ())[:-2])
+    if len(row["start"]) != 4 * width:
+        yield f"{row}: its start has {len(row['start']) / 4:g} numbers, expected {width}"
     elif not np.isfinite(np.frombuffer(row["start"], "<f4")).all():
         yield f"{row}: its start is not finite"
 
@@ -376,6 +399,14 @@ def transfer_candidates(row: Row, contents: Contents) -> Problems:
         yield f"{row}: the weights of its candidates are {', '.join(f'{w:g}' for w in weights)}, expected shares of 1"
 
 
+def transfer_single(row: Row, contents: Contents) -> Problems:
+    """Whether each run started from one source is told by where they started, if there are several."""
+    runs = [contents.parent(one, "run_id") for one in contents.children("candidate", "transfer_id", row.id)]
+    starts = {run["started_from"] for run in runs if run and run["started_from"]}
+    if row["single"] is False and (row["method"] == IMPORTED or len(starts) > 1):
+        yield f"{row}: each of its runs has a source of its own, but it says that they share them"
+
+
 def transfer_digests(row: Row, contents: Contents) -> Problems:
     task = contents.parent(row, "task_id")
     runs = {name: contents.parent(row, f"{name}_run_id") for name in ("query", "baseline", "chosen")}
@@ -387,7 +418,7 @@ def transfer_digests(row: Row, contents: Contents) -> Problems:
     named: dict[str, Any] = {name: run and run["digest"] for name, run in runs.items()}
     names = [source["digest"] for source in sources if source is not None]
     if row["method"] == IMPORTED:  # what others measured of a target and seed is one
-        right = digest(IMPORTED, named["query"])
+        right = imported_digest(named["query"])
     elif row["options"] is None:
         right = first_transfer_digest(*asked, query=named["query"], sources=names)
     else:
@@ -419,7 +450,7 @@ def candidate_runs(row: Row, contents: Contents) -> Problems:
         value = source and contents.snapshot(source, "value")
         prompt = value and contents.parent(value, "prompt_id")
         begun = run["started_from"]
-        if transfer["method"] in SINGLE and prompt and begun and prompt["sha256"] not in (None, begun):
+        if transfer["single"] and prompt and begun and prompt["sha256"] not in (None, begun):
             yield f"{transfer}: the {name} did not start from the value of its source"
     if row["score"] is not None and not -100 - TOLERANCE <= row["score"] <= 100 + TOLERANCE:
         yield f"{transfer}: its candidate {row['rank']} has the score {row['score']:g}"
@@ -431,9 +462,10 @@ CHECKS: Mapping[str, tuple[Check, ...]] = {
     "backbone": (backbone_width, is_used),
     "task": (task_description, is_used),
     "recipe": (recipe_digests, is_used),
-    "run": (run_digest, run_snapshots, run_steps, run_scores, run_start),
+    "prompt": (prompt_shape,),
+    "run": (run_digests, run_snapshots, run_steps, run_scores, run_start),
     "evaluation": (evaluation_fits,),
-    "transfer": (transfer_runs, transfer_metrics, transfer_candidates, transfer_digests),
+    "transfer": (transfer_runs, transfer_metrics, transfer_candidates, transfer_single, transfer_digests),
     "candidate": (candidate_runs,),
 }
 """What is checked of each row beside its cells."""
@@ -476,10 +508,11 @@ def _one_prompt(row: Row, cells: Any) -> Problems:
         return
     values, *vectors = (None if blob is None else np.frombuffer(blob, "<f4", len(blob) // 4) for blob in blobs)
     assert values is not None
-    if len(blobs[0] or b"") != 4 * row["length"] * row["width"]:
-        yield f"{row}: {values.size} numbers stored, expected {row['length']} x {row['width']}"
+    shape = row["shape"] or [row["length"], row["width"]]
+    if len(blobs[0] or b"") != 4 * math.prod(shape):
+        yield f"{row}: {values.size} numbers stored, expected {' x '.join(map(str, shape))}"
         return
-    values = values.reshape(row["length"], row["width"])
+    values = values.reshape(shape)
     if row["sha256"] is not None and prompt_sha256(values) != row["sha256"]:
         yield f"{row}: checksum differs from its address"
         return

@@ -8,9 +8,12 @@ from typing import Any
 
 from sqlalchemy import JSON, Engine, text
 
-from bank.engine import database_errors, sound_reading
+from bank.driver_errors import database_errors
+from bank.engine import sound_reading
 from bank.errors import BankError
-from bank.types import DIGEST, ROLES, UtcTime
+from bank.identity import DIGEST
+from bank.records import ROLES
+from bank.types import UtcTime
 
 Rows = list[dict[str, Any]]
 
@@ -47,10 +50,17 @@ LIMIT 2
 """
 
 SNAPSHOTS = """
-SELECT snapshot.kind, snapshot.step, snapshot.score, prompt.sha256, prompt.length, prompt.width
+SELECT snapshot.kind, snapshot.step, snapshot.score, prompt.sha256, prompt.length, prompt.width, prompt.shape
 FROM snapshot JOIN prompt ON prompt.id = snapshot.prompt_id
 WHERE snapshot.run_id = :run
 ORDER BY snapshot.step
+"""
+
+EVALUATIONS = """
+SELECT evaluation.data, evaluation.decoding, evaluation.metrics
+FROM evaluation
+WHERE evaluation.run_id = :run
+ORDER BY evaluation.id
 """
 
 USES = """
@@ -63,7 +73,8 @@ ORDER BY candidate.id
 """
 
 PROMPTS = """
-SELECT prompt.sha256, prompt.length, prompt.width, snapshot.kind, snapshot.step, task.name, run.seed, run.digest
+SELECT prompt.sha256, prompt.length, prompt.width, prompt.shape, snapshot.kind, snapshot.step, task.name, run.seed,
+       run.digest
 FROM prompt
 LEFT JOIN snapshot ON snapshot.prompt_id = prompt.id
 LEFT JOIN run ON run.id = snapshot.run_id
@@ -141,7 +152,8 @@ def show_run(engine: Engine, digest: str) -> dict[str, Any]:
         if len(found) != 1 or not digest:
             raise unknown_run(digest, ambiguous=bool(found))
         run = found[0]
-        snapshots = ask(SNAPSHOTS, run=run["id"]).all()
+        snapshots = ask(SNAPSHOTS, {"shape": JSON}, run=run["id"]).all()
+        evaluations = ask(EVALUATIONS, {"decoding": JSON, "metrics": JSON}, run=run["id"]).mappings().all()
         uses = ask(USES, run=run["id"]).all()
         return {
             "run": run["digest"],
@@ -152,9 +164,10 @@ def show_run(engine: Engine, digest: str) -> dict[str, Any]:
             "recipe": run["options"],
             "recipe family": run["recipe_family"],
             "snapshots": [
-                {"kind": kind, "step": step, "score": score, "prompt": prompt, "shape": [length, width]}
-                for kind, step, score, prompt, length, width in snapshots
+                {"kind": kind, "step": step, "score": score, "prompt": prompt, "shape": shape or [length, width]}
+                for kind, step, score, prompt, length, width, shape in snapshots
             ],
+            "evaluations": [dict(row) for row in evaluations],
             "started from": run["started_from"],
             "source of transfers": [
                 {"transfer": transfer[:12], "target": target, "rank": rank} for transfer, target, rank in uses
@@ -174,10 +187,18 @@ def unknown_run(digest: str, *, ambiguous: bool) -> BankError:
 
 def list_prompts(engine: Engine) -> Rows:
     """Stored prompts and the runs they are snapshots of."""
-    columns = ("prompt", "length", "width", "kind", "step", "task", "seed", "run")
+    columns = ("prompt", "length", "width", "shape", "kind", "step", "task", "seed", "run")
     with _asking(engine) as ask:
-        rows = [dict(zip(columns, values, strict=True)) for values in ask(PROMPTS)]
-        return [row | {"prompt": row["prompt"][:12], "run": row["run"] and row["run"][:12]} for row in rows]
+        rows = [dict(zip(columns, values, strict=True)) for values in ask(PROMPTS, {"shape": JSON})]
+        return [
+            row
+            | {
+                "prompt": row["prompt"][:12],
+                "shape": row["shape"] or [row["length"], row["width"]],
+                "run": row["run"] and row["run"][:12],
+            }
+            for row in rows
+        ]
 
 
 def list_transfers(engine: Engine, *, task: str = "") -> Rows:

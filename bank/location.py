@@ -67,6 +67,14 @@ def bank_url(location: str | Path) -> URL:
     return url
 
 
+def file_of(url: URL) -> Path | None:
+    """The file that a URL names by its path."""
+    database = url.database
+    if url.get_backend_name() != "sqlite" or database in (None, "", ":memory:") or database.startswith("file:"):
+        return None
+    return Path(database)
+
+
 def driver_url(url: URL) -> URL:
     """The URL with a driver that is here: ``postgresql://`` takes psycopg where psycopg2 is not installed."""
     if url.drivername == "postgresql" and not _installed("psycopg2") and _installed("psycopg"):

@@ -16,9 +16,9 @@ from sqlalchemy.orm import Session
 
 from bank import schema
 from bank.errors import BankError
-from bank.records import digest
+from bank.identity import IMPORTED, imported_digest
 from bank.sessions import transaction
-from bank.store import IMPORTED, Bank
+from bank.store import Bank
 
 COLUMNS = ("target", "source", "seed", "score")
 """What a row must say; ``baseline`` and ``source_seed`` may be left out or empty."""
@@ -237,7 +237,7 @@ def _partition(run: schema.Run) -> tuple[Any, ...]:
 
 def _transfer(session: Session, query: schema.Run, row: Measured) -> schema.Transfer:
     """The one that holds what was measured of a target and seed, made if missing; it trained nothing."""
-    name = digest(IMPORTED, query.digest)
+    name = imported_digest(query.digest)
     found = session.scalars(select(schema.Transfer).where(schema.Transfer.digest == name)).one_or_none()
     if found is None:
         found = schema.Transfer(
@@ -247,6 +247,7 @@ def _transfer(session: Session, query: schema.Run, row: Measured) -> schema.Tran
             similarity="",
             top_k=0,
             budget="full",
+            single=True,
             steps=None,
             seed=query.seed,
             metric="score",

@@ -1,73 +1,24 @@
-"""What goes into a bank, as frozen records; every digest says what makes two of them the same."""
+"""What goes into a bank and what comes out of it, as frozen records. Imports no SQLAlchemy."""
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bank.errors import BankError
-from bank.types import ROLES
-from bank.vectors import checked_prompt
+from bank.identity import first_transfer_digest, recipe_digest, run_digest, transfer_digest
+from bank.vectors import checked_prompt, tokens
 
 if TYPE_CHECKING:
     import numpy as np
 
-
-def digest(*parts: Any) -> str:
-    """sha256 of JSON-able parts, independent of the order of mappings."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+ROLES = ("source", "query", "baseline", "transfer")
+"""What a run can be."""
 
 
-FIRST = (
-    "prompt_length", "init", "optimizer", "batch_size", "steps", "key_step", "evaluate_every", "patience", "max_input",
-    "max_target", "train_limit", "dev_limit", "evaluate_by", "dtype",
-)  # fmt: skip
-"""Options of a recipe that the first release had. Options that came later stand in a recipe only where they differ from
-their defaults, and then shape its family."""
-
-SHAPING = ("init", "optimizer", "batch_size", "max_input", "max_target", "dtype")
-"""Those of them that shape a prompt up to its key step."""
-
-
-def recipe_family(options: Mapping[str, Any]) -> str:
-    """Digest of the options that shape a prompt up to its key step: keys of one family can be compared.
-
-    Raises:
-        KeyError: options that are not those of a recipe, such as an imported prompt's.
-    """
-    added = {name: value for name, value in options.items() if name not in FIRST}
-    return digest(*(options[name] for name in SHAPING), _decay(options), *([added] if added else []))
-
-
-def _decay(options: Mapping[str, Any]) -> Any:
-    """A decaying schedule reaches the key step at another rate when the run is longer."""
-    return options["steps"] if options["optimizer"]["schedule"] in ("linear", "cosine") else None
-
-
-def differing(options: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """The options by which keys of two recipes cannot be compared, with what each says; ``None`` where it is silent.
-
-    Options of the optimiser stand beside the others, its name as ``optimizer``.
-    """
-    mine, theirs = _comparable(options), _comparable(other)
-    names = dict.fromkeys([*mine, *theirs])
-    return {name: (mine.get(name), theirs.get(name)) for name in names if mine.get(name) != theirs.get(name)}
-
-
-def _comparable(options: Mapping[str, Any]) -> dict[str, Any]:
-    shaping = {
-        name: value
-        for name, value in options.items()
-        if name in ("prompt_length", "key_step", *SHAPING) or name not in FIRST
-    }
-    optimizer = shaping.pop("optimizer", {})
-    if "schedule" in optimizer and _decay(options) is not None:
-        shaping["steps"] = options["steps"]
-    return shaping | {"optimizer" if name == "name" else name: value for name, value in optimizer.items()}
+# -- what goes in --------------------------------------------------------------------------------------------
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -98,6 +49,11 @@ class TaskRecord:
     content: str = ""
     texts: bytes = b""
 
+    @property
+    def members(self) -> tuple[str, ...]:
+        """Names of a mixture's members, each once; none of a task."""
+        return tuple(dict.fromkeys(self.description.get("tasks", ())))
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RecipeRecord:
@@ -111,12 +67,12 @@ class RecipeRecord:
 
     @property
     def digest(self) -> str:
-        return digest(self.backbone.fingerprint, self.prompt_length, self.key_step, self.family, dict(self.options))
+        return recipe_digest(self.backbone.fingerprint, self.prompt_length, self.key_step, self.family, self.options)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SnapshotRecord:
-    """A prompt ``[P, H]`` of a run, the step it was taken at, and its development score."""
+    """A prompt ``[..., P, H]`` of a run, the step it was taken at, and its development score."""
 
     prompt: np.ndarray
     step: int
@@ -155,14 +111,15 @@ class RunIdentity:
 
     @property
     def digest(self) -> str:
-        return digest(self.recipe.digest, self.task.name, self.data, self.seed, self.role, self.started_from)
+        return run_digest(self.recipe.digest, self.task.name, self.data, self.seed, self.role, self.started_from)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunRecord:
     """A finished run: who it is, its snapshots, and how it went.
 
-    ``start`` is the mean token ``[H]`` float32 of the prompt that it started from, where that is known.
+    Key and value have one shape, whose last two axes are the recipe's length and the backbone's width. ``start`` is the
+    mean token ``[W]`` float32 of the prompt that it started from, where that is known.
 
     Raises:
         BankError: a prompt or start that does not fit recipe and backbone, or a score that is no number.
@@ -186,19 +143,18 @@ class RunRecord:
         recipe = self.identity.recipe
         expected = (recipe.prompt_length, recipe.backbone.width)
         for kind, snapshot in (("key", self.key), ("value", self.value)):
-            if snapshot is not None and snapshot.prompt.shape != expected:
-                raise BankError(
-                    f"{kind} of {self.identity.task.name}: expected shape {list(expected)}, "
-                    f"found {list(snapshot.prompt.shape)}"
-                )
+            if snapshot is not None:
+                self._check_shape(kind, snapshot.prompt.shape, (*self.value.prompt.shape[:-2], *expected))
         if self.start is not None:
             start = checked_prompt(self.start[None], where=f"start of {self.identity.task.name}")[0]
-            if start.shape != expected[1:]:
-                raise BankError(
-                    f"start of {self.identity.task.name}: expected shape {list(expected[1:])}, "
-                    f"found {list(start.shape)}"
-                )
+            self._check_shape("start", start.shape, tokens(self.value.prompt).shape[1:])
             object.__setattr__(self, "start", start)
+
+    def _check_shape(self, kind: str, shape: tuple[int, ...], expected: tuple[int, ...]) -> None:
+        if shape != expected:
+            raise BankError(
+                f"{kind} of {self.identity.task.name}: expected shape {list(expected)}, found {list(shape)}"
+            )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -221,13 +177,14 @@ class TransferRecord:
     """A finished transfer; runs are named by their digests and must be in the bank already.
 
     Two are the same where all that was asked for is, the runs, the sources in their order, and the weights of each.
-    ``steps`` counts those of all candidates under the ``budget``, ``full`` or ``halving``; ``floor`` is the test score
-    of the most frequent training answer.
+    ``single`` says whether every candidate's run started from one source. ``steps`` counts those of all candidates
+    under the ``budget``, ``full`` or ``halving``; ``floor`` is the test score of the most frequent training answer.
     """
 
     task: str
     method: str
     similarity: str
+    single: bool
     seed: int
     metric: str
     query_run: str
@@ -270,27 +227,82 @@ class TransferRecord:
         return self.task, self.method, self.similarity, self.seed, self.budget
 
 
-def transfer_digest(
-    task: str,
-    method: str,
-    similarity: str,
-    seed: int,
-    budget: str,
-    *,
-    options: Mapping[str, Any],
-    query: str,
-    baseline: str | None,
-    chosen: str,
-    starts: Sequence[tuple[str, float]],
-) -> str:
-    """What makes two transfers the same: all that was asked for, the runs, and the sources with their weights."""
-    asked = [task, method, similarity, seed, budget, dict(options)]
-    return digest("transfer", *asked, query, baseline, chosen, [list(start) for start in starts])
+# -- what comes out ------------------------------------------------------------------------------------------
 
 
-def first_transfer_digest(
-    task: str, method: str, similarity: str, seed: int, budget: str, *, query: str, sources: Sequence[str]
-) -> str:
-    """The first release's, which leaves out options, so that others can share it; transfers that it stored keep it."""
-    spent = [] if budget == "full" else [budget]
-    return digest(task, method, similarity, seed, query, list(sources), *spent)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Partition:
+    """The runs whose keys can be compared: one backbone, length, key step and recipe family."""
+
+    fingerprint: str
+    prompt_length: int
+    key_step: int
+    family: str
+
+    @classmethod
+    def of(cls, recipe: RecipeRecord) -> Partition:
+        return cls(
+            fingerprint=recipe.backbone.fingerprint,
+            prompt_length=recipe.prompt_length,
+            key_step=recipe.key_step,
+            family=recipe.family,
+        )
+
+    def __str__(self) -> str:
+        return (
+            f"backbone {self.fingerprint[:12]}, {self.prompt_length} tokens, key step {self.key_step}, "
+            f"recipe family {self.family[:12]}"
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StoredRun:
+    """A run as the bank holds it; ``key`` and ``value`` are addresses of prompts."""
+
+    digest: str
+    task: str
+    seed: int
+    score: float
+    metrics: Mapping[str, float]
+    value: str
+    key: str | None
+    steps: int
+    seconds: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Metrics and answers of a run's value on a test split.
+
+    ``decoding`` says how the answers were found; ``None``: greedily, or by the scores of the choices.
+    """
+
+    metrics: Mapping[str, float]
+    answers: Sequence[str]
+    decoding: Mapping[str, Any] | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a source did for a target: the development scores of the target's run from it, and of that without.
+
+    Attributes:
+        query: address of the target's early prompt.
+        baseline: score without a source, ``None`` where none was trained.
+        data: digest of the target's training data, empty where it was not stored.
+        train_limit: training examples that the target's recipe allows; 0 is all.
+        start: mean token ``[W]`` of the prompt that the query's run started from, where that was stored.
+    """
+
+    target: str
+    target_family: str
+    seed: int
+    query: str
+    source: str
+    source_family: str
+    source_run: str
+    score: float
+    baseline: float | None
+    data: str = ""
+    train_limit: int = 0
+    start: np.ndarray | None = dataclasses.field(default=None, compare=False)

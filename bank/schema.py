@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
-from sqlalchemy import JSON, CheckConstraint, ForeignKey, LargeBinary, MetaData, String, UniqueConstraint
+from sqlalchemy import JSON, CheckConstraint, ForeignKey, LargeBinary, MetaData, String, UniqueConstraint, false
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from bank.types import Float32Array, UtcTime, ndarray
@@ -62,6 +62,19 @@ class Task(Base):
     content: Mapped[str | None] = mapped_column(String(64))
     texts: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True)
 
+    members: Mapped[list[Member]] = relationship(cascade="all, delete-orphan", order_by="Member.id")
+
+
+class Member(Base):
+    """A task that a mixture holds, by its name: it need not be in the bank itself."""
+
+    __tablename__ = "member"
+    __table_args__ = (UniqueConstraint("task_id", "name"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    task_id: Mapped[int] = mapped_column(ForeignKey("task.id"))
+    name: Mapped[str]
+
 
 class Recipe(Base):
     """Everything that shapes a run except task and seed.
@@ -84,7 +97,10 @@ class Recipe(Base):
 
 
 class Prompt(Base):
-    """A prompt ``[P, H]`` float32, addressed by the sha256 of its shape and bytes."""
+    """A prompt ``[..., P, H]`` float32, addressed by the sha256 of its shape and bytes.
+
+    ``length`` and ``width`` are the last two axes, ``shape`` is all of them where there are more.
+    """
 
     __tablename__ = "prompt"
 
@@ -93,12 +109,13 @@ class Prompt(Base):
     length: Mapped[int]
     width: Mapped[int]
     values: Mapped[ndarray] = mapped_column(Float32Array, deferred=True)
+    shape: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
 
     vectors: Mapped[KeyVectors | None] = relationship(back_populates="prompt", cascade="all, delete-orphan")
 
 
 class KeyVectors(Base):
-    """One vector ``[H]`` a similarity measure, kept apart so that ranking never reads whole prompts."""
+    """One vector ``[W]`` a similarity measure, kept apart so that ranking never reads whole prompts."""
 
     __tablename__ = "key_vectors"
 
@@ -112,7 +129,7 @@ class KeyVectors(Base):
 class Run(Base):
     """One training of one recipe on one task with one seed.
 
-    ``data`` is the digest of the training data, ``start`` the mean token ``[H]`` of the prompt that it started from.
+    ``data`` is the digest of the training data, ``start`` the mean token ``[W]`` of the prompt that it started from.
     """
 
     __tablename__ = "run"
@@ -162,7 +179,11 @@ class Snapshot(Base):
 
 
 class Evaluation(Base):
-    """What a run's value answers to the examples of a test split, whose digest is ``data``."""
+    """What a run's value answers to the examples of a test split, whose digest is ``data``.
+
+    ``decoding`` says how the answers were found, and then ``data`` is the digest of both; greedily, or by the scores of
+    the choices, where it is silent.
+    """
 
     __tablename__ = "evaluation"
     __table_args__ = (UniqueConstraint("run_id", "data"),)
@@ -172,12 +193,14 @@ class Evaluation(Base):
     data: Mapped[str] = mapped_column(String(64))
     metrics: Mapped[dict[str, Any]]
     answers: Mapped[list[Any]] = mapped_column(deferred=True)
+    decoding: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
 
 
 class Transfer(Base):
     """A target run that started from source values, with its baseline and its outcome.
 
     ``steps`` counts the optimiser steps of all its candidates; under the budget ``halving`` most were stopped early.
+    ``single`` says whether every candidate's run started from one source.
     """
 
     __tablename__ = "transfer"
@@ -199,6 +222,7 @@ class Transfer(Base):
     outcome_metrics: Mapped[dict[str, Any]]
     created: Mapped[dt.datetime] = mapped_column(default=_now)
     options: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    single: Mapped[bool] = mapped_column(server_default=false())
 
     task: Mapped[Task] = relationship()
     baseline_run: Mapped[Run | None] = relationship(foreign_keys=[baseline_run_id])

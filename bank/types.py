@@ -1,4 +1,4 @@
-"""Column types: float32 arrays as bytes, times in UTC, and the roles of runs."""
+"""Column types: float32 arrays as bytes, and times in UTC."""
 
 from __future__ import annotations
 
@@ -8,12 +8,6 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import DateTime, LargeBinary
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
-
-ROLES = ("source", "query", "baseline", "transfer")
-"""What a run can be."""
-
-DIGEST = 64
-"""Characters of a whole digest or address."""
 
 if TYPE_CHECKING:
     from numpy import ndarray as ndarray

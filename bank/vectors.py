@@ -12,15 +12,15 @@ if TYPE_CHECKING:
 
 
 def checked_prompt(values: np.ndarray, *, where: str = "prompt") -> np.ndarray:
-    """A prompt as C-ordered float32 ``[P, H]``.
+    """A prompt as C-ordered float32 ``[..., P, H]``.
 
     Raises:
-        BankError: not two-dimensional, empty, not a number type, or with NaN or infinite entries.
+        BankError: of less than two dimensions, empty, not a number type, or with NaN or infinite entries.
     """
     import numpy as np
 
     array = np.asarray(values)
-    if array.ndim != 2 or 0 in array.shape:
+    if array.ndim < 2 or 0 in array.shape:
         raise BankError(f"{where}: expected an array [P, H], found shape {list(array.shape)}")
     if array.dtype.kind not in "fiu" and array.dtype.name != "bfloat16":
         raise BankError(f"{where}: expected numbers, found dtype {array.dtype}")
@@ -33,38 +33,45 @@ def checked_prompt(values: np.ndarray, *, where: str = "prompt") -> np.ndarray:
 
 
 def prompt_sha256(values: np.ndarray) -> str:
-    """Address of a float32 prompt ``[P, H]``: sha256 of its shape and little-endian bytes."""
+    """Address of a float32 prompt ``[..., P, H]``: sha256 of its shape and little-endian bytes."""
     import numpy as np
 
     array = np.ascontiguousarray(values, dtype="<f4")
     return hashlib.sha256(f"{array.shape}".encode() + array.tobytes()).hexdigest()
 
 
-def average(prompt: np.ndarray) -> np.ndarray:
-    """Mean token ``[H]`` of ``[P, H]``: the cosine of two of these is the similarity of average tokens."""
+def tokens(prompt: np.ndarray) -> np.ndarray:
+    """The tokens ``[P, W]`` that similarities compare of a prompt ``[..., P, H]``: its leading axes stand beside H."""
     import numpy as np
 
-    mean: np.ndarray = np.asarray(prompt, np.float64).mean(axis=0).astype(np.float32)
+    return np.moveaxis(prompt, -2, 0).reshape(prompt.shape[-2], -1)
+
+
+def average(prompt: np.ndarray) -> np.ndarray:
+    """Mean token ``[W]`` of ``[..., P, H]``: the cosine of two of these is the similarity of average tokens."""
+    import numpy as np
+
+    mean: np.ndarray = np.asarray(tokens(prompt), np.float64).mean(axis=0).astype(np.float32)
     return mean
 
 
 def average_normalized(prompt: np.ndarray) -> np.ndarray:
-    """Mean of the L2-normalised tokens, ``[H]``; a zero token counts as zero.
+    """Mean of the L2-normalised tokens of ``[..., P, H]``, ``[W]``; a zero token counts as zero.
 
     The inner product of two of these is the mean cosine over all token pairs, so the vector (of norm at most 1)
     must not be normalised again.
     """
     import numpy as np
 
-    tokens = np.asarray(prompt, np.float64)
-    norms = np.linalg.norm(tokens, axis=1, keepdims=True)
-    mean: np.ndarray = (tokens / np.where(norms > 0, norms, 1.0)).mean(axis=0).astype(np.float32)
+    rows = np.asarray(tokens(prompt), np.float64)
+    norms = np.linalg.norm(rows, axis=1, keepdims=True)
+    mean: np.ndarray = (rows / np.where(norms > 0, norms, 1.0)).mean(axis=0).astype(np.float32)
     return mean
 
 
 def belong(prompt: np.ndarray, vectors: tuple[np.ndarray, np.ndarray]) -> bool:
-    """Whether vectors ``[H]`` are the ``average`` and ``average_normalized`` of a prompt ``[P, H]``, to 1e-6 or 1e-5 of
-    their size."""
+    """Whether vectors ``[W]`` are the ``average`` and ``average_normalized`` of a prompt ``[..., P, H]``, to 1e-6 or
+    1e-5 of their size."""
     import numpy as np
 
     for stored, right in zip(vectors, (average(prompt), average_normalized(prompt)), strict=True):

@@ -30,13 +30,18 @@ from many_prompts import stepper
 from sides import Make, in_turn
 from step_time import SMALL, adafactor, add_peers, flax_t5, prompted, torch_t5
 
-from spot.backbone.batch import Inputs, Targets, rows_at_once
+from spot.backbone.batch import Inputs, Targets
 from spot.backbone.load import load_backbone
+from spot.backbone.placement import placement
 from spot.backbone.process import prepare_process
+from spot.backbone.soft import Soft
+from spot.inference.decoding import generate
+from spot.prompts.forms import FORMS
 from spot.training.optimizers import Optimizer
-from spot.training.step import Batch, make_step
+from spot.training.step import make_step
 from tasks import Split, get_task
 from tasks.objectives import pad
+from tasks.pipeline import RaggedBatch
 
 TASKS, EACH, NEW = 8, 4, 10
 
@@ -70,8 +75,8 @@ def whole(rows: np.ndarray) -> Inputs:
 # -- steps over batches of real lengths, in an order of their own ------------------------------------------
 
 
-def real_batches(options: argparse.Namespace, *, by_length: bool = False) -> list[Batch]:
-    """Random tokens of a task's lengths, batches padded to their longest row."""
+def real_batches(options: argparse.Namespace, *, by_length: bool = False) -> list[RaggedBatch]:
+    """Random tokens of a task's lengths."""
     backbone, task = load_backbone("tiny"), get_task(options.task)
     examples = task.examples(Split.TRAIN, data_dir=options.data_dir)
     chosen = np.random.default_rng(0).permutation(len(examples))[: options.batches * options.batch]
@@ -79,19 +84,18 @@ def real_batches(options: argparse.Namespace, *, by_length: bool = False) -> lis
     lengths = np.array([min(256, len(ids) + 1) for ids in encode([examples[i].inputs for i in chosen])])
     answers = np.array([len(ids) + 1 for ids in encode([examples[i].target for i in chosen])])
     order = np.argsort(lengths, kind="stable") if by_length else np.arange(len(lengths))
-    rng, found = np.random.default_rng(2), []
+    rng, batches = np.random.default_rng(2), []
     for start in range(0, len(order), options.batch):
         rows = order[start : start + options.batch]
         sides = [[rng.integers(3, 32_000, n).astype(np.int32) for n in side[rows]] for side in (lengths, answers)]
-        inputs, targets = (pad(side, max(map(len, side))) for side in sides)
-        found.append(Batch(np.zeros(len(rows), np.int32), Inputs(*inputs), Targets(*targets)))
-    return found
+        batches.append(RaggedBatch(*sides))
+    return batches
 
 
 def flax_ragged(options: argparse.Namespace) -> Work:
     (graph, weights), batches = ours(options), real_batches(options)
     run = stepper(
-        make_step(graph, Optimizer(), steps=1000, trainable="prompts"), weights, 1, options.prompt, SMALL.width
+        make_step(graph, Optimizer(), steps=1000, form=FORMS["prompt"]), weights, 1, options.prompt, SMALL.width
     )
     return lambda: [run({0: batch}) for batch in batches]
 
@@ -99,13 +103,15 @@ def flax_ragged(options: argparse.Namespace) -> Work:
 def peft_ragged(options: argparse.Namespace) -> Work:
     tuned, batches = theirs(options), real_batches(options, by_length=options.peft_sorts)
     optimizer = adafactor(tuned)
-    return lambda: [train(tuned, optimizer, batch.inputs, batch.targets) for batch in batches]
+    return lambda: [train(tuned, optimizer, batch) for batch in batches]
 
 
-def train(tuned: Any, optimizer: Any, inputs: Inputs, targets: Targets) -> None:
-    """One step of the PEFT model's active prompt."""
+def train(tuned: Any, optimizer: Any, batch: RaggedBatch) -> None:
+    """One step of the PEFT model's active prompt, its batch padded to the longest row."""
     import torch
 
+    inputs = Inputs(*pad(batch.inputs, max(map(len, batch.inputs))))
+    targets = Targets(*pad(batch.targets, max(map(len, batch.targets))))
     optimizer.zero_grad()
     loss = tuned(
         input_ids=torch.tensor(inputs.ids, dtype=torch.long),
@@ -119,13 +125,13 @@ def train(tuned: Any, optimizer: Any, inputs: Inputs, targets: Targets) -> None:
 # -- a step of every one of eight prompts, each on a ragged batch of its own --------------------------------
 
 
-def eight_batches(options: argparse.Namespace) -> dict[int, Batch]:
+def eight_batches(options: argparse.Namespace) -> dict[int, RaggedBatch]:
     return {slot: lengthy(options.batch, options.inputs, slot) for slot in range(TASKS)}
 
 
 def flax_many(options: argparse.Namespace) -> Work:
     (graph, weights), batches = ours(options), eight_batches(options)
-    step = make_step(graph, Optimizer(), steps=1000, trainable="prompts")
+    step = make_step(graph, Optimizer(), steps=1000, form=FORMS["prompt"])
     together = stepper(step, weights, TASKS, options.prompt, SMALL.width)
     return lambda: together(batches)
 
@@ -139,9 +145,7 @@ def peft_many(options: argparse.Namespace) -> Work:
     def one_after_another() -> None:
         for slot, batch in batches.items():
             tuned.set_adapter(str(slot))
-            longest = int(batch.inputs.mask.sum(axis=1).max())
-            inputs = Inputs(batch.inputs.ids[:, :longest], batch.inputs.mask[:, :longest])
-            train(tuned, optimizers[slot], inputs, batch.targets)
+            train(tuned, optimizers[slot], batch)
 
     return one_after_another
 
@@ -157,7 +161,8 @@ def flax_decoding(options: argparse.Namespace) -> Work:
 
     @jax.jit
     def run(weights: Any, stack: Any, inputs: Inputs) -> Any:
-        return nnx.merge(graph, weights).greedy(stack, jnp.zeros(len(inputs.ids), jnp.int32), inputs, NEW)
+        ids = jnp.zeros(len(inputs.ids), jnp.int32)
+        return generate(nnx.merge(graph, weights), Soft(stack), ids, inputs, "greedy", NEW)
 
     return lambda: jax.block_until_ready(run(weights, stack, inputs))
 
@@ -191,9 +196,9 @@ def flax_mixed(options: argparse.Namespace) -> Work:
 
     @jax.jit
     def run(weights: Any, stack: Any, which: Any, inputs: Inputs, targets: Targets) -> Any:
-        return nnx.merge(graph, weights).token_losses(stack, which, inputs, targets)
+        return nnx.merge(graph, weights).token_losses(Soft(stack), which, inputs, targets)
 
-    size = rows_at_once(len(which), options.prompt + options.inputs)
+    size = placement().rows_at_once(len(which), options.prompt + options.inputs)
     parts = [slice(start, start + size) for start in range(0, len(which), size)]
     cuts = [(which[rows], Inputs(*(x[rows] for x in inputs)), Targets(*(x[rows] for x in targets))) for rows in parts]
     return lambda: jax.block_until_ready([run(weights, stack, *part) for part in cuts])

@@ -21,33 +21,35 @@ import numpy as np
 from memory import peak_bytes
 from step_time import SMALL, flax_t5
 
-from spot.backbone.batch import Inputs, Targets
 from spot.backbone.load import load_backbone
 from spot.backbone.process import prepare_process
+from spot.prompts.forms import FORMS
 from spot.training.optimizers import Optimizer
-from spot.training.step import Batch, Step, cut, make_step
-from tasks.objectives import pad
+from spot.training.step import Step, cut, make_step
+from tasks.pipeline import RaggedBatch
 
 
-def ragged(rows: int, longest: int, seed: int) -> Batch:
+def ragged(rows: int, longest: int, seed: int) -> RaggedBatch:
     """Rows of a quarter of ``longest`` to ``longest`` tokens, alike within a batch as a task's sorted batches are."""
     rng = np.random.default_rng(seed)
     middle = rng.uniform(0.3, 0.95) * longest
     lengths = np.clip(rng.normal(middle, 0.05 * longest, rows), 4, longest).astype(int)
     inputs = [rng.integers(3, 4000, n).astype(np.int32) for n in lengths]
     targets = [rng.integers(3, 4000, 2).astype(np.int32)] * rows
-    return Batch(np.zeros(rows, np.int32), Inputs(*pad(inputs, longest)), Targets(*pad(targets, 4)))
+    return RaggedBatch(inputs, targets)
 
 
-def stepper(step: Step, weights: object, slots: int, prompt: int, width: int) -> Callable[[dict[int, Batch]], None]:
+def stepper(
+    step: Step, weights: object, slots: int, prompt: int, width: int
+) -> Callable[[dict[int, RaggedBatch]], None]:
     start = 0.1 * np.random.default_rng(1).normal(size=(slots, prompt, width))
     state = {"trained": jnp.asarray(start, jnp.float32)}
     state["optimizer"] = step.init(state["trained"])
 
-    def run(batches: dict[int, Batch]) -> None:
+    def run(batches: dict[int, RaggedBatch]) -> None:
         active = np.array([slot in batches for slot in range(slots)])
         state["trained"], state["optimizer"], losses = step.run(
-            state["trained"], state["optimizer"], {"weights": weights}, cut(batches, prompt), jax.random.key(0), active
+            state["trained"], state["optimizer"], weights, cut(batches, prompt), jax.random.key(0), active
         )
         losses.block_until_ready()
 
@@ -70,7 +72,7 @@ def main() -> None:
     else:
         backbone = load_backbone(options.model, dtype=options.dtype)
         graph, weights, width = backbone.graph, backbone.weights, backbone.width
-    step = make_step(graph, Optimizer(), steps=1000, trainable="prompts")
+    step = make_step(graph, Optimizer(), steps=1000, form=FORMS["prompt"])
     for slots in options.slots:
         together = stepper(step, weights, slots, options.prompt, width)
         alone = stepper(step, weights, 1, options.prompt, width)

@@ -87,10 +87,11 @@ def flax_step(options: argparse.Namespace) -> Callable[[], float]:
     import jax
     import jax.numpy as jnp
 
-    from spot.backbone.batch import Inputs, Targets
     from spot.backbone.load import load_backbone
+    from spot.prompts.forms import FORMS
     from spot.training.optimizers import Optimizer
-    from spot.training.step import Batch, cut, make_step
+    from spot.training.step import cut, make_step
+    from tasks.pipeline import RaggedBatch
 
     prepare_process()
     if options.model == "smollm2":
@@ -99,17 +100,13 @@ def flax_step(options: argparse.Namespace) -> Callable[[], float]:
     else:
         graph, weights, width = *flax_t5(options.dtype), SMALL.width
     apart = options.model == "smollm2"
-    step = make_step(graph, Optimizer(), steps=1000, trainable="prompts", apart=apart)
+    step = make_step(graph, Optimizer(), steps=1000, form=FORMS["prompt"], apart=apart)
     inputs, targets = batch(options.batch, options.inputs, options.targets)
-    whole = Batch(
-        np.zeros(options.batch, np.int32),
-        Inputs(inputs, np.ones(inputs.shape, bool)),
-        Targets(targets, np.ones(targets.shape, bool)),
-    )
+    whole = RaggedBatch(list(inputs), list(targets))
     start = 0.1 * np.random.default_rng(1).normal(size=(1, options.prompt, width))
     state = {"trained": jnp.asarray(start, jnp.float32)}
     state["optimizer"] = step.init(state["trained"])
-    frozen = {"weights": weights}
+    frozen = weights
 
     def run() -> float:
         parts, active = cut({0: whole}, options.prompt, apart=step.apart), np.ones(1, bool)

@@ -1,4 +1,5 @@
-"""Every test runs on the CPU, without what the environment says to commands, and keeps its caches in a folder of the
+"""Every test runs on two devices of the CPU and with strict numerics: no dtype or rank is promoted unasked, and no
+warning passes. It sees nothing of what the environment says to commands, and keeps its caches in a folder of the
 session."""
 
 import os
@@ -10,6 +11,9 @@ import pytest
 from tests.official import write_official_files
 
 os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["JAX_NUMPY_DTYPE_PROMOTION"] = "strict"
+os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2".strip()
 for name in [name for name in os.environ if name.startswith("SPOT_") and name != "SPOT_CACHE"]:
     del os.environ[name]
 

@@ -867,7 +867,7 @@ def saved_state(folder: Path) -> object:
 
 
 def bank(folder: Path) -> object:
-    from bank import Bank, listing, queries
+    from bank import Bank, listing
     from bank.engine import connected
     from bank.integrity import verify
 
@@ -885,7 +885,7 @@ def bank(folder: Path) -> object:
             listing.show_run(engine, str(row["run"]))
     with Bank.open(path, create=False) as opened:
         verify(opened)
-        queries.statistics(opened)
+        opened.count_rows()
         for partition in opened.partitions():
             opened.keys(partition)
             opened.outcomes(partition)
@@ -1051,7 +1051,6 @@ def load_everything() -> None:
     import transformers  # noqa: F401
     from transformers import AutoTokenizer, PreTrainedTokenizerFast  # noqa: F401
 
-    import bank.queries  # noqa: F401
     import spot.cli.study
     import spot.retrieval.evaluate
     import spot.study.plan

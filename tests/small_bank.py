@@ -55,6 +55,7 @@ def write_small_bank(path: Path) -> None:
                 task="rte",
                 method="best",
                 similarity="average",
+                single=True,
                 seed=0,
                 metric="accuracy",
                 query_run=query,

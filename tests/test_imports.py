@@ -234,7 +234,7 @@ def test_the_rules_see_what_breaks_them(rule: object, module: str, source: str) 
     ("module", "source"),
     [
         ("spot.cli.main", "def f():\n    from spot.transfer import runs"),
-        ("spot.training.recipe", "from bank.records import digest"),
+        ("spot.training.recipe", "from bank.identity import digest"),
         ("spot.backbone.load", "from spot import errors, paths\nfrom spot.backbone import t5"),
         ("spot", "if TYPE_CHECKING:\n    from spot.cli import main"),
         ("tasks.metrics", "def f():\n    import sklearn.metrics"),

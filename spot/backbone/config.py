@@ -78,6 +78,11 @@ class T5Config:
         return self.d_model
 
     @property
+    def layers(self) -> int:
+        """E, the layers that a prompt passes: the encoder's."""
+        return self.num_layers
+
+    @property
     def ends(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Tokens behind every input, and behind every target."""
         return (self.eos_token_id,), (self.eos_token_id,)
@@ -185,6 +190,11 @@ class LlamaConfig:
     def width(self) -> int:
         """H, the width of a prompt token."""
         return self.hidden_size
+
+    @property
+    def layers(self) -> int:
+        """E, the layers that a prompt passes: all."""
+        return self.num_hidden_layers
 
     @property
     def ends(self) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -10,18 +10,18 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
-from spot.backbone.model import LanguageModel
+from spot.backbone.model import AnyModel
 from spot.backbone.tokenizer import SENTINELS
 
 
-def named_tensors(model: LanguageModel) -> dict[str, np.ndarray]:
+def named_tensors(model: AnyModel) -> dict[str, np.ndarray]:
     """Weights by Hugging Face name, in their stored orientation and dtype."""
     _, parameters = nnx.split(model, nnx.Param)[:2]
     return {variable.get_metadata("tensor"): np.asarray(variable[...]) for _, variable in nnx.to_flat_state(parameters)}
 
 
 def save_backbone(
-    model: LanguageModel,
+    model: AnyModel,
     folder: Path,
     *,
     tokenizer_model: bytes | None = None,

@@ -21,10 +21,10 @@ KeysValues = tuple[Array, Array]
 """Keys and values of one layer's attention, two of ``[B, K, S, D]`` float32."""
 
 
-def write(held: KeysValues, fresh: KeysValues, at: Array) -> KeysValues:
-    """Put keys and values of new tokens into those held, from place ``at`` on."""
+def write(past: KeysValues, new: KeysValues, at: Array) -> KeysValues:
+    """Put keys and values of new tokens into those of the past, from place ``at`` of S on."""
     keys, values = (
-        jax.lax.dynamic_update_slice_in_dim(old, new, at, axis=2) for old, new in zip(held, fresh, strict=True)
+        jax.lax.dynamic_update_slice_in_dim(old, one, at, axis=2) for old, one in zip(past, new, strict=True)
     )
     return keys, values
 
@@ -74,6 +74,11 @@ def _kept(dropout: Dropout, site: int, rows: int, shape: tuple[int, ...]) -> Arr
     return jax.vmap(draw)(jnp.repeat(dropout.keys, each), jnp.tile(jnp.arange(each), len(dropout.keys)))
 
 
+def ranked(x: Array, rank: int) -> Array:
+    """``x[...]`` with axes of size 1 in front, up to ``rank`` of them."""
+    return jax.lax.expand_dims(x, range(rank - x.ndim))
+
+
 def parameter(weights: Weights, name: str, *shape: int) -> nnx.Param[Array]:
     """A frozen weight that remembers its Hugging Face name."""
     return nnx.Param(weights(name, shape), tensor=name)
@@ -88,4 +93,4 @@ class RMSNorm(nnx.Module):
 
     def __call__(self, x: Array) -> Array:
         variance = jnp.mean(jnp.square(x), axis=-1, keepdims=True)
-        return x * jax.lax.rsqrt(variance + self.epsilon) * self.scale[...].astype(jnp.float32)
+        return x * jax.lax.rsqrt(variance + self.epsilon) * ranked(self.scale[...].astype(jnp.float32), x.ndim)

@@ -23,9 +23,10 @@ from jax.typing import DTypeLike
 
 from spot.backbone.batch import Inputs, Tokens
 from spot.backbone.config import LlamaConfig
-from spot.backbone.layers import MASKED, Dropout, KeysValues, RMSNorm, Weights, drop, parameter, write
+from spot.backbone.layers import MASKED, Dropout, KeysValues, RMSNorm, Weights, drop, parameter, ranked, write
 from spot.backbone.model import LanguageModel
 from spot.backbone.products import attention, project
+from spot.backbone.soft import Soft
 
 Rotation = tuple[Array, Array]
 """Cosines and sines of positions, ``[..., S, D]`` float32."""
@@ -45,15 +46,16 @@ class Read(NamedTuple):
 def rotation(positions: Array, config: LlamaConfig) -> Rotation:
     """Angles of rotary positions (Su et al. 2021, equation 15) for ``positions[...]``, twice over as halves."""
     frequencies = config.rope_theta ** -(jnp.arange(0, config.head_dim, 2, dtype=jnp.float32) / config.head_dim)
-    angles = positions[..., None].astype(jnp.float32) * frequencies
+    angles = positions[..., None].astype(jnp.float32) * ranked(frequencies, positions.ndim + 1)
     angles = jnp.concatenate([angles, angles], axis=-1)
     return jnp.cos(angles), jnp.sin(angles)
 
 
-def rotate(x: Array, turn: Rotation) -> Array:
-    """Turn ``x[..., S, D]``; the pairs that turn together lie half a head apart."""
+def rotate(x: Array, angles: Rotation) -> Array:
+    """Rotate ``x[..., S, D]``; the pairs that rotate together lie half a head apart."""
     low, high = jnp.split(x, 2, axis=-1)
-    return x * turn[0] + jnp.concatenate([-high, low], axis=-1) * turn[1]
+    cosine, sine = (ranked(part, x.ndim) for part in angles)
+    return x * cosine + jnp.concatenate([-high, low], axis=-1) * sine
 
 
 class Block(nnx.Module):
@@ -81,20 +83,20 @@ class Block(nnx.Module):
         self.up = parameter(weights, f"{name}.mlp.up_proj.weight", inner, width)
         self.down = parameter(weights, f"{name}.mlp.down_proj.weight", width, inner)
 
-    def queries(self, normed: Array, turn: Rotation) -> Array:
+    def queries(self, normed: Array, angles: Rotation) -> Array:
         """``[B, S, H] -> [B, K, G * S, D]``, scaled: the heads of a group stand behind each other."""
         x = self._heads(self._project(normed, "q"), self.heads * self.groups)
         rows, _, length, depth = x.shape
-        return (rotate(x, turn) * depth**-0.5).reshape(rows, self.heads, self.groups * length, depth)
+        return (rotate(x, angles) * depth**-0.5).reshape(rows, self.heads, self.groups * length, depth)
 
-    def keys_values(self, normed: Array, turn: Rotation) -> KeysValues:
+    def keys_values(self, normed: Array, angles: Rotation) -> KeysValues:
         """``[B, S, H] ->`` two of ``[B, K, S, D]``."""
         keys = self._heads(self._project(normed, "k"), self.heads)
-        return rotate(keys, turn), self._heads(self._project(normed, "v"), self.heads)
+        return rotate(keys, angles), self._heads(self._project(normed, "v"), self.heads)
 
-    def attend(self, queries: Array, seen: KeysValues, bias: Array, mask: Array) -> Array:
+    def attend(self, queries: Array, visible: KeysValues, bias: Array, mask: Array) -> Array:
         """``[B, K, G * Q, D] -> [B, Q, H]``; ``bias[Q, S]`` and ``mask[B, 1, 1, S]`` are 0 or ``MASKED``."""
-        out = attention(queries, *seen, jnp.tile(bias, (self.groups, 1))[None, None], mask)
+        out = attention(queries, *visible, jnp.tile(bias, (self.groups, 1))[None, None], mask)
         rows, _, folded, depth = out.shape
         out = out.reshape(rows, self.heads * self.groups, folded // self.groups, depth)
         return self._project(out.transpose(0, 2, 1, 3).reshape(rows, folded // self.groups, -1), "o")
@@ -108,14 +110,14 @@ class Block(nnx.Module):
     def _project(self, x: Array, name: str) -> Array:
         out = project(x, getattr(self, name)[...], self.dtype)
         bias: nnx.Param[Array] | None = getattr(self, f"{name}_bias", None)
-        return out if bias is None else out + bias[...].astype(jnp.float32)
+        return out if bias is None else out + ranked(bias[...].astype(jnp.float32), out.ndim)
 
     def _heads(self, x: Array, heads: int) -> Array:
         rows, length, _ = x.shape
         return x.reshape(rows, length, heads, self.depth).transpose(0, 2, 1, 3)
 
 
-class Llama(LanguageModel):
+class Llama(LanguageModel[Read, list[KeysValues]]):
     """A decoder-only model; the separator between text and target is its start token."""
 
     config: LlamaConfig
@@ -134,36 +136,56 @@ class Llama(LanguageModel):
         if not config.tied:
             self.head = parameter(weights, "lm_head.weight", *shape)
 
-    def read(self, prompts: Array, prompt_ids: Tokens, inputs: Inputs, dropout: Dropout | None = None) -> Read:
-        """Prompts, then texts behind them; of the last layer only keys and values are needed."""
-        if dropout or len(prompts) > len(prompt_ids):  # rows that differ, or are fewer than the prompts
-            prompts, prompt_ids = prompts[prompt_ids], jnp.arange(len(prompt_ids))
-        led = [(keys[prompt_ids], values[prompt_ids]) for keys, values in self._read_prompts(prompts, dropout)]
-        length, prompt_length = inputs.ids.shape[1], prompts.shape[1]
-        visible = jnp.pad(jnp.asarray(inputs.mask), ((0, 0), (prompt_length, 0)), constant_values=True)
-        mask = jnp.where(visible, 0.0, MASKED)[:, None, None, :]
-        turn = rotation(prompt_length + jnp.arange(length), self.config)
-        bias = jnp.pad(_causal(length), ((0, 0), (prompt_length, 0)))
-        x = drop(self._embed(inputs.ids), dropout, 0)
-        _, layers = self._extend(x, led, turn, bias, mask, dropout, 1, states=False)
-        return Read(layers, mask, visible.sum(axis=-1).astype(jnp.int32))
+    def prepare(self, soft: Soft) -> Soft:
+        """The stack with the keys and values of its prompts, which no text changes."""
+        return soft if soft.before else soft._replace(before=self._read_prompts(soft, None))
 
-    def _read_prompts(self, prompts: Array, dropout: Dropout | None) -> list[KeysValues]:
-        """Keys and values ``[N, K, P, D]`` of a stack's prompts in every layer."""
-        count, length, _ = prompts.shape
-        nothing = jnp.zeros((count, self.config.num_key_value_heads, 0, self.config.head_dim))
-        before = [(nothing, nothing)] * len(self.layers)
+    def read(self, soft: Soft, prompt_ids: Tokens, inputs: Inputs, dropout: Dropout | None = None) -> Read:
+        """Prompts, then texts behind them; of the last layer only keys and values are needed."""
+        if dropout or soft.rows > len(prompt_ids):  # rows that differ, or are fewer than the prompts
+            soft, prompt_ids = soft.take(prompt_ids), jnp.arange(len(prompt_ids))
+        prompts = soft.before or self._read_prompts(soft, dropout)
+        past = [(keys[prompt_ids], values[prompt_ids]) for keys, values in prompts]
+        length = inputs.ids.shape[1]
+        visible_BS = jnp.concatenate([soft.visible()[prompt_ids], jnp.asarray(inputs.mask)], axis=1)
+        mask = jnp.where(visible_BS, 0.0, MASKED)[:, None, None, :]
+        positions = soft.length + jnp.arange(length)
+        if soft.lengths is not None:
+            positions = (jnp.asarray(soft.lengths)[prompt_ids, None] + jnp.arange(length)[None])[:, None]
+        bias_TS = jnp.pad(_causal(length), ((0, 0), (soft.length, 0)))
+        x_BTH = drop(self._embed(inputs.ids), dropout, 0)
+        angles = rotation(positions, self.config)
+        _, layers = self._extend(x_BTH, past, angles, bias_TS, mask, dropout, 1, states=False)
+        return Read(layers, mask, visible_BS.sum(axis=-1).astype(jnp.int32))
+
+    def _read_prompts(self, soft: Soft, dropout: Dropout | None) -> list[KeysValues]:
+        """Keys and values, two of ``[N, K, P, D]`` a layer, of a stack's prompts."""
+        rows, length = soft.rows, soft.length
+        nothing = jnp.zeros((rows, self.config.num_key_value_heads, 0, self.config.head_dim))
+        past = [(nothing, nothing)] * len(self.layers)
         if length == 0:
-            return before
-        x, turn = drop(prompts.astype(jnp.float32), dropout, 3000), rotation(jnp.arange(length), self.config)
-        mask = jnp.zeros((count, 1, 1, length))
-        return self._extend(x, before, turn, _causal(length), mask, dropout, 3001, states=False)[1]
+            return past
+        x_NPH = drop(jnp.asarray(soft.tokens, jnp.float32), dropout, 3000)
+        positions = jnp.arange(length)
+        if soft.lengths is not None:
+            first = jnp.asarray(soft.lengths)[:, None] - length
+            positions = jnp.maximum(positions[None] + first, 0)[:, None]
+        angles = rotation(positions, self.config)
+        if soft.layers is not None:
+            layers = jnp.asarray(soft.layers).swapaxes(0, 1)
+            states = [x_NPH, *(drop(x, dropout, 4000 + i) for i, x in enumerate(layers))]
+            return [
+                block.keys_values(block.attention_norm(state), angles)
+                for block, state in zip(self.layers, states, strict=True)
+            ]
+        mask = jnp.where(soft.visible(), 0.0, MASKED)[:, None, None, :]
+        return self._extend(x_NPH, past, angles, _causal(length), mask, dropout, 3001, states=False)[1]
 
     def _extend(
         self,
         x: Array,
-        before: list[KeysValues],
-        turn: Rotation,
+        past: list[KeysValues],
+        angles: Rotation,
         bias: Array,
         mask: Array,
         dropout: Dropout | None,
@@ -171,56 +193,69 @@ class Llama(LanguageModel):
         *,
         states: bool = True,
     ) -> tuple[Array, list[KeysValues]]:
-        """Embedded tokens ``x[B, Q, H]`` that follow what ``before`` holds, through all layers.
+        """Embedded tokens ``x[B, Q, H]`` that follow what ``past`` holds, through all layers.
 
         Returns their last states and the keys and values of both; without ``states`` the last layer's attention
         and feed-forward are left out.
         """
         layers: list[KeysValues] = []
-        for i, (block, held) in enumerate(zip(self.layers, before, strict=True)):
+        for i, (block, before) in enumerate(zip(self.layers, past, strict=True)):
             normed = block.attention_norm(x)
-            fresh = block.keys_values(normed, turn)
-            layers.append((_behind(held[0], fresh[0]), _behind(held[1], fresh[1])))
+            keys, values = block.keys_values(normed, angles)
+            layers.append((_behind(before[0], keys), _behind(before[1], values)))
             if states or i + 1 < len(self.layers):
-                attended = block.attend(block.queries(normed, turn), layers[-1], bias, mask)
+                attended = block.attend(block.queries(normed, angles), layers[-1], bias, mask)
                 x = x + drop(attended, dropout, site + 2 * i)
                 x = x + drop(block.feed(x), dropout, site + 2 * i + 1)
         return x, layers
 
-    def decode(self, seen: Read, ids: Tokens, dropout: Dropout | None = None) -> Array:
+    def decode(self, memory: Read, ids: Tokens, dropout: Dropout | None = None) -> Array:
         """States ``[B, C, L, H]`` for ``ids[B, C, L]`` that follow the text; the C targets do not see each other."""
         rows, targets, length = ids.shape
         x = self._embed(ids).reshape(rows, targets * length, -1)
-        positions = seen.end[:, None] + jnp.tile(jnp.arange(length), targets)
-        turn = rotation(positions[:, None], self.config)  # of all heads alike
-        apart = jnp.repeat(jnp.arange(targets), length)
-        own = jnp.where(apart[:, None] == apart[None, :], _causal(targets * length), MASKED)
-        bias = jnp.concatenate([jnp.zeros((targets * length, seen.mask.shape[-1])), own], axis=-1)
-        mask = jnp.concatenate([seen.mask, jnp.zeros((rows, 1, 1, targets * length))], axis=-1)
-        x, _ = self._extend(x, seen.layers, turn, bias, mask, dropout, 1001)
+        positions = memory.end[:, None] + jnp.tile(jnp.arange(length), targets)[None]
+        angles = rotation(positions[:, None], self.config)  # of all heads alike
+        target = jnp.repeat(jnp.arange(targets), length)
+        among = jnp.where(target[:, None] == target[None, :], _causal(targets * length), MASKED)
+        bias = jnp.concatenate([jnp.zeros((targets * length, memory.mask.shape[-1])), among], axis=-1)
+        mask = jnp.concatenate([memory.mask, jnp.zeros((rows, 1, 1, targets * length))], axis=-1)
+        x, _ = self._extend(x, memory.layers, angles, bias, mask, dropout, 1001)
         return self.norm(x).reshape(rows, targets, length, -1)
 
     def logits(self, hidden: Array) -> Array:
         """``[..., H] -> [..., V]`` float32."""
         return project(hidden, (self.embedding if self.config.tied else self.head)[...], self.dtype)
 
-    def start_cache(self, seen: Read, max_length: int) -> list[KeysValues]:
-        rows, config = seen.mask.shape[0], self.config
+    def start_cache(self, memory: Read, max_length: int, candidates: int = 1) -> list[KeysValues]:
+        rows, config = memory.mask.shape[0] * candidates, self.config
         room = jnp.zeros((rows, config.num_key_value_heads, max_length, config.head_dim), jnp.float32)
-        return [(_behind(keys, room), _behind(values, room)) for keys, values in seen.layers]
+        return [
+            (_behind(_each(keys, candidates), room), _behind(_each(values, candidates), room))
+            for keys, values in memory.layers
+        ]
 
-    def advance(self, seen: Read, cache: list[KeysValues], last: Array, step: Array) -> tuple[Array, list[KeysValues]]:
-        x, read, length = self._embed(last[:, None]), seen.mask.shape[-1], cache[0][0].shape[2]
-        turn = rotation((seen.end + step)[:, None, None], self.config)
+    def advance(
+        self, memory: Read, cache: list[KeysValues], last: Array, step: Array
+    ) -> tuple[Array, list[KeysValues]]:
+        rows, candidates = last.shape
+        read, length = memory.mask.shape[-1], cache[0][0].shape[2]
+        x = self._embed(last).reshape(rows * candidates, 1, -1)
+        positions = _each(memory.end + step, candidates)[:, None, None]
+        angles = rotation(positions, self.config)
         bias = jnp.where(jnp.arange(length) <= read + step, 0.0, MASKED)[None]
-        mask = jnp.pad(seen.mask, ((0, 0), (0, 0), (0, 0), (0, length - read)))
-        held = []
-        for block, before in zip(self.layers, cache, strict=True):
+        mask = _each(jnp.pad(memory.mask, ((0, 0), (0, 0), (0, 0), (0, length - read))), candidates)
+        layers = []
+        for block, past in zip(self.layers, cache, strict=True):
             normed = block.attention_norm(x)
-            held.append(write(before, block.keys_values(normed, turn), read + step))
-            x = x + block.attend(block.queries(normed, turn), held[-1], bias, mask)
+            layers.append(write(past, block.keys_values(normed, angles), read + step))
+            x = x + block.attend(block.queries(normed, angles), layers[-1], bias, mask)
             x = x + block.feed(x)
-        return self.norm(x)[:, 0], held
+        return self.norm(x).reshape(rows, candidates, -1), layers
+
+
+def _each(x: Array, candidates: int) -> Array:
+    """``[B, ...] -> [B * C, ...]``: every row once a candidate."""
+    return x if candidates == 1 else jnp.repeat(x, candidates, axis=0)
 
 
 def _behind(first: Array, second: Array) -> Array:

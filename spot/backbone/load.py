@@ -25,8 +25,9 @@ from spot.backbone.config import Config, LlamaConfig, config_from_huggingface
 from spot.backbone.families import FAMILIES
 from spot.backbone.files import read_json
 from spot.backbone.gguf_file import GGUFFile
-from spot.backbone.model import LanguageModel
+from spot.backbone.model import AnyModel
 from spot.backbone.names import plain_names
+from spot.backbone.placement import placement
 from spot.backbone.tokenizer import Tokenizer, load_tokenizer
 from spot.backbone.weights import Tensors, open_tensors, weight_files
 from spot.errors import BackboneError
@@ -105,7 +106,7 @@ def load_backbone(name: str = EMBEDDED, *, dtype: str = "float32") -> Backbone:
             not finite, or a tokenizer of another model.
     """
     choose(dtype, ("auto", *DTYPES), "dtype", error=BackboneError)
-    dtype = fast_dtype() if dtype == "auto" else dtype
+    dtype = placement().fast_dtype() if dtype == "auto" else dtype
     path = find_model(name)
     checkpoint = open_checkpoint(path)
     config, tokenizer = checkpoint.config, checkpoint.tokenizer
@@ -127,17 +128,6 @@ def load_backbone(name: str = EMBEDDED, *, dtype: str = "float32") -> Backbone:
     fingerprint = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     graph, weights = nnx.split(model)
     return Backbone(name, fingerprint, config, graph, weights, tokenizer, dtype)
-
-
-def fast_dtype() -> str:
-    """``bfloat16`` on accelerators and on CPUs with instructions for it, else ``float32``."""
-    if jax.default_backend() != "cpu":
-        return "bfloat16"
-    try:
-        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return "float32"
-    return "bfloat16" if re.search(r"\b(amx_bf16|avx512_bf16|bf16)\b", flags) else "float32"
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
@@ -244,7 +234,7 @@ def _build(
     files: Sequence[Path],
     dtype: DTypeLike,
     digests: dict[str, str] | None,
-) -> LanguageModel:
+) -> AnyModel:
     """Place every tensor the model asks for, once all of them are known to fit."""
     family = FAMILIES[type(config)]
     tensors = plain_names(path, tensors, family)
@@ -283,7 +273,7 @@ def _some(things: Sequence[str], most: int) -> str:
     return "; ".join(things[:most]) + (f"; and {len(things) - most} more" if len(things) > most else "")
 
 
-def _as_stored(config: Config, tensors: Tensors, family: type[LanguageModel]) -> Config:
+def _as_stored(config: Config, tensors: Tensors, family: type[AnyModel]) -> Config:
     """The config as the checkpoint bears it out: an output layer that differs from the embedding is not tied to it."""
     names = (family.embedding_name, *family.other_names.get(family.embedding_name, ()))
     stored = next((name for name in names if name in tensors), None)

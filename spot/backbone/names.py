@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from spot.backbone.model import LanguageModel
+from spot.backbone.model import AnyModel
 from spot.backbone.weights import Tensors
 from spot.errors import BackboneError
 from tasks.errors import shown
@@ -17,7 +17,7 @@ ADAPTERS = re.compile(r"\.(?:lora_[AB]|lora_embedding_[AB]|base_layer|modules_to
 """Modules of PEFT, whose weights are not those of the model."""
 
 
-def plain_names(path: Path, tensors: Tensors, family: type[LanguageModel]) -> Tensors:
+def plain_names(path: Path, tensors: Tensors, family: type[AnyModel]) -> Tensors:
     """The tensors under the names that the model asks for.
 
     What all names have in front (``model.`` of Lightning, ``module.`` of DDP, ``base_model.model.`` of PEFT, ...) is

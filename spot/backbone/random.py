@@ -13,7 +13,7 @@ from jax.typing import DTypeLike
 from spot.backbone.config import Config, LlamaConfig, T5Config
 from spot.backbone.families import FAMILIES
 from spot.backbone.llama import Llama
-from spot.backbone.model import LanguageModel
+from spot.backbone.model import AnyModel
 from spot.backbone.t5 import T5
 
 
@@ -21,7 +21,7 @@ from spot.backbone.t5 import T5
 def random_model(config: T5Config, *, seed: int, dtype: DTypeLike = jnp.float32) -> T5: ...
 @overload
 def random_model(config: LlamaConfig, *, seed: int, dtype: DTypeLike = jnp.float32) -> Llama: ...
-def random_model(config: Config, *, seed: int, dtype: DTypeLike = jnp.float32) -> LanguageModel:
+def random_model(config: Config, *, seed: int, dtype: DTypeLike = jnp.float32) -> AnyModel:
     """A model with random weights; for a T5 the initial ones of Raffel et al. (2020), as ``mesh_tensorflow`` draws.
 
     Since T5's scores are not scaled, its queries start a factor ``D ** -0.5`` smaller. Every tensor has its own stream

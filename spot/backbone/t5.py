@@ -23,6 +23,7 @@ from spot.backbone.config import T5Config
 from spot.backbone.layers import MASKED, Dropout, KeysValues, RMSNorm, Weights, drop, drop_keys, parameter, write
 from spot.backbone.model import LanguageModel
 from spot.backbone.products import attention, project, relative_position_buckets
+from spot.backbone.soft import Soft
 
 
 class Encoded(NamedTuple):
@@ -162,28 +163,30 @@ class DecoderBlock(nnx.Module):
         values = drop_keys(values, dropout, site)
         return self.self_attention(self.self_attention.queries(normed), (keys, values), bias, mask)
 
-    def crossed(self, seen: Encoded, queries: int, dropout: Dropout | None = None, site: int = 0) -> KeysValues | None:
+    def crossed(
+        self, memory: Encoded, queries: int, dropout: Dropout | None = None, site: int = 0
+    ) -> KeysValues | None:
         """Keys and values of the encoded input for so many queries in all, or none where they are absorbed.
 
         Dropout, which drops a token for one head and not for another, leaves no value that all heads share.
         """
-        if not dropout and self.cross_attention.absorbs(queries, seen.hidden):
+        if not dropout and self.cross_attention.absorbs(queries, memory.hidden):
             return None
-        keys, values = self.cross_attention.keys_values(seen.hidden)
+        keys, values = self.cross_attention.keys_values(memory.hidden)
         return keys, drop_keys(values, dropout, site)
 
-    def attend_encoded(self, x: Array, seen: Encoded, crossed: KeysValues | None) -> Array:
+    def attend_encoded(self, x: Array, memory: Encoded, crossed: KeysValues | None) -> Array:
         """Cross-attention of ``[B, Q, H]`` to the encoded input."""
         queries = self.cross_attention.queries(self.cross_norm(x))
         if crossed is None:
-            return self.cross_attention.absorbed(queries, seen.hidden, seen.mask)
-        return self.cross_attention(queries, crossed, 0.0, seen.mask)
+            return self.cross_attention.absorbed(queries, memory.hidden, memory.mask)
+        return self.cross_attention(queries, crossed, 0.0, memory.mask)
 
     def feed(self, x: Array, dropout: Dropout | None = None, site: int = 0) -> Array:
         return self.feed_forward(self.feed_forward_norm(x), dropout, site)
 
 
-class T5(LanguageModel):
+class T5(LanguageModel[Encoded, Cache]):
     """T5 of both generations; relative position bias spans prompt and input (Raffel et al. 2020)."""
 
     config: T5Config
@@ -209,74 +212,78 @@ class T5(LanguageModel):
         if not config.tied:
             self.head = parameter(weights, "lm_head.weight", config.vocab_size, config.d_model)
 
-    def read(self, prompts: Array, prompt_ids: Tokens, inputs: Inputs, dropout: Dropout | None = None) -> Encoded:
+    def read(self, soft: Soft, prompt_ids: Tokens, inputs: Inputs, dropout: Dropout | None = None) -> Encoded:
         """Prompt and input through the encoder.
 
         The first layer projects the two apart: a prompt once for all its rows, and the input without a gradient, since
         nothing that trains stands before it.
         """
-        if dropout or len(prompts) > len(prompt_ids):  # rows that differ, or are fewer than the prompts
-            prompts, prompt_ids = prompts[prompt_ids], jnp.arange(len(prompt_ids))
-        prompt, text = drop(prompts.astype(jnp.float32), dropout, 0), drop(self._embed(inputs.ids), dropout, 0)
+        if dropout or soft.rows > len(prompt_ids):  # rows that differ, or are fewer than the prompts
+            soft, prompt_ids = soft.take(prompt_ids), jnp.arange(len(prompt_ids))
+        prompt_NPH = drop(jnp.asarray(soft.tokens, jnp.float32), dropout, 0)
+        text_BTH = drop(self._embed(inputs.ids), dropout, 0)
 
         def lead(prompt: Array, text: Array, axis: int) -> Array:
             return jnp.concatenate([prompt[prompt_ids], text], axis=axis)
 
-        x = lead(prompt, text, 1)
-        visible = jnp.pad(jnp.asarray(inputs.mask), ((0, 0), (prompt.shape[1], 0)), constant_values=True)
-        mask = jnp.where(visible, 0.0, MASKED)[:, None, None, :]
-        length = x.shape[1]
-        bias = self._position_bias(self.encoder_bias[...], length, length, bidirectional=True)
+        x_BSH = lead(prompt_NPH, text_BTH, 1)
+        mask = jnp.where(lead(soft.visible(), jnp.asarray(inputs.mask), 1), 0.0, MASKED)[:, None, None, :]
+        length = x_BSH.shape[1]
+        bias_1KSS = self._position_bias(self.encoder_bias[...], length, length, bidirectional=True)
         first = self.encoder[0]
-        projected = jax.tree.map(functools.partial(lead, axis=2), first.project(prompt), first.project(text))
+        projected = jax.tree.map(functools.partial(lead, axis=2), first.project(prompt_NPH), first.project(text_BTH))
         for i, block in enumerate(self.encoder):
-            x = block(x, projected if i == 0 else block.project(x), bias, mask, dropout, 1 + 4 * i)
-        return Encoded(drop(self.encoder_norm(x), dropout, 1000), mask)
+            if i and soft.layers is not None:
+                states_NPH = drop(jnp.asarray(soft.layers[:, i - 1]), dropout, 4000 + i)
+                x_BSH = lead(states_NPH, x_BSH[:, soft.length :], 1)
+            x_BSH = block(x_BSH, projected if i == 0 else block.project(x_BSH), bias_1KSS, mask, dropout, 1 + 4 * i)
+        return Encoded(drop(self.encoder_norm(x_BSH), dropout, 1000), mask)
 
-    def decode(self, seen: Encoded, ids: Tokens, dropout: Dropout | None = None) -> Array:
+    def decode(self, memory: Encoded, ids: Tokens, dropout: Dropout | None = None) -> Array:
         """Teacher-forced decoder states ``[B, C, L, H]`` for decoder inputs ``ids[B, C, L]``.
 
         The C targets of one input attend to themselves apart and to the same encoded input together.
         """
         rows, targets, length = ids.shape
         apart, together = (rows * targets, length, -1), (rows, targets * length, -1)
-        bias = self._position_bias(self.decoder_bias[...], length, length, bidirectional=False)
+        bias_1KLL = self._position_bias(self.decoder_bias[...], length, length, bidirectional=False)
         causal = jnp.where(jnp.tril(jnp.ones((length, length), bool)), 0.0, MASKED)[None, None]
         x = drop(self._embed(ids), dropout, 2000).reshape(apart)
         for i, block in enumerate(self.decoder):
             site = 2001 + 6 * i
-            x = x + drop(block.attend_self(x, bias, causal, dropout, site), dropout, site + 1)
-            crossed = block.crossed(seen, targets * length, dropout, site + 2)
-            attended = block.attend_encoded(x.reshape(together), seen, crossed)
+            x = x + drop(block.attend_self(x, bias_1KLL, causal, dropout, site), dropout, site + 1)
+            crossed = block.crossed(memory, targets * length, dropout, site + 2)
+            attended = block.attend_encoded(x.reshape(together), memory, crossed)
             x = x + drop(attended, dropout, site + 3).reshape(x.shape)
             x = x + drop(block.feed(x, dropout, site + 4), dropout, site + 5)
         x = drop(self.decoder_norm(x), dropout, 3000)
         return x.reshape(rows, targets, length, -1)
 
-    def start_cache(self, seen: Encoded, max_length: int) -> Cache:
-        rows, config = seen.hidden.shape[0], self.config
+    def start_cache(self, memory: Encoded, max_length: int, candidates: int = 1) -> Cache:
+        rows, config = memory.hidden.shape[0] * candidates, self.config
         empty = jnp.zeros((rows, config.num_heads, max_length, config.d_kv), jnp.float32)
         return Cache(
             own=[(empty, empty) for _ in self.decoder],
-            crossed=[block.crossed(seen, max_length) for block in self.decoder],
+            crossed=[block.crossed(memory, max_length * candidates) for block in self.decoder],
         )
 
-    def advance(self, seen: Encoded, cache: Cache, last: Array, step: Array) -> tuple[Array, Cache]:
+    def advance(self, memory: Encoded, cache: Cache, last: Array, step: Array) -> tuple[Array, Cache]:
         # a token's products with all it sees are bound by memory: half of it in bfloat16, cast once before the loop
-        seen = seen._replace(hidden=seen.hidden.astype(self.dtype))
-        x, length = self._embed(last[:, None]), cache.own[0][0].shape[2]
-        bias = self._position_bias(self.decoder_bias[...], length, length, bidirectional=False)
-        row = jax.lax.dynamic_slice_in_dim(bias, step, 1, axis=2)
+        memory = memory._replace(hidden=memory.hidden.astype(self.dtype))
+        rows, candidates = last.shape
+        apart, together = (rows * candidates, 1, -1), (rows, candidates, -1)
+        x, length = self._embed(last).reshape(apart), cache.own[0][0].shape[2]
+        bias_1KLL = self._position_bias(self.decoder_bias[...], length, length, bidirectional=False)
+        bias_1Kx1xL = jax.lax.dynamic_slice_in_dim(bias_1KLL, step, 1, axis=2)
         mask = jnp.where(jnp.arange(length) <= step, 0.0, MASKED)[None, None, None]
         own = []
-        for block, held, crossed in zip(self.decoder, cache.own, cache.crossed, strict=True):
+        for block, past, crossed in zip(self.decoder, cache.own, cache.crossed, strict=True):
             normed = block.self_norm(x)
-            fresh = block.self_attention.keys_values(normed)
-            own.append(write(held, fresh, step))
-            x = x + block.self_attention(block.self_attention.queries(normed), own[-1], row, mask)
-            x = x + block.attend_encoded(x, seen, crossed)
+            own.append(write(past, block.self_attention.keys_values(normed), step))
+            x = x + block.self_attention(block.self_attention.queries(normed), own[-1], bias_1Kx1xL, mask)
+            x = x + block.attend_encoded(x.reshape(together), memory, crossed).reshape(x.shape)
             x = x + block.feed(x)
-        return self.decoder_norm(x)[:, 0], Cache(own, cache.crossed)
+        return self.decoder_norm(x).reshape(together), Cache(own, cache.crossed)
 
     def logits(self, hidden: Array) -> Array:
         """``[..., H] -> [..., V]`` float32; v1.0 scales by ``H ** -0.5`` before its output layer."""

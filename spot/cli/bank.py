@@ -42,7 +42,7 @@ def runs(
     """Runs in the bank, newest last."""
     from bank.errors import BankError
     from bank.listing import list_runs
-    from bank.types import ROLES
+    from bank.records import ROLES
 
     if role and role not in ROLES:
         raise BankError(f"role {role!r} is not known; choose from {', '.join(ROLES)}")
@@ -94,12 +94,11 @@ def transfers(*, task: TaskFilter = "", bank: BankOption, out: JsonOption) -> No
 @takes(bank=BankOption, out=JsonOption)
 def verify(*, bank: BankOption, out: JsonOption) -> None:
     """Check every row against the others and its own digest; exits with 1 if something is wrong."""
-    from bank import queries
     from bank.integrity import verify as verify_bank
 
     with bank.open() as opened:
         problems = verify_bank(opened)
-        counts = queries.statistics(opened)
+        counts = opened.count_rows()
     if out.json:
         print_json({"problems": problems, "rows": counts})
     else:
@@ -335,7 +334,7 @@ def import_file(
     model = BackboneRecord(
         fingerprint=fingerprint or value.fingerprint or by_name(name),
         name=name,
-        width=value.prompt.shape[1],
+        width=value.prompt.shape[-1],
     )
     for file in (value, early):
         if file:

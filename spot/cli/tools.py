@@ -64,15 +64,21 @@ def prompt_of_bank(name: str, bank: Bank) -> PromptFile:
 
 
 def prompt_for(backbone: Backbone, found: PromptFile | None) -> np.ndarray:
-    """The prompt ``[P, H]``, if it was not made for another backbone; none has no tokens."""
+    """The prompt ``[..., P, H]``, if it was not made for another backbone; none has no tokens."""
     import numpy as np
 
     from spot.prompts.files import check_backbone
+    from spot.prompts.initializers import check_fits
 
     if found is None:
         return np.zeros((0, backbone.width), np.float32)
     check_backbone(found, backbone)
-    return found.prompt
+    return check_fits(found.prompt, backbone, found.prompt.shape[-2], form=found.form, where=str(found.path))
+
+
+def form_of(file: PromptFile | None) -> str:
+    """What a file says that it is a prompt of."""
+    return file.form if file else "prompt"
 
 
 def refuse_bank(context: typer.Context, prompt: str) -> None:
@@ -121,7 +127,7 @@ def evaluate(
     )
     if tokens.cut:
         errors().print(f"{tokens.cut} of {len(tokens)} inputs are cut at {max_input} tokens (--max-input)")
-    answers = predict(backbone, soft, examples, tokens, method=evaluate_by)
+    answers = predict(backbone, soft, examples, tokens, form=form_of(file), method=evaluate_by)
     most_frequent = most_frequent_target(examples)
     scores = found.score(answers, examples)
     floor = found.score([most_frequent] * len(examples), examples)
@@ -147,6 +153,7 @@ def predict_texts(
 ) -> None:
     """Answer texts with a prompt; inputs are in the task's own `key: text` form."""
     from spot.errors import SpotError
+    from spot.inference.decoding import Decoding
     from spot.inference.predict import predict
     from tasks.pipeline import Lengths, tokenize
     from tasks.task import Example
@@ -169,7 +176,7 @@ def predict_texts(
         ends=backbone.config.ends,
         lengths=Lengths(),
     )
-    answers = predict(backbone, soft, examples, tokens, max_new_tokens=32)
+    answers = predict(backbone, soft, examples, tokens, form=form_of(file), decoding=Decoding(max_new_tokens=32))
     if out.json:
         print_json([{"input": text, "answer": answer} for text, answer in zip(inputs, answers, strict=True)])
         return
@@ -180,7 +187,7 @@ def predict_texts(
 @takes(bank=BankOption, where=BackboneOption, out=JsonOption)
 def doctor(*, bank: BankOption, where: BackboneOption, out: JsonOption) -> None:
     """Check versions, devices, caches, the backbone and the bank; exits with 1 if something is wrong."""
-    from bank import BankError, queries
+    from bank import BankError
     from bank.integrity import verify
     from bank.location import shown_location
     from spot import paths
@@ -202,7 +209,7 @@ def doctor(*, bank: BankOption, where: BackboneOption, out: JsonOption) -> None:
         problems.append(str(error))
     try:
         with bank.open() as opened:
-            counts = queries.statistics(opened)
+            counts = opened.count_rows()
             facts["bank"] = (
                 f"{opened}: {counts['run']} runs, {counts['prompt']} prompts, {counts['transfer']} transfers"
             )

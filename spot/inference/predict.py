@@ -1,10 +1,14 @@
-"""Predictions of prompts on tokenised examples: rank classification where choices are known, else decoding."""
+"""Predictions of a stack of prompts on tokenised examples: rank classification where choices are known, else decoding.
+
+Rows of any prompt share a pass, so that evaluating N prompts is one walk over their examples.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import flax.nnx as nnx
 import jax
@@ -12,35 +16,43 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from spot.backbone.batch import Inputs, Targets, rows_at_once
+from spot.backbone.batch import Inputs, Targets
 from spot.backbone.load import Backbone
+from spot.backbone.placement import placement
+from spot.backbone.soft import Soft
 from spot.errors import SpotError
+from spot.inference.decoding import MAX_NEW_TOKENS, Decoding, generate
+from spot.prompts.forms import FORMS
 from tasks.choices import choose
 from tasks.objectives import pad
-from tasks.pipeline import TARGET_BUCKETS, Tokenized, bucket, evaluation_order
+from tasks.pipeline import TARGET_BUCKETS, Tokenized, bucket, concatenate
 from tasks.task import Example
 
 METHODS = ("auto", "rank", "generate")
 
-MAX_NEW_TOKENS = 32
-"""Longest free text that evaluation decodes."""
+GREEDY = Decoding()
 
 
-@functools.lru_cache(maxsize=16)
-def _programs(graph: nnx.GraphDef[Any]) -> tuple[Any, Any, Any]:
-    """Compiled scoring, decoding and losses for a model's graph."""
+@dataclasses.dataclass(frozen=True)
+class Questions:
+    """Examples that one prompt of a stack answers.
 
-    def score(weights: Any, prompts: Array, prompt_ids: Array, inputs: Inputs, choices: Targets) -> Array:
-        return nnx.merge(graph, weights).choice_scores(prompts, prompt_ids, inputs, choices)
+    Attributes:
+        prompt: its row.
+        examples: for their choices' texts.
+        tokens: the same examples, tokenised.
+    """
 
-    def decode(weights: Any, prompts: Array, prompt_ids: Array, inputs: Inputs, max_length: int) -> Array:
-        return nnx.merge(graph, weights).greedy(prompts, prompt_ids, inputs, max_length)
+    prompt: int
+    examples: Sequence[Example]
+    tokens: Tokenized
 
-    def loss(weights: Any, prompts: Array, prompt_ids: Array, inputs: Inputs, targets: Targets) -> Array:
-        losses = nnx.merge(graph, weights).token_losses(prompts, prompt_ids, inputs, targets)
-        return losses.sum(axis=-1) / jnp.maximum(targets.mask.sum(axis=-1), 1)
 
-    return jax.jit(score), jax.jit(decode, static_argnames="max_length"), jax.jit(loss)
+class Pass(NamedTuple):
+    """Rows of one forward pass: ``rows[n]`` of the examples, and the same filled up to the batch that is computed."""
+
+    rows: np.ndarray
+    padded: np.ndarray
 
 
 def predict(
@@ -49,77 +61,198 @@ def predict(
     examples: Sequence[Example],
     data: Tokenized,
     *,
+    form: str = "prompt",
     method: str = "auto",
+    decoding: Decoding = GREEDY,
     batch_size: int = 64,
-    max_new_tokens: int = 0,
 ) -> list[str]:
-    """What one prompt ``[P, H]`` answers to every example, in their order.
+    """What one prompt ``[..., P, H]`` answers to every example, in their order; see :func:`predict_many`."""
+    soft = FORMS[form].stack([prompt], backbone.config)
+    questions = [Questions(0, examples, data)]
+    return predict_many(backbone, soft, questions, method=method, decoding=decoding, batch_size=batch_size)[0]
+
+
+def predict_many(
+    backbone: Backbone,
+    soft: Soft,
+    questions: Sequence[Questions],
+    *,
+    method: str = "auto",
+    decoding: Decoding = GREEDY,
+    batch_size: int = 64,
+) -> list[list[str]]:
+    """What prompts answer to their examples, in the order of the questions, with rows of all prompts mixed.
 
     Args:
         backbone: the frozen model.
-        prompt: float32 ``[P, H]``.
-        examples: for their choices' texts.
-        data: the same examples, tokenised.
-        method: ``rank`` takes the choice of highest log-likelihood, ``generate`` decodes greedily, ``auto`` ranks
-            where every example has choices.
+        soft: a stack of N prompts.
+        questions: which prompt answers which examples.
+        method: ``rank`` takes the choice of highest log-likelihood, ``generate`` decodes, ``auto`` ranks where every
+            example of a question has choices.
+        decoding: how texts are generated.
         batch_size: most examples at once; a CPU computes on no more than its caches hold.
-        max_new_tokens: longest decoded text; 0 takes the length of the longest target, at most 32.
 
     Raises:
         SpotError: unknown method, or ``rank`` without choices.
     """
     choose(method, METHODS, "evaluation method", error=SpotError)
-    with_choices = all(example.choices for example in examples)
-    if method == "rank" and not with_choices:
-        raise SpotError("rank classification needs label words; evaluate this task with `generate`")
-    ranks = method == "rank" or (method == "auto" and with_choices)
-    score, decode, _ = _programs(backbone.graph)
-    stack = np.asarray(prompt)[None]
-    longest = max_new_tokens or min(MAX_NEW_TOKENS, bucket(int(data.targets.lengths.max()), TARGET_BUCKETS))
-    answers: list[str] = [""] * len(examples)
-    together = not ranks and not backbone.config.reads_prompts_once
-    for rows, padded in _batches(backbone, len(prompt), data, batch_size, together=together):
-        prompt_ids = np.zeros(len(padded), np.int32)
-        inputs = _inputs(data, padded)
+    ranked = [_ranks(one, method) for one in questions]
+    answers: list[list[str]] = [[] for _ in questions]
+    for ranks in (True, False):
+        places = [place for place, flag in enumerate(ranked) if flag == ranks]
+        if not places:
+            continue
+        asked = [questions[place] for place in places]
+        data = _together([one.tokens for one in asked])
+        prompt_ids = np.repeat([one.prompt for one in asked], [len(one.examples) for one in asked]).astype(np.int32)
         if ranks:
-            scores = np.asarray(score(backbone.weights, stack, prompt_ids, inputs, _choices(data, padded)))
-            for row, values in zip(rows, scores, strict=False):
-                answers[row] = examples[row].choices[int(values.argmax())]
+            best = iter([int(values.argmax()) for values in scores(backbone, soft, prompt_ids, data, batch_size)])
+            for place, one in zip(places, asked, strict=True):
+                answers[place] = [example.choices[next(best)] for example in one.examples]
         else:
-            tokens = np.asarray(decode(backbone.weights, stack, prompt_ids, inputs, max_length=longest))
-            for row, ids in zip(rows, tokens, strict=False):
-                answers[row] = backbone.tokenizer.decode(ids.tolist())
+            texts = iter(decode(backbone, soft, prompt_ids, data, decoding, batch_size))
+            for place, one in zip(places, asked, strict=True):
+                answers[place] = [next(texts) for _ in one.examples]
     return answers
 
 
+def scores(
+    backbone: Backbone, soft: Soft, prompt_ids: np.ndarray, data: Tokenized, batch_size: int = 64
+) -> list[np.ndarray]:
+    """Log-likelihood of every choice of every example, float32 ``[C]`` each, C as many as the example has.
+
+    Args:
+        backbone: the frozen model.
+        soft: a stack of N prompts.
+        prompt_ids: ``[n]`` int32, the row of the stack that each of n examples is read with.
+        data: the examples.
+        batch_size: most examples at once.
+    """
+    programs = _programs(backbone.graph)
+    soft = programs.prepare(backbone.weights, soft)
+    values: list[np.ndarray] = [np.zeros(0, np.float32)] * len(prompt_ids)
+    counts = data.choice_rows.lengths
+    for rows, padded in _passes(backbone, soft, data, prompt_ids, batch_size, apart=counts):
+        choices = _choices(data, padded)
+        scored = programs.score(backbone.weights, soft, prompt_ids[padded], _inputs(data, padded), choices)
+        for row, one in zip(rows, np.asarray(scored), strict=False):
+            values[row] = one[: len(data.choice_rows[row])]
+    return values
+
+
+def decode(
+    backbone: Backbone,
+    soft: Soft,
+    prompt_ids: np.ndarray,
+    data: Tokenized,
+    decoding: Decoding = GREEDY,
+    batch_size: int = 64,
+) -> list[str]:
+    """Generated text for every example; arguments as :func:`scores`."""
+    programs = _programs(backbone.graph)
+    longest = min(MAX_NEW_TOKENS, bucket(int(data.targets.lengths.max()), TARGET_BUCKETS))
+    length = decoding.max_new_tokens or longest
+    soft = programs.prepare(backbone.weights, soft)
+    texts = [""] * len(prompt_ids)
+    whole = not backbone.config.reads_prompts_once  # an encoder reads in parts itself what it can hold
+    for rows, padded in _passes(backbone, soft, data, prompt_ids, batch_size, whole=whole):
+        inputs = _inputs(data, padded)
+        tokens = programs.generate(backbone.weights, soft, prompt_ids[padded], inputs, decoding.policy, length)
+        for row, ids in zip(rows, np.asarray(tokens), strict=False):
+            texts[row] = backbone.tokenizer.decode(ids.tolist())
+    return texts
+
+
 def mean_losses(
-    backbone: Backbone, prompts: Sequence[np.ndarray], data: Tokenized, *, batch_size: int = 64
+    backbone: Backbone,
+    prompts: Sequence[np.ndarray],
+    data: Tokenized,
+    *,
+    form: str = "prompt",
+    batch_size: int = 64,
 ) -> np.ndarray:
-    """Mean loss a target token of every prompt ``[P, H]`` on all examples, ``[N]`` float64; forward passes only.
+    """Mean loss a target token of every prompt ``[..., P, H]`` on all examples, ``[N]`` float64; forward passes only.
 
     Every example counts alike, however long its target.
     """
-    _, _, loss = _programs(backbone.graph)
-    totals = np.zeros(len(prompts))
-    for rows, padded in _batches(backbone, max(map(len, prompts), default=0), data, batch_size):
-        inputs, length = _inputs(data, padded), bucket(int(data.targets.lengths[rows].max()), TARGET_BUCKETS)
-        targets = Targets(*pad([data.targets[row] for row in padded], length))
-        for i, prompt in enumerate(prompts):
-            losses = loss(backbone.weights, prompt[None], np.zeros(len(padded), np.int32), inputs, targets)
-            totals[i] += float(np.asarray(losses, np.float64)[: len(rows)].sum())
-    return totals / len(data.targets)
+    if not prompts:
+        return np.zeros(0)
+    programs = _programs(backbone.graph)
+    count = len(data)
+    soft = programs.prepare(backbone.weights, FORMS[form].stack(prompts, backbone.config))
+    every = _together([data] * len(prompts))
+    prompt_ids = np.repeat(np.arange(len(prompts), dtype=np.int32), count)
+    losses = np.zeros(len(prompt_ids))
+    for rows, padded in _passes(backbone, soft, every, prompt_ids, batch_size):
+        length = bucket(int(every.targets.lengths[rows].max()), TARGET_BUCKETS)
+        targets = Targets(*pad([every.targets[row] for row in padded], length))
+        inputs = _inputs(every, padded)
+        values = programs.loss(backbone.weights, soft, prompt_ids[padded], inputs, targets)
+        losses[rows] = np.asarray(values, np.float64)[: len(rows)]
+    return losses.reshape(len(prompts), count).mean(axis=1)
 
 
-def _batches(
-    backbone: Backbone, prompt_length: int, data: Tokenized, batch_size: int, *, together: bool = False
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Rows of every forward pass; and the same with the last repeated up to a power of two, so that few shapes are
-    compiled. Rows stay ``together`` for decoding, which reads them in parts itself where it can hold them all."""
-    own = 0 if backbone.config.reads_prompts_once else prompt_length
-    most = (lambda _: batch_size) if together else (lambda length: rows_at_once(batch_size, own + length))
-    for rows in evaluation_order(data, most):
-        size = min(batch_size, 1 << (len(rows) - 1).bit_length())
-        yield rows, np.concatenate([rows, np.repeat(rows[-1:], size - len(rows))])
+class Programs(NamedTuple):
+    """Compiled computations of a model's graph, each of its weights, a stack and what the name says."""
+
+    prepare: Callable[..., Soft]
+    score: Callable[..., Array]
+    generate: Callable[..., Array]
+    loss: Callable[..., Array]
+
+
+@functools.lru_cache(maxsize=16)
+def _programs(graph: nnx.GraphDef[Any]) -> Programs:
+    def prepare(weights: Any, soft: Soft) -> Soft:
+        return nnx.merge(graph, weights).prepare(soft)
+
+    def score(weights: Any, soft: Soft, prompt_ids: Array, inputs: Inputs, choices: Targets) -> Array:
+        return nnx.merge(graph, weights).choice_scores(soft, prompt_ids, inputs, choices)
+
+    def generated(weights: Any, soft: Soft, prompt_ids: Array, inputs: Inputs, policy: str, max_length: int) -> Array:
+        return generate(nnx.merge(graph, weights), soft, prompt_ids, inputs, policy, max_length)
+
+    def loss(weights: Any, soft: Soft, prompt_ids: Array, inputs: Inputs, targets: Targets) -> Array:
+        losses = nnx.merge(graph, weights).token_losses(soft, prompt_ids, inputs, targets)
+        return losses.sum(axis=-1) / jnp.maximum(targets.mask.sum(axis=-1), 1).astype(losses.dtype)
+
+    return Programs(jax.jit(prepare), jax.jit(score), jax.jit(generated, static_argnums=(4, 5)), jax.jit(loss))
+
+
+def _ranks(one: Questions, method: str) -> bool:
+    """Whether its examples are answered by rank classification."""
+    choices = all(example.choices for example in one.examples)
+    if method == "rank" and not choices:
+        raise SpotError("rank classification needs label words; evaluate this task with `generate`")
+    return method == "rank" or (method == "auto" and choices)
+
+
+def _together(parts: Sequence[Tokenized]) -> Tokenized:
+    return parts[0] if len(parts) == 1 else concatenate(parts)
+
+
+def _passes(
+    backbone: Backbone,
+    soft: Soft,
+    data: Tokenized,
+    prompt_ids: np.ndarray,
+    batch_size: int,
+    *,
+    apart: np.ndarray | int = 0,
+    whole: bool = False,
+) -> Iterator[Pass]:
+    """Every example once, by falling length; the last rows of a pass are repeated up to a power of two, so that few
+    shapes are compiled. Rows are sorted by what they are kept ``apart`` by first. ``whole`` passes are of
+    ``batch_size`` rows whatever a CPU's caches hold."""
+    here = placement()
+    prompt = 0 if backbone.config.reads_prompts_once else soft.length
+    order = np.lexsort((prompt_ids, -data.inputs.lengths, np.broadcast_to(apart, len(prompt_ids))))
+    while len(order):
+        positions = prompt + bucket(int(data.inputs.lengths[order[0]]))
+        size = batch_size if whole else here.rows_at_once(batch_size, positions)
+        rows, order = order[:size], order[size:]
+        filled = min(batch_size, 1 << (len(rows) - 1).bit_length())
+        yield Pass(rows, np.concatenate([rows, np.repeat(rows[-1:], filled - len(rows))]))
 
 
 def _inputs(data: Tokenized, rows: np.ndarray) -> Inputs:

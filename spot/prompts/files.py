@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bank.errors import BankError
-from bank.vectors import checked_prompt
+from bank.vectors import checked_prompt, tokens
 from spot.backbone.files import check_file, read_json
 from spot.backbone.torch_file import TorchFile
 from spot.backbone.weights import open_safetensors, stored_array
@@ -37,6 +37,9 @@ TENSOR = "prompt"
 
 START = "start"
 """Beside it, the mean token of the prompt that the run started from, where that is known."""
+
+RANKS = {"prompt": 2, "deep": 3}
+"""Axes of a prompt ``[..., P, H]`` by its form (:mod:`spot.prompts.forms`, which is not imported: it loads JAX)."""
 
 PEFT_TENSOR = "prompt_embeddings"
 PEFT_PARAMETER = "prompt_encoder.default.embedding.weight"
@@ -87,6 +90,23 @@ class PromptFile:
         if text is not None and not re.fullmatch("[0-9a-f]{64}", text):
             raise PromptError(f"{self.path}: its fingerprint {shown(text)} is no sha256; export it again")
         return text
+
+    @property
+    def form(self) -> str:
+        """What was trained: by its recipe, or, where the file has none, the form that has so many axes.
+
+        Raises:
+            PromptError: a form that is not known, or another than the array's axes allow.
+        """
+        by_rank = next(name for name, rank in RANKS.items() if rank == self.prompt.ndim)
+        recipe = self.recipe
+        name = recipe.get("form", "prompt") if recipe else by_rank
+        if RANKS.get(name) != self.prompt.ndim:
+            raise PromptError(
+                f"{self.path}: its recipe says form {shown(name)}, its shape is {list(self.prompt.shape)}; "
+                "export it again"
+            )
+        return str(name)
 
     def number(self, name: str) -> int | None:
         """A fact that is a whole number, or ``None`` where the file does not say it."""
@@ -158,14 +178,14 @@ def check_backbone(file: PromptFile, backbone: Backbone | BackboneRecord) -> Non
 
 
 def check_width(prompt: np.ndarray, backbone: Backbone | BackboneRecord, *, where: str) -> None:
-    """Refuse a prompt ``[P, H]`` of another width than a backbone's.
+    """Refuse a prompt ``[..., P, H]`` of another width than a backbone's.
 
     Raises:
         PromptError: beginning with ``where``.
     """
-    if prompt.shape[1] != backbone.width:
+    if prompt.shape[-1] != backbone.width:
         raise PromptError(
-            f"{where}: prompt has width {prompt.shape[1]}, but backbone {backbone.name} has width {backbone.width}; "
+            f"{where}: prompt has width {prompt.shape[-1]}, but backbone {backbone.name} has width {backbone.width}; "
             "it was made for another model"
         )
 
@@ -212,10 +232,15 @@ def _read_file(path: Path) -> PromptFile:
     except (ValueError, MemoryError) as error:
         raise PromptError(f"{path}: damaged ({error})") from error
     prompt = checked_prompt(values, where=str(path))
+    if prompt.ndim not in RANKS.values():
+        raise PromptError(f"{path}: expected an array [P, H], or [E, P, H], found shape {list(prompt.shape)[:9]}")
     if start is not None:
+        if start.ndim != 1:
+            raise PromptError(f"{path}, {START}: expected an array [W], found shape {list(start.shape)}")
         start = checked_prompt(start[None], where=f"{path}, {START}")[0]
-        if start.shape != prompt.shape[1:]:
-            raise PromptError(f"{path}: {START} has width {len(start)}, the prompt {prompt.shape[1]}")
+        width = tokens(prompt).shape[1]
+        if start.shape != (width,):
+            raise PromptError(f"{path}: {START} has width {len(start)}, the prompt {width}")
     return PromptFile(path, prompt, metadata, tensor=name, start=start)
 
 
@@ -236,7 +261,7 @@ def _chosen(path: Path, tensors: Tensors) -> str:
 
 def _checked_length(file: PromptFile, length: int | None, *, told: bool) -> PromptFile:
     """The same file; ``told`` says whether an adapter's config has told which of its rows are used."""
-    rows = len(file.prompt)
+    rows = file.prompt.shape[-2]
     of_peft = file.tensor == PEFT_TENSOR or file.tensor.endswith(PEFT_PARAMETER)
     if length is None and not told and of_peft and rows % 2 == 0:
         warnings.warn(
@@ -326,7 +351,7 @@ def _npy_facts(path: Path, header: str) -> tuple[np.dtype[Any], bool, tuple[int,
     if not (descr and fortran and shape):
         raise PromptError(f"{path}: not a plain .npy array; its header does not say one dtype, order and shape")
     numbers = re.findall(r"\d+", shape[1])
-    if len(numbers) != 2 or any(not number.strip("0") for number in numbers):
+    if len(numbers) not in RANKS.values() or any(not number.strip("0") for number in numbers):
         raise PromptError(f"{path}: expected an array [P, H], found shape [{', '.join(numbers)[:40]}]")
     if max(map(len, numbers)) > 18:
         raise PromptError(f"{path}: cut short; its header says a shape larger than any file")
@@ -336,7 +361,7 @@ def _npy_facts(path: Path, header: str) -> tuple[np.dtype[Any], bool, tuple[int,
         raise PromptError(f"{path}: not a plain .npy array; its dtype {descr[2]}{descr[3]} is unknown") from error
     if dtype.kind not in "fiu":
         raise PromptError(f"{path}: expected numbers, found dtype {dtype.name}")
-    return dtype, fortran[1] == "True", (int(numbers[0]), int(numbers[1]))
+    return dtype, fortran[1] == "True", tuple(map(int, numbers))
 
 
 def _read_safetensors(path: Path) -> tuple[Tensors, Mapping[str, str]]:
@@ -374,7 +399,7 @@ def write_prompt(
     config: Mapping[str, Any] | None = None,
     start: np.ndarray | None = None,
 ) -> None:
-    """Write a prompt ``[P, H]``, whole or not at all.
+    """Write a prompt ``[..., P, H]``, whole or not at all.
 
     Args:
         path: a file that ends in ``.npy`` (the array alone) or ``.safetensors`` (with metadata), or, without an ending,
@@ -383,10 +408,11 @@ def write_prompt(
         metadata: facts about it.
         format: ``npy``, ``safetensors`` or ``peft``, where the name is not to say it.
         config: of the backbone, which tells PEFT what kind of model it is.
-        start: mean token ``[H]`` of the prompt that its run started from; only safetensors takes it.
+        start: mean token ``[W]`` of the prompt that its run started from; only safetensors takes it.
 
     Raises:
-        PromptError: no prompt, another format, a folder of something else, or a folder or disk that cannot take it.
+        PromptError: no prompt, another format, a form that PEFT does not know, a folder of something else, or a folder
+            or disk that cannot take it.
     """
     known = {".npy": "npy", ".safetensors": "safetensors", "": "peft"}
     chosen = format or known.get(path.suffix) or ("peft" if path.is_dir() else path.suffix)
@@ -422,6 +448,11 @@ def _contents(
     if format == "safetensors":
         beside = {} if start is None else {START: np.ascontiguousarray(start, np.float32)}
         return {name: save({TENSOR: values} | beside, metadata=metadata)}
+    if values.ndim != 2:
+        raise PromptError(
+            f"{name}: PEFT's prompt tuning has prompts [P, H], this one has shape {list(values.shape)}; "
+            "write a file .npy or .safetensors"
+        )
     adapter = {
         "peft_type": "PROMPT_TUNING",
         "task_type": None if not config else PEFT_TASKS[0] if "num_decoder_layers" in config else PEFT_TASKS[1],

@@ -1,4 +1,4 @@
-"""Where a prompt starts: initialisers as closures ``(seed) -> [P, H]`` float32 (Lester et al. 2021, section 2.1).
+"""Where a prompt starts: initialisers as closures ``(seed) -> [..., P, H]`` float32 (Lester et al. 2021, section 2.1).
 
 A run's seed alone decides what is drawn, so that runs of one seed on different tasks start alike.
 """
@@ -15,6 +15,7 @@ from bank.vectors import prompt_sha256
 from spot.backbone.load import Backbone
 from spot.errors import PromptError
 from spot.prompts.files import check_backbone, check_width, read_prompt
+from spot.prompts.forms import FORMS
 
 Initializer = Callable[[int], np.ndarray]
 
@@ -31,14 +32,16 @@ INITIALIZERS = ("vocabulary", "labels", "uniform", "text:...", "file:...")
 
 
 def make_initializer(
-    name: str, backbone: Backbone, length: int, *, labels: Sequence[str] = (), task: str = ""
+    name: str, backbone: Backbone, length: int, *, form: str = "prompt", labels: Sequence[str] = (), task: str = ""
 ) -> Initializer:
-    """An initialiser by name.
+    """An initialiser by name, of prompts ``[..., P, H]`` of a form.
 
     Args:
-        name: ``vocabulary``, ``labels``, ``uniform``, ``text:SENTENCE`` or ``file:PATH``.
+        name: ``vocabulary``, ``labels``, ``uniform``, ``text:SENTENCE`` or ``file:PATH``; all but a file give tokens
+            ``[P, H]``, from which a form with more axes starts in each of them.
         backbone: whose embedding or width is used.
         length: P.
+        form: name of what is trained.
         labels: label words of the task, for ``labels``.
         task: name of the task, for ``labels`` where it has none.
 
@@ -46,21 +49,29 @@ def make_initializer(
         PromptError: unknown name, no labels, or a file that does not fit.
     """
     kind, _, argument = name.partition(":")
+    if kind == "file" and argument:
+        file = read_prompt(Path(argument), length=length)
+        check_backbone(file, backbone)
+        prompt = check_fits(file.prompt, backbone, length, form=form, where=argument)
+        return lambda seed: prompt
+    words = tuple(labels) or TASK_WORDS.get(task, ())
+    tokens = _token_initializer(name, backbone, length, words=words, task=task)
+    return lambda seed: FORMS[form].start(tokens(seed), backbone.config)
+
+
+def _token_initializer(name: str, backbone: Backbone, length: int, *, words: Sequence[str], task: str) -> Initializer:
+    """Of tokens ``[P, H]``."""
+    kind, _, argument = name.partition(":")
     if kind == "uniform":
         return uniform(length, backbone.width)
     if kind == "vocabulary":
         return sampled_vocabulary(backbone, length)
     if kind == "labels":
-        words = tuple(labels) or TASK_WORDS.get(task, ())
         if not words:
             raise PromptError(f"task {task!r} has no label words to start from; use --init vocabulary")
         return class_labels(backbone, length, words)
     if kind == "text" and argument:
         return from_text(backbone, length, argument)
-    if kind == "file" and argument:
-        file = read_prompt(Path(argument), length=length)
-        check_backbone(file, backbone)
-        return lambda seed: file.prompt
     raise PromptError(f"initialiser {name!r} is not known; choose from {', '.join(INITIALIZERS)}")
 
 
@@ -70,7 +81,7 @@ def drawn_by_seed(name: str) -> bool:
 
 
 def file_address(name: str, length: int) -> str | None:
-    """sha256 of the prompt ``[length, H]`` that an initialiser ``file:PATH`` reads, or ``None`` for the others."""
+    """sha256 of the prompt ``[..., length, H]`` that an initialiser ``file:PATH`` reads, or ``None`` for the others."""
     kind, _, argument = name.partition(":")
     return prompt_sha256(read_prompt(Path(argument), length=length).prompt) if kind == "file" and argument else None
 
@@ -134,16 +145,22 @@ def from_text(backbone: Backbone, length: int, text: str) -> Initializer:
     return initialize
 
 
-def check_fits(prompt: np.ndarray, backbone: Backbone, length: int, *, where: str) -> np.ndarray:
-    """A prompt of ``[length, H]``, or an error that says what does not fit.
+def check_fits(prompt: np.ndarray, backbone: Backbone, length: int, *, form: str = "prompt", where: str) -> np.ndarray:
+    """A prompt ``[..., length, H]`` of a form, or an error that says what does not fit.
 
     Raises:
-        PromptError: another width (made for another backbone) or another length.
+        PromptError: another width (made for another backbone), length or form.
     """
     check_width(prompt, backbone, where=where)
-    if prompt.shape[0] != length:
+    if prompt.shape[-2] != length:
         raise PromptError(
-            f"{where}: prompt has {prompt.shape[0]} tokens, expected {length}; set --prompt-length to match"
+            f"{where}: prompt has {prompt.shape[-2]} tokens, expected {length}; set --prompt-length to match"
+        )
+    expected = FORMS[form].shape(backbone.config, length)
+    if prompt.shape != expected:
+        raise PromptError(
+            f"{where}: has shape {list(prompt.shape)}, a prompt of form {form} has {list(expected)}; "
+            "set --form to match"
         )
     return prompt
 

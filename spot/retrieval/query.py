@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bank import Bank, Partition
-from bank.records import differing
+from bank.identity import differing
 from spot.errors import RetrievalError
 from spot.prompts.files import PromptFile
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bank import Bank, Partition
-from bank.records import SHAPING, differing
+from bank.identity import SHAPING, differing
 from spot.errors import RetrievalError
 from spot.retrieval.history import Expected, expected_gains
 from spot.retrieval.measures import AUTO, MEASURES, Context, KeySet, Query, checked_measure, resolved_measure

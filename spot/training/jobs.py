@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 import jax
@@ -13,15 +13,19 @@ import numpy as np
 from jax import Array
 
 from spot.errors import DivergenceError, TrainingError
-from spot.training.step import Batch, Variables
+from spot.training.step import Batch
+from tasks.pipeline import RaggedBatch
 
 CHECKPOINT_SECONDS = 60.0
 
 
 class BatchStream(Protocol):
-    """An endless stream of batches that can be put back to any point."""
+    """An endless stream of batches that can be put back to any point.
 
-    def next(self) -> Batch: ...
+    Rows of slots are ragged, so that those of all slots are cut and padded together; batches of weights are whole.
+    """
+
+    def next(self) -> RaggedBatch | Batch: ...
 
     def state(self) -> dict[str, int]: ...
 
@@ -113,7 +117,7 @@ class Progress:
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What a run leaves: host copies of the trained part at three moments, and its history."""
+    """What a run leaves: host copies of the trained parameters at three moments, and its history."""
 
     final: Any
     best: Any
@@ -128,10 +132,10 @@ class Job:
     Attributes:
         identity: names the run in a checkpoint; no two jobs have the same.
         plan: when things happen; ``checkpoint_seconds`` and ``report_every`` of the first job hold for all.
-        start: gives the trained part's beginning when a slot is free: ``[1, P, H]``, or the weights.
+        start: gives the parameters to begin with when a slot is free: ``[1, ..., P, H]``, or the weights.
         stream: gives its training batches then.
-        evaluate: development metrics of the variables (with this job's slot alone) at a step.
-        loss: development loss of the variables, which breaks ties of the score; without it the earlier one wins.
+        loss: development loss of parameters, as ``start`` gives them, which breaks ties of the score; without it the
+            earlier one wins.
         seed: of the dropout noise, 0 to 2**32 - 1.
         held: whether its result is known already, asked when its turn comes.
         done: takes the result when the run has ended; may be called again with the same after a restart.
@@ -143,14 +147,17 @@ class Job:
     plan: Plan
     start: Callable[[], Any]
     stream: Callable[[], BatchStream]
-    evaluate: Callable[[Variables], Mapping[str, float]]
-    loss: Callable[[Variables], float] | None = None
+    loss: Callable[[Any], float] | None = None
     seed: int = 0
     held: Callable[[], bool] = lambda: False
     done: Callable[[Result], None] = lambda _result: None
     dropped: Callable[[Progress], object] = lambda _progress: None
     reporter: Reporter = dataclasses.field(default_factory=lambda: Silent())
 
+
+Evaluate = Callable[[Sequence[Job], Any], Sequence[Mapping[str, float]]]
+"""Development metrics of jobs, ``score`` among them, given all their parameters: a stack in their order, or the weights
+of the one there is."""
 
 GiveUp = Callable[[Mapping[str, Progress]], Collection[str]]
 """Told the progress of all jobs under way by their identities after evaluations; says which to give up."""
@@ -173,9 +180,9 @@ class Slot:
             "progress": dataclasses.asdict(self.progress),
         }
 
-    def next(self) -> Batch:
+    def next(self) -> Any:
         batch = self.stream.next()
-        self.tokens += int(batch.inputs.mask.sum()) + int(batch.targets.mask.sum())
+        self.tokens += count_tokens(batch)
         return batch
 
     @property
@@ -202,6 +209,13 @@ class Slot:
         if values:
             self.job.reporter.advance(self.progress.step, values[-1], self.tokens)
         self.pending, self.tokens = [], 0
+
+
+def count_tokens(batch: RaggedBatch | Batch) -> int:
+    """Real tokens of inputs and targets."""
+    if isinstance(batch, RaggedBatch):
+        return sum(map(len, batch.inputs)) + sum(map(len, batch.targets))
+    return int(batch.inputs.mask.sum()) + int(batch.targets.mask.sum())
 
 
 def on_device(tree: Any) -> Any:

@@ -8,6 +8,7 @@ with the same bits as what was left alone.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import signal
 import threading
@@ -25,8 +26,8 @@ from jax import Array
 
 from spot.errors import DivergenceError, Interrupted
 from spot.training import checkpoint
-from spot.training.jobs import GiveUp, Job, Progress, Result, Slot, check_parameters, on_device, on_host
-from spot.training.step import Step, Variables, cut
+from spot.training.jobs import Evaluate, GiveUp, Job, Progress, Result, Slot, check_parameters, on_device, on_host
+from spot.training.step import Step, cut
 
 CHECKPOINT_FILE = "checkpoint.msgpack"
 
@@ -34,9 +35,9 @@ CHECKPOINT_FILE = "checkpoint.msgpack"
 def fit(
     jobs: Sequence[Job],
     *,
-    frozen: Variables,
-    trainable: str,
+    frozen: Any,
     step: Step,
+    evaluate: Evaluate,
     slots: int = 1,
     folder: Path | None = None,
     give_up: GiveUp = lambda _progress: (),
@@ -53,9 +54,9 @@ def fit(
 
     Args:
         jobs: what to train; of one recipe, as far as ``step`` goes.
-        frozen: the variables that do not train.
-        trainable: the part that does: ``prompts``, in slots, or ``weights``, in one.
-        step: from :func:`spot.training.step.make_step` for the same part.
+        frozen: the model's weights, where these do not train.
+        step: from :func:`spot.training.step.make_step` for what trains.
+        evaluate: development metrics of all jobs that are at an evaluation, in one call.
         slots: jobs under way at once.
         folder: where the checkpoint lies; ``None`` saves nothing.
         give_up: says after evaluations which jobs shall not go on; it must not depend on anything but what it is told.
@@ -65,7 +66,7 @@ def fit(
         Interrupted: SIGINT or SIGTERM arrived; the state is saved.
         TrainingError: a damaged checkpoint, or one of other jobs.
     """
-    Session(jobs, frozen, trainable, step, slots if step.slots else 1, folder, give_up).run()
+    Session(jobs, frozen, step, evaluate, slots if step.slots else 1, folder, give_up).run()
 
 
 class Session:
@@ -74,15 +75,15 @@ class Session:
     def __init__(
         self,
         jobs: Sequence[Job],
-        frozen: Variables,
-        trainable: str,
+        frozen: Any,
         step: Step,
+        evaluate: Evaluate,
         slots: int,
         folder: Path | None,
         give_up: GiveUp,
     ) -> None:
-        self.jobs, self.frozen, self.trainable, self.step = jobs, frozen, trainable, step
-        self.give_up = give_up
+        self.jobs, self.frozen, self.step = jobs, frozen, step
+        self.evaluate, self.give_up = evaluate, give_up
         self.path = folder / CHECKPOINT_FILE if folder else None
         self.pace = jobs[0].plan
         start = jobs[0].start()
@@ -120,7 +121,7 @@ class Session:
         batches = {number: slot.next() for number, slot in self.slots.items()}
         parts = list(batches.values())
         if self.step.slots:
-            parts = cut(batches, self.blank.shape[1], apart=self.step.apart)
+            parts = cut(batches, self.prompt_length, apart=self.step.apart)
         active = np.array([number in self.slots for number in range(self.size)])
         self.trained, self.optimizer, losses = self.step.run(
             self.trained, self.optimizer, self.frozen, parts, self.keys(), active
@@ -129,6 +130,11 @@ class Session:
         for slot in self.slots.values():
             slot.progress.step += 1
             slot.pending.append(losses)
+
+    @property
+    def prompt_length(self) -> int:
+        """P of the prompts ``[1, ..., P, H]`` that train."""
+        return int(self.blank.shape[-2])
 
     def keys(self) -> Array:
         """Keys ``[N]`` of this step's noise: each follows from its job's seed and step, whatever shares the program."""
@@ -151,6 +157,7 @@ class Session:
             except DivergenceError as error:
                 self.failures.append(error)
                 self.free(number)
+        self.evaluate_slots([slot for slot in self.slots.values() if slot.at_evaluation])
         self.prune()
         ended = [slot for slot in self.slots.values() if slot.progress.done]
         due = caught or ended or evaluated or time.monotonic() - self.saved_at >= self.pace.checkpoint_seconds
@@ -163,7 +170,7 @@ class Session:
             raise Interrupted(caught[0], reached, self.path)
 
     def check(self, slot: Slot) -> None:
-        """What is due in one slot.
+        """Take in what one slot's steps gave, and its key where that is due.
 
         Raises:
             DivergenceError: a loss, or a parameter that would be kept, is not finite.
@@ -173,13 +180,19 @@ class Session:
         check_parameters(one, slot.progress.step)
         if slot.at_key:
             slot.key = on_host(one)
-        if slot.at_evaluation:
-            metrics = dict(slot.job.evaluate({**self.frozen, self.trainable: one}))
-            slot.progress.record(metrics, metrics["score"], wins_tie=lambda: self.wins_tie(slot, one))
-            if slot.progress.best_step == slot.progress.step:
+
+    def evaluate_slots(self, slots: Sequence[Slot]) -> None:
+        """Evaluate slots together, and say of each what is its best state and whether it has ended."""
+        if not slots:
+            return
+        metrics = self.evaluate([slot.job for slot in slots], self.step.take(self.trained, *(s.number for s in slots)))
+        for slot, row in zip(slots, metrics, strict=True):
+            one = self.step.take(self.trained, slot.number)
+            progress, plan = slot.progress, slot.job.plan
+            progress.record(row, row["score"], wins_tie=functools.partial(self.wins_tie, slot, one))
+            if progress.best_step == progress.step:
                 slot.best = on_host(one)
-            slot.job.reporter.evaluated(slot.progress.step, slot.progress.history[-1])
-            plan, progress = slot.job.plan, slot.progress
+            slot.job.reporter.evaluated(progress.step, progress.history[-1])
             tired = plan.patience and progress.stale >= plan.patience
             progress.done = slot.last or bool(tired and progress.step >= plan.key_step)
 
@@ -189,8 +202,8 @@ class Session:
         if loss is None:
             return False
         if progress.best_loss is None:
-            progress.best_loss = loss({**self.frozen, self.trainable: slot.best})
-        now = loss({**self.frozen, self.trainable: one})
+            progress.best_loss = loss(slot.best)
+        now = loss(one)
         if now >= progress.best_loss:
             return False
         progress.best_loss = now

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -40,23 +42,39 @@ class Optimizer(OptimizerSettings):
             "inverse_sqrt": lambda step: peak * jnp.sqrt(max(warm, 1) / (step + max(warm, 1))),
         }[self.schedule]
         if not warm:
-            return after
-        return optax.join_schedules([optax.linear_schedule(0.0, peak, warm), after], [warm])
+            return promoting(after)
+        return promoting(optax.join_schedules([optax.linear_schedule(0.0, peak, warm), after], [warm]))
 
     def build(self, steps: int) -> optax.GradientTransformation:
         """The transformation for one set of parameters."""
         rate = self.rate(steps)
         if self.name == "adamw":
-            return optax.adamw(rate, weight_decay=self.weight_decay)
-        return optax.adafactor(
-            rate,
-            factored=self.factored,
-            decay_rate=0.8,
-            clipping_threshold=1.0,
-            multiply_by_parameter_scale=self.scale_by_parameter,
-            momentum=None,
-            weight_decay_rate=self.weight_decay or None,
-        )
+            transformation = optax.adamw(rate, weight_decay=self.weight_decay)
+        else:
+            transformation = optax.adafactor(
+                rate,
+                factored=self.factored,
+                decay_rate=0.8,
+                clipping_threshold=1.0,
+                multiply_by_parameter_scale=self.scale_by_parameter,
+                momentum=None,
+                weight_decay_rate=self.weight_decay or None,
+            )
+        return optax.GradientTransformation(promoting(transformation.init), promoting(transformation.update))
+
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def promoting(function: Function) -> Function:
+    """A function of optax, whose counts of steps are int32 and which lets JAX make floats of them."""
+
+    @functools.wraps(function)
+    def promoted(*args: Any, **more: Any) -> Any:
+        with jax.numpy_dtype_promotion("standard"):
+            return function(*args, **more)
+
+    return cast(Function, promoted)
 
 
 def per_prompt(transformation: optax.GradientTransformation) -> optax.GradientTransformation:

@@ -1,6 +1,6 @@
 """Full-weight training of a small T5: span corruption, LM adaptation, then supervised tasks.
 
-Three phases through the same loop as prompts, with ``weights`` as the trainable part and an empty prompt:
+Three phases through the same loop as prompts, with the weights as what trains and nothing in front of inputs:
 
 1. span corruption (Raffel et al. 2020),
 2. prefix-LM adaptation (Lester et al. 2021, section 3.2), since a model that has only seen sentinels answers
@@ -25,15 +25,17 @@ import numpy as np
 
 from spot.backbone.export import save_backbone
 from spot.backbone.random import random_model
+from spot.backbone.soft import Soft
 from spot.backbone.t5 import T5
 from spot.errors import TrainingError
+from spot.prompts.forms import WEIGHTS
 from spot.training.checkpoint import write_atomically
 from spot.training.jobs import Job, Plan, Reporter, Result, Silent
 from spot.training.loop import fit
 from spot.training.pretrain_data import hold_out, prepare
 from spot.training.pretrain_plan import Phase, Pretraining
 from spot.training.pretrain_streams import ObjectiveStream, SupervisedStream, as_batch
-from spot.training.step import Batch, Variables, make_step
+from spot.training.step import Batch, make_step
 from tasks.objectives import objective_batch
 from tasks.wordings import Labelled
 
@@ -92,22 +94,21 @@ def _run_phase(
     reporter: Reporter | None,
 ) -> Result:
     graph, weights = nnx.split(model)
-    frozen: Variables = {"prompts": jnp.zeros((1, 0, plan.config.d_model), jnp.float32)}
-    step = make_step(graph, phase.optimizer(), steps=phase.steps, trainable="weights")
+    step = make_step(graph, phase.optimizer(), steps=phase.steps, form=WEIGHTS)
+    bare = Soft.none(plan.config.d_model)
     objective = plan.objective(phase.name)
     checks = [
         as_batch(objective_batch(held_out, objective, index=i, batch_size=phase.batch_size, seed=0)) for i in range(8)
     ]
 
     @jax.jit
-    def loss(variables: Variables, batch: Batch) -> jax.Array:
-        bound = nnx.merge(graph, variables["weights"])
-        losses = bound.token_losses(variables["prompts"], batch.prompt_ids, batch.inputs, batch.targets)
-        return losses.sum() / batch.targets.mask.sum()
+    def loss(trained: Any, batch: Batch) -> jax.Array:
+        losses = nnx.merge(graph, trained).token_losses(bare, batch.prompt_ids, batch.inputs, batch.targets)
+        return losses.sum() / batch.targets.mask.sum().astype(losses.dtype)
 
-    def evaluate(variables: Variables) -> dict[str, float]:
-        mean = float(np.mean([float(loss(variables, batch)) for batch in checks]))
-        return {"held_out_loss": mean, "score": -mean}
+    def evaluate(_jobs: Sequence[Job], trained: Any) -> list[dict[str, float]]:
+        held_out_loss = float(np.mean([float(loss(trained, batch)) for batch in checks]))
+        return [{"held_out_loss": held_out_loss, "score": -held_out_loss}]
 
     shaping = [plan.config.identity, dataclasses.asdict(phase), plan.input_length, plan.bfloat16]
     identity = hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()
@@ -121,10 +122,9 @@ def _run_phase(
         ),
         start=lambda: weights,
         stream=lambda: stream,
-        evaluate=evaluate,
         seed=phase.seed,
         done=results.append,
         reporter=reporter or Silent(),
     )
-    fit([job], frozen=frozen, trainable="weights", step=step, folder=folder)
+    fit([job], frozen=None, step=step, evaluate=evaluate, folder=folder)
     return results[-1]

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
+import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from jax import Array
 
+from bank.records import RunIdentity, TaskRecord
 from bank.vectors import average, prompt_sha256
-from spot.backbone.batch import Inputs, Targets
 from spot.backbone.load import Backbone
-from spot.inference.predict import mean_losses, predict
+from spot.inference.predict import Questions, mean_losses, predict_many
+from spot.prompts.forms import FORMS
 from spot.prompts.initializers import check_fits, file_address, make_initializer
 from spot.training.jobs import CHECKPOINT_SECONDS, GiveUp, Job, Progress, Reporter, Result, Silent
 from spot.training.loop import fit
 from spot.training.recipe import Recipe
-from spot.training.step import Batch, Variables, make_step
+from spot.training.step import make_step
 from spot.training.task_data import MixtureData, TaskData
-from tasks.objectives import pad
-from tasks.pipeline import Batches
-from tasks.task import Split
+from tasks.mixture import Mixture
+from tasks.pipeline import Batches, RaggedBatch
+from tasks.task import Split, Task
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,12 +32,12 @@ class TrainedPrompt:
     """What training left.
 
     Attributes:
-        value: ``[P, H]`` of the best development score.
+        value: ``[..., P, H]`` of the best development score.
         value_step: its step.
-        key: ``[P, H]`` at the recipe's key step.
+        key: ``[..., P, H]`` at the recipe's key step.
         metrics: development metrics of the value.
         history: one row an evaluation: step, mean training loss, development metrics.
-        start: mean token ``[H]`` of the prompt it started from.
+        start: mean token ``[W]`` of the prompt it started from.
         started_from: sha256 of the given initial prompt, or ``None`` for an initialiser's.
         seconds: time this process spent, loading left out.
     """
@@ -52,19 +54,14 @@ class TrainedPrompt:
 
 
 class TaskStream:
-    """Batches of one task for row 0 of a stack; its state is the index of the next batch."""
+    """Batches of one task; its state is the index of the next batch."""
 
     def __init__(self, batches: Batches) -> None:
         self._batches, self._index = batches, 0
 
-    def next(self) -> Batch:
-        batch = self._batches[self._index]
+    def next(self) -> RaggedBatch:
         self._index += 1
-        return Batch(
-            np.zeros(len(batch.inputs), np.int32),
-            Inputs(*pad(batch.inputs, max(map(len, batch.inputs)))),
-            Targets(*pad(batch.targets, max(map(len, batch.targets)))),
-        )
+        return self._batches[self._index - 1]
 
     def state(self) -> dict[str, int]:
         return {"index": self._index}
@@ -73,11 +70,19 @@ class TaskStream:
         self._index = state["index"]
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PromptJob(Job):
+    """A prompt to train: ``data`` are its task's splits."""
+
+    data: TaskData | MixtureData
+
+
 def prompt_job(
     backbone: Backbone,
     data: TaskData | MixtureData,
     recipe: Recipe,
     *,
+    identity: str,
     seed: int,
     done: Callable[[TrainedPrompt], None],
     initial: np.ndarray | None = None,
@@ -86,16 +91,18 @@ def prompt_job(
     dropped: Callable[[Progress], object] = lambda _progress: None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
     reporter: Reporter | None = None,
-) -> Job:
+) -> PromptJob:
     """One prompt to train; data is read, and the prompt started, when its turn comes.
 
     Args:
         backbone: the frozen model.
         data: the task's splits; train trains, dev selects.
         recipe: everything else.
+        identity: digest of everything that the run depends on: equal ones end with equal bits on one machine, in equal
+            slots.
         seed: of the initialiser and of the order of batches.
         done: takes the trained prompt; may be called again with the same after a restart.
-        initial: a prompt ``[P, H]`` to start from, in place of the recipe's initialiser.
+        initial: a prompt ``[..., P, H]`` of the recipe's form to start from, in place of its initialiser.
         stop_at_key: train a query: end at the key step.
         held: whether the result is known already.
         dropped: takes the progress of a run that was given up before its end.
@@ -107,24 +114,19 @@ def prompt_job(
         TaskError: data that cannot be read.
     """
     if initial is None:
-        labels = data.task.labels
-        prompt = make_initializer(recipe.init, backbone, recipe.prompt_length, labels=labels, task=data.task.name)(seed)
+        start = start_of(recipe, backbone, data.task, seed)
     else:
-        prompt = check_fits(initial, backbone, recipe.prompt_length, where="initial prompt")
+        start = check_fits(initial, backbone, recipe.prompt_length, form=recipe.form, where="initial prompt")
     began = time.monotonic()
 
-    def evaluate(variables: Variables) -> Mapping[str, float]:
-        dev = data[Split.DEV]
-        answers = predict(backbone, variables["prompts"][0], dev.examples, dev.tokens, method=recipe.evaluate_by)
-        return data.score(Split.DEV, answers)
+    def loss(one: np.ndarray) -> float:
+        dev = data[Split.DEV].tokens
+        return float(mean_losses(backbone, [np.asarray(one[0])], dev, form=recipe.form)[0])
 
-    def loss(variables: Variables) -> float:
-        return float(mean_losses(backbone, [np.asarray(variables["prompts"][0])], data[Split.DEV].tokens)[0])
-
-    def start() -> np.ndarray:
+    def begin() -> np.ndarray:
         nonlocal began
         began = time.monotonic()
-        return prompt[None]
+        return start[None]
 
     def finished(result: Result) -> None:
         progress = result.progress
@@ -137,32 +139,85 @@ def prompt_job(
                 key=result.key[0],
                 metrics={name: value for name, value in best.items() if name not in ("step", "loss")},
                 history=progress.history,
-                start=average(prompt),
-                started_from=None if initial is None else prompt_sha256(prompt),
+                start=average(start),
+                started_from=None if initial is None else prompt_sha256(start),
                 steps=progress.step,
                 seconds=time.monotonic() - began,
             )
         )
 
-    return Job(
-        identity=run_identity(backbone, data, recipe, seed, initial, stop_at_key=stop_at_key),
+    return PromptJob(
+        identity=identity,
         plan=dataclasses.replace(recipe.plan(stop_at_key=stop_at_key), checkpoint_seconds=checkpoint_seconds),
-        start=start,
+        start=begin,
         stream=lambda: TaskStream(data.batches(recipe.batch_size, seed)),
-        evaluate=evaluate,
         loss=loss,
         seed=seed,
         held=held,
         done=finished,
         dropped=dropped,
         reporter=reporter or Silent(),
+        data=data,
     )
+
+
+def run_identity(
+    backbone: Backbone,
+    data: TaskData | MixtureData,
+    recipe: Recipe,
+    *,
+    seed: int,
+    role: str,
+    started_from: str | None = None,
+) -> RunIdentity:
+    """What tells a run from all others, in training as in a bank.
+
+    Args:
+        backbone: the frozen model.
+        data: the task's splits, which are digested.
+        recipe: how it trains; a prompt file that it starts from enters by its content.
+        seed: of initialiser and batches.
+        role: ``source``, ``query``, ``baseline`` or ``transfer``.
+        started_from: address of a prompt that it starts from, in place of the recipe's initialiser.
+    """
+    task = data.task
+    return RunIdentity(
+        recipe=recipe.record(backbone),
+        task=TaskRecord(name=task.name, family=task.family, description=task.describe(), content=task.content),
+        seed=seed,
+        role=role,
+        data=data.digest,
+        started_from=started_from or file_address(recipe.init, recipe.prompt_length),
+    )
+
+
+def start_of(recipe: Recipe, backbone: Backbone, task: Task | Mixture, seed: int) -> np.ndarray:
+    """Where a recipe's initialiser starts a task's run of a seed, ``[..., P, H]`` float32.
+
+    Raises:
+        PromptError: unknown name, no labels, or a file that does not fit.
+    """
+    initialize = make_initializer(
+        recipe.init, backbone, recipe.prompt_length, form=recipe.form, labels=task.labels, task=task.name
+    )
+    return initialize(seed)
+
+
+def evaluate_prompts(
+    backbone: Backbone, recipe: Recipe, jobs: Sequence[PromptJob], trained: Array
+) -> list[Mapping[str, float]]:
+    """Development metrics of prompts ``trained[N, ..., P, H]``, one a job, in one pass over the examples of all."""
+    soft = FORMS[recipe.form].soft(trained, backbone.config)
+    development = [job.data[Split.DEV] for job in jobs]
+    questions = [Questions(row, dev.examples, dev.tokens) for row, dev in enumerate(development)]
+    answers = predict_many(backbone, soft, questions, method=recipe.evaluate_by)
+    return [job.data.score(Split.DEV, given) for job, given in zip(jobs, answers, strict=True)]
 
 
 def train_prompts(
     backbone: Backbone,
     recipe: Recipe,
-    jobs: Sequence[Job],
+    jobs: Sequence[PromptJob],
     *,
     slots: int = 1,
     folder: Path | None = None,
@@ -185,17 +240,17 @@ def train_prompts(
     """
     fit(
         jobs,
-        frozen={"weights": backbone.weights},
-        trainable="prompts",
+        frozen=backbone.weights,
         step=make_step(
             backbone.graph,
             recipe.optimizer,
             steps=recipe.steps,
-            trainable="prompts",
+            form=FORMS[recipe.form],
             dropout=recipe.dropout,
             z_loss=recipe.z_loss,
             apart=backbone.config.reads_prompts_once,
         ),
+        evaluate=functools.partial(evaluate_prompts, backbone, recipe),
         slots=min(slots, len(jobs)),
         folder=folder,
         give_up=give_up,
@@ -217,13 +272,15 @@ def train_prompt(
 ) -> TrainedPrompt:
     """Train one prompt and keep its key and its value: :func:`prompt_job` and :func:`train_prompts` for one.
 
-    ``on_snapshot`` is called with ``("key" | "value", step, [P, H])`` when the run is done.
+    ``on_snapshot`` is called with ``("key" | "value", step, [..., P, H])`` when the run is done.
     """
     trained: list[TrainedPrompt] = []
+    role, started_from = "query" if stop_at_key else "source", None if initial is None else prompt_sha256(initial)
     job = prompt_job(
         backbone,
         data,
         recipe,
+        identity=run_identity(backbone, data, recipe, seed=seed, role=role, started_from=started_from).digest,
         seed=seed,
         done=trained.append,
         initial=initial,
@@ -236,21 +293,3 @@ def train_prompt(
         on_snapshot("key", recipe.key_step, trained[-1].key)
         on_snapshot("value", trained[-1].value_step, trained[-1].value)
     return trained[-1]
-
-
-def run_identity(
-    backbone: Backbone,
-    data: TaskData | MixtureData,
-    recipe: Recipe,
-    seed: int,
-    initial: np.ndarray | None,
-    *,
-    stop_at_key: bool,
-) -> str:
-    """Digest of everything a run depends on, its start ``initial[P, H]`` among it.
-
-    Equal runs end with equal bits on one machine, in equal slots.
-    """
-    start = file_address(recipe.init, recipe.prompt_length) if initial is None else prompt_sha256(initial)
-    content = [recipe.record(backbone).digest, data.task.name, data.digest, seed, start, stop_at_key]
-    return hashlib.sha256(repr(content).encode()).hexdigest()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from bank.records import BackboneRecord, RecipeRecord, recipe_family
+from bank.identity import recipe_family
+from bank.records import BackboneRecord, RecipeRecord
 from spot.backbone.load import Backbone
 from spot.training.checks import check_settings
 from spot.training.jobs import Plan

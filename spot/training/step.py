@@ -1,8 +1,6 @@
-"""One training step: the trainable pytree, the frozen rest, and nothing else.
+"""One training step: the trained parameters of a form, the frozen rest, and nothing else.
 
-What trains is chosen by name: ``prompts`` (the stack, weights frozen) or ``weights`` (the whole model, for
-pre-training and LM adaptation). Gradients are taken with respect to that part alone; for the frozen part none
-is ever computed.
+Gradients are taken with respect to the form's parameters alone; for the frozen part none is ever computed.
 """
 
 from __future__ import annotations
@@ -19,17 +17,13 @@ import numpy as np
 import optax
 from jax import Array
 
-from spot.backbone.batch import Inputs, Targets, Tokens, rows_at_once
+from spot.backbone.batch import Inputs, Targets, Tokens
 from spot.backbone.layers import Dropout
-from spot.errors import TrainingError
+from spot.backbone.placement import Placement, placement
+from spot.prompts.forms import Form
 from spot.training.optimizers import Optimizer, per_prompt
 from tasks.objectives import pad
-from tasks.pipeline import TARGET_BUCKETS, bucket
-
-TRAINABLE = ("prompts", "weights")
-
-Variables = dict[str, Any]
-"""``{"prompts": [N, P, H] float32, "weights": state of the model}``."""
+from tasks.pipeline import TARGET_BUCKETS, RaggedBatch, bucket
 
 
 class Batch(NamedTuple):
@@ -56,8 +50,8 @@ class Batch(NamedTuple):
 class Step:
     """A step in two compiled programs: gradients of a part of the batch, and the update from their sum.
 
-    A trained part is either a stack of prompts ``[N, P, H]``, whose rows are *slots* that train apart, or the weights,
-    which are one slot.
+    What trains is either a stack of prompts ``[N, ..., P, H]``, whose rows are *slots* that train apart, or the
+    weights, which are one slot.
     """
 
     init: Callable[[Any], Any]
@@ -67,14 +61,14 @@ class Step:
     update: Callable[..., tuple[Any, Any]]
     """``update(trained, state, gradient, active[N]) -> trained, state``; slots that are not active stay as they are."""
     slots: bool
-    """Whether the trained part is a stack of slots."""
+    """Whether the trained parameters are a stack of slots."""
     apart: bool = False
     """Whether a part of the batch shall hold rows of one slot, since these share the work of reading their prompt."""
     noisy: bool = False
     """Whether keys are looked at: there is dropout."""
 
     def run(
-        self, trained: Any, state: Any, frozen: Variables, parts: Sequence[Batch], keys: Array, active: np.ndarray
+        self, trained: Any, state: Any, frozen: Any, parts: Sequence[Batch], keys: Array, active: np.ndarray
     ) -> tuple[Any, Any, Array]:
         """One step of all active slots: ``trained, state, losses[N]``. ``trained`` and ``state`` are given away.
 
@@ -90,9 +84,12 @@ class Step:
         gradient, losses = total
         return *self.update(trained, state, gradient, active), losses
 
-    def take(self, tree: Any, slot: int) -> Any:
-        """One slot of a trained part or optimiser state, as a stack of one."""
-        return jax.tree.map(lambda leaf: leaf[slot : slot + 1], tree) if self.slots else tree
+    def take(self, tree: Any, *slots: int) -> Any:
+        """Slots of trained parameters or of optimiser state, as a stack; the weights are whole."""
+        if not self.slots:
+            return tree
+        rows = slice(slots[0], slots[0] + 1) if len(slots) == 1 else np.array(slots)
+        return jax.tree.map(lambda leaf: leaf[rows], tree)
 
     def seat(self, tree: Any, slot: int, one: Any) -> Any:
         """The same with slot ``slot`` replaced by a stack of one."""
@@ -110,21 +107,18 @@ def make_step(
     optimizer: Optimizer,
     *,
     steps: int,
-    trainable: str,
+    form: Form,
     dropout: float = 0.0,
     z_loss: float = 0.0,
     apart: bool = False,
 ) -> Step:
-    """Build the step for a model's graph; equal arguments share their compiled programs.
+    """Build the step for a model's graph and a form; equal arguments share their compiled programs.
 
     The loss of prompt n is the mean over the target tokens of its own examples, and the objective is the sum of
     these means, so that each prompt's gradient is what it would be alone.
     """
-    if trainable not in TRAINABLE:
-        raise TrainingError(f"trainable part {trainable!r} is not known; choose from {', '.join(TRAINABLE)}")
-    slots = trainable == "prompts"
     transformation = optimizer.build(steps)
-    if slots:
+    if form.slots:
         transformation = per_prompt(transformation)
 
     def noise(part: Batch, keys: Array) -> Dropout | None:
@@ -133,28 +127,30 @@ def make_step(
         rows = jnp.arange(len(part.slots)) if part.rows is None else jnp.asarray(part.rows)
         return Dropout(dropout, jax.vmap(jax.random.fold_in)(keys[part.slots], rows))
 
-    def objective(trained: Any, frozen: Variables, tokens: Array, part: Batch, keys: Array) -> tuple[Array, Array]:
-        variables = {**frozen, trainable: trained}
-        model, prompts = nnx.merge(graph, variables["weights"]), variables["prompts"]
-        used = prompts if part.stack is None else prompts[part.stack]
-        losses = model.token_losses(used, part.prompt_ids, part.inputs, part.targets, noise(part, keys), z_loss)
-        means = jax.ops.segment_sum(losses.sum(axis=-1), part.slots, len(prompts)) / tokens
-        return means.sum(), means
+    def objective(trained: Any, frozen: Any, tokens: Array, part: Batch, keys: Array) -> tuple[Array, Array]:
+        model = nnx.merge(graph, frozen if form.slots else trained)
+        soft = form.soft(trained, model.config)
+        if part.stack is not None:
+            soft = soft.take(part.stack)
+        noisy = noise(part, keys)
+        losses_BL = model.token_losses(soft, part.prompt_ids, part.inputs, part.targets, noisy, z_loss)
+        means_N = jax.ops.segment_sum(losses_BL.sum(axis=-1), part.slots, len(tokens)) / tokens
+        return means_N.sum(), means_N
 
-    def accumulate(total: Any, trained: Any, frozen: Variables, tokens: Array, part: Batch, keys: Array) -> Any:
-        found = jax.grad(objective, has_aux=True)(trained, frozen, tokens, part, keys)
-        return jax.tree.map(jnp.add, total, found)
+    def accumulate(total: Any, trained: Any, frozen: Any, tokens: Array, part: Batch, keys: Array) -> Any:
+        gradient_and_losses = jax.grad(objective, has_aux=True)(trained, frozen, tokens, part, keys)
+        return jax.tree.map(jnp.add, total, gradient_and_losses)
 
     def update(trained: Any, state: Any, gradient: Any, active: Array) -> tuple[Any, Any]:
         updates, moved = transformation.update(gradient, state, trained)
         new = optax.apply_updates(trained, updates), moved
-        return jax.tree.map(functools.partial(_where, active), new, (trained, state)) if slots else new
+        return jax.tree.map(functools.partial(_where, active), new, (trained, state)) if form.slots else new
 
     return Step(
         jax.jit(transformation.init),
         jax.jit(accumulate, donate_argnums=0),
         jax.jit(update, donate_argnums=(0, 1)),
-        slots,
+        form.slots,
         apart,
         noisy=dropout > 0,
     )
@@ -164,43 +160,58 @@ def _where(active: Array, new: Array, old: Array) -> Array:
     return jnp.where(active.reshape(-1, *[1] * (new.ndim - 1)), new, old)
 
 
-def cut(batches: Mapping[int, Batch], prompt_length: int, *, apart: bool = False) -> list[Batch]:
+class Row(NamedTuple):
+    """An example of a step: its slot, its tokens, and its place in its slot's batch."""
+
+    slot: int
+    inputs: np.ndarray
+    targets: np.ndarray
+    place: int
+
+
+NOTHING = np.zeros(0, np.int32)
+FILLER = Row(0, NOTHING, NOTHING, 0)
+"""A row without a token, which fills a part up and counts for nothing."""
+
+
+def cut(
+    batches: Mapping[int, RaggedBatch], prompt_length: int, *, apart: bool = False, here: Placement | None = None
+) -> list[Batch]:
     """The batches of several slots as parts of like rows: longest first, each padded to its own bucket.
 
     A CPU is fastest, and needs least memory, where the activations of a part stay in its caches; there a part holds
-    about ``batch.CACHED_POSITIONS``. An accelerator takes everything as one part. Rows of any slots share a part,
+    about ``Placement.cached_positions``. An accelerator takes everything as one part. Rows of any slots share a part,
     or, on a CPU if asked for, each slot has parts of its own, whose one prompt counts once. The last part is filled
     up with empty rows, so that few shapes are compiled.
     """
-    if apart and jax.default_backend() == "cpu":
-        alone = ((slot, cut({0: batch}, 0)) for slot, batch in batches.items())
+    here = here or placement()
+    if apart and here.cpu:
+        alone = ((slot, cut({0: batch}, 0, here=here)) for slot, batch in batches.items())
         return [part._replace(stack=np.array([slot], np.int32)) for slot, parts in alone for part in parts]
-    rows: list[tuple[int, np.ndarray, np.ndarray, int]] = []
-    for slot, batch in batches.items():
-        inputs, targets = (
-            [ids[seen] for ids, seen in zip(np.asarray(part.ids), np.asarray(part.mask), strict=True)]
-            for part in (batch.inputs, batch.targets)
-        )
-        rows += [
-            (slot, source, target, place) for place, (source, target) in enumerate(zip(inputs, targets, strict=True))
-        ]
-    rows.sort(key=lambda row: -len(row[1]))
+    rows = [
+        Row(slot, inputs, targets, place)
+        for slot, batch in batches.items()
+        for place, (inputs, targets) in enumerate(zip(batch.inputs, batch.targets, strict=True))
+    ]
+    rows.sort(key=lambda row: -len(row.inputs))
     parts: list[Batch] = []
     while rows:
-        length = bucket(max(1, len(rows[0][1])))
-        size = rows_at_once(len(rows) if not parts else 1 << 30, prompt_length + length)
+        length = bucket(max(1, len(rows[0].inputs)))
+        size = here.rows_at_once(len(rows) if not parts else 1 << 30, prompt_length + length)
         taken, rows = rows[:size], rows[size:]
         if parts:
             half = max(1, size // 2)
-            nothing = np.zeros(0, np.int32)
-            taken += [(0, nothing, nothing, 0)] * (-len(taken) % half)
-        slots, inputs, targets, places = zip(*taken, strict=True)
-        parts.append(
-            Batch(
-                np.array(slots, np.int32),
-                Inputs(*pad(inputs, length)),
-                Targets(*pad(targets, bucket(max(map(len, targets)), TARGET_BUCKETS))),
-                rows=np.array(places, np.int32),
-            )
-        )
+            taken += [FILLER] * (-len(taken) % half)
+        parts.append(_padded(taken, length))
     return parts
+
+
+def _padded(rows: Sequence[Row], length: int) -> Batch:
+    """A part of rows whose inputs have at most ``length`` tokens."""
+    longest = max(len(row.targets) for row in rows)
+    return Batch(
+        np.array([row.slot for row in rows], np.int32),
+        Inputs(*pad([row.inputs for row in rows], length)),
+        Targets(*pad([row.targets for row in rows], bucket(longest, TARGET_BUCKETS))),
+        rows=np.array([row.place for row in rows], np.int32),
+    )

@@ -376,6 +376,7 @@ class Trainer:
             self.backbone,
             data,
             self.recipe,
+            identity=identity.digest,
             seed=identity.seed,
             done=done,
             initial=self.bank.prompt(request.start) if request.start else None,

@@ -259,6 +259,7 @@ def _record(
             task=target.name,
             method=options.method,
             similarity=contest.similarity,
+            single=METHODS[options.method].single,
             seed=contest.seed,
             metric="score",
             query_run=query.digest,
@@ -386,6 +387,8 @@ class Method(NamedTuple):
     """Whether the bank is asked at all."""
     chooses: bool = False
     """Whether the target is trained once from each of several sources, and the best run chosen."""
+    single: bool = False
+    """Whether every run of the target starts from one source."""
 
 
 def _top(ranked: Sequence[Ranked], options: TransferOptions) -> Sequence[Ranked]:
@@ -401,11 +404,11 @@ def _named(ranked: Sequence[Ranked], options: TransferOptions) -> Sequence[Ranke
 
 
 METHODS: dict[str, Method] = {
-    "best": Method(_top, from_each, chooses=True),
+    "best": Method(_top, from_each, chooses=True, single=True),
     "average": Method(_top, from_average),
     "mixture": Method(_top, from_mixture),
-    "generic": Method(_named, from_each),
-    "oracle": Method(_all, from_each, chooses=True),
+    "generic": Method(_named, from_each, single=True),
+    "oracle": Method(_all, from_each, chooses=True, single=True),
     "none": Method(_top, from_each, retrieves=False),
 }
 """Methods by name."""

@@ -68,6 +68,7 @@ def transfer_of(source: str, query: str, outcome: str, **changes: object) -> Tra
         "task": "rte",
         "method": "best",
         "similarity": "average",
+        "single": True,
         "seed": 0,
         "metric": "accuracy",
         "query_run": query,

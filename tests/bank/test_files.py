@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bank import BackboneRecord, Bank, BankError, Partition, RunRecord, TaskRecord, queries
+from bank import BackboneRecord, Bank, BankError, Partition, RunRecord, TaskRecord
 from bank.files import by_name, exported, import_prompt
 from bank.integrity import verify
 from bank.listing import show_run
@@ -51,24 +51,33 @@ def test_an_imported_prompt_may_bring_its_key(bank: Bank) -> None:
     assert stored is not None and (stored.seed, stored.score) == (7, 81.5)
 
 
+def test_an_imported_prompt_may_have_axes_before_its_tokens(bank: Bank) -> None:
+    deep = np.random.default_rng(1).normal(size=(2, 3, 4)).astype(np.float32)
+    plain, layered = (import_prompt(bank, prompt, task=TASK, backbone=MODEL) for prompt in (PROMPT, deep))
+    np.testing.assert_array_equal(exported(bank, layered).prompt, deep)
+    assert exported(bank, plain).metadata["recipe_family"] != exported(bank, layered).metadata["recipe_family"]
+    assert len(bank.partitions()) == 2
+    assert verify(bank) == []
+
+
 @pytest.mark.parametrize("wrong", ["value", "key"])
 @pytest.mark.parametrize("shape", [(3, 5), (2, 4)])
 def test_a_prompt_of_another_shape_is_not_imported(bank: Bank, wrong: str, shape: tuple[int, int]) -> None:
     prompts = {"value": PROMPT, "key": PROMPT} | {wrong: np.ones(shape, np.float32)}
     with pytest.raises(BankError, match=r"(key|value) of mrpc: expected shape \[\d, \d\], found"):
         import_prompt(bank, prompts["value"], task=TASK, backbone=MODEL, key=prompts["key"])
-    assert set(queries.statistics(bank).values()) == {0}
+    assert set(bank.count_rows().values()) == {0}
 
 
 def test_a_prompt_of_another_width_than_its_backbone_has_in_the_bank_is_not_imported(bank: Bank) -> None:
     import_prompt(bank, PROMPT, task=TASK, backbone=MODEL)
-    before = queries.statistics(bank)
+    before = bank.count_rows()
     wide = np.ones((3, MODEL.width + 1), np.float32)
     with pytest.raises(
         BankError, match=f"is {MODEL.width} wide in this bank, and the prompt {MODEL.width + 1}; it was"
     ):
         import_prompt(bank, wide, task=TASK, backbone=dataclasses.replace(MODEL, width=MODEL.width + 1))
-    assert queries.statistics(bank) == before
+    assert bank.count_rows() == before
 
 
 def test_imported_prompts_stay_in_a_partition_of_their_own(bank: Bank, make_run: RunMaker) -> None:

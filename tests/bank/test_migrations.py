@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sqlite3
 import subprocess
@@ -15,18 +16,20 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import inspect
+from sqlalchemy import inspect, select
 
-from bank import Bank, BankError, Partition, RunRecord, engine
-from bank.engine import current_version
+from bank import Bank, BankError, Partition, RunRecord, versions
 from bank.integrity import verify
 from bank.listing import list_transfers
-from bank.schema import Base
+from bank.location import bank_url, shown
+from bank.schema import Base, Member, Transfer
+from bank.sessions import reading
+from bank.versions import current_version
 from tests.bank.conftest import damage, transfer_of
 
 RunMaker = Callable[..., RunRecord]
 
-MIGRATIONS = Path(engine.__file__).parent / "migrations"
+MIGRATIONS = Path(versions.__file__).parent / "migrations"
 
 
 def refusal(location: str | Path, *, create: bool = True) -> str:
@@ -39,13 +42,22 @@ def refusal(location: str | Path, *, create: bool = True) -> str:
     return line
 
 
+def downgrade(bank: Bank, version: str) -> None:
+    """Take a bank back to an older schema."""
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with bank.engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, version)
+
+
 # -- the schema ----------------------------------------------------------------------------------------------
 
 
 def test_the_newest_migration_is_the_one_that_the_engine_knows() -> None:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
-    assert ScriptDirectory.from_config(config).get_heads() == [engine.HEAD]
+    assert ScriptDirectory.from_config(config).get_heads() == [versions.HEAD]
 
 
 def test_migrations_lead_to_the_schema_of_the_models(bank: Bank) -> None:
@@ -55,12 +67,8 @@ def test_migrations_lead_to_the_schema_of_the_models(bank: Bank) -> None:
 
 
 def test_migrations_lead_back_to_nothing(bank: Bank) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
-    with bank.engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.downgrade(config, "base")
-        assert inspect(connection).get_table_names() == ["alembic_version"]
+    downgrade(bank, "base")
+    assert inspect(bank.engine).get_table_names() == ["alembic_version"]
 
 
 def test_a_bank_of_a_newer_program_is_refused_and_left_alone(tmp_path: Path) -> None:
@@ -69,7 +77,7 @@ def test_a_bank_of_a_newer_program_is_refused_and_left_alone(tmp_path: Path) -> 
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
     connection.close()
-    assert f"its schema is 9999, newer than {engine.HEAD} that this version knows" in refusal(path)
+    assert f"its schema is 9999, newer than {versions.HEAD} that this version knows" in refusal(path)
     connection = sqlite3.connect(path)
     assert connection.execute("SELECT version_num FROM alembic_version").fetchone() == ("9999",)
     connection.close()
@@ -77,8 +85,6 @@ def test_a_bank_of_a_newer_program_is_refused_and_left_alone(tmp_path: Path) -> 
 
 def test_a_bank_of_the_first_schema_is_brought_up_to_date_with_all_it_holds(tmp_path: Path, make_run: RunMaker) -> None:
     path = tmp_path / "bank.sqlite"
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
     with Bank.open(path) as bank:
         source, query, outcome = (
             bank.record_run(make_run(task, role=role))
@@ -87,9 +93,7 @@ def test_a_bank_of_the_first_schema_is_brought_up_to_date_with_all_it_holds(tmp_
         record = transfer_of(source, query, outcome)
         bank.record_transfer(record)
         damage(bank, f"UPDATE transfer SET digest = '{record.first_digest}'")  # as the first release named it
-        with bank.engine.begin() as connection:
-            config.attributes["connection"] = connection
-            command.downgrade(config, "0001")
+        downgrade(bank, "0001")
     before = path.read_bytes()
     for write in (False, True):
         with Bank.open(path, create=False, write=write) as bank:
@@ -103,17 +107,60 @@ def test_a_bank_of_the_first_schema_is_brought_up_to_date_with_all_it_holds(tmp_
             assert verify(bank) == []
         assert (path.read_bytes() == before) != write
     with Bank.open(path, create=False) as bank, bank.engine.connect() as connection:
-        assert current_version(connection, bank.engine.url) == engine.HEAD
+        assert current_version(connection, bank.engine.url) == versions.HEAD
+
+
+def test_what_older_banks_say_otherwise_is_found_where_it_lies_now(tmp_path: Path, make_run: RunMaker) -> None:
+    path = tmp_path / "bank.sqlite"
+    record = make_run("mnli+sst2")
+    task = dataclasses.replace(record.identity.task, description={"tasks": ["mnli", "sst2"]})
+    mixture = dataclasses.replace(record, identity=dataclasses.replace(record.identity, task=task))
+    with Bank.open(path) as bank:
+        bank.record_run(mixture)
+        source, query, outcome = (
+            bank.record_run(make_run(task, role=role))
+            for task, role in (("mnli", "source"), ("rte", "query"), ("rte", "transfer"))
+        )
+        for method in ("best", "average"):
+            bank.record_transfer(transfer_of(source, query, outcome, method=method, single=method == "best"))
+        rows = transfers_and_members(bank)
+        downgrade(bank, "0003")
+    for write in (False, True):
+        with Bank.open(path, create=False, write=write) as bank:
+            assert transfers_and_members(bank) == rows == ([True, False], [(1, "mnli"), (1, "sst2")])
+            assert len(bank.outcomes(Partition.of(record.identity.recipe))) == 1
+            bank.check_task(task)
+            with pytest.raises(BankError, match="is another one"):
+                bank.check_task(dataclasses.replace(task, description={"tasks": ["mnli"]}))
+            assert verify(bank) == []
+
+
+@pytest.mark.parametrize("cell", ["'{'", "'[1]'", "x'fe00'", "'{\"tasks\": 5}'", '\'{"tasks": [5, "mnli"]}\''])
+def test_a_damaged_description_stops_neither_readers_nor_the_migration(
+    tmp_path: Path, make_run: RunMaker, cell: str
+) -> None:
+    path = tmp_path / "bank.sqlite"
+    with Bank.open(path) as bank:
+        bank.record_run(make_run())
+        downgrade(bank, "0003")
+        damage(bank, f"UPDATE task SET description = {cell}")
+    for write in (False, True):
+        with Bank.open(path, create=False, write=write) as bank:
+            assert any("task sst2: " in problem and "description" in problem for problem in verify(bank))
+
+
+def transfers_and_members(bank: Bank) -> tuple[list[bool], list[tuple[int, str]]]:
+    with reading(bank.engine) as session:
+        single = session.scalars(select(Transfer.single).order_by(Transfer.id))
+        members = session.execute(select(Member.task_id, Member.name).order_by(Member.name))
+        return list(single), [(task, name) for task, name in members]
 
 
 def test_a_reader_of_an_older_bank_finds_the_columns_of_the_newest(tmp_path: Path) -> None:
-    for version in engine.VERSIONS[:-1]:
+    for version in versions.VERSIONS[:-1]:
         path = tmp_path / f"{version}.sqlite"
-        config = Config()
-        config.set_main_option("script_location", str(MIGRATIONS))
-        with Bank.open(path) as bank, bank.engine.begin() as connection:
-            config.attributes["connection"] = connection
-            command.downgrade(config, version)
+        with Bank.open(path) as bank:
+            downgrade(bank, version)
         with Bank.open(path, create=False) as bank, bank.engine.connect() as connection:
             for table in Base.metadata.sorted_tables:
                 assert connection.execute(table.select()).all() == []
@@ -244,4 +291,4 @@ except BankError as error:
 
 
 def test_a_url_is_shown_without_its_password() -> None:
-    assert engine.shown(engine.bank_url("postgresql://me:secret@host/db")) == "postgresql://me:***@host/db"
+    assert shown(bank_url("postgresql://me:secret@host/db")) == "postgresql://me:***@host/db"

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from bank import Bank, BankError, Partition, RunRecord, queries
+from bank import Bank, BankError, Partition, RunRecord
 from bank.engine import connected
 from bank.integrity import verify
 from bank.listing import list_prompts, list_runs, list_tasks, list_transfers
@@ -34,7 +34,7 @@ def look(location: str | Path, make_run: RunMaker) -> int:
         count = len(list_runs(engine))
     with Bank.open(location, create=False) as bank:
         assert len(bank.keys(Partition.of(make_run().identity.recipe))) == count
-        assert queries.statistics(bank)["run"] == count
+        assert bank.count_rows()["run"] == count
         assert verify(bank) == []
     return count
 
@@ -61,9 +61,9 @@ def test_a_reader_sees_what_an_open_writer_wrote_and_leaves_its_log(tmp_path: Pa
     with Bank.open(path) as bank:
         bank.record_run(make_run())
         with Bank.open(path, create=False) as reader:
-            assert queries.statistics(reader)["run"] == 1
+            assert reader.count_rows()["run"] == 1
             bank.record_run(make_run(seed=1))
-            assert queries.statistics(reader)["run"] == 2
+            assert reader.count_rows()["run"] == 2
             names = set(lying(tmp_path))
             assert look(path, make_run) == 2
             assert set(lying(tmp_path)) == names
@@ -77,10 +77,10 @@ def test_a_reader_follows_a_file_that_is_written_after_it_was_opened(tmp_path: P
     with Bank.open(path) as bank:
         bank.record_run(make_run())
     with Bank.open(path, create=False) as reader:
-        assert queries.statistics(reader)["run"] == 1
+        assert reader.count_rows()["run"] == 1
         with Bank.open(path) as bank:
             bank.record_run(make_run(seed=1))
-        assert queries.statistics(reader)["run"] == 2
+        assert reader.count_rows()["run"] == 2
 
 
 def test_what_is_written_while_a_file_is_read_is_noticed(tmp_path: Path, make_run: RunMaker) -> None:
@@ -97,7 +97,7 @@ def test_what_is_written_while_a_file_is_read_is_noticed(tmp_path: Path, make_ru
             session.execute(text("SELECT count(*) FROM run"))
             with Bank.open(path) as bank:
                 bank.record_run(make_run(seed=1))
-        assert queries.statistics(reader)["run"] == 2
+        assert reader.count_rows()["run"] == 2
 
 
 @pytest.mark.parametrize("index", [True, False])
@@ -116,11 +116,11 @@ def test_what_a_killed_writer_left_in_its_log_is_read(tmp_path: Path, index: boo
     before = lying(tmp_path)
     assert before["bank.sqlite-wal"]
     with Bank.open(path, create=False) as bank:
-        assert queries.statistics(bank)["run"] >= 5
+        assert bank.count_rows()["run"] >= 5
         assert verify(bank) == []
     assert lying(tmp_path) == before
     with Bank.open(path) as bank:
-        assert queries.statistics(bank)["run"] >= 5
+        assert bank.count_rows()["run"] >= 5
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX permissions")
@@ -135,7 +135,7 @@ def test_a_bank_in_a_read_only_folder_is_read_and_a_writer_is_told(tmp_path: Pat
         script = f"""
 import os, sys
 sys.path.insert(0, {str(ROOT)!r})
-from bank import Bank, BankError, queries
+from bank import Bank, BankError
 from bank.engine import connected
 from bank.listing import list_runs
 if os.getuid() == 0:
@@ -143,7 +143,7 @@ if os.getuid() == 0:
 with connected({str(path)!r}) as engine:
     print(len(list_runs(engine)))
 with Bank.open({str(path)!r}, create=False) as bank:
-    print(queries.statistics(bank)["prompt"], *map(len, map(bank.keys, bank.partitions())))
+    print(bank.count_rows()["prompt"], *map(len, map(bank.keys, bank.partitions())))
 try:
     with Bank.open({str(path)!r}) as bank:
         bank.try_write()
@@ -187,14 +187,14 @@ def test_another_program_s_file_is_refused_and_left_as_it_is(tmp_path: Path, tab
 def test_a_trial_write_leaves_nothing(bank: Bank) -> None:
     bank.try_write()
     bank.try_write()
-    assert set(queries.statistics(bank).values()) == {0}
+    assert set(bank.count_rows().values()) == {0}
     assert verify(bank) == []
 
 
 def test_a_trial_write_says_what_stops_it(bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
     path = str(bank.engine.url.database)
     with monkeypatch.context() as patch:
-        patch.setattr("bank.engine.BUSY_SECONDS", 0.2)
+        patch.setattr("bank.sqlite.BUSY_SECONDS", 0.2)
         other = sqlite3.connect(path, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         with Bank.open(path) as waiting, pytest.raises(BankError, match=r"database is locked \(another process holds"):
@@ -213,7 +213,7 @@ def test_a_trial_write_says_what_stops_it(bank: Bank, monkeypatch: pytest.Monkey
     with sqlite3.connect(path) as other:
         other.execute("UPDATE alembic_version SET version_num = '0002'")
     other.close()
-    with pytest.raises(BankError, match="its schema is 0002, not 0003; open it for writing"):
+    with pytest.raises(BankError, match="its schema is 0002, not 0004; open it for writing"):
         bank.try_write()
 
 

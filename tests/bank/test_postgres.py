@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import getpass
 import shutil
 import subprocess
@@ -17,7 +18,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, text
 
-from bank import Bank, BankError, Partition, RunRecord, engine, queries
+from bank import Bank, BankError, Partition, RunRecord, versions
 from bank.integrity import verify
 from bank.listing import list_prompts, list_runs, list_tasks, list_transfers, show_run
 from bank.schema import Base
@@ -130,7 +131,7 @@ def test_processes_that_create_and_fill_a_bank_at_once_lose_and_double_nothing(u
         assert process.returncode == 0
         assert said.count("\n") == last - first + 1
     with Bank.open(url, create=False) as bank:
-        counts = queries.statistics(bank)
+        counts = bank.count_rows()
         assert (counts["run"], counts["prompt"], counts["task"]) == (20, 21, 7)
         assert verify(bank) == []
 
@@ -157,8 +158,10 @@ def test_an_empty_database_holds_no_bank_for_a_reader(url: str) -> None:
 
 def test_a_reader_of_an_older_bank_finds_the_columns_of_the_newest(url: str, make_run: RunMaker) -> None:
     config = Config()
-    config.set_main_option("script_location", str(Path(engine.__file__).parent / "migrations"))
-    record = make_run()
+    config.set_main_option("script_location", str(Path(versions.__file__).parent / "migrations"))
+    record = make_run("mixed")
+    task = dataclasses.replace(record.identity.task, description={"tasks": ["mnli", "sst2"]})
+    record = dataclasses.replace(record, identity=dataclasses.replace(record.identity, task=task))
     with Bank.open(url) as bank, bank.engine.begin() as connection:
         bank.record_run(record)
         config.attributes["connection"] = connection
@@ -167,12 +170,15 @@ def test_a_reader_of_an_older_bank_finds_the_columns_of_the_newest(url: str, mak
         (key,) = bank.keys(Partition.of(record.identity.recipe))
         assert key.start is None
         assert bank.evaluation(key.run, "a" * 64) is None
+        assert bank.count_rows()["member"] == 2
+        bank.check_task(task)
         assert verify(bank) == []
     with Bank.open(url) as bank:
+        assert bank.count_rows()["member"] == 2
         assert verify(bank) == []
 
 
 def test_a_trial_write_leaves_nothing(url: str) -> None:
     with Bank.open(url) as bank:
         bank.try_write()
-        assert set(queries.statistics(bank).values()) == {0}
+        assert set(bank.count_rows().values()) == {0}

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bank import Bank, CandidateRecord, RunRecord, TransferRecord, queries
+from bank import Bank, CandidateRecord, RunRecord, TransferRecord
 from bank.errors import BankError
 from bank.integrity import verify
 from bank.listing import list_prompts, list_runs, list_tasks, list_transfers, show_run
@@ -31,6 +31,7 @@ def transfer(bank: Bank, make_run: RunMaker) -> TransferRecord:
         task="rte",
         method="best",
         similarity="average",
+        single=True,
         seed=0,
         metric="accuracy",
         query_run=query,
@@ -86,7 +87,7 @@ def test_a_damaged_prompt_is_found_and_named(
 def test_a_number_cut_in_half_is_found(bank: Bank, transfer: TransferRecord, table: str) -> None:
     column = '"values"' if table == "prompt" else "average"
     damage(bank, f"UPDATE {table} SET {column} = substr({column}, 1, 15)")
-    assert len([p for p in verify(bank) if p.startswith("prompt ")]) == queries.statistics(bank)["prompt"]
+    assert len([p for p in verify(bank) if p.startswith("prompt ")]) == bank.count_rows()["prompt"]
 
 
 def test_a_run_without_its_value_is_found(bank: Bank, transfer: TransferRecord) -> None:
@@ -207,11 +208,12 @@ def test_transfers_are_listed_with_ranked_sources(bank: Bank, transfer: Transfer
 
 
 def test_statistics_count_every_table(bank: Bank, transfer: TransferRecord) -> None:
-    assert queries.statistics(bank) == {
+    assert bank.count_rows() == {
         "backbone": 1,
         "candidate": 2,
         "evaluation": 0,
         "key_vectors": 8,
+        "member": 0,
         "prompt": 8,
         "recipe": 1,
         "run": 4,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
+import pkgutil
 import sqlite3
 import subprocess
 import sys
@@ -16,12 +18,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from sqlalchemy import event
+from sqlalchemy import event, select
 
-from bank import Bank, BankError, CandidateRecord, Evaluation, Partition, RunRecord, queries
+from bank import Bank, BankError, CandidateRecord, Evaluation, Partition, RunRecord
 from bank.integrity import verify
 from bank.listing import list_prompts, list_runs, list_transfers, show_run
-from bank.vectors import average, average_normalized, prompt_sha256
+from bank.records import ROLES
+from bank.schema import Base
+from bank.vectors import average, average_normalized, prompt_sha256, tokens
 from tests.bank.conftest import damage, transfer_of
 
 RunMaker = Callable[..., RunRecord]
@@ -93,7 +97,7 @@ def test_a_twin_shares_everything_but_its_role(bank: Bank, make_run: RunMaker) -
     first, second = bank.run(digest), bank.run(identity.digest)
     assert first is not None
     assert second == dataclasses.replace(first, digest=identity.digest)
-    assert queries.statistics(bank)["prompt"] == 2
+    assert bank.count_rows()["prompt"] == 2
     assert verify(bank) == []
 
 
@@ -103,14 +107,14 @@ def test_a_twin_of_another_task_or_of_nothing_is_refused(bank: Bank, make_run: R
         bank.record_twin(make_run("rte", role="baseline").identity, digest)
     with pytest.raises(BankError, match="is not in the bank"):
         bank.record_twin(make_run(role="baseline").identity, "0" * 64)
-    assert queries.statistics(bank)["run"] == 1
+    assert bank.count_rows()["run"] == 1
 
 
 def test_the_same_run_twice_is_one_run(bank: Bank, make_run: RunMaker) -> None:
     first = bank.record_run(make_run())
-    before = queries.statistics(bank)
+    before = bank.count_rows()
     assert bank.record_run(make_run()) == first
-    assert queries.statistics(bank) == before
+    assert bank.count_rows() == before
     assert before["run"] == 1
     assert before["snapshot"] == before["prompt"] == before["key_vectors"] == 2
 
@@ -145,7 +149,7 @@ def test_a_run_may_have_no_key(bank: Bank, make_run: RunMaker) -> None:
     assert bank.run("0" * 64) is None
 
 
-@pytest.mark.parametrize("place", ["bank.store.put_prompt", "bank.store.average_normalized"])
+@pytest.mark.parametrize("place", ["bank.runs._snapshot_row", "bank.prompts.average_normalized"])
 @pytest.mark.parametrize("failure", [RuntimeError, KeyboardInterrupt])
 def test_a_failure_at_the_second_snapshot_leaves_nothing(
     bank: Bank,
@@ -154,9 +158,7 @@ def test_a_failure_at_the_second_snapshot_leaves_nothing(
     place: str,
     failure: type[BaseException],
 ) -> None:
-    from bank import store
-
-    right = getattr(store, place.rpartition(".")[2])
+    right = pkgutil.resolve_name(place)
     calls = []
 
     def fail_second(*arguments: object) -> object:
@@ -169,10 +171,49 @@ def test_a_failure_at_the_second_snapshot_leaves_nothing(
         patch.setattr(place, fail_second)
         with pytest.raises(failure, match="in the middle"):
             bank.record_run(make_run())
-    assert set(queries.statistics(bank).values()) == {0}
+    assert set(bank.count_rows().values()) == {0}
     bank.record_run(make_run())
-    assert queries.statistics(bank)["snapshot"] == 2
+    assert bank.count_rows()["snapshot"] == 2
     assert verify(bank) == []
+
+
+def rows_of(bank: Bank) -> dict[str, list[tuple[object, ...]]]:
+    """All rows of a bank but the times at which they were written."""
+    with bank.engine.connect() as connection:
+        return {
+            table.name: [
+                tuple(bytes(cell) if isinstance(cell, np.ndarray) else cell for cell in row)
+                for row in connection.execute(select(*(c for c in table.columns if c.name != "created")))
+            ]
+            for table in Base.metadata.sorted_tables
+        }
+
+
+def test_many_runs_at_once_are_stored_as_each_would_be(
+    bank: Bank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_run: RunMaker
+) -> None:
+    monkeypatch.setattr("bank.sessions.AT_ONCE", 3)
+    shared = np.full((3, 4), 0.5, np.float32)
+    records = [make_run(f"task{seed % 3}", seed, key=shared, role=role) for seed in range(4) for role in ROLES[:2]]
+    records.append(make_run("task0", 9, role="baseline", fingerprint="e" * 64, with_key=False, start=np.ones(4)))
+    bank.record_run(records[5])
+    digests = bank.record_runs([*records, records[2]])
+    assert digests == [record.identity.digest for record in (*records, records[2])]
+    with Bank.open(tmp_path / "other.sqlite") as other:
+        for record in (records[5], *records):
+            other.record_run(record)
+        assert rows_of(other) == rows_of(bank)
+    assert bank.record_runs([]) == []
+    assert verify(bank) == []
+
+
+def test_of_many_runs_none_is_stored_where_one_cannot_be(bank: Bank, make_run: RunMaker) -> None:
+    first, second = make_run(), make_run(seed=1)
+    task = dataclasses.replace(second.identity.task, description={"tasks": ["mnli"]})
+    second = dataclasses.replace(second, identity=dataclasses.replace(second.identity, task=task))
+    with pytest.raises(BankError, match="task 'sst2' in bank"):
+        bank.record_runs([first, second])
+    assert set(bank.count_rows().values()) == {0}
 
 
 def test_a_killed_writer_leaves_a_sound_bank_that_another_finishes(tmp_path: Path) -> None:
@@ -192,7 +233,7 @@ def test_a_killed_writer_leaves_a_sound_bank_that_another_finishes(tmp_path: Pat
     with Bank.open(path, create=False) as bank:
         assert set(said) < set(digests)
         assert verify(bank) == []
-        counts = queries.statistics(bank)
+        counts = bank.count_rows()
         assert (counts["run"], counts["snapshot"], counts["prompt"]) == (150, 300, 151)
 
 
@@ -204,7 +245,7 @@ def test_processes_that_write_at_once_lose_and_double_nothing(tmp_path: Path) ->
         digests = {digest for process in processes for digest in written(process)}
     with Bank.open(path, create=False) as bank:
         assert {row["run"] for row in list_runs(bank.engine)} == {digest[:12] for digest in digests}
-        counts = queries.statistics(bank)
+        counts = bank.count_rows()
         assert (counts["run"], counts["prompt"], counts["task"]) == (40, 41, 7)
         assert (counts["backbone"], counts["recipe"]) == (1, 1)
         assert verify(bank) == []
@@ -242,8 +283,8 @@ def test_a_reader_does_not_wait_for_a_writer(bank: Bank, make_run: RunMaker) -> 
         session.add(Task(name="cola", family="grammar", description={}))
         with Bank.open(str(bank.engine.url.database), create=False) as other:
             assert other.run(digest) is not None
-            assert queries.statistics(other)["task"] == 1
-    assert queries.statistics(bank)["task"] == 2
+            assert other.count_rows()["task"] == 1
+    assert bank.count_rows()["task"] == 2
 
 
 # -- prompts -------------------------------------------------------------------------------------------------
@@ -253,8 +294,27 @@ def test_the_same_bytes_are_stored_once(bank: Bank, make_run: RunMaker) -> None:
     one = np.full((3, 4), 0.5, np.float32)
     bank.record_run(make_run(key=one, value=one))
     bank.record_run(make_run(seed=1, key=one, value=-one))
-    counts = queries.statistics(bank)
+    counts = bank.count_rows()
     assert (counts["run"], counts["snapshot"], counts["prompt"], counts["key_vectors"]) == (2, 4, 2, 2)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4), (5, 2, 3, 4), (1, 3, 4)])
+def test_a_prompt_may_have_axes_before_its_tokens(bank: Bank, make_run: RunMaker, shape: tuple[int, ...]) -> None:
+    early, late = (np.random.default_rng(n).normal(size=shape).astype(np.float32) for n in range(2))
+    width = math.prod(shape) // 3
+    digest = bank.record_run(make_run(key=early, value=late, start=np.ones(width)))
+    np.testing.assert_array_equal(bank.find_prompt(digest), late)
+    np.testing.assert_array_equal(bank.prompt(bank.put(early)), early)
+    assert [row["shape"] for row in show_run(bank.engine, digest)["snapshots"]] == [list(shape)] * 2
+    assert {(*row["shape"], row["length"], row["width"]) for row in list_prompts(bank.engine)} == {(*shape, 3, 4)}
+    assert verify(bank) == []
+    joined = np.concatenate(early.reshape(-1, 3, 4), axis=1)
+    np.testing.assert_array_equal(tokens(early), joined)
+    for vector in (average, average_normalized):
+        np.testing.assert_array_equal(vector(early), vector(joined))
+    for wrong in ({"start": np.ones(4 if width > 4 else 8)}, {"key": late[None]}, {"value": late[..., :2]}):
+        with pytest.raises(BankError, match=r"(start|key|value) of sst2: expected shape"):
+            make_run(**{"key": early, "value": late} | wrong)
 
 
 def test_an_address_depends_on_the_shape_and_every_bit() -> None:
@@ -291,7 +351,7 @@ def test_every_float32_comes_back_with_the_same_bits(shared_bank: Bank, make_run
         (np.full((3, 4), 1e300), "12 of 12 entries are NaN or infinite"),
         (np.zeros(12), r"expected an array \[P, H\], found shape \[12\]"),
         (np.zeros((0, 4)), r"found shape \[0, 4\]"),
-        (np.zeros((1, 3, 4)), r"found shape \[1, 3, 4\]"),
+        (np.zeros((1, 3, 4)), r"expected shape \[(1, )?3, 4\], found \[(1, )?3, 4\]"),
         (np.full((3, 4), "x"), "expected numbers"),
         (np.zeros((2, 4)), r"expected shape \[3, 4\], found \[2, 4\]"),
         (np.zeros((3, 5)), r"expected shape \[3, 4\], found \[3, 5\]"),
@@ -303,7 +363,7 @@ def test_a_prompt_that_cannot_be_is_refused_and_nothing_is_written(
 ) -> None:
     with pytest.raises(BankError, match=complaint):
         bank.record_run(make_run(**{kind: prompt}))
-    assert set(queries.statistics(bank).values()) == {0}
+    assert set(bank.count_rows().values()) == {0}
 
 
 def test_an_unknown_role_is_refused(make_run: RunMaker) -> None:
@@ -314,7 +374,7 @@ def test_an_unknown_role_is_refused(make_run: RunMaker) -> None:
 def test_a_score_that_is_no_number_is_refused_and_nothing_is_written(bank: Bank, make_run: RunMaker) -> None:
     with pytest.raises(BankError, match="score"):
         bank.record_run(make_run(score=float("nan")))
-    assert set(queries.statistics(bank).values()) == {0}
+    assert set(bank.count_rows().values()) == {0}
 
 
 # -- keys ----------------------------------------------------------------------------------------------------
@@ -435,7 +495,7 @@ def test_unknown_short_and_ambiguous_addresses_are_refused(
 ) -> None:
     addresses = iter(["12345678a", "12345678b"])
     with monkeypatch.context() as patch:
-        patch.setattr("bank.store.prompt_sha256", lambda _values: next(addresses).ljust(64, "0"))
+        patch.setattr("bank.prompts.prompt_sha256", lambda _values: next(addresses).ljust(64, "0"))
         bank.record_run(make_run())
     for name in ("12345678", "1234567"):
         with pytest.raises(BankError, match=f"prompt '{name}' is ambiguous; give more of its address"):
@@ -484,7 +544,7 @@ def test_a_transfer_is_stored_once_with_its_sources(bank: Bank, make_run: RunMak
     assert (row["target"], row["baseline"], row["outcome"]) == ("rte", 60.0, 70.0)
     assert [source["task"] for source in row["sources"]] == ["mnli"]
     assert list_transfers(bank.engine, task="mnli") == []
-    assert queries.statistics(bank)["candidate"] == 1
+    assert bank.count_rows()["candidate"] == 1
 
 
 @pytest.mark.parametrize("missing", ["source", "query", "outcome", "baseline", "candidate"])
@@ -508,7 +568,7 @@ def test_a_transfer_needs_its_runs(bank: Bank, make_run: RunMaker, missing: str)
     }[missing]
     with pytest.raises(BankError, match=f"run '{unknown}' is not in the bank; `spot bank runs` lists them"):
         bank.record_transfer(record)
-    counts = queries.statistics(bank)
+    counts = bank.count_rows()
     assert (counts["transfer"], counts["candidate"]) == (0, 0)
 
 
@@ -538,7 +598,7 @@ def test_transfers_that_differ_in_an_option_a_weight_or_a_run_are_two(bank: Bank
     ]
     assert len({bank.record_transfer(record) for record in records}) == len(records)
     assert len({bank.record_transfer(record) for record in records}) == len(records)
-    assert queries.statistics(bank)["transfer"] == len(records)
+    assert bank.count_rows()["transfer"] == len(records)
 
 
 def test_a_transfer_that_the_first_release_stored_is_found_as_held(bank: Bank, make_run: RunMaker) -> None:
@@ -553,7 +613,7 @@ def test_a_transfer_that_the_first_release_stored_is_found_as_held(bank: Bank, m
     assert bank.record_transfer(record) == record.first_digest
     wider = dataclasses.replace(record, aggregate="max")
     assert bank.record_transfer(wider) == wider.digest
-    assert queries.statistics(bank)["transfer"] == 2
+    assert bank.count_rows()["transfer"] == 2
     assert verify(bank) == []
 
 
@@ -577,7 +637,7 @@ def test_another_task_of_a_name_is_refused_and_nothing_is_written(bank: Bank, ma
     for refused in (lambda: bank.check_task(other.identity.task), lambda: bank.record_run(other)):
         with pytest.raises(BankError, match=r"task 'mine' in bank sqlite:.* is another one: its file or data differ"):
             refused()
-    assert queries.statistics(bank)["run"] == 1
+    assert bank.count_rows()["run"] == 1
     bank.check_task(make_run("mine").identity.task)  # one that says nothing of its content
     bank.check_task(of_task(make_run("yours"), content="d" * 64).identity.task)
 
@@ -614,6 +674,34 @@ def test_answers_of_a_run_are_stored_once_per_split(bank: Bank, make_run: RunMak
         bank.record_evaluation("0" * 64, "a" * 64, metrics={}, answers=[])
 
 
+def test_an_evaluation_says_how_its_answers_were_decoded(bank: Bank, make_run: RunMaker) -> None:
+    run = bank.record_run(make_run())
+    bank.record_evaluation(run, "a" * 64, metrics={"score": 50.0}, answers=["yes"])
+    bank.record_evaluation(run, "b" * 64, metrics={"score": 60.0}, answers=["no"], decoding={"beams": 4})
+    greedy, beams = (bank.evaluation(run, data * 64) for data in "ab")
+    assert greedy is not None and greedy.decoding is None
+    assert beams is not None and beams.decoding == {"beams": 4}
+    assert [(row["metrics"], row["decoding"]) for row in show_run(bank.engine, run)["evaluations"]] == [
+        ({"score": 50.0}, None),
+        ({"score": 60.0}, {"beams": 4}),
+    ]
+
+
+def test_runs_that_share_a_start_are_no_outcomes_of_single_sources(bank: Bank, make_run: RunMaker) -> None:
+    source, query, ended = (
+        bank.record_run(make_run(task, role=role))
+        for task, role in (("mnli", "source"), ("rte", "baseline"), ("rte", "transfer"))
+    )
+    partition = Partition.of(make_run().identity.recipe)
+    shared = transfer_of(source, query, ended, method="average", single=False)
+    bank.record_transfer(shared)
+    assert bank.outcomes(partition) == []
+    alone = dataclasses.replace(shared, method="my own", single=True)
+    assert dataclasses.replace(alone, single=False).digest == alone.digest
+    bank.record_transfer(alone)
+    assert [outcome.source for outcome in bank.outcomes(partition)] == ["mnli"]
+
+
 def test_outcomes_are_what_single_sources_did_for_targets(bank: Bank, make_run: RunMaker) -> None:
     records = {
         (task, role): make_run(task, role=role, score=score)
@@ -633,6 +721,7 @@ def test_outcomes_are_what_single_sources_did_for_targets(bank: Bank, make_run: 
                 runs["rte", "baseline"],
                 runs["rte", "transfer"],
                 method=method,
+                single=method != "average",
                 baseline_run=runs["rte", "baseline"],
                 candidates=[ended, stopped],
             )

@@ -15,7 +15,9 @@ import pytest
 
 from spot.backbone.batch import Inputs, Targets
 from spot.backbone.load import Backbone, find_model, load_backbone
+from spot.backbone.soft import Soft
 from tests.closeness import assert_close
+from tests.spot.backbone.conftest import greedy_of
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.interop
@@ -143,7 +145,7 @@ def losses(pair: Pair, stack: Any, row: int, target: np.ndarray) -> Any:
 
 def test_logits_agree(pair: Pair) -> None:
     def states(stack: jax.Array) -> jax.Array:
-        seen = pair.ours.read(stack, pair.prompt_ids, pair.inputs)
+        seen = pair.ours.read(Soft(stack), pair.prompt_ids, pair.inputs)
         start = jnp.full((4, 1), pair.backbone.config.separator_token_id)
         shifted = jnp.concatenate([start, pair.targets.ids[:, :-1]], axis=1)
         return pair.ours.logits(pair.ours.decode(seen, shifted[:, None]))[:, 0]
@@ -158,7 +160,7 @@ def test_logits_agree(pair: Pair) -> None:
 
 def test_loss_and_prompt_gradient_agree(pair: Pair) -> None:
     def total(stack: jax.Array) -> jax.Array:
-        return pair.ours.token_losses(stack, pair.prompt_ids, pair.inputs, pair.targets).sum()
+        return pair.ours.token_losses(Soft(stack), pair.prompt_ids, pair.inputs, pair.targets).sum()
 
     loss, gradient = jax.jit(jax.value_and_grad(total))(jnp.asarray(pair.prompts))
     stack = torch.tensor(pair.prompts, requires_grad=True)
@@ -170,7 +172,7 @@ def test_loss_and_prompt_gradient_agree(pair: Pair) -> None:
 
 
 def test_label_scores_agree(pair: Pair) -> None:
-    ours = jax.jit(pair.ours.choice_scores)(pair.prompts, pair.prompt_ids, pair.inputs, pair.choices)
+    ours = jax.jit(pair.ours.choice_scores)(Soft(pair.prompts), pair.prompt_ids, pair.inputs, pair.choices)
     with torch.no_grad():
         theirs = [
             [
@@ -183,7 +185,7 @@ def test_label_scores_agree(pair: Pair) -> None:
 
 
 def test_greedy_decoding_agrees_token_for_token(pair: Pair) -> None:
-    ours = jax.jit(pair.ours.greedy, static_argnums=3)(pair.prompts, pair.prompt_ids, pair.inputs, NEW_TOKENS)
+    ours = greedy_of(pair.ours)(Soft(pair.prompts), pair.prompt_ids, pair.inputs, NEW_TOKENS)
     embed = pair.theirs.get_input_embeddings()
     for row in range(4):
         text = pair.inputs.ids[row][pair.inputs.mask[row]]

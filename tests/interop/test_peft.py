@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from spot.backbone.batch import Inputs, Targets
+from spot.backbone.soft import Soft
 from spot.prompts.files import read_prompt, write_prompt
 from tests.closeness import assert_close
 
@@ -36,8 +37,8 @@ def their_loss(tuned, batch):
 def our_loss(pair, prompt, batch):
     inputs = Inputs(jnp.asarray(batch.input_ids), jnp.asarray(batch.input_mask))
     targets = Targets(jnp.asarray(batch.target_ids), jnp.asarray(batch.target_mask))
-    losses = pair.ours.token_losses(jnp.asarray(prompt)[None], jnp.zeros_like(batch.prompt_ids), inputs, targets)
-    return float(losses.sum() / batch.target_mask.sum())
+    losses = pair.ours.token_losses(Soft(jnp.asarray(prompt)[None]), jnp.zeros_like(batch.prompt_ids), inputs, targets)
+    return float(losses.sum()) / int(batch.target_mask.sum())
 
 
 def prompt_of(pair, tokens=TOKENS):

@@ -7,7 +7,9 @@ import pytest
 
 from spot.backbone.batch import Inputs, Targets
 from spot.backbone.products import relative_position_buckets
+from spot.backbone.soft import Soft
 from tests.closeness import assert_close
+from tests.spot.backbone.conftest import greedy_of
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.interop
@@ -61,10 +63,10 @@ def test_logits_loss_and_prompt_gradient_agree(pair, prompts, batch):
     @jax.jit
     def run(stack, inputs, targets):
         def loss_and_logits(stack):
-            encoded = pair.ours.read(stack, prompt_ids, inputs)
+            encoded = pair.ours.read(Soft(stack), prompt_ids, inputs)
             started = jnp.pad(targets.ids[:, :-1], ((0, 0), (1, 0)))
             logits = pair.ours.logits(pair.ours.decode(encoded, started[:, None]))[:, 0]
-            losses = pair.ours.token_losses(stack, prompt_ids, inputs, targets)
+            losses = pair.ours.token_losses(Soft(stack), prompt_ids, inputs, targets)
             return losses.sum() / targets.mask.sum(), logits
 
         return jax.value_and_grad(loss_and_logits, has_aux=True)(stack)
@@ -84,7 +86,7 @@ def test_logits_loss_and_prompt_gradient_agree(pair, prompts, batch):
 
 def test_choice_scores_are_summed_log_probabilities(pair, prompts, batch):
     prompt_ids, inputs, _, choices = our_batch(batch)
-    ours = jax.jit(pair.ours.choice_scores)(jnp.asarray(prompts), prompt_ids, inputs, choices)
+    ours = jax.jit(pair.ours.choice_scores)(Soft(jnp.asarray(prompts)), prompt_ids, inputs, choices)
     scores = []
     with torch.no_grad():
         given = their_inputs(pair, torch.tensor(prompts), batch)
@@ -98,7 +100,7 @@ def test_choice_scores_are_summed_log_probabilities(pair, prompts, batch):
 
 def test_greedy_decoding_agrees_token_for_token(pair, prompts, batch):
     prompt_ids, inputs, *_ = our_batch(batch)
-    ours = jax.jit(pair.ours.greedy, static_argnums=3)(jnp.asarray(prompts), prompt_ids, inputs, NEW_TOKENS)
+    ours = greedy_of(pair.ours)(Soft(jnp.asarray(prompts)), prompt_ids, inputs, NEW_TOKENS)
     theirs = pair.theirs.generate(
         **their_inputs(pair, torch.tensor(prompts), batch),
         num_beams=1,

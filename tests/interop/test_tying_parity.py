@@ -3,15 +3,16 @@
 import json
 
 import flax.nnx as nnx
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from spot.backbone.batch import Inputs, Targets
 from spot.backbone.load import load_backbone
+from spot.backbone.soft import Soft
 from spot.errors import BackboneError
 from tests.closeness import assert_close
+from tests.spot.backbone.conftest import greedy_of
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -81,7 +82,7 @@ def test_losses_are_those_of_transformers(tmp_path, tokenizer_model, family, hea
     inputs, targets = (rng.integers(2, 300, (3, length), dtype=np.int32) for length in (9, 5))
     mask = [jnp.ones(ids.shape, bool) for ids in (inputs, targets)]
     ours = nnx.merge(backbone.graph, backbone.weights).token_losses(
-        jnp.zeros((1, 0, 24)), jnp.zeros(3, jnp.int32), Inputs(inputs, mask[0]), Targets(targets, mask[1])
+        Soft.none(24), jnp.zeros(3, jnp.int32), Inputs(inputs, mask[0]), Targets(targets, mask[1])
     )
     with torch.no_grad():
         loss = theirs(input_ids=torch.tensor(inputs).long(), labels=torch.tensor(targets).long()).loss
@@ -131,8 +132,8 @@ def test_greedy_texts_stop_where_those_of_transformers_do(tmp_path, tokenizer_mo
             (tmp_path / "generation_config.json").unlink(missing_ok=True)
         backbone = load_backbone(str(tmp_path))
         model = nnx.merge(backbone.graph, backbone.weights)
-        stack, ids = jnp.zeros((1, 0, 24)), jnp.zeros(4, jnp.int32)
-        return np.asarray(jax.jit(model.greedy, static_argnums=3)(stack, ids, Inputs(inputs, inputs > 0), 8))
+        ids = jnp.zeros(4, jnp.int32)
+        return np.asarray(greedy_of(model)(Soft.none(24), ids, Inputs(inputs, inputs > 0), 8))
 
     free = ours([1])
     ends = [1, int(free[0, 3]), int(free[1, 2])]

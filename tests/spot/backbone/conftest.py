@@ -17,9 +17,11 @@ import pytest
 from spot.backbone.batch import Inputs, Targets
 from spot.backbone.config import Config, LlamaConfig, T5Config
 from spot.backbone.export import save_backbone
-from spot.backbone.model import LanguageModel
+from spot.backbone.model import AnyModel
 from spot.backbone.random import random_model
+from spot.backbone.soft import Soft
 from spot.backbone.tokenizer import train_sentencepiece
+from spot.inference.decoding import generate
 
 SIZES = {"d_model": 16, "d_kv": 4, "d_ff": 24, "num_heads": 3, "vocab_size": 140}
 LLAMA = {
@@ -45,12 +47,16 @@ CONFIGS = {
 class Case:
     """A model with its compiled computations and what to feed them."""
 
-    model: LanguageModel
+    model: AnyModel
     prompts: jax.Array
     prompt_ids: jax.Array
     inputs: Inputs
     targets: Targets
     choices: Targets
+
+    @functools.cached_property
+    def soft(self) -> Soft:
+        return Soft(self.prompts)
 
     @functools.cached_property
     def token_losses(self) -> Callable[..., jax.Array]:
@@ -62,7 +68,16 @@ class Case:
 
     @functools.cached_property
     def greedy(self) -> Callable[..., jax.Array]:
-        return jax.jit(self.model.greedy, static_argnums=3)
+        return greedy_of(self.model)
+
+
+def greedy_of(model: AnyModel) -> Callable[..., jax.Array]:
+    """Compiled greedy decoding: ``(soft, prompt_ids, inputs, max_length) -> tokens``."""
+
+    def tokens(soft: Soft, prompt_ids: jax.Array, inputs: Inputs, max_length: int) -> jax.Array:
+        return generate(model, soft, prompt_ids, inputs, "greedy", max_length)
+
+    return jax.jit(tokens, static_argnums=3)
 
 
 def ragged(rng: np.random.Generator, lengths: np.ndarray) -> tuple[jax.Array, jax.Array]:

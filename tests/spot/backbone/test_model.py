@@ -10,9 +10,11 @@ import pytest
 
 from spot.backbone.batch import Inputs, Targets
 from spot.backbone.layers import Dropout, drop
+from spot.backbone.soft import Soft, stack
 from spot.backbone.t5 import Attention
+from spot.errors import BackboneError
 from tests.closeness import assert_close
-from tests.spot.backbone.conftest import CONFIGS, make_case
+from tests.spot.backbone.conftest import CONFIGS, greedy_of, make_case
 
 TERMS = 300
 """Additions on the longest way through two layers and the softmax over the vocabulary."""
@@ -27,7 +29,7 @@ def padded(tokens, extra):
 
 def losses_of(case, prompts=None, prompt_ids=None, inputs=None, targets=None):
     return case.token_losses(
-        case.prompts if prompts is None else prompts,
+        case.soft if prompts is None else Soft(prompts),
         case.prompt_ids if prompt_ids is None else prompt_ids,
         inputs or case.inputs,
         targets or case.targets,
@@ -35,7 +37,7 @@ def losses_of(case, prompts=None, prompt_ids=None, inputs=None, targets=None):
 
 
 def test_a_decoder_state_depends_on_its_own_and_earlier_inputs_only(case):
-    encoded = case.model.read(case.prompts, case.prompt_ids, case.inputs)
+    encoded = case.model.read(case.soft, case.prompt_ids, case.inputs)
     encoded = jax.tree.map(lambda x: x[:1], encoded)
     ids = jnp.arange(3, 8)
     graph, weights = nnx.split(case.model)
@@ -81,7 +83,7 @@ def test_losses_follow_a_permutation_of_the_batch(case):
 
 def test_a_prompt_of_the_stack_reaches_only_the_rows_that_use_it(case):
     def row_losses(prompts):
-        return case.model.token_losses(prompts, case.prompt_ids, case.inputs, case.targets).sum(axis=-1)
+        return case.model.token_losses(Soft(prompts), case.prompt_ids, case.inputs, case.targets).sum(axis=-1)
 
     influence = np.abs(jax.jit(jax.jacrev(row_losses))(case.prompts)).max(axis=(2, 3))
     assert np.array_equal(influence > 0, np.arange(3) == np.asarray(case.prompt_ids)[:, None])
@@ -98,7 +100,7 @@ def test_a_prompt_of_embedded_tokens_is_those_tokens(case):
 
 
 def test_a_choice_scores_minus_the_sum_of_its_own_losses(case):
-    scores = case.choice_scores(case.prompts, case.prompt_ids, case.inputs, case.choices)
+    scores = case.choice_scores(case.soft, case.prompt_ids, case.inputs, case.choices)
     for c in range(scores.shape[1]):
         apart = Targets(case.choices.ids[:, c], case.choices.mask[:, c])
         assert_close(scores[:, c], -losses_of(case, targets=apart).sum(axis=-1), terms=TERMS)
@@ -106,14 +108,14 @@ def test_a_choice_scores_minus_the_sum_of_its_own_losses(case):
 
 def test_a_choice_without_tokens_scores_minus_infinity(case):
     mask = case.choices.mask.at[1, 2].set(False)
-    scores = case.choice_scores(case.prompts, case.prompt_ids, case.inputs, case.choices._replace(mask=mask))
+    scores = case.choice_scores(case.soft, case.prompt_ids, case.inputs, case.choices._replace(mask=mask))
     assert np.array_equal(np.argwhere(~np.isfinite(scores)), [[1, 2]])
     assert scores[1, 2] == -jnp.inf
 
 
 def test_greedy_tokens_are_the_best_of_a_teacher_forced_replay(case):
-    output = case.greedy(case.prompts, case.prompt_ids, case.inputs, NEW_TOKENS)
-    encoded = case.model.read(case.prompts, case.prompt_ids, case.inputs)
+    output = case.greedy(case.soft, case.prompt_ids, case.inputs, NEW_TOKENS)
+    encoded = case.model.read(case.soft, case.prompt_ids, case.inputs)
     started = jnp.pad(output[:, :-1], ((0, 0), (1, 0)))
     replayed = case.model.logits(case.model.decode(encoded, started[:, None]))[:, 0].argmax(axis=-1)
     live = np.cumsum(np.asarray(output) == case.model.config.eos_token_id, axis=1) == 0
@@ -122,26 +124,26 @@ def test_greedy_tokens_are_the_best_of_a_teacher_forced_replay(case):
 
 
 def test_greedy_pads_after_the_end_token_and_leaves_other_rows_alone(case):
-    free = np.asarray(case.greedy(case.prompts, case.prompt_ids, case.inputs, NEW_TOKENS))
+    free = np.asarray(case.greedy(case.soft, case.prompt_ids, case.inputs, NEW_TOKENS))
     end = int(free[0, 2])
     graph, weights = nnx.split(case.model)
     ending = nnx.merge(graph, weights)
     ending.config = dataclasses.replace(ending.config, eos_token_id=end, pad_token_id=139)
-    output = jax.jit(ending.greedy, static_argnums=3)(case.prompts, case.prompt_ids, case.inputs, NEW_TOKENS)
+    output = greedy_of(ending)(case.soft, case.prompt_ids, case.inputs, NEW_TOKENS)
     ended_before = np.cumsum(free == end, axis=1) - (free == end) > 0
     assert ended_before.any()
     assert np.array_equal(output, np.where(ended_before, 139, free))
 
 
 def test_greedy_stops_at_each_of_several_end_tokens(case):
-    free = np.asarray(case.greedy(case.prompts, case.prompt_ids, case.inputs, NEW_TOKENS))
+    free = np.asarray(case.greedy(case.soft, case.prompt_ids, case.inputs, NEW_TOKENS))
     first, second = int(free[0, 2]), int(free[1, 1])
     graph, weights = nnx.split(case.model)
     ending = nnx.merge(graph, weights)
     ending.config = dataclasses.replace(
         ending.config, eos_token_id=first, more_end_token_ids=(second,), pad_token_id=139
     )
-    output = jax.jit(ending.greedy, static_argnums=3)(case.prompts, case.prompt_ids, case.inputs, NEW_TOKENS)
+    output = greedy_of(ending)(case.soft, case.prompt_ids, case.inputs, NEW_TOKENS)
     ends = np.isin(free, [first, second])
     ended_before = np.cumsum(ends, axis=1) - ends > 0
     assert np.array_equal(output, np.where(ended_before, 139, free))
@@ -161,7 +163,7 @@ def test_scaling_is_a_fact_apart_from_tying(name):
 
 def test_dropping_nothing_changes_nothing(case):
     none = Dropout(0.0, jax.random.split(jax.random.key(0), 4))
-    dropped = case.model.token_losses(case.prompts, case.prompt_ids, case.inputs, case.targets, none)
+    dropped = case.model.token_losses(case.soft, case.prompt_ids, case.inputs, case.targets, none)
     assert_close(dropped, losses_of(case), terms=TERMS)
 
 
@@ -178,12 +180,12 @@ def test_dropout_keeps_the_mean_and_differs_between_sites():
 
 def test_noise_of_a_row_does_not_depend_on_its_batch_or_padding(case):
     dropout = Dropout(0.3, jax.random.split(jax.random.key(5), 4))
-    together = case.model.token_losses(case.prompts, case.prompt_ids, case.inputs, case.targets, dropout)
+    together = case.model.token_losses(case.soft, case.prompt_ids, case.inputs, case.targets, dropout)
     wide = Inputs(*(jnp.pad(part, ((0, 0), (0, 7))) for part in case.inputs))
-    padded = case.model.token_losses(case.prompts, case.prompt_ids, wide, case.targets, dropout)
+    padded = case.model.token_losses(case.soft, case.prompt_ids, wide, case.targets, dropout)
     alone = [
         case.model.token_losses(
-            case.prompts[case.prompt_ids[row]][None],
+            Soft(case.prompts[case.prompt_ids[row]][None]),
             jnp.zeros(1, jnp.int32),
             jax.tree.map(lambda part, row=row: part[row : row + 1], case.inputs),
             jax.tree.map(lambda part, row=row: part[row : row + 1], case.targets),
@@ -198,10 +200,10 @@ def test_noise_of_a_row_does_not_depend_on_its_batch_or_padding(case):
 
 def test_z_loss_adds_the_square_of_the_softmax_sum(case):
     plain, weighted = (
-        case.model.token_losses(case.prompts, case.prompt_ids, case.inputs, case.targets, None, weight)
+        case.model.token_losses(case.soft, case.prompt_ids, case.inputs, case.targets, None, weight)
         for weight in (0.0, 0.5)
     )
-    once = case.model.token_losses(case.prompts, case.prompt_ids, case.inputs, case.targets, None, 1.0)
+    once = case.model.token_losses(case.soft, case.prompt_ids, case.inputs, case.targets, None, 1.0)
     assert_close(once - plain, 2 * (weighted - plain), terms=TERMS, scale=float(once.max()))
     assert (np.asarray(once - plain)[np.asarray(case.targets.mask)] > 0).all()
     assert not np.asarray(once)[~np.asarray(case.targets.mask)].any()
@@ -215,11 +217,11 @@ def test_absorbed_cross_attention_is_the_plain_one(name, monkeypatch):
         monkeypatch.setattr(Attention, "absorbs", lambda _self, _queries, _hidden, absorbs=absorbs: absorbs)
 
         def total(prompts):
-            return case.model.token_losses(prompts, case.prompt_ids, case.inputs, case.targets).sum()
+            return case.model.token_losses(Soft(prompts), case.prompt_ids, case.inputs, case.targets).sum()
 
         loss, gradient = jax.jit(jax.value_and_grad(total))(case.prompts)
-        scores = jax.jit(lambda: case.model.choice_scores(case.prompts, case.prompt_ids, case.inputs, case.choices))()
-        tokens = jax.jit(lambda: case.model.greedy(case.prompts, case.prompt_ids, case.inputs, NEW_TOKENS))()
+        scores = jax.jit(lambda: case.model.choice_scores(case.soft, case.prompt_ids, case.inputs, case.choices))()
+        tokens = greedy_of(case.model)(case.soft, case.prompt_ids, case.inputs, NEW_TOKENS)
         results.append((loss, gradient, scores, tokens))
     for absorbed, plain in zip(*results, strict=True):
         assert_close(absorbed, plain, terms=TERMS)
@@ -229,3 +231,61 @@ def test_few_queries_over_many_tokens_are_absorbed():
     attention = make_case(CONFIGS["v1.1"]).model.decoder[0].cross_attention
     assert attention.absorbs(1, jnp.zeros((1, 200, 16)))
     assert not attention.absorbs(100, jnp.zeros((1, 200, 16)))
+
+
+def test_prompts_of_different_length_share_a_stack(case):
+    rng = np.random.default_rng(8)
+    prompts = [rng.normal(size=(1, length, 16)).astype(np.float32) for length in (4, 1, 3)]
+    together = stack([Soft(prompt) for prompt in prompts])
+    assert together.tokens.shape == (3, 4, 16)
+    prompt_ids = jnp.array([0, 1, 2, 1])
+    losses = case.token_losses(together, prompt_ids, case.inputs, case.targets)
+    scores = case.choice_scores(together, prompt_ids, case.inputs, case.choices)
+    tokens = case.greedy(together, prompt_ids, case.inputs, NEW_TOKENS)
+    for i, prompt in enumerate(prompts):
+        rows = np.asarray(prompt_ids) == i
+        arguments = Soft(prompt), jnp.zeros(4, jnp.int32), case.inputs
+        assert_close(losses[rows], case.token_losses(*arguments, case.targets)[rows], terms=TERMS)
+        assert_close(scores[rows], case.choice_scores(*arguments, case.choices)[rows], terms=TERMS)
+        assert np.array_equal(tokens[rows], case.greedy(*arguments, NEW_TOKENS)[rows])
+
+
+def test_a_prepared_stack_reads_as_it_is(case):
+    lengths = jnp.array([4, 2, 3], jnp.int32)
+    for soft in (case.soft, case.soft._replace(lengths=lengths)):
+        prepared = jax.jit(case.model.prepare)(soft)
+        before, after = (case.token_losses(one, case.prompt_ids, case.inputs, case.targets) for one in (soft, prepared))
+        assert_close(after, before, terms=TERMS)
+
+
+def test_states_before_further_layers_replace_those_of_the_prompt(case):
+    """Where they are what the layers below compute of the prompt alone, a decoder-only model notices nothing."""
+    layers = case.model.config.layers
+    rng = np.random.default_rng(9)
+    states = jnp.asarray(rng.normal(size=(3, layers - 1, 4, 16)), jnp.float32)
+    deep = case.soft._replace(layers=states)
+    losses = case.token_losses(deep, case.prompt_ids, case.inputs, case.targets)
+    if layers == 1:
+        assert_close(losses, losses_of(case), terms=TERMS)
+        return
+    assert not np.allclose(losses, losses_of(case), rtol=1e-3)
+
+    def total(soft):
+        return case.model.token_losses(soft, case.prompt_ids, case.inputs, case.targets).sum()
+
+    gradient = jax.jit(jax.grad(total))(deep)
+    used = np.isin(np.arange(3), np.asarray(case.prompt_ids))
+    assert np.array_equal(np.abs(gradient.layers).max(axis=(1, 2, 3)) > 0, used)
+    assert np.array_equal(np.abs(gradient.tokens).max(axis=(1, 2)) > 0, used)
+
+
+@pytest.mark.parametrize("leaf", ["tokens", "lengths", "layers", "ids"])
+def test_shapes_that_do_not_fit_are_named(case, leaf):
+    changes = {
+        "tokens": {"tokens": jnp.zeros((3, 4, 15))},
+        "lengths": {"lengths": jnp.zeros(2, jnp.int32)},
+        "layers": {"layers": jnp.zeros((3, 9, 4, 16))},
+    }
+    ids = case.prompt_ids[:2] if leaf == "ids" else case.prompt_ids
+    with pytest.raises(BackboneError, match=r"has shape .*expected"):
+        case.model.token_losses(case.soft._replace(**changes.get(leaf, {})), ids, case.inputs, case.targets)

@@ -16,7 +16,9 @@ import pytest
 
 from spot.backbone.batch import Inputs, Targets
 from spot.backbone.load import Backbone
+from spot.backbone.soft import Soft
 from spot.errors import SpotError
+from spot.inference.decoding import Decoding
 from spot.inference.predict import mean_losses, predict
 from tasks.objectives import pad
 from tasks.pipeline import Lengths, Tokenized, tokenize
@@ -56,7 +58,7 @@ class Reference:
     @functools.cached_property
     def next_logits(self) -> Callable[..., jax.Array]:
         def logits(prompts: Any, inputs: Inputs, decoded: Any) -> jax.Array:
-            encoded = self.model.read(prompts, jnp.zeros(1, jnp.int32), inputs)
+            encoded = self.model.read(Soft(prompts), jnp.zeros(1, jnp.int32), inputs)
             return self.model.logits(self.model.decode(encoded, decoded[None, None]))[0, 0]
 
         return jax.jit(logits)
@@ -67,7 +69,7 @@ class Reference:
     def likelihood(self, text: str, choice: str) -> float:
         ids, target = (self.backbone.tokenizer.encode([part])[0] + [1] for part in (text, choice))
         targets = Targets(*pad([target], TARGET))
-        by_token = self.losses(self.prompt[None], np.zeros(1, np.int32), self.inputs(ids), targets)
+        by_token = self.losses(Soft(self.prompt[None]), np.zeros(1, np.int32), self.inputs(ids), targets)
         return -float(np.asarray(by_token).sum())
 
     def decode(self, text: str, longest: int) -> str:
@@ -129,7 +131,10 @@ def test_generating_takes_the_likeliest_token_at_every_step(
 ) -> None:
     expected = [reference.decode(example.inputs, longest) for example in examples]
     assert len(set(expected)) > 1
-    assert predict(backbone, prompt, examples, data, method="generate", max_new_tokens=longest) == expected
+    assert (
+        predict(backbone, prompt, examples, data, method="generate", decoding=Decoding(max_new_tokens=longest))
+        == expected
+    )
 
 
 def test_generating_stops_at_the_longest_target_of_the_data(
@@ -137,7 +142,7 @@ def test_generating_stops_at_the_longest_target_of_the_data(
 ) -> None:
     assert data.cut == 0
     assert 4 < data.targets.lengths.max() <= 8
-    limited = predict(backbone, prompt, examples, data, method="generate", max_new_tokens=8)
+    limited = predict(backbone, prompt, examples, data, method="generate", decoding=Decoding(max_new_tokens=8))
     assert predict(backbone, prompt, examples, data, method="generate") == limited
 
 
@@ -150,7 +155,9 @@ def test_neither_batch_size_nor_order_changes_an_answer(
     def answers(order: Sequence[int], batch_size: int) -> list[str]:
         chosen = [examples[i] for i in order]
         tokens = tokens_of(backbone, chosen)
-        found = predict(backbone, prompt, chosen, tokens, method=method, batch_size=batch_size, max_new_tokens=8)
+        found = predict(
+            backbone, prompt, chosen, tokens, method=method, batch_size=batch_size, decoding=Decoding(max_new_tokens=8)
+        )
         return [answer for _, answer in sorted(zip(order, found, strict=True))]
 
     together = answers(range(21), 64)

@@ -369,7 +369,7 @@ def test_where_a_run_started_goes_with_its_prompt(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read.prompt, PROMPT)
     for start, complaint in (
         (PROMPT[0, :3], "start has width 3, the prompt 4"),
-        (PROMPT, "start: expected an array [P, H], found shape [1, 3, 4]"),
+        (PROMPT, "start: expected an array [W], found shape [3, 4]"),
         (np.full(4, np.nan, np.float32), "start: 4 of 4 entries are NaN or infinite"),
     ):
         path.write_bytes(content(".safetensors", prompt=PROMPT, start=start))
@@ -446,7 +446,7 @@ def test_what_is_no_prompt_is_refused(tmp_path: Path) -> None:
     for name, array, complaint in (
         ("flat", np.zeros(12, np.float32), "expected an array [P, H], found shape [12]"),
         ("empty", np.zeros((0, 4), np.float32), "found shape [0, 4]"),
-        ("cube", np.zeros((1, 3, 4), np.float32), "found shape [1, 3, 4]"),
+        ("more axes", np.zeros((1, 1, 3, 4), np.float32), "found shape [1, 1, 3, 4]"),
         ("holes", np.full((3, 4), np.nan, np.float32), "12 of 12 entries are NaN or infinite"),
         ("truths", np.full((3, 4), True), {".npy": "expected numbers, found dtype bool", ".safetensors": "dtype BOOL"}),
     ):
@@ -616,7 +616,7 @@ def entry(shape: list[int], start: int, end: int, dtype: str = "F32") -> dict[st
         {"a": entry([3, 2], 0, 48)},
         {"a": entry([3, 4], 0, 48, "F33")},
         {"a": entry([3, 2], 0, 48, "C64")},
-        {"a": entry([2, 3, 2], 0, 48)},
+        {"a": entry([2, 1, 3, 2], 0, 48)},
         {"a": entry([3, 4], 0, 48), "__metadata__": {"seed": 1}},
         {},
         b"[" * 100_000,

@@ -161,6 +161,7 @@ def test_cases_of_a_bank_hold_restarts_and_part_training_sizes(tmp_path: Path) -
                         task="t",
                         method="oracle",
                         similarity="average",
+                        single=True,
                         seed=seed,
                         metric="score",
                         query_run=query,

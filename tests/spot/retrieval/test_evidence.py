@@ -258,6 +258,7 @@ def test_whom_a_race_left_over_teaches_nothing(tmp_path: Path) -> None:
                         task=f"t{t}",
                         method=method,
                         similarity="average",
+                        single=method != "average",
                         seed=0,
                         metric="score",
                         query_run=query,

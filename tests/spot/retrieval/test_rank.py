@@ -22,7 +22,7 @@ from bank import (
     SnapshotRecord,
     TaskRecord,
 )
-from bank.records import recipe_family
+from bank.identity import recipe_family
 from bank.vectors import average, average_normalized
 from spot.errors import RetrievalError
 from spot.retrieval.measures import Context, KeySet, Query

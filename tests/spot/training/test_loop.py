@@ -60,8 +60,8 @@ def test_of_equal_scores_the_smaller_development_loss_wins() -> None:
     scores, losses = [1.0, 3.0, 3.0, 3.0, 2.0], {10: 0.7, 15: 0.5, 20: 0.6}
     states = toy.states(25)
 
-    def loss(variables: Any) -> float:
-        (step,) = (i for i, state in enumerate(states) if np.array_equal(state, variables["prompts"]))
+    def loss(one: Any) -> float:
+        (step,) = (i for i, state in enumerate(states) if np.array_equal(state, one))
         return losses[step]
 
     result = toy.run(Plan(steps=25, evaluate_every=5), evaluate=toy.scripted(scores), loss=loss)
@@ -96,9 +96,8 @@ def test_history_has_a_row_an_evaluation_with_the_mean_loss_since_the_last_one()
 def test_evaluation_sees_the_frozen_part_and_the_trained_one_as_it_is_now() -> None:
     seen = []
 
-    def evaluate(variables: dict[str, Any]) -> dict[str, float]:
-        seen.append(np.asarray(variables["prompts"]))
-        assert_close(variables["weights"], 0.99)
+    def evaluate(one: Any) -> dict[str, float]:
+        seen.append(np.asarray(one))
         return {"score": 0.0}
 
     toy.run(Plan(steps=6, evaluate_every=3), evaluate=evaluate)

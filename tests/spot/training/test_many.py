@@ -45,7 +45,7 @@ def run_toys(slots: int, folder: Path | None = None, step: Step = toy.STEP, **ch
         return lambda result: results.update({number: result})
 
     jobs = [toy_job(number, keep(number), **changes) for number in range(len(STEPS))]
-    fit(jobs, frozen={"weights": jnp.float32(0)}, trainable="prompts", step=step, slots=slots, folder=folder)
+    fit(jobs, frozen=jnp.float32(0), step=step, evaluate=toy.each(toy.score), slots=slots, folder=folder)
     return results
 
 
@@ -84,7 +84,7 @@ def test_jobs_start_in_their_order_as_slots_become_free() -> None:
             seen.append(("finish", self.name))
 
     jobs = [dataclasses.replace(toy_job(n, lambda _: None), reporter=Watch(n)) for n in range(5)]
-    fit(jobs, frozen={"weights": jnp.float32(0)}, trainable="prompts", step=toy.STEP, slots=2)
+    fit(jobs, frozen=jnp.float32(0), step=toy.STEP, evaluate=toy.each(toy.score), slots=2)
     assert [name for kind, name in seen if kind == "start"] == [0, 1, 2, 3, 4]
     assert [name for kind, name in seen if kind == "finish"] == [1, 0, 3, 2, 4]  # 10, 25, 25 + 15, 10 + 40, 40 + 30
 
@@ -135,9 +135,9 @@ def test_results_are_saved_before_they_are_handed_on(tmp_path: Path) -> None:
     with pytest.raises(Killed):
         fit(
             jobs,
-            frozen={"weights": jnp.float32(0)},
-            trainable="prompts",
+            frozen=jnp.float32(0),
             step=toy.STEP,
+            evaluate=toy.each(toy.score),
             slots=3,
             folder=tmp_path,
         )
@@ -154,9 +154,9 @@ def test_a_job_that_diverges_gives_its_slot_up_and_the_others_go_on(tmp_path: Pa
     with pytest.raises(DivergenceError, match="near step 5"):
         fit(
             jobs,
-            frozen={"weights": jnp.float32(0)},
-            trainable="prompts",
+            frozen=jnp.float32(0),
             step=dataclasses.replace(toy.STEP, accumulate=accumulate),
+            evaluate=toy.each(toy.score),
             slots=2,
             folder=tmp_path,
         )
@@ -180,7 +180,7 @@ def train_all(
     def keep(seed: int) -> Callable[[TrainedPrompt], None]:
         return lambda prompt: trained.update({seed: prompt})
 
-    jobs = [prompt_job(backbone, data, recipe, seed=seed, done=keep(seed)) for seed in seeds]
+    jobs = [prompt_job(backbone, data, recipe, identity=f"seed {seed}", seed=seed, done=keep(seed)) for seed in seeds]
     train_prompts(backbone, recipe, jobs, slots=slots, folder=folder)
     return trained
 

@@ -15,11 +15,11 @@ from spot.backbone.load import Backbone
 from spot.errors import PromptError
 from spot.prompts.files import write_prompt
 from spot.prompts.initializers import make_initializer
-from spot.training import prompt_tuning
 from spot.training.loop import CHECKPOINT_FILE, Interrupted
 from spot.training.prompt_tuning import TrainedPrompt, run_identity, train_prompt
 from spot.training.recipe import Recipe
 from spot.training.task_data import TaskData
+from tasks.task import Task
 from tests.spot.training.toy import Recorder
 
 ALL = 0.0
@@ -97,27 +97,33 @@ def test_a_run_that_was_interrupted_ends_with_the_bits_of_one_left_alone(
     recipe: Recipe,
     whole: TrainedPrompt,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    task: Task,
 ) -> None:
-    left = list(stops)
-    stop_at_steps(left, monkeypatch)
+    stopping = StoppingData(task, backbone, recipe, stops=list(stops))
     for stop in stops:
         with pytest.raises(Interrupted, match=f"at step {stop}"):
-            train_prompt(backbone, data, recipe, seed=1, folder=tmp_path)
+            train_prompt(backbone, stopping, recipe, seed=1, folder=tmp_path)
     assert equal(train_prompt(backbone, data, recipe, seed=1, folder=tmp_path), whole)
 
 
-def stop_at_steps(left: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Send this process a SIGTERM while it draws the batch of each step in turn."""
-    draw = prompt_tuning.TaskStream.next
+class StoppingData(TaskData):
+    """Sends this process a SIGTERM while the batch of each of some steps in turn is drawn."""
 
-    def next_batch(stream: Any) -> Any:
-        if left and stream.state()["index"] + 1 == left[0]:
-            left.pop(0)
-            signal.raise_signal(signal.SIGTERM)
-        return draw(stream)
+    def __init__(self, *args: Any, stops: list[int]) -> None:
+        super().__init__(*args)
+        self.stops = stops
 
-    monkeypatch.setattr(prompt_tuning.TaskStream, "next", next_batch)
+    def batches(self, batch_size: int, seed: int) -> Any:
+        drawn, stops = super().batches(batch_size, seed), self.stops
+
+        class Stopping:
+            def __getitem__(self, index: int) -> Any:
+                if stops and index + 1 == stops[0]:
+                    stops.pop(0)
+                    signal.raise_signal(signal.SIGTERM)
+                return drawn[index]
+
+        return Stopping()
 
 
 @pytest.mark.parametrize("dies_at", [5, 10, 20, 30])
@@ -189,21 +195,26 @@ def test_a_given_prompt_that_does_not_fit_is_refused(
         train_prompt(backbone, data, recipe, seed=1, initial=np.zeros(shape, np.float32))
 
 
+def identity(backbone: Backbone, data: TaskData, recipe: Recipe, seed: int, start: np.ndarray | None, role: str) -> str:
+    address = None if start is None else prompt_sha256(start)
+    return run_identity(backbone, data, recipe, seed=seed, role=role, started_from=address).digest
+
+
 def test_identity_names_everything_that_a_run_depends_on(backbone: Backbone, data: TaskData, recipe: Recipe) -> None:
     start = np.ones((4, 16), np.float32)
     other = dataclasses.replace(recipe, batch_size=4)
     identities = [
-        run_identity(backbone, data, recipe, 1, None, stop_at_key=False),
-        run_identity(backbone, data, recipe, 2, None, stop_at_key=False),
-        run_identity(backbone, data, recipe, 1, start, stop_at_key=False),
-        run_identity(backbone, data, recipe, 1, 2 * start, stop_at_key=False),
-        run_identity(backbone, data, recipe, 1, None, stop_at_key=True),
-        run_identity(backbone, data, other, 1, None, stop_at_key=False),
-        run_identity(dataclasses.replace(backbone, fingerprint="0"), data, recipe, 1, None, stop_at_key=False),
-        run_identity(dataclasses.replace(backbone, dtype="bfloat16"), data, recipe, 1, None, stop_at_key=False),
+        identity(backbone, data, recipe, 1, None, "source"),
+        identity(backbone, data, recipe, 2, None, "source"),
+        identity(backbone, data, recipe, 1, start, "source"),
+        identity(backbone, data, recipe, 1, 2 * start, "source"),
+        identity(backbone, data, recipe, 1, None, "query"),
+        identity(backbone, data, other, 1, None, "source"),
+        identity(dataclasses.replace(backbone, fingerprint="0"), data, recipe, 1, None, "source"),
+        identity(dataclasses.replace(backbone, dtype="bfloat16"), data, recipe, 1, None, "source"),
     ]
     assert len(set(identities)) == len(identities)
-    assert run_identity(backbone, data, recipe, 1, None, stop_at_key=False) == identities[0]
+    assert identity(backbone, data, recipe, 1, None, "source") == identities[0]
 
 
 def test_identity_changes_with_the_file_that_a_prompt_starts_from(
@@ -214,5 +225,5 @@ def test_identity_changes_with_the_file_that_a_prompt_starts_from(
     identities = []
     for value in (0.0, 1.0):
         write_prompt(path, np.full((4, 16), value, np.float32))
-        identities.append(run_identity(backbone, data, from_file, 1, None, stop_at_key=False))
+        identities.append(identity(backbone, data, from_file, 1, None, "source"))
     assert identities[0] != identities[1]

@@ -13,10 +13,13 @@ import pytest
 
 from spot.backbone.batch import Inputs, Targets
 from spot.backbone.load import Backbone
+from spot.backbone.placement import Placement
 from spot.backbone.random import random_model
+from spot.backbone.soft import Soft
+from spot.prompts.forms import FORMS, WEIGHTS
 from spot.training.optimizers import Optimizer
 from spot.training.step import Batch, Step, cut, make_step
-from tasks.objectives import pad
+from tasks.pipeline import RaggedBatch
 from tests.closeness import assert_close
 from tests.spot.backbone.conftest import CONFIGS
 
@@ -47,7 +50,7 @@ def train(step: Step, prompts: np.ndarray, backbone: Backbone, batches: list[Bat
     state, losses = step.init(trained), []
     for batch in batches:
         parts, active = [batch], np.ones(len(prompts), bool)
-        trained, state, loss = step.run(trained, state, {"weights": backbone.weights}, parts, KEY, active)
+        trained, state, loss = step.run(trained, state, backbone.weights, parts, KEY, active)
         losses.append(loss)
     return np.asarray(trained), np.array(losses)
 
@@ -74,17 +77,17 @@ def prompts() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def step(backbone: Backbone) -> Step:
-    return make_step(backbone.graph, Optimizer(), steps=STEPS, trainable="prompts")
+    return make_step(backbone.graph, Optimizer(), steps=STEPS, form=FORMS["prompt"])
 
 
 @pytest.fixture(scope="module")
 def weight_step(backbone: Backbone) -> Step:
-    return make_step(backbone.graph, Optimizer(learning_rate=0.01), steps=STEPS, trainable="weights")
+    return make_step(backbone.graph, Optimizer(learning_rate=0.01), steps=STEPS, form=WEIGHTS)
 
 
 def test_prompts_trained_together_end_where_each_ends_alone(backbone: Backbone, prompts: np.ndarray) -> None:
     # a moderate rate: at 0.3 twenty steps blow rounding differences up to the tolerance itself
-    step = make_step(backbone.graph, Optimizer(learning_rate=0.05), steps=STEPS, trainable="prompts")
+    step = make_step(backbone.graph, Optimizer(learning_rate=0.05), steps=STEPS, form=FORMS["prompt"])
     batches = [random_batch([0, 1, 2, 2, 1, 0], seed=seed) for seed in range(STEPS)]
     together, losses = train(step, prompts, backbone, batches)
     for n in range(3):
@@ -100,7 +103,7 @@ def test_the_loss_of_a_prompt_is_the_mean_over_its_own_target_tokens(
     batch = random_batch([2, 0, 0, 1, 0, 2], seed=50)
     _, losses = train(step, prompts, backbone, [batch])
     model = nnx.merge(backbone.graph, backbone.weights)
-    by_token = np.asarray(jax.jit(model.token_losses)(prompts, batch.prompt_ids, batch.inputs, batch.targets))
+    by_token = np.asarray(jax.jit(model.token_losses)(Soft(prompts), batch.prompt_ids, batch.inputs, batch.targets))
     for n in range(3):
         own = np.asarray(batch.prompt_ids)[:, None] == n
         assert_close(losses[0, n], by_token[own & batch.targets.mask].mean())
@@ -128,11 +131,11 @@ def test_no_gradient_of_a_weight_is_ever_computed_for_prompts(
 ) -> None:
     shapes = {leaf.shape for leaf in jax.tree.leaves(backbone.weights) if leaf.ndim == 2}
     shapes |= {shape[::-1] for shape in shapes}
-    batch = random_batch([0, 1, 2, 2, 1, 0], seed=0)
 
-    def outer_products(step: Step, trained: Any, frozen: dict[str, Any]) -> set[tuple[int, ...]]:
-        total = (jax.tree.map(jnp.zeros_like, trained), jnp.zeros(3))
-        program = jax.make_jaxpr(step.accumulate)(total, trained, frozen, jnp.ones(3), batch, KEY)
+    def outer_products(step: Step, trained: Any, frozen: Any, prompt_ids: list[int]) -> set[tuple[int, ...]]:
+        batch, count = random_batch(prompt_ids, seed=0), max(prompt_ids) + 1
+        total = (jax.tree.map(jnp.zeros_like, trained), jnp.zeros(count))
+        program = jax.make_jaxpr(step.accumulate)(total, trained, frozen, jnp.ones(count), batch, KEY)
         made_by = ("dot_general", "scatter-add", "scatter_add")
         return {
             variable.aval.shape
@@ -142,8 +145,8 @@ def test_no_gradient_of_a_weight_is_ever_computed_for_prompts(
         } & shapes
 
     weights = backbone.weights
-    assert not outer_products(step, prompts, {"weights": weights})
-    seen = outer_products(weight_step, weights, {"prompts": prompts})
+    assert not outer_products(step, prompts, weights, [0, 1, 2, 2, 1, 0])
+    seen = outer_products(weight_step, weights, None, [0] * 6)
     assert seen, "the same search finds the gradients where weights do train"
 
 
@@ -152,28 +155,24 @@ def test_a_step_of_prompts_returns_nothing_of_a_weights_shape(
 ) -> None:
     batch = random_batch([0, 1, 2, 2, 1, 0], seed=0)
     total = (jnp.zeros_like(prompts), jnp.zeros(3))
-    program = jax.make_jaxpr(step.accumulate)(total, prompts, {"weights": backbone.weights}, jnp.ones(3), batch, KEY)
+    program = jax.make_jaxpr(step.accumulate)(total, prompts, backbone.weights, jnp.ones(3), batch, KEY)
     assert [aval.shape for aval in program.out_avals] == [prompts.shape, (3,)]
 
 
-def test_training_weights_moves_them_and_leaves_prompts_alone(
-    backbone: Backbone, weight_step: Step, prompts: np.ndarray
-) -> None:
-    batch = random_batch([0, 1, 2, 2, 1, 0], seed=60)
+def test_training_weights_moves_all_of_them(backbone: Backbone, weight_step: Step) -> None:
+    batch = random_batch([0] * 6, seed=60)
     weights = jax.tree.map(jnp.copy, backbone.weights)
     state, losses = weight_step.init(weights), []
-    frozen = {"prompts": jnp.array(prompts)}
     for _ in range(10):
-        weights, state, loss = weight_step.run(weights, state, frozen, [batch], KEY, np.ones(3, bool))
+        weights, state, loss = weight_step.run(weights, state, None, [batch], KEY, np.ones(1, bool))
         losses.append(float(loss.sum()))
     assert losses[-1] < 0.8 * losses[0]
     assert all(now != then for now, then in zip(bits(weights), bits(backbone.weights), strict=True))
-    np.testing.assert_array_equal(frozen["prompts"], prompts)
 
 
 def test_dropout_draws_from_the_keys_it_is_given(backbone: Backbone, prompts: np.ndarray) -> None:
-    noisy = make_step(backbone.graph, Optimizer(), steps=STEPS, trainable="prompts", dropout=0.3)
-    batch, frozen = random_batch([0, 1, 2, 2, 1, 0], seed=0), {"weights": backbone.weights}
+    noisy = make_step(backbone.graph, Optimizer(), steps=STEPS, form=FORMS["prompt"], dropout=0.3)
+    batch, frozen = random_batch([0, 1, 2, 2, 1, 0], seed=0), backbone.weights
 
     def losses(seed: int) -> np.ndarray:
         trained = jnp.array(prompts)
@@ -186,12 +185,27 @@ def test_dropout_draws_from_the_keys_it_is_given(backbone: Backbone, prompts: np
 
 
 def test_equal_arguments_share_one_compiled_step(backbone: Backbone, step: Step) -> None:
-    assert make_step(backbone.graph, Optimizer(), steps=STEPS, trainable="prompts") is step
+    assert make_step(backbone.graph, Optimizer(), steps=STEPS, form=FORMS["prompt"]) is step
 
 
-def slots(*prompts: int, rows: int = 6) -> dict[int, Batch]:
+def ragged_batch(rows: int, *, seed: int) -> RaggedBatch:
+    """The rows of :func:`random_batch`."""
+    batch = random_batch([0] * rows, seed=seed)
+    inputs, targets = (
+        [ids[mask] for ids, mask in zip(np.asarray(part.ids), np.asarray(part.mask), strict=True)]
+        for part in (batch.inputs, batch.targets)
+    )
+    return RaggedBatch(inputs, targets)
+
+
+def slots(*prompts: int, rows: int = 6) -> dict[int, RaggedBatch]:
     """A batch of ragged rows for every slot."""
-    return {slot: random_batch([0] * rows, seed=slot) for slot in prompts}
+    return {slot: ragged_batch(rows, seed=slot) for slot in prompts}
+
+
+def cached(positions: int) -> Placement:
+    """A CPU whose caches hold so many positions."""
+    return Placement(platform="cpu", cached_positions=positions)
 
 
 def content(batches: list[Batch]) -> list[tuple[int, bytes, bytes]]:
@@ -206,38 +220,33 @@ def content(batches: list[Batch]) -> list[tuple[int, bytes, bytes]]:
 
 
 @pytest.mark.parametrize("positions", [1, 40, 100, 100_000])
-def test_parts_hold_every_row_of_every_slot_once(positions: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("spot.backbone.batch.CACHED_POSITIONS", positions)
+def test_parts_hold_every_row_of_every_slot_once(positions: int) -> None:
     batches = slots(0, 2, 5)
-    parts = cut(batches, 4)
-    expected = [batch._replace(prompt_ids=np.full(6, slot, np.int32)) for slot, batch in batches.items()]
-    assert content(parts) == content(expected)
+    parts = cut(batches, 4, here=cached(positions))
+    rows = [(slot, *row) for slot, batch in batches.items() for row in zip(batch.inputs, batch.targets, strict=True)]
+    assert content(parts) == sorted((slot, source.tobytes(), target.tobytes()) for slot, source, target in rows)
     for part in parts:
         assert len(part.prompt_ids) == 1 or len(part.prompt_ids) * (4 + part.inputs.ids.shape[1]) <= positions
 
 
 def test_parts_come_longest_first_each_no_wider_than_its_bucket() -> None:
     rows = [np.arange(3, 3 + n, dtype=np.int32) for n in (100, 5, 60, 14, 90, 2)]
-    batch = Batch(np.zeros(6, np.int32), Inputs(*pad(rows, 128)), Targets(*pad([rows[5]] * 6, 16)))
-    parts = cut({0: batch}, 900)
+    parts = cut({0: RaggedBatch(rows, [rows[5]] * 6)}, 900)
     assert [part.inputs.ids.shape for part in parts] == [(1, 128), (2, 96), (2, 16), (1, 16)]
     assert parts[0].targets.ids.shape == (1, 4)
 
 
 @pytest.mark.parametrize("positions", [30, 60, 100])
-def test_slots_in_parts_train_as_the_whole(
-    positions: int, prompts: np.ndarray, backbone: Backbone, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    step = make_step(backbone.graph, Optimizer(learning_rate=0.1), steps=STEPS, trainable="prompts")
+def test_slots_in_parts_train_as_the_whole(positions: int, prompts: np.ndarray, backbone: Backbone) -> None:
+    step = make_step(backbone.graph, Optimizer(learning_rate=0.1), steps=STEPS, form=FORMS["prompt"])
 
-    def run(cached: int) -> tuple[np.ndarray, np.ndarray]:
-        monkeypatch.setattr("spot.backbone.batch.CACHED_POSITIONS", cached)
+    def run(positions: int) -> tuple[np.ndarray, np.ndarray]:
         trained = jnp.array(prompts)
         state, losses = step.init(trained), []
         for seed in range(3):
-            batches = {slot: random_batch([0] * 4, seed=10 * seed + slot) for slot in range(3)}
-            parts = cut(batches, prompts.shape[1])
-            trained, state, loss = step.run(trained, state, {"weights": backbone.weights}, parts, KEY, np.ones(3, bool))
+            batches = {slot: ragged_batch(4, seed=10 * seed + slot) for slot in range(3)}
+            parts = cut(batches, prompts.shape[1], here=cached(positions))
+            trained, state, loss = step.run(trained, state, backbone.weights, parts, KEY, np.ones(3, bool))
             losses.append(np.asarray(loss))
         return np.asarray(trained), np.array(losses)
 
@@ -246,28 +255,27 @@ def test_slots_in_parts_train_as_the_whole(
     assert_close(apart[0], whole[0], relative=1e-4)
 
 
-def test_slots_apart_train_as_the_whole_where_prompts_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slots_apart_train_as_the_whole_where_prompts_are_read_once() -> None:
     graph, weights = nnx.split(random_model(CONFIGS["llama"], seed=0))
     prompts = np.random.default_rng(0).normal(size=(3, 4, 16)).astype(np.float32)
 
-    def run(cached: int, *, apart: bool) -> tuple[np.ndarray, np.ndarray, set[int]]:
-        monkeypatch.setattr("spot.backbone.batch.CACHED_POSITIONS", cached)
-        step = make_step(graph, Optimizer(learning_rate=0.1), steps=STEPS, trainable="prompts", apart=apart)
+    def run(positions: int, *, apart: bool) -> tuple[np.ndarray, np.ndarray, set[int]]:
+        step = make_step(graph, Optimizer(learning_rate=0.1), steps=STEPS, form=FORMS["prompt"], apart=apart)
         trained = jnp.array(prompts)
         state, losses, rows = step.init(trained), [], set()
         for seed in range(3):
-            batches = {slot: random_batch([0] * 4, seed=10 * seed + slot) for slot in (0, 2)}
-            parts = cut(batches, 4, apart=apart)
+            batches = {slot: ragged_batch(4, seed=10 * seed + slot) for slot in (0, 2)}
+            parts = cut(batches, 4, apart=apart, here=cached(positions))
             rows |= {len(part.prompt_ids) for part in parts}
             active = np.array([True, False, True])
-            trained, state, loss = step.run(trained, state, {"weights": weights}, parts, KEY, active)
+            trained, state, loss = step.run(trained, state, weights, parts, KEY, active)
             losses.append(np.asarray(loss))
         return np.asarray(trained), np.array(losses), rows
 
     whole = run(100_000, apart=False)
     assert whole[2] == {8}
-    for cached in (40, 100_000):
-        apart = run(cached, apart=True)
+    for positions in (40, 100_000):
+        apart = run(positions, apart=True)
         assert max(apart[2]) <= 4
         assert_close(apart[1], whole[1], relative=3e-5)
         assert_close(apart[0], whole[0], relative=1e-4)
@@ -278,7 +286,7 @@ def test_a_slot_that_is_not_active_keeps_every_bit(backbone: Backbone, step: Ste
     trained = jnp.array(prompts)
     state = step.init(trained)
     before = bits(step.take(state, 1))
-    frozen, active = {"weights": backbone.weights}, np.array([True, False, True])
+    frozen, active = backbone.weights, np.array([True, False, True])
     trained, state, _ = step.run(trained, state, frozen, cut(slots(0, 2), 4), KEY, active)
     assert np.asarray(trained[1]).tobytes() == prompts[1].tobytes()
     assert bits(step.take(state, 1)) == before

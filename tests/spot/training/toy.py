@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from spot.backbone.batch import Inputs, Targets
-from spot.training.jobs import Job, Plan, Result
+from spot.training.jobs import Evaluate, Job, Plan, Result
 from spot.training.loop import fit
 from spot.training.step import Batch, Step, cut
+from tasks.pipeline import RaggedBatch
 
 START = np.arange(6, dtype=np.float32).reshape(1, 2, 3)
 
@@ -49,12 +49,11 @@ class Stream:
     def __init__(self, act: Callable[[int], None] = lambda _index: None) -> None:
         self._index, self._act = 0, act
 
-    def next(self) -> Batch:
+    def next(self) -> RaggedBatch:
         self._act(self._index)
-        ids = np.full((2, 3), self._index, np.int32)
+        ids = np.full(3, self._index, np.int32)
         self._index += 1
-        mask = np.ones((2, 3), bool)
-        return Batch(np.zeros(2, np.int32), Inputs(ids, mask), Targets(ids[:, :1], mask[:, :1]))
+        return RaggedBatch([ids] * 2, [ids[:1]] * 2)
 
     def state(self) -> dict[str, int]:
         return {"index": self._index}
@@ -87,15 +86,20 @@ class Recorder:
         return [call[1:] for call in self.calls if call[0] == name]
 
 
-def score(variables: Mapping[str, Any]) -> dict[str, float]:
+def score(one: Any) -> dict[str, float]:
     """A score that rises and falls as the parameters wander."""
-    return {"score": float(np.sin(3 * np.asarray(variables["prompts"]).sum()))}
+    return {"score": float(np.sin(3 * np.asarray(one).sum()))}
+
+
+def each(evaluate: Callable[[Any], Mapping[str, float]]) -> Evaluate:
+    """Jobs evaluated one after another."""
+    return lambda jobs, trained: [evaluate(trained[row : row + 1]) for row in range(len(jobs))]
 
 
 def scripted(scores: Sequence[float]) -> Callable[[Any], dict[str, float]]:
     """The given scores, one an evaluation."""
     rest = iter(scores)
-    return lambda _variables: {"score": next(rest), "other": 1.0}
+    return lambda _one: {"score": next(rest), "other": 1.0}
 
 
 def job(plan: Plan, done: Callable[[Result], None], **changes: Any) -> Job:
@@ -103,7 +107,6 @@ def job(plan: Plan, done: Callable[[Result], None], **changes: Any) -> Job:
         "identity": "toy",
         "start": lambda: START,
         "stream": Stream,
-        "evaluate": score,
         "seed": SEED,
     }
     return Job(plan=plan, done=done, **given | changes)
@@ -115,6 +118,7 @@ def run(
     step: Step = STEP,
     folder: Path | None = None,
     stream: Any = None,
+    evaluate: Callable[[Any], Mapping[str, float]] = score,
     **changes: Any,
 ) -> Result:
     """One job alone."""
@@ -122,9 +126,9 @@ def run(
     given = changes | ({"stream": lambda: stream} if stream else {})
     fit(
         [job(plan, results.append, **given)],
-        frozen={"weights": jnp.float32(0.99)},
-        trainable="prompts",
+        frozen=jnp.float32(0.99),
         step=step,
+        evaluate=each(evaluate),
         folder=folder,
     )
     return results[-1]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bank.records import differing, digest, recipe_family
+from bank.identity import differing, digest, recipe_family
 
 OPTIONS: dict[str, Any] = {
     "prompt_length": 16, "init": "vocabulary", "batch_size": 16, "steps": 60, "key_step": 30, "evaluate_every": 20,

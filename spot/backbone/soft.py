@@ -1,0 +1,104 @@
+"""What trained prompts are to a frozen model: a stack that one forward pass reads, whatever form they have."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from spot.backbone.batch import Tokens
+from spot.backbone.layers import KeysValues
+from spot.backbone.shapes import axes
+
+
+class Soft(NamedTuple):
+    """A stack of N prompts as models read them.
+
+    Each example names its row of the stack, so that training many prompts, comparing them and serving them are the same
+    forward pass. Prompts of different length share a stack: shorter ones are padded in front, and their padding is
+    never seen and takes no part in positions.
+    """
+
+    tokens: Array | np.ndarray
+    """``[N, P, H]`` float32, in front of the embedded input (Lester et al. 2021, section 2)."""
+    lengths: Tokens | None = None
+    """``[N]`` int32, how many of the P tokens, the last ones, are a prompt's; ``None`` where all are."""
+    layers: Array | np.ndarray | None = None
+    """``[N, E - 1, P, H]`` float32, the states at the prompt's places before every layer but the first of E, in place
+    of what the layers below computed there (Liu et al. 2022, P-Tuning v2); ``None`` leaves these."""
+    before: list[KeysValues] | None = None
+    """Two of ``[N, K, P, D]`` float32 a layer of a decoder-only model: the keys and values of the prompts, where they
+    have been computed already."""
+
+    @classmethod
+    def none(cls, width: int) -> Soft:
+        """A stack of one prompt without tokens: the bare model of width H."""
+        return cls(jnp.zeros((1, 0, width), jnp.float32))
+
+    @property
+    def rows(self) -> int:
+        """N."""
+        return self.tokens.shape[0]
+
+    @property
+    def length(self) -> int:
+        """P, padding included."""
+        return self.tokens.shape[1]
+
+    def take(self, rows: Tokens) -> Soft:
+        """The stack of the given rows ``[n]`` int32."""
+        taken: Soft = jax.tree.map(lambda leaf: leaf[rows], self)
+        return taken
+
+    def visible(self) -> Array:
+        """``[N, P]`` bool, true at a prompt's own tokens."""
+        if self.lengths is None:
+            return jnp.ones((self.rows, self.length), bool)
+        return jnp.arange(self.length)[None] >= self.length - jnp.asarray(self.lengths)[:, None]
+
+    def check(self, width: int, layers: int) -> None:
+        """Hold the leaves' shapes against each other and a model of width H and E layers.
+
+        Raises:
+            BackboneError: the first that does not fit.
+        """
+        sizes = axes("soft prompts", {"H": width}, tokens=("N P H", self.tokens))
+        if self.lengths is not None:
+            axes("soft prompts", sizes, lengths=("N", self.lengths))
+        if self.layers is not None:
+            axes("soft prompts", sizes | {"E-1": layers - 1}, layers=("N E-1 P H", self.layers))
+
+
+def stack(prompts: Sequence[Soft]) -> Soft:
+    """One stack of several, padded in front to the longest; on the host.
+
+    Raises:
+        ValueError: only some of them have states for further layers.
+    """
+    longest = max(prompt.length for prompt in prompts)
+    lengths = np.concatenate([_lengths(prompt) for prompt in prompts])
+    deep = {prompt.layers is not None for prompt in prompts}
+    if len(deep) > 1:
+        raise ValueError("prompts with and without states for further layers do not share a stack")
+    return Soft(
+        np.concatenate([_padded(prompt.tokens, longest) for prompt in prompts]),
+        None if (lengths == longest).all() else lengths,
+        np.concatenate([_padded(prompt.layers, longest) for prompt in prompts]) if deep == {True} else None,
+    )
+
+
+def _lengths(soft: Soft) -> np.ndarray:
+    if soft.lengths is None:
+        return np.full(soft.rows, soft.length, np.int32)
+    return np.asarray(soft.lengths, np.int32)
+
+
+def _padded(leaf: Array | np.ndarray | None, length: int) -> np.ndarray:
+    """``[..., P, H]`` with zeros in front up to ``[..., length, H]``."""
+    values = np.asarray(leaf, np.float32)
+    missing = length - values.shape[-2]
+    return np.pad(values, [(0, 0)] * (values.ndim - 2) + [(missing, 0), (0, 0)])
