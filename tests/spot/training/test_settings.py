@@ -10,6 +10,7 @@ import pytest
 from bank.identity import FIRST, SHAPING
 from spot.errors import TrainingError
 from spot.inference import predict
+from spot.prompts.forms import FORMS
 from spot.training import settings
 from spot.training.checks import check_settings
 from spot.training.optimizers import Optimizer
@@ -79,3 +80,4 @@ def test_the_bank_names_the_same_settings_as_shaping_keys() -> None:
 
 def test_names_that_other_modules_list_are_the_same_there() -> None:
     assert settings.EVALUATIONS == predict.METHODS
+    assert tuple(FORMS) == settings.FORM_NAMES
