@@ -13,7 +13,7 @@ from tasks.choices import choose
 from tasks.errors import TaskError, repeated, shown
 from tasks.files import checked_encoding, file_digest
 from tasks.formats import UNLABELLED
-from tasks.metrics import METRICS, NEED_GROUPS, NEED_LABELS
+from tasks.metrics import METRICS
 from tasks.readers import FORMATS, OF_TABLES, SUFFIXES, Writing, format_of, labels_beside, reader_of
 from tasks.sources import Hub, Skip, Source
 from tasks.task import (
@@ -268,10 +268,10 @@ def _metrics(file: TomlTable, labels: Mapping[str, str]) -> tuple[str, ...]:
     for metric in metrics:
         if not isinstance(metric, str):
             raise TaskError(f"{file.path}: metric {shown(metric)} is no text; choose from {', '.join(METRICS)}")
-        choose(metric, METRICS, f"{file.path}: metric")
-        if metric in NEED_LABELS and len(labels) < 2:
+        needs = METRICS[choose(metric, METRICS, f"{file.path}: metric")]
+        if needs.needs_labels and len(labels) < 2:
             raise TaskError(f"{file.path}: metric {metric!r} needs at least two [labels]")
-        if metric in NEED_GROUPS and not file.table("format").values.get("group"):
+        if needs.needs_groups and not file.table("format").values.get("group"):
             raise TaskError(f"{file.path}: metric {metric!r} needs format.group, the column of what is scored together")
     return tuple(metrics)
 
