@@ -32,8 +32,8 @@ from spot.training.task_data import take
 from spot.transfer.runs import Trainer
 from spot.transfer.transfer import TransferOptions, run_transfer
 from tasks import Split, Task, get_task
-from tasks.pipeline import tokenize
 from tasks.task import Example
+from tasks.tokenize import tokenize
 
 INSTRUCTIONS: dict[str, Sequence[str]] = {
     "sst2": ("{}\nIs this review positive or negative?", "Review: {}\nSentiment:", "{}\nIt was"),

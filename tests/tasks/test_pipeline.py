@@ -15,19 +15,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tasks import Example, TaskError
-from tasks.pipeline import (
-    BUCKETS,
-    TARGET_BUCKETS,
-    Batches,
-    Lengths,
-    Ragged,
-    RaggedBatch,
-    Tokenized,
-    bucket,
-    evaluation_order,
-    summary,
-    tokenize,
-)
+from tasks.pipeline import BUCKETS, TARGET_BUCKETS, Batches, RaggedBatch, bucket, evaluation_order, summary
+from tasks.tokenize import Lengths, tokenize
+from tasks.tokenized import Ragged, Tokenized
 
 END = 1
 
