@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -112,22 +112,6 @@ class Batches:
             for start, (rows, drawn) in zip(starts, self.draws, strict=False)
         ]
         return rng.permutation(np.concatenate(parts))
-
-
-def evaluation_order(data: Tokenized, batch_size: Callable[[int], int]) -> list[np.ndarray]:
-    """Rows int64 ``[B]`` by falling length, cut into batches: every example once, little padding.
-
-    Args:
-        data: what is evaluated.
-        batch_size: how many rows go together, by the bucket of the longest of them.
-    """
-    rows = np.argsort(-data.inputs.lengths, kind="stable")
-    batches = []
-    while len(rows):
-        size = batch_size(bucket(int(data.inputs.lengths[rows[0]])))
-        batches.append(rows[:size])
-        rows = rows[size:]
-    return batches
 
 
 def summary(data: Tokenized, batches: Batches) -> Mapping[str, float | int]:
