@@ -67,6 +67,13 @@ def bank_url(location: str | Path) -> URL:
     return url
 
 
+def in_memory(url: URL) -> bool:
+    """Whether a database lies in the memory of the process that opened it."""
+    database = url.database or ":memory:"
+    named = database == ":memory:" or (database.startswith("file:") and "memory" in f"{database} {url.query}")
+    return url.get_backend_name() == "sqlite" and named
+
+
 def file_of(url: URL) -> Path | None:
     """The file that a URL names by its path."""
     database = url.database

@@ -29,6 +29,8 @@ from spot.training.optimizers import Optimizer
 from spot.training.progress import make_reporter
 from spot.training.recipe import Recipe
 from spot.training.task_data import take
+from spot.transfer.datasets import Datasets
+from spot.transfer.executors import LocalExecutor
 from spot.transfer.runs import Trainer
 from spot.transfer.transfer import TransferOptions, run_transfer
 from tasks import Split, Task, get_task
@@ -102,13 +104,14 @@ def main() -> None:
     )
     names = [get_task(name) for name in options.tasks]
     with Bank.open(options.bank) as bank:
+        datasets = Datasets(backbone, data_dir=options.data_dir)
         trainer = Trainer(
             bank,
             backbone,
             recipe,
-            data_dir=options.data_dir,
+            datasets=datasets,
+            executor=LocalExecutor(bank, datasets, reporters=_reporter),
             folder=Path(f"{options.bank}.runs"),
-            reporters=_reporter,
         )
         for seed in range(options.seeds):
             for task in names:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from bank import Bank
     from spot.backbone.load import Backbone
     from spot.training.recipe import Recipe
+    from spot.transfer.executors import Executor
     from spot.transfer.runs import Trainer
     from tasks.mixture import Mixture
     from tasks.task import Task
@@ -27,6 +28,11 @@ if TYPE_CHECKING:
 EMBEDDED = "tiny"
 
 Options = TypeVar("Options")
+
+WORKERS = 256
+"""The most processes of one command."""
+
+EXECUTORS = ("local", "processes")
 
 
 def finite(value: float | None) -> float | None:
@@ -243,6 +249,54 @@ class RunOptions:
         return self.runs or paths.cache_folder() / "runs"
 
 
+@dataclasses.dataclass(frozen=True)
+class ExecutorOption:
+    """Who trains."""
+
+    executor: Annotated[
+        str,
+        typer.Option(
+            help="local: this process; processes: --workers others, each with its share of the CPU's cores.",
+            rich_help_panel="Where",
+        ),
+    ] = "local"
+    workers: Annotated[
+        int,
+        typer.Option(
+            help="Processes of --executor processes. Who goes on with a stopped command gives as many as before.",
+            min=1,
+            max=WORKERS,
+            rich_help_panel="Where",
+        ),
+    ] = 2
+
+    def check(self, context: typer.Context) -> None:
+        """Refuse what is not known, and ``--workers`` where this process trains.
+
+        Raises:
+            SpotError: one of both was given.
+        """
+        from spot.errors import SpotError
+        from tasks.choices import choose
+
+        choose(self.executor, EXECUTORS, "executor", error=SpotError)
+        if self.executor == "local":
+            refuse_given(context, ["workers"], "--executor local trains in this process")
+
+    def make(self, bank: Bank, runs: RunOptions) -> Executor | None:
+        """The executor; ``None`` for this process.
+
+        Raises:
+            SpotError: a bank that other processes cannot open.
+        """
+        from spot.cli.output import tell
+        from spot.transfer.processes import ProcessExecutor
+
+        if self.executor == "local":
+            return None
+        return ProcessExecutor(bank, workers=self.workers, say=tell, log_dir=runs.log_dir)
+
+
 def make_trainer(
     bank: Bank,
     where: BackboneOption,
@@ -250,33 +304,38 @@ def make_trainer(
     recipe: RecipeOptions,
     runs: RunOptions,
     *,
+    executor: ExecutorOption | None = None,
     surely: bool = True,
 ) -> Trainer:
     """A trainer from a command's options, with progress on stderr.
 
     Args:
+        executor: who trains; this process if not given.
         surely: it will train or record something, so that its folders are tried before the backbone is loaded.
 
     Raises:
         SpotError: a folder that cannot be written; what loading a backbone and a recipe raise.
     """
-    from spot.cli.output import errors
+    from spot.cli.output import errors, tell
     from spot.training.progress import Display
+    from spot.transfer.datasets import Datasets
+    from spot.transfer.executors import LocalExecutor
     from spot.transfer.runs import Trainer
 
     if surely:
         paths.prepare_folders(runs.folder, runs.log_dir)
+    elsewhere = executor.make(bank, runs) if executor else None  # before what takes long
     backbone, display = where.load(), Display(errors(), log_dir=runs.log_dir)
+    datasets = Datasets(backbone, data_dir=data.folder, tell=tell)
     return Trainer(
         bank,
         backbone,
         recipe.recipe(where.backbone),
-        data_dir=data.folder,
+        datasets=datasets,
+        executor=elsewhere or LocalExecutor(bank, datasets, reporters=display.reporter),
         folder=runs.folder,
         checkpoint_seconds=runs.checkpoint_seconds,
         slots=runs.slots,
-        reporters=display.reporter,
-        tell=lambda line: errors().print(line, highlight=False, markup=False, soft_wrap=True),
     )
 
 

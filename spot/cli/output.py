@@ -23,6 +23,11 @@ def errors() -> Console:
     return Console(stderr=True)
 
 
+def tell(line: str) -> None:
+    """A line on stderr, whole however long it is."""
+    errors().print(line, highlight=False, markup=False, soft_wrap=True)
+
+
 def print_json(content: Any) -> None:
     """One JSON document; NaN and infinities become null."""
     utf8 = (sys.stdout.encoding or "").lower().replace("_", "-") in ("utf-8", "utf8")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import NoneType
-from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
+from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
 
@@ -15,6 +14,7 @@ from spot.cli.options import (
     BackboneOption,
     BankOption,
     DataOption,
+    ExecutorOption,
     JsonOption,
     RecipeOptions,
     RunOptions,
@@ -25,12 +25,17 @@ from spot.cli.options import (
 )
 from spot.cli.output import errors, print_json, print_rows, say
 
-if TYPE_CHECKING:
-    from spot.transfer.runs import Trainer
 
-
-@takes(bank=BankOption, where=BackboneOption, data=DataOption, runs=RunOptions, out=JsonOption)
+@takes(
+    bank=BankOption,
+    where=BackboneOption,
+    data=DataOption,
+    runs=RunOptions,
+    executor=ExecutorOption,
+    out=JsonOption,
+)
 def study(
+    context: typer.Context,
     plan_file: Annotated[Path | None, typer.Argument(metavar="STUDY.TOML", help="What to compare.")] = None,
     *,
     folder: Annotated[Path, typer.Option("--out", help="Folder for tables and plots.")] = Path("study"),
@@ -40,6 +45,7 @@ def study(
     where: BackboneOption,
     data: DataOption,
     runs: RunOptions,
+    executor: ExecutorOption,
     out: JsonOption,
 ) -> None:
     """Transfer from every source to every target, and compare methods, measures and budgets. Resumable."""
@@ -53,6 +59,7 @@ def study(
     if example:
         say(EXAMPLE.rstrip())
         return
+    executor.check(context)
     if plan_file is None:
         raise typer.BadParameter("name a study file; `spot study --example` prints one")
     plan = read_plan(plan_file)
@@ -61,17 +68,9 @@ def study(
     recipe, began = recipe_options(plan.recipe, plan_file), time.monotonic()
     prepare_folders(folder)
     with bank.open(create=True) as opened:
-        trainer = make_trainer(opened, where, data, recipe, runs)
+        trainer = make_trainer(opened, where, data, recipe, runs, executor=executor)
 
-        def of_size(size: int) -> Trainer:
-            return trainer.with_recipe(dataclasses.replace(trainer.recipe, train_limit=size))
-
-        shown, findings = (
-            str(opened),
-            run_study(
-                plan, sources, targets, trainer=trainer, trainer_of_size=of_size, say=lambda line: errors().print(line)
-            ),
-        )
+        shown, findings = str(opened), run_study(plan, sources, targets, trainer=trainer, say=errors().print)
     written = write_tables(findings, folder)
     pictures = write_plots(findings, folder) if plots else []
     if out.json:

@@ -59,21 +59,21 @@ def prompt_of_bank(name: str, bank: Bank) -> PromptFile:
     from bank.files import exported
     from spot.prompts.files import PromptFile
 
-    found = exported(bank, name)
-    return PromptFile(Path(name), found.prompt, found.metadata, start=found.start)
+    content = exported(bank, name)
+    return PromptFile(Path(name), content.prompt, content.metadata, start=content.start)
 
 
-def prompt_for(backbone: Backbone, found: PromptFile | None) -> np.ndarray:
+def prompt_for(backbone: Backbone, file: PromptFile | None) -> np.ndarray:
     """The prompt ``[..., P, H]``, if it was not made for another backbone; none has no tokens."""
     import numpy as np
 
     from spot.prompts.files import check_backbone
     from spot.prompts.initializers import check_fits
 
-    if found is None:
+    if file is None:
         return np.zeros((0, backbone.width), np.float32)
-    check_backbone(found, backbone)
-    return check_fits(found.prompt, backbone, found.prompt.shape[-2], form=found.form, where=str(found.path))
+    check_backbone(file, backbone)
+    return check_fits(file.prompt, backbone, file.prompt.shape[-2], form=file.form, where=str(file.path))
 
 
 def form_of(file: PromptFile | None) -> str:
@@ -191,8 +191,8 @@ def doctor(*, bank: BankOption, where: BackboneOption, out: JsonOption) -> None:
     from bank.integrity import verify
     from bank.location import shown_location
     from spot import paths
+    from spot.backbone.placement import environment
     from spot.errors import SpotError
-    from spot.transfer.runs import environment
 
     facts: dict[str, Any] = environment()
     problems: list[str] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +13,7 @@ from spot.cli.options import (
     BackboneOption,
     BankOption,
     DataOption,
+    ExecutorOption,
     JsonOption,
     RecipeOptions,
     RunOptions,
@@ -54,6 +55,7 @@ Aggregate = Annotated[
     data=DataOption,
     recipe=RecipeOptions,
     runs=RunOptions,
+    executor=ExecutorOption,
     out=JsonOption,
 )
 def train_source(
@@ -76,6 +78,7 @@ def train_source(
     data: DataOption,
     recipe: RecipeOptions,
     runs: RunOptions,
+    executor: ExecutorOption,
     out: JsonOption,
 ) -> None:
     """Train prompts on source tasks and put their key and value into the bank.
@@ -85,35 +88,36 @@ def train_source(
     from bank.vectors import prompt_sha256
     from spot.cli.tools import prompt_of_bank
     from spot.prompts.files import check_backbone
-    from spot.transfer.runs import Request
+    from spot.transfer.executors import data_summary
     from tasks import Split
 
+    executor.check(context)
     if start:
         refuse_given(context, ["init"], "--start says where the prompt starts")
-    found = find_learnable([*(tasks or ()), *(name.replace(",", "+") for name in mixture or ())])
+    learnt = find_learnable([*(tasks or ()), *(name.replace(",", "+") for name in mixture or ())])
     recipe.recipe(where.backbone)  # refused before anything is made
     with bank.open(create=True) as opened:
         begin = prompt_of_bank(start, opened) if start else None
         address = prompt_sha256(begin.prompt) if begin else None
-        trainer = make_trainer(opened, where, data, recipe, runs)
+        trainer = make_trainer(opened, where, data, recipe, runs, executor=executor)
         if begin:
             check_backbone(begin, trainer.backbone)
-        wanted = [
-            Request(task, seed, "source", address) for task in found for seed in range(first_seed, first_seed + seeds)
-        ]
+        seeds_wanted = range(first_seed, first_seed + seeds)
+        wanted = [(task, trainer.spec(task, seed, "source", address)) for task in learnt for seed in seeds_wanted]
+        stored = trainer.run_all([spec for _task, spec in wanted])
         rows = [
             {
-                "task": request.task.name,
-                "seed": request.seed,
+                "task": task.name,
+                "seed": spec.seed,
                 "dev score": run.score,
-                "most frequent answer": trainer.data(request.task).floor(Split.DEV),
+                "most frequent answer": trainer.data(task).floor(Split.DEV),
                 "steps": run.steps,
-                "padding": trainer.data_summary(trainer.data(request.task))["padding share"],
+                "padding": data_summary(trainer.data(task), trainer.recipe)["padding share"],
                 "seconds": round(run.seconds, 1),
                 "run": run.digest[:12],
                 "value": run.value[:12],
             }
-            for request, run in zip(wanted, trainer.run_all(wanted), strict=True)
+            for (task, spec), run in zip(wanted, stored, strict=True)
         ]
         if out.json:
             print_json({"bank": str(opened), "backbone": trainer.backbone.fingerprint, "runs": rows})
@@ -122,20 +126,13 @@ def train_source(
         say(f"in {opened}")
 
 
-UNUSED: Mapping[str, tuple[Sequence[str], str]] = {
-    "none": (("top_k", "similarity", "aggregate", "allow_overlap"), "asks the bank for no source"),
-    "generic": (("top_k",), "starts from --source alone"),
-    "oracle": (("top_k",), "starts from every source"),
-}
-"""Options of ``transfer`` that a method does not look at, and why."""
-
-
 @takes(
     bank=BankOption,
     where=BackboneOption,
     data=DataOption,
     recipe=RecipeOptions,
     runs=RunOptions,
+    executor=ExecutorOption,
     out=JsonOption,
 )
 def transfer(
@@ -173,11 +170,12 @@ def transfer(
     data: DataOption,
     recipe: RecipeOptions,
     runs: RunOptions,
+    executor: ExecutorOption,
     out: JsonOption,
 ) -> None:
     """Find the best sources for a target, train from their values, compare with no transfer."""
-    from spot.transfer.gain import gain_of
-    from spot.transfer.transfer import TransferOptions, run_transfers
+    from spot.transfer.methods import METHODS
+    from spot.transfer.transfer import TransferOptions, gain_of, run_transfers
     from tasks import get_learnable
 
     options = TransferOptions(
@@ -190,22 +188,22 @@ def transfer(
         source=source,
         allow_overlap=allow_overlap,
     )
-    unused, why = UNUSED.get(method, ((), ""))
-    refuse_given(context, unused, f"method {method} {why}")
-    if method != "mixture":
+    executor.check(context)
+    refuse_given(context, METHODS[method].unused, f"method {method} {METHODS[method].why}")
+    if not METHODS[method].reads_sources:
         refuse_given(context, ["source_file"], f"method {method} does not train on a source's data")
     task, *files = find_tasks([target, *map(str, source_file or ())])
-    own = {found.name: found for found in files}
+    from_files = {one.name: one for one in files}
     with bank.open(write=True) as opened:
-        trainer = make_trainer(opened, where, data, recipe, runs)
+        trainer = make_trainer(opened, where, data, recipe, runs, executor=executor)
         results = run_transfers(
             trainer,
             task,
             seeds=range(first_seed, first_seed + seeds),
             options=options,
-            find_task=lambda name: own.get(name) or get_learnable(name),
+            find_task=lambda name: from_files.get(name) or get_learnable(name),
         )
-        gain = gain_of(trainer, task, results)
+        gain = gain_of(results)
         if out.json:
             shown = dataclasses.asdict(gain) | {"verdict": gain.verdict} if gain else None
             if shown:
@@ -248,9 +246,10 @@ def retrieve(
     """Rank the bank's sources for a task or a query prompt."""
     from spot.errors import RetrievalError
     from spot.prompts.files import read_prompt
-    from spot.retrieval.measures import Query, checked_measure
-    from spot.retrieval.query import partition_of
+    from spot.retrieval.measures import checked_measure
+    from spot.retrieval.query import Query, partition_of
     from spot.retrieval.rank import Retriever, checked_aggregate
+    from spot.transfer.sources import query_of, retriever_for
 
     if bool(target) == bool(query):
         raise RetrievalError("give either a TARGET task or --query FILE")
@@ -267,9 +266,9 @@ def retrieve(
         else:
             (task,) = find_tasks([target])
             trainer = make_trainer(opened, where, data, recipe, runs, surely=False)  # the bank may hold the query
-            retriever = trainer.retriever(task, allow_overlap=allow_overlap)
+            retriever = retriever_for(trainer, task, allow_overlap=allow_overlap)
             run = trainer.run(task, seed=seed, role="query")
-            prompt = trainer.query(task, run)
+            prompt = query_of(trainer, task, run)
         ranked = retriever.rank(prompt, measure=similarity, top_k=top_k or None, aggregate=aggregate)
         cautions = retriever.cautions(prompt, measure=similarity, aggregate=aggregate)
         if out.json:
@@ -295,7 +294,7 @@ def _show_transfers(
             print_rows(_ranking_rows(result.ranked), title=f"sources for {target}, query of seed {result.seed}")
         print_rows(_candidate_rows(result), title="runs of the target")
         if options.budget != "full":
-            say(f"{result.steps} steps for the choice, {len(result.attempts) * recipe_steps} by full runs")
+            say(f"{result.steps} steps for the choice, {len(result.candidates) * recipe_steps} by full runs")
         say()
     if results[0].left_out:
         names = ", ".join(results[0].left_out)
@@ -324,14 +323,14 @@ def _ranking_rows(ranked: list[Ranked] | Any) -> list[dict[str, Any]]:
 def _candidate_rows(result: Transferred) -> list[dict[str, Any]]:
     rows = [
         {
-            "start": f"value of {attempt.source.task} (seed {attempt.source.seed})",
-            "weight": attempt.weight,
-            "steps": attempt.result.steps,
-            "dev": attempt.result.score,
+            "start": f"value of {candidate.source.task} (seed {candidate.source.seed})",
+            "weight": candidate.weight,
+            "steps": candidate.steps,
+            "dev": candidate.score,
             "test": result.outcome_test.metrics["score"] if i == result.chosen else None,
-            "": "chosen" if i == result.chosen else "" if attempt.result.run else "stopped",
+            "": "chosen" if i == result.chosen else "" if candidate.run else "stopped",
         }
-        for i, attempt in enumerate(result.attempts)
+        for i, candidate in enumerate(result.candidates)
     ]
     floor = result.floor
     rows.append(
@@ -370,14 +369,14 @@ def _transfer_document(result: Transferred) -> dict[str, Any]:
         "left out": list(result.left_out),
         "attempts": [
             {
-                "source": a.source.task,
-                "source run": a.source.run,
-                "weight": a.weight,
-                "score": a.result.score,
-                "steps": a.result.steps,
-                "run": dataclasses.asdict(a.result.run) if a.result.run else None,
+                "source": candidate.source.task,
+                "source run": candidate.source.run,
+                "weight": candidate.weight,
+                "score": candidate.score,
+                "steps": candidate.steps,
+                "run": dataclasses.asdict(candidate.run) if candidate.run else None,
             }
-            for a in result.attempts
+            for candidate in result.candidates
         ],
         "chosen": result.chosen,
         "outcome": dataclasses.asdict(result.outcome),

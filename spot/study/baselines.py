@@ -18,14 +18,12 @@ def baselines(data: TaskData) -> Mapping[str, Mapping[Split, Evaluation]]:
     Args:
         data: of the target; its training examples, limited as the target's runs are, are all that is learnt from.
     """
-    found = {MOST_FREQUENT: {split: data.most_frequent(split) for split in (Split.DEV, Split.TEST)}}
+    answers = {MOST_FREQUENT: {split: data.most_frequent(split) for split in (Split.DEV, Split.TEST)}}
     if all(example.choices for example in data[Split.TRAIN].examples) and len(set(_targets(data))) > 1:
-        found[BAG_OF_WORDS] = _bag_of_words(data)
+        answers[BAG_OF_WORDS] = _bag_of_words(data)
     return {
-        name: {
-            split: Evaluation(metrics=data.score(split, answers), answers=answers) for split, answers in splits.items()
-        }
-        for name, splits in found.items()
+        name: {split: Evaluation(metrics=data.score(split, given), answers=given) for split, given in splits.items()}
+        for name, splits in answers.items()
     }
 
 

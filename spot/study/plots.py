@@ -12,7 +12,7 @@ from bank.vectors import average
 from spot.errors import SpotError
 from spot.retrieval.similarity import unit_rows
 from spot.study.baselines import MOST_FREQUENT
-from spot.study.run import Findings
+from spot.study.findings import Findings
 from spot.study.tables import score
 from tasks.task import Split
 
@@ -52,7 +52,7 @@ def similarity_map(findings: Findings, pyplot: Any) -> Any:
     queries: dict[str, list[np.ndarray]] = {}
     for trial in findings.trials:
         queries.setdefault(f"{trial.target} (target)", []).append(average(trial.query))
-    vectors = dict(findings.keys) | {name: np.mean(found, axis=0) for name, found in queries.items()}
+    vectors = dict(findings.keys) | {name: np.mean(seeds, axis=0) for name, seeds in queries.items()}
     names, unit = list(vectors), unit_rows(np.stack(list(vectors.values())))
     cosines = unit @ unit.T
     near = np.sqrt(np.maximum(0.0, 2 - 2 * cosines))[np.triu_indices(len(names), 1)]
@@ -87,8 +87,8 @@ def similarity_and_gain(findings: Findings, pyplot: Any) -> Any:
             axes.scatter(*zip(*points, strict=True), s=12, label=target)
         x, y = np.array(everything).T
         if np.ptp(x) > 0 and np.ptp(y) > 0:
-            found = stats.pearsonr(x, y)
-            axes.set_title(f"{measure}\nr = {found.statistic:.2f}, p = {found.pvalue:.2g}", fontsize=10)
+            fit = stats.pearsonr(x, y)
+            axes.set_title(f"{measure}\nr = {fit.statistic:.2f}, p = {fit.pvalue:.2g}", fontsize=10)
         axes.axhline(0, color="grey", linewidth=0.8)
     figure.legend(*panels[0].get_legend_handles_labels(), fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
     figure.supxlabel("score of the source")
@@ -151,9 +151,9 @@ def gain_and_size(findings: Findings, pyplot: Any) -> Any:
         return None
     figure, axes = pyplot.subplots(figsize=(5.5, 3.8))
     for target in dict.fromkeys(sized.target for sized in findings.sized):
-        own = sorted((s for s in findings.sized if s.target == target), key=lambda s: s.size)
-        gains = [np.mean(s.with_transfer) - np.mean(s.without) for s in own]
-        axes.plot([s.size for s in own], gains, marker="o", markersize=3, label=target)
+        points = sorted((s for s in findings.sized if s.target == target), key=lambda s: s.size)
+        gains = [np.mean(s.with_transfer) - np.mean(s.without) for s in points]
+        axes.plot([s.size for s in points], gains, marker="o", markersize=3, label=target)
     axes.axhline(0, color="grey", linewidth=0.8)
     axes.set_xscale("log", base=2)
     axes.set_xlabel("training examples")

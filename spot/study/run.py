@@ -3,119 +3,35 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from bank import Evaluation, StoredRun
-from spot.retrieval.bootstrap import Estimate
-from spot.retrieval.evaluate import Calibration, Case, calibration, cases_of_bank, evaluate, telling
-from spot.retrieval.measures import KeySet
-from spot.study.baselines import MOST_FREQUENT, baselines
+from bank import StoredRun
+from spot.retrieval.cases import Case, cases_of_bank, telling
+from spot.retrieval.evaluate import calibration, evaluate
+from spot.retrieval.keys import KeySet
+from spot.study.baselines import baselines
+from spot.study.findings import Findings, RunScores, Sized, Trial
 from spot.study.plan import StudyPlan
 from spot.transfer.halving import replay
-from spot.transfer.runs import Request, Trainer
-from spot.transfer.transfer import FindTask, TransferOptions, Transferred, run_transfers
-from tasks import get_learnable
-from tasks.task import Example, Split, Task
+from spot.transfer.runs import Trainer
+from spot.transfer.sources import context_of
+from spot.transfer.transfer import TransferOptions, Transferred, run_transfers
+from tasks import Mixture, get_learnable
+from tasks.task import Split, Task
 
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Tried:
-    """A target's run, from a source or from none."""
-
-    dev: float
-    test: Evaluation
-    history: Sequence[Mapping[str, float]]
-    """One row an evaluation: step, training loss, development metrics."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Trial:
-    """A target with one seed: what every source gave it, and what each measure held of that before.
-
-    Attributes:
-        target: its name.
-        family: its family.
-        seed: its seed.
-        query: early prompt ``[P, H]``.
-        baseline: without transfer.
-        sources: from every source alone, by name.
-        worth: every measure's score of every source; higher is held to be better.
-        others: runs of further methods by name, and the training steps that each took.
-    """
-
-    target: str
-    family: str
-    seed: int
-    query: np.ndarray
-    baseline: Tried
-    sources: Mapping[str, Tried]
-    worth: Mapping[str, Mapping[str, float]]
-    others: Mapping[str, tuple[Tried, int]]
-
-    def head(self, measure: str, k: int) -> list[str]:
-        """The first k sources by a measure."""
-        return sorted(self.sources, key=lambda source: -self.worth[measure][source])[:k]
-
-    def best(self, sources: Sequence[str]) -> Tried:
-        """The best of these on dev; ties: the first."""
-        return max((self.sources[source] for source in sources), key=lambda tried: tried.dev)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Sized:
-    """A target with so many training examples: test scores over seeds without and with transfer."""
-
-    target: str
-    size: int
-    without: Sequence[float]
-    with_transfer: Sequence[float]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Findings:
-    """All that a study found.
-
-    Attributes:
-        plan: what was asked for.
-        trials: targets and seeds.
-        tasks: the targets.
-        examples: test examples of every target.
-        baselines: of every target without any prompt, by name and split; see :mod:`spot.study.baselines`.
-        keys: mean key ``[H]`` of every source, over seeds.
-        retrieval: figures of every measure and baseline.
-        calibration: of the measure ``evidence``, if it was judged.
-        sized: gain against target size.
-        steps: of a full run.
-        evaluate_every: steps between evaluations.
-    """
-
-    plan: StudyPlan
-    trials: Sequence[Trial]
-    tasks: Mapping[str, Task]
-    examples: Mapping[str, Sequence[Example]]
-    baselines: Mapping[str, Mapping[str, Mapping[Split, Evaluation]]]
-    keys: Mapping[str, np.ndarray]
-    retrieval: Mapping[str, Mapping[str, Estimate]]
-    calibration: Calibration | None
-    sized: Sequence[Sized]
-    steps: int
-    evaluate_every: int
-
-    def floor(self, target: str, split: Split) -> float:
-        """Score of a target's most frequent training answer."""
-        return self.baselines[target][MOST_FREQUENT][split].metrics["score"]
+Others = dict[tuple[str, int], dict[str, tuple[RunScores, int]]]
+"""By target and seed: runs of further methods by name, and the training steps that each took."""
 
 
 def run_study(
     plan: StudyPlan,
-    sources: Sequence[Any],
+    sources: Sequence[Task | Mixture],
     targets: Sequence[Task],
     *,
     trainer: Trainer,
-    trainer_of_size: Callable[[int], Trainer],
     say: Callable[[str], None] = lambda _line: None,
 ) -> Findings:
     """Train sources and targets of a plan into the trainer's bank, unless they are there, and gather the findings.
@@ -124,140 +40,181 @@ def run_study(
         plan: what to do.
         sources: its source tasks and mixtures.
         targets: its targets.
-        trainer: of the sources, on all their training examples.
-        trainer_of_size: gives a trainer on so many training examples of the same bank and recipe.
+        trainer: of the sources, on all their training examples; targets have as many as the plan says.
         say: told of every part that begins.
 
     Raises:
         Interrupted: a signal stopped training; the same call goes on.
         SpotError: what training and retrieval raise.
     """
-    say(f"{len(sources)} sources x {plan.source_seeds} seeds")
-    trainer.run_all([Request(task, seed, "source") for task in sources for seed in range(plan.source_seeds)])
-    of_target = trainer_of_size(plan.train_limit)
-    own = {task.name: task for task in [*sources, *targets]}
-
-    def find_task(name: str) -> Any:
-        return own.get(name) or get_learnable(name)
-
-    oracles = {}
-    for target in targets:
-        say(f"{target.name}: from every source, and without")
-        oracles[target.name] = _transfers(of_target, target, plan, method="oracle")
-    others: dict[tuple[str, int], dict[str, tuple[Tried, int]]] = {}
-    for name, options in _further(plan).items():
-        for target in targets:
-            if options.get("source") == target.name:
-                continue
-            say(f"{target.name}: {name}")
-            for result in _transfers(of_target, target, plan, find_task, **options):
-                tried = _tried(of_target, target, result.outcome)
-                others.setdefault((target.name, result.seed), {})[name] = tried, result.steps
-    sized = [_sized(trainer_of_size(size), target, plan, size, say) for size in plan.sizes for target in targets]
-    say("what each measure makes of it")
-    contexts = {target.name: of_target.context(target) for target in targets}
-    known = cases_of_bank(trainer.bank, trainer.partition, targets=list(oracles), context_of=contexts.__getitem__)
-    done = [(target, result) for target in targets for result in oracles[target.name]]
-    cases = [_case(known, target, trainer.bank.prompt(result.query.key or "")) for target, result in done]
-    keys = KeySet.of_bank(trainer.bank, trainer.partition)
-    trials = [
-        _trial(of_target, target, result, case, plan, others.get((target.name, result.seed), {}))
-        for (target, result), case in zip(done, cases, strict=True)
-    ]
-    if sized:
-        sized += [_whole(of_target, target, plan, trials) for target in targets]
-    return Findings(
-        plan=plan,
-        trials=trials,
-        tasks={target.name: target for target in targets},
-        examples={target.name: of_target.data(target)[Split.TEST].examples for target in targets},
-        baselines={target.name: baselines(of_target.task_data(target)) for target in targets},
-        keys=keys.by_task(keys.average),
-        retrieval=evaluate(cases, plan.measures, k=telling(plan.k, cases)),
-        calibration=calibration(cases) if "evidence" in plan.measures else None,
-        sized=sized,
-        steps=trainer.recipe.steps,
-        evaluate_every=trainer.recipe.plan().evaluate_every,
-    )
+    return Study(plan, sources, targets, trainer, say).run()
 
 
-def _further(plan: StudyPlan) -> dict[str, dict[str, Any]]:
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """A study under way; its fields are the arguments of :func:`run_study`."""
+
+    plan: StudyPlan
+    sources: Sequence[Task | Mixture]
+    targets: Sequence[Task]
+    trainer: Trainer
+    say: Callable[[str], None]
+
+    def run(self) -> Findings:
+        plan = self.plan
+        self.say(f"{len(self.sources)} sources x {plan.source_seeds} seeds")
+        self.trainer.run_all(
+            [self.trainer.spec(task, seed, "source") for task in self.sources for seed in range(plan.source_seeds)]
+        )
+        oracles = list(self.oracles())
+        others = self.others()
+        sized = [self.with_size(size, target) for size in plan.sizes for target in self.targets]
+        self.say("what each measure makes of it")
+        cases = self.cases(oracles)
+        trials = [self.trial(*one, others) for one in zip(oracles, cases, strict=True)]
+        if sized:
+            sized += [self.with_whole_size(target, trials) for target in self.targets]
+        return self.findings(trials, cases, sized)
+
+    @property
+    def of_targets(self) -> Trainer:
+        """Trains targets."""
+        return self.of_size(self.plan.train_limit)
+
+    def of_size(self, size: int) -> Trainer:
+        """Trains on so many training examples."""
+        return self.trainer.with_recipe(dataclasses.replace(self.trainer.recipe, train_limit=size))
+
+    # -- transfers ---------------------------------------------------------------------------------------
+
+    def oracles(self) -> Iterator[Transferred]:
+        """Transfers from every source, of every target and seed."""
+        for target in self.targets:
+            self.say(f"{target.name}: from every source, and without")
+            yield from self.transfers(self.of_targets, target, method="oracle")
+
+    def others(self) -> Others:
+        """What methods beside the oracle give."""
+        others: Others = {}
+        for name, options in _further(self.plan).items():
+            for target in self.targets:
+                if options.get("source") == target.name:
+                    continue
+                self.say(f"{target.name}: {name}")
+                results = self.transfers(self.of_targets, target, **options)
+                scores = self.scores(target, [result.outcome for result in results])
+                for result, one in zip(results, scores, strict=True):
+                    others.setdefault((target.name, result.seed), {})[name] = one, result.steps
+        return others
+
+    def transfers(self, trainer: Trainer, target: Task, **options: Any) -> list[Transferred]:
+        """A target's transfers, a seed each, ranked by the plan's first measure."""
+        first = self.plan.measures[0]
+        chosen = TransferOptions(similarity="average" if first == "evidence" else first, **options)
+        seeds = range(self.plan.target_seeds)
+        return run_transfers(trainer, target, seeds=seeds, options=chosen, find_task=self.find_task)
+
+    def find_task(self, name: str) -> Task | Mixture:
+        """A task of the study, else a built-in one."""
+        of_study = {task.name: task for task in [*self.sources, *self.targets]}
+        return of_study.get(name) or get_learnable(name)
+
+    # -- gain against size -------------------------------------------------------------------------------
+
+    def with_size(self, size: int, target: Task) -> Sized:
+        """The best of top-1 against no transfer with so many training examples."""
+        self.say(f"{target.name}: {size} training examples")
+        results = self.transfers(self.of_size(size), target, method="best", top_k=1)
+        return Sized(
+            target=target.name,
+            size=size,
+            without=[result.baseline_test.metrics["score"] for result in results if result.baseline_test],
+            with_transfer=[result.outcome_test.metrics["score"] for result in results],
+        )
+
+    def with_whole_size(self, target: Task, trials: Sequence[Trial]) -> Sized:
+        """The same with all training examples of the study, from runs that are there."""
+        of_target = [trial for trial in trials if trial.target == target.name]
+        first = [trial.best(trial.head(self.plan.measures[0], 1)) for trial in of_target]
+        return Sized(
+            target=target.name,
+            size=len(self.of_targets.data(target)[Split.TRAIN].examples),
+            without=[trial.baseline.test.metrics["score"] for trial in of_target],
+            with_transfer=[scores.test.metrics["score"] for scores in first],
+        )
+
+    # -- findings ----------------------------------------------------------------------------------------
+
+    def scores(self, target: Task, runs: Sequence[StoredRun]) -> list[RunScores]:
+        """Scores of a target's runs on dev and test."""
+        tested = self.of_targets.test_all(target, runs)
+        return [
+            RunScores(dev=run.score, test=test, history=self.trainer.bank.history(run.digest))
+            for run, test in zip(runs, tested, strict=True)
+        ]
+
+    def cases(self, oracles: Sequence[Transferred]) -> list[Case]:
+        """The case of every oracle: a bank may hold the target's transfers of other studies as well."""
+        trainer = self.of_targets
+        contexts = {target.name: context_of(trainer, target) for target in self.targets}
+        known = cases_of_bank(trainer.bank, trainer.partition, targets=list(contexts), context_of=contexts.__getitem__)
+
+        def case_of(oracle: Transferred) -> Case:
+            query = trainer.bank.prompt(oracle.query.key or "")
+            return next(case for case in known if case.target == oracle.target and np.array_equal(case.query, query))
+
+        return [case_of(oracle) for oracle in oracles]
+
+    def trial(self, oracle: Transferred, case: Case, others: Others) -> Trial:
+        """What every source gave a target with one seed."""
+        assert oracle.baseline is not None
+        runs = {candidate.source.task: candidate.run for candidate in oracle.candidates if candidate.run}
+        baseline, *scores = self.scores(oracle.task, [oracle.baseline, *runs.values()])
+        return Trial(
+            target=oracle.target,
+            family=oracle.task.family,
+            seed=oracle.seed,
+            query=case.query,
+            baseline=baseline,
+            sources=dict(zip(runs, scores, strict=True)),
+            worth={measure: case.worth(measure) for measure in self.plan.measures},
+            others=others.get((oracle.target, oracle.seed), {}),
+        )
+
+    def findings(self, trials: Sequence[Trial], cases: Sequence[Case], sized: Sequence[Sized]) -> Findings:
+        """All of it."""
+        plan, trainer = self.plan, self.of_targets
+        keys = KeySet.from_bank(trainer.bank, trainer.partition)
+        return Findings(
+            plan=plan,
+            trials=trials,
+            tasks={target.name: target for target in self.targets},
+            examples={target.name: trainer.data(target)[Split.TEST].examples for target in self.targets},
+            baselines={target.name: baselines(trainer.task_data(target)) for target in self.targets},
+            keys=keys.by_task(keys.average),
+            retrieval=evaluate(cases, plan.measures, k=telling(plan.k, cases)),
+            calibration=calibration(cases) if "evidence" in plan.measures else None,
+            sized=sized,
+            steps=trainer.recipe.steps,
+            evaluate_every=trainer.recipe.plan().evaluate_every,
+        )
+
+
+def _further(plan: StudyPlan) -> Mapping[str, dict[str, Any]]:
     """Methods that train beside the oracle, as options of a transfer, by the name they are shown under."""
-    found = {
+    further: dict[str, dict[str, Any]] = {
         f"{method} of top-{k}": {"method": method, "top_k": k}
         for method in plan.methods
         for k in plan.methods_k or plan.k
     }
     if plan.generic:
-        found[f"generic {plan.generic}"] = {"method": "generic", "source": plan.generic}
-    return found
+        further[f"generic {plan.generic}"] = {"method": "generic", "source": plan.generic}
+    return further
 
 
-def _transfers(
-    trainer: Trainer, target: Task, plan: StudyPlan, find_task: FindTask = get_learnable, **options: Any
-) -> list[Transferred]:
-    similarity = plan.measures[0] if plan.measures[0] != "evidence" else "average"
-    chosen = TransferOptions(similarity=similarity, **options)
-    return run_transfers(trainer, target, seeds=range(plan.target_seeds), options=chosen, find_task=find_task)
-
-
-def _sized(trainer: Trainer, target: Task, plan: StudyPlan, size: int, say: Callable[[str], None]) -> Sized:
-    say(f"{target.name}: {size} training examples")
-    results = _transfers(trainer, target, plan, method="best", top_k=1)
-    return Sized(
-        target=target.name,
-        size=size,
-        without=[result.baseline_test.metrics["score"] for result in results if result.baseline_test],
-        with_transfer=[result.outcome_test.metrics["score"] for result in results],
-    )
-
-
-def _whole(trainer: Trainer, target: Task, plan: StudyPlan, trials: Sequence[Trial]) -> Sized:
-    """The same with all training examples of the study, from runs that are there."""
-    own = [trial for trial in trials if trial.target == target.name]
-    first = [trial.best(trial.head(plan.measures[0], 1)) for trial in own]
-    return Sized(
-        target=target.name,
-        size=len(trainer.data(target)[Split.TRAIN].examples),
-        without=[trial.baseline.test.metrics["score"] for trial in own],
-        with_transfer=[tried.test.metrics["score"] for tried in first],
-    )
-
-
-def _tried(trainer: Trainer, target: Task, run: StoredRun) -> Tried:
-    return Tried(dev=run.score, test=trainer.test(target, run), history=trainer.bank.history(run.digest))
-
-
-def _case(known: Sequence[Case], target: Task, query: np.ndarray) -> Case:
-    """The one of a query: a bank may hold the target's transfers of other studies as well."""
-    return next(case for case in known if case.target == target.name and np.array_equal(case.query, query))
-
-
-def _trial(
-    trainer: Trainer,
-    target: Task,
-    result: Transferred,
-    case: Case,
-    plan: StudyPlan,
-    others: Mapping[str, tuple[Tried, int]],
-) -> Trial:
-    assert result.baseline is not None
-    attempts = {attempt.source.task: attempt.result.run for attempt in result.attempts}
-    return Trial(
-        target=target.name,
-        family=target.family,
-        seed=result.seed,
-        query=case.query,
-        baseline=_tried(trainer, target, result.baseline),
-        sources={source: _tried(trainer, target, run) for source, run in attempts.items() if run},
-        worth={measure: case.worth(measure) for measure in plan.measures},
-        others=others,
-    )
-
-
-def halved(trial: Trial, head: Sequence[str], findings: Findings) -> tuple[Tried, int]:
+def halved(trial: Trial, head: Sequence[str], findings: Findings) -> tuple[RunScores, int]:
     """What the budget ``halving`` would have chosen among a head and no transfer, and the steps it would have taken."""
     contestants = [*(trial.sources[source] for source in head), trial.baseline]
-    histories = [tried.history for tried in contestants]
+    histories = [scores.history for scores in contestants]
     winner, steps = replay(histories, steps=findings.steps, evaluate_every=findings.evaluate_every)
     return contestants[winner], steps

@@ -13,7 +13,8 @@ import numpy as np
 
 from spot.retrieval.bootstrap import LEVEL, Estimate, bootstrap
 from spot.study.baselines import MOST_FREQUENT
-from spot.study.run import Findings, Trial, Tried, halved
+from spot.study.findings import Findings, RunScores, Trial
+from spot.study.run import halved
 from spot.transfer.gain import paired_gain
 from tasks.task import Split
 
@@ -21,7 +22,7 @@ DRAWS = 2000
 
 Row = dict[str, Any]
 
-Choice = Callable[[Trial], tuple[Tried, int] | None]
+Choice = Callable[[Trial], tuple[RunScores, int] | None]
 """What a method gives a trial, and the training steps that finding it took; ``None`` where it was not tried."""
 
 
@@ -29,27 +30,27 @@ def methods(findings: Findings) -> dict[str, Choice]:
     """Everything that is compared, by the name of its row: what needs no prompt, no transfer, ..., and the oracle."""
     plan, steps = findings.plan, findings.steps
     names = dict.fromkeys(name for by_name in findings.baselines.values() for name in by_name)
-    found: dict[str, Choice] = {name: _promptless(name, findings) for name in names}
-    found["no transfer"] = lambda trial: (trial.baseline, steps)
+    choices: dict[str, Choice] = {name: _promptless(name, findings) for name in names}
+    choices["no transfer"] = lambda trial: (trial.baseline, steps)
     for measure in plan.measures:
         for k in plan.k:
-            found[f"best of top-{k}, {measure}"] = _best(measure, k, steps)
+            choices[f"best of top-{k}, {measure}"] = _best(measure, k, steps)
     for k in plan.k:
         if k > 1:
-            found[f"halving of top-{k}, {plan.measures[0]}"] = _halving(plan.measures[0], k, findings)
+            choices[f"halving of top-{k}, {plan.measures[0]}"] = _halving(plan.measures[0], k, findings)
     for name in dict.fromkeys(name for trial in findings.trials for name in trial.others):
-        found[name] = _other(name)
-    found["oracle"] = lambda trial: (trial.best(list(trial.sources)), len(trial.sources) * steps)
-    return found
+        choices[name] = _other(name)
+    choices["oracle"] = lambda trial: (trial.best(list(trial.sources)), len(trial.sources) * steps)
+    return choices
 
 
 def _promptless(name: str, findings: Findings) -> Choice:
-    def choice(trial: Trial) -> tuple[Tried, int] | None:
+    def choice(trial: Trial) -> tuple[RunScores, int] | None:
         splits = findings.baselines[trial.target].get(name)
         if splits is None:
             return None
         dev = splits[Split.DEV].metrics["score"]
-        return Tried(dev=dev, test=splits[Split.TEST], history=()), 0
+        return RunScores(dev=dev, test=splits[Split.TEST], history=()), 0
 
     return choice
 
@@ -66,9 +67,9 @@ def _other(name: str) -> Choice:
     return lambda trial: trial.others.get(name)
 
 
-def score(tried: Tried) -> float:
+def score(scores: RunScores) -> float:
     """Test score in points."""
-    return tried.test.metrics["score"]
+    return scores.test.metrics["score"]
 
 
 def method_rows(findings: Findings) -> list[Row]:
@@ -85,7 +86,7 @@ def method_rows(findings: Findings) -> list[Row]:
         known = [target for target in targets if reached[name][target] is not None]
         gains = np.array([_minus(reached[name][target], none[target]) for target in known])
         best = np.array([_minus(oracle[target], none[target]) for target in known])
-        spent = [found[1] for trial in findings.trials if (found := choice(trial))]
+        spent = [chosen[1] for trial in findings.trials if (chosen := choice(trial))]
         gain, share = _mean_gain(gains), _share_of(gains, best)
         rows.append(
             {"method": name}
@@ -213,10 +214,10 @@ def write_tables(findings: Findings, folder: Path) -> dict[str, list[Row]]:
     }
     parts = [f"{heading}:\n\n{as_markdown(written[name])}" for name, heading in headings.items() if name in written]
     if findings.calibration:
-        found = findings.calibration
+        intervals = findings.calibration
         parts.append(
-            f"Of {found.pairs} gains {found.covered:.0%} lie in the 90 % interval that `evidence` expected without the "
-            f"target's own outcomes; the intervals are {found.width:.1f} points wide on average.\n"
+            f"Of {intervals.pairs} gains {intervals.covered:.0%} lie in the 90 % interval that `evidence` expected "
+            f"without the target's own outcomes; the intervals are {intervals.width:.1f} points wide on average.\n"
         )
     (folder / "tables.md").write_text("\n".join(parts), encoding="utf-8")
     return written
@@ -258,8 +259,8 @@ def _number(value: Any) -> str:
 
 
 def _mean(findings: Findings, target: str, choice: Choice) -> float | None:
-    found = [choice(trial) for trial in findings.trials if trial.target == target]
-    scores = [score(one[0]) for one in found if one]
+    chosen = [choice(trial) for trial in findings.trials if trial.target == target]
+    scores = [score(one[0]) for one in chosen if one]
     return float(np.mean(scores)) if scores else None
 
 

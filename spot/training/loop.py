@@ -103,7 +103,7 @@ class Session:
 
     def run(self) -> None:
         self.restore()
-        with _signals() as caught:
+        with caught_signals() as caught:
             try:
                 self.seat_next()
                 self.saved_at = time.monotonic()
@@ -309,7 +309,7 @@ def _keys(pairs: Array) -> Array:
 
 
 @contextmanager
-def _signals() -> Iterator[list[int]]:
+def caught_signals() -> Iterator[list[int]]:
     """Collect SIGINT and SIGTERM instead of dying from them; a second one of either kills at once."""
     caught: list[int] = []
     if threading.current_thread() is not threading.main_thread():

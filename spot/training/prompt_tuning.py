@@ -180,15 +180,19 @@ def run_identity(
         role: ``source``, ``query``, ``baseline`` or ``transfer``.
         started_from: address of a prompt that it starts from, in place of the recipe's initialiser.
     """
-    task = data.task
     return RunIdentity(
         recipe=recipe.record(backbone),
-        task=TaskRecord(name=task.name, family=task.family, description=task.describe(), content=task.content),
+        task=task_record(data.task),
         seed=seed,
         role=role,
         data=data.digest,
         started_from=started_from or file_address(recipe.init, recipe.prompt_length),
     )
+
+
+def task_record(task: Task | Mixture) -> TaskRecord:
+    """The task as the bank stores it."""
+    return TaskRecord(name=task.name, family=task.family, description=task.describe(), content=task.content)
 
 
 def start_of(recipe: Recipe, backbone: Backbone, task: Task | Mixture, seed: int) -> np.ndarray:

@@ -8,10 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from bank import Evaluation
 from spot.retrieval.bootstrap import Estimate
-from spot.transfer.runs import Trainer
-from spot.transfer.transfer import Transferred
-from tasks import Split
 from tasks.metrics import points_of_each
 from tasks.task import Example, Task
 
@@ -61,26 +59,34 @@ def _spread(scores: Sequence[float]) -> str:
     return f"{np.mean(scores):.2f}{spread}"
 
 
-def gain_of(trainer: Trainer, task: Task, results: Sequence[Transferred]) -> Gain | None:
-    """The gain of a target's transfers over its baselines, one pair a seed; ``None`` where there is nothing to compare:
-    no baseline was trained, or no source used."""
-    pairs = [(result.outcome_test, result.baseline_test) for result in results if result.attempts]
-    with_transfer = [outcome for outcome, baseline in pairs if baseline]
-    without = [baseline for _outcome, baseline in pairs if baseline]
-    if not without:
-        return None
-    data = trainer.data(task)
+def gain_over(
+    task: Task,
+    examples: Sequence[Example],
+    with_transfer: Sequence[Evaluation],
+    without: Sequence[Evaluation],
+    *,
+    floor: float,
+) -> Gain:
+    """The gain of test answers with transfer over those without, one pair a seed.
+
+    Args:
+        task: the target, for its metrics.
+        examples: of its test split.
+        with_transfer: metrics and answers to all examples, one a seed.
+        without: likewise.
+        floor: score of the most frequent training answer.
+    """
     return Gain(
         target=task.name,
         without=[evaluation.metrics["score"] for evaluation in without],
         with_transfer=[evaluation.metrics["score"] for evaluation in with_transfer],
         gain=paired_gain(
             task,
-            data[Split.TEST].examples,
+            examples,
             [evaluation.answers for evaluation in with_transfer],
             [evaluation.answers for evaluation in without],
         ),
-        floor=results[0].floor[Split.TEST.value],
+        floor=floor,
     )
 
 
@@ -121,12 +127,12 @@ def paired_gain(
         return task.score([answers[row] for row in rows], [examples[row] for row in rows])["score"]
 
     members = _groups(examples)
-    found = []
+    differences = []
     for _ in range(draws):
         drawn = rng.integers(len(members), size=len(members))
         rows = np.concatenate([members[i] for i in drawn])
-        found.append(difference(rng.integers(count, size=count), rows))
-    return Estimate.of_draws(difference(np.arange(count), np.arange(len(examples))), found)
+        differences.append(difference(rng.integers(count, size=count), rows))
+    return Estimate.from_draws(difference(np.arange(count), np.arange(len(examples))), differences)
 
 
 def _groups(examples: Sequence[Example]) -> list[np.ndarray]:

@@ -24,12 +24,12 @@ def rungs(contestants: int, steps: int, evaluate_every: int) -> dict[int, int]:
     while fields[-1] > 1:
         fields.append(math.ceil(fields[-1] / 2))
     total = sum(1 / field for field in fields)
-    found: dict[int, int] = {}
+    left_at: dict[int, int] = {}
     reached = 0.0
     for field, left in itertools.pairwise(fields):
         reached += steps / field / total
-        found[evaluate_every * math.ceil(round(reached / evaluate_every, 9))] = left
-    return {step: left for step, left in found.items() if step < steps}
+        left_at[evaluate_every * math.ceil(round(reached / evaluate_every, 9))] = left
+    return {step: left for step, left in left_at.items() if step < steps}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Halving:
     """Whom to give up: an argument of :func:`spot.training.loop.fit`.
 
     Args of the constructor:
-        heats: names of those who compete with each other, the more promising first; of jobs, their identities.
+        heats: digests of runs that compete with each other, the more promising first.
         histories: of the contestants whose runs are known already: they cost nothing and are never given up, but take
             their place in the field.
         steps: of a full run.

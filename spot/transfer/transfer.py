@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
-
-import numpy as np
 
 from bank import CandidateRecord, Evaluation, StoredRun, TransferRecord
 from spot.errors import RetrievalError, SpotError
 from spot.retrieval.measures import AUTO, checked_measure
-from spot.retrieval.rank import Ranked, Retriever, checked_aggregate, weights
-from spot.transfer.runs import Contestant, Request, Trainer
-from tasks import Mixture, Split, Task, get_learnable
+from spot.retrieval.rank import Ranked, Retriever, checked_aggregate
+from spot.transfer.gain import Gain, gain_over
+from spot.transfer.methods import METHODS, Candidate, FindTask, Selection, start_steps
+from spot.transfer.planner import RunSpec
+from spot.transfer.runs import Ended, Trainer
+from spot.transfer.sources import Ranking, rank_for, retriever_for
+from tasks import Split, Task, get_learnable
 from tasks.choices import choose
+from tasks.task import Example
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -23,7 +26,7 @@ class TransferOptions:
     """How sources are found and used.
 
     Attributes:
-        method: name in :data:`METHODS`.
+        method: name in :data:`spot.transfer.methods.METHODS`.
         similarity: measure that ranks.
         top_k: sources used (by ``oracle`` all, by ``generic`` one).
         aggregate: over the seeds of a source task, see :data:`spot.retrieval.rank.AGGREGATES`.
@@ -44,21 +47,24 @@ class TransferOptions:
     allow_overlap: bool = False
 
     def __post_init__(self) -> None:
-        choose(self.method, METHODS, "transfer method", error=SpotError)
+        method = METHODS[choose(self.method, METHODS, "transfer method", error=SpotError)]
         checked_measure(self.similarity)
         checked_aggregate(self.aggregate)
         if self.top_k < 1:
             raise SpotError(f"top-k must be at least 1, found {self.top_k}")
         choose(self.budget, BUDGETS, "budget", error=SpotError)
-        if self.budget == "halving" and not METHODS[self.method].chooses:
+        if self.budget == "halving" and not method.chooses:
             choosing = ", ".join(name for name, method in METHODS.items() if method.chooses)
             raise SpotError(f"budget halving chooses among sources, as the methods {choosing} do, not {self.method}")
-        if self.method == "none" and not self.baseline:
-            raise SpotError("method none is the baseline; it cannot do without")
-        if self.method == "generic" and not self.source:
-            raise SpotError("method generic needs a source, the bank's task or mixture to start from; give --source")
-        if self.method != "generic" and self.source:
-            raise SpotError(f"source {self.source!r} is for method generic, no other takes one; leave it out")
+        if not method.retrieves and not self.baseline:
+            raise SpotError(f"method {self.method} is the baseline; it cannot do without")
+        if method.names_source and not self.source:
+            raise SpotError(
+                f"method {self.method} needs a source, the bank's task or mixture to start from; give --source"
+            )
+        if self.source and not method.names_source:
+            naming = ", ".join(name for name, method in METHODS.items() if method.names_source)
+            raise SpotError(f"source {self.source!r} is for method {naming}, no other takes one; leave it out")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -66,21 +72,26 @@ class Transferred:
     """Outcome of one transfer with one seed.
 
     Attributes:
+        target: the task's name.
+        seed: of its runs.
+        query: the run whose key is the query.
         similarity: the measure that ranked, where ``auto`` was asked for the one it stood for.
         ranked: every source of the bank, best first.
         cautions: what makes the ranking doubtful, a line each.
         left_out: sources of the bank that share texts with the target.
-        attempts: sources used and what came of the target's runs from them, in the order of the ranking.
-        chosen: index of the attempt that is best on dev (ties: the more similar source); ``None`` where training
+        candidates: sources used and what came of the target's runs from them, in the order of the ranking.
+        chosen: index of the candidate that is best on dev (ties: the more similar source); ``None`` where training
             without transfer was chosen, by method ``none`` or because it won under the budget ``halving``.
         outcome: the chosen run.
         baseline: the target run without transfer, if asked for.
         outcome_test: test metrics and answers of the chosen run.
         baseline_test: of the baseline.
         floor: scores of the most frequent training answer on dev and test: what lies below has not learnt the task.
-        steps: optimiser steps that the choice took: of all attempts and of what made their starts, and of training
+        steps: optimiser steps that the choice took: of all candidates and of what made their starts, and of training
             without transfer where that was one of them.
         digest: of the transfer in the bank.
+        task: the target.
+        examples: its test examples.
     """
 
     target: str
@@ -90,7 +101,7 @@ class Transferred:
     ranked: Sequence[Ranked]
     cautions: Sequence[str]
     left_out: Sequence[str]
-    attempts: Sequence[Attempt]
+    candidates: Sequence[Candidate]
     chosen: int | None
     outcome: StoredRun
     outcome_test: Evaluation
@@ -99,17 +110,26 @@ class Transferred:
     floor: Mapping[str, float]
     steps: int
     digest: str
+    task: Task = dataclasses.field(repr=False, compare=False)
+    examples: Sequence[Example] = dataclasses.field(repr=False, compare=False)
+
+    @functools.cached_property
+    def gain(self) -> Gain | None:
+        """What transfer gave with this seed, see :func:`gain_of`; computed when first asked for."""
+        return gain_of([self])
 
 
-class Attempt(NamedTuple):
-    """A source, its share in the start, and what came of the target's run from there."""
-
-    source: Ranked
-    weight: float
-    result: Contestant
-
-
-FindTask = Callable[[str], Task | Mixture]
+def gain_of(results: Sequence[Transferred]) -> Gain | None:
+    """The gain of a target's transfers over its baselines, one pair a seed; ``None`` where there is nothing to compare:
+    no baseline was trained, or no source used."""
+    pairs = [
+        (result.outcome_test, result.baseline_test) for result in results if result.candidates and result.baseline_test
+    ]
+    if not pairs:
+        return None
+    first = results[0]
+    with_transfer, without = zip(*pairs, strict=True)
+    return gain_over(first.task, first.examples, with_transfer, without, floor=first.floor[Split.TEST.value])
 
 
 def run_transfer(
@@ -147,268 +167,162 @@ def run_transfers(
     """
     method = METHODS[options.method]
     retriever = _retriever(trainer, target, options) if method.retrieves else None  # fails before anything trains
-    left_out = _left_out(trainer, target, retriever) if retriever else []
     role = "baseline" if options.baseline else "query"
-    queries = trainer.run_all([Request(target, seed, role) for seed in seeds])
-    contests = [_contest(trainer, target, retriever, options, *one) for one in zip(seeds, queries, strict=True)]
-    jobs = [
-        Job(trainer, target, contest.seed, find_task, method.sources(contest.ranked, options)) for contest in contests
+    queries = trainer.run_all([trainer.spec(target, seed, role) for seed in seeds])
+    selections = [
+        _select(trainer, target, retriever, options, seed, query) for seed, query in zip(seeds, queries, strict=True)
     ]
-    for contest, starts in zip(contests, method.starts(jobs), strict=True):
-        contest.starts = starts
-    wanted = [
-        [Request(target, contest.seed, "transfer", start.prompt) for start in contest.starts] for contest in contests
+    started = method.starts(trainer, target, selections, find_task)
+    specs = [
+        [trainer.spec(target, selection.seed, "transfer", candidate.start) for candidate in candidates]
+        for selection, candidates in zip(selections, started, strict=True)
     ]
-    for contest, results in zip(contests, BUDGETS[options.budget](trainer, wanted), strict=True):
-        contest.results = results
-    return [_record(trainer, target, options, contest, left_out) for contest in contests]
-
-
-@dataclasses.dataclass
-class Contest:
-    """One seed of a transfer under way.
-
-    Attributes:
-        seed: of the target's runs.
-        query: the run whose key is the query.
-        similarity: the measure that ranked.
-        ranked: every source, best first.
-        cautions: what makes the ranking doubtful.
-        starts: prompts that the target starts from.
-        results: what came of each, and behind them of runs that compete without being a source's.
-    """
-
-    seed: int
-    query: StoredRun
-    similarity: str
-    ranked: Sequence[Ranked]
-    cautions: Sequence[str]
-    starts: Sequence[Start] = ()
-    results: Sequence[Contestant] = ()
-
-    @property
-    def attempts(self) -> list[Attempt]:
-        """Sources used, and what came of the target's runs from them."""
-        pairs = zip(self.starts, self.results, strict=False)
-        return [Attempt(start.source, start.weight, result) for start, result in pairs]
-
-
-def _contest(
-    trainer: Trainer, target: Task, retriever: Retriever | None, options: TransferOptions, seed: int, run: StoredRun
-) -> Contest:
-    if retriever is None:
-        return Contest(seed, run, options.similarity, [], [])
-    query = trainer.query(target, run)
-    similarity = retriever.measure(options.similarity, query)
-    ranked = retriever.rank(query, measure=similarity, aggregate=options.aggregate)
-    cautions = retriever.cautions(query, measure=similarity, aggregate=options.aggregate)
-    return Contest(seed, run, similarity, ranked, cautions)
+    ends = BUDGETS[options.budget](trainer, target, specs)
+    choices = [_choose(*one) for one in zip(selections, started, ends, strict=True)]
+    reported = [choice.outcome for choice in choices] + (queries if options.baseline else [])
+    tests = zip(reported, trainer.test_all(target, reported), strict=True)
+    tested = {run.digest: evaluation for run, evaluation in tests}
+    return [_record(trainer, target, options, choice, tested) for choice in choices]
 
 
 def _retriever(trainer: Trainer, target: Task, options: TransferOptions) -> Retriever:
-    retriever = trainer.retriever(target, allow_overlap=options.allow_overlap)
-    known = dict.fromkeys(key.task for key in retriever.keys)
+    retriever = retriever_for(trainer, target, allow_overlap=options.allow_overlap)
+    known = retriever.key_set.tasks
     if options.source and options.source not in known:
         raise RetrievalError(f"no comparable source {options.source!r} in the bank, which has {', '.join(known)}")
     return retriever
 
 
-def _left_out(trainer: Trainer, target: Task, retriever: Retriever) -> list[str]:
-    """Sources of the partition that a retriever does not rank since they share texts with the target."""
-    present = set(trainer.bank.sources(trainer.partition))
-    return sorted(present - {target.name} - {key.task for key in retriever.keys})
+def _select(
+    trainer: Trainer, target: Task, retriever: Retriever | None, options: TransferOptions, seed: int, query: StoredRun
+) -> Selection:
+    """Rank the sources for one seed and take those that the method wants."""
+    if retriever is None:
+        return Selection(seed, query, Ranking(similarity=options.similarity), [])
+    ranking = rank_for(trainer, target, retriever, query, similarity=options.similarity, aggregate=options.aggregate)
+    sources = METHODS[options.method].sources(ranking.ranked, options.top_k, options.source)
+    return Selection(seed, query, ranking, sources)
 
 
-def _full(trainer: Trainer, wanted: Sequence[Sequence[Request]]) -> list[list[Contestant]]:
+# -- budgets -------------------------------------------------------------------------------------------------
+
+
+def _full(trainer: Trainer, target: Task, specs: Sequence[Sequence[RunSpec]]) -> list[list[Ended]]:
     """Every run to its end."""
-    runs = iter(trainer.run_all([request for requests in wanted for request in requests]))
-    return [
-        [Contestant(run, run.score, run.steps) for run in itertools.islice(runs, len(requests))] for requests in wanted
-    ]
+    runs = iter(trainer.run_all([spec for one in specs for spec in one]))
+    return [[Ended(run, run.score, run.steps) for run in itertools.islice(runs, len(one))] for one in specs]
 
 
-def _halving(trainer: Trainer, wanted: Sequence[Sequence[Request]]) -> list[list[Contestant]]:
+def _halving(trainer: Trainer, target: Task, specs: Sequence[Sequence[RunSpec]]) -> list[list[Ended]]:
     """Successive halving of every seed's runs; one without transfer comes last, as one of them."""
-    return trainer.race([[*requests, requests[0]._replace(role="baseline", start=None)] for requests in wanted])
+    return trainer.race([[*one, trainer.spec(target, one[0].seed, "baseline")] for one in specs])
 
 
-BUDGETS: dict[str, Callable[[Trainer, Sequence[Sequence[Request]]], list[list[Contestant]]]] = {
+BUDGETS: dict[str, Callable[[Trainer, Task, Sequence[Sequence[RunSpec]]], list[list[Ended]]]] = {
     "full": _full,
     "halving": _halving,
 }
-"""What is spent on choosing among sources, by name."""
+"""What is spent on choosing among sources, by name: given the runs of every seed, what became of each, and behind them
+of what competes without being a source's."""
+
+
+# -- the choice ----------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """One seed of a transfer when its runs have ended.
+
+    Attributes:
+        selection: what it began with.
+        candidates: with what came of each.
+        ends: of all runs that competed: of the candidates, and behind them of those without a source.
+        best: which of them is the best on dev among those that went to their end; ties: the first.
+        outcome: its run.
+    """
+
+    selection: Selection
+    candidates: Sequence[Candidate]
+    ends: Sequence[Ended]
+    best: int
+    outcome: StoredRun
+
+    @property
+    def steps(self) -> int:
+        """Steps of all runs, each counted once, and of what made their starts."""
+        runs = {ended.run.digest if ended.run else i: ended.steps for i, ended in enumerate(self.ends)}
+        return start_steps(self.candidates) + sum(runs.values())
+
+
+def _choose(selection: Selection, started: Sequence[Candidate], ends: Sequence[Ended]) -> Choice:
+    candidates = [dataclasses.replace(one, ended=ended) for one, ended in zip(started, ends, strict=False)]
+    query = selection.query
+    competing = ends or [Ended(query, query.score, query.steps)]
+    whole = [(i, ended.run) for i, ended in enumerate(competing) if ended.run]
+    best, outcome = max(whole, key=lambda one: one[1].score)
+    return Choice(selection, candidates, competing, best, outcome)
 
 
 def _record(
-    trainer: Trainer, target: Task, options: TransferOptions, contest: Contest, left_out: Sequence[str]
+    trainer: Trainer, target: Task, options: TransferOptions, choice: Choice, tested: Mapping[str, Evaluation]
 ) -> Transferred:
-    """Choose on dev, report on test, and put it into the bank."""
-    query, attempts = contest.query, contest.attempts
-    baseline = query if options.baseline else None
-    contestants = contest.results or [Contestant(query, query.score, query.steps)]
-    ended = [(i, contestant.run) for i, contestant in enumerate(contestants) if contestant.run]
-    best, outcome = max(ended, key=lambda one: one[1].score)
-    chosen = best if best < len(attempts) else None
-    trained = {contestant.run.digest if contestant.run else i: contestant for i, contestant in enumerate(contestants)}
-    steps = made_by(contest.starts) + sum(contestant.steps for contestant in trained.values())
-    outcome_test = trainer.test(target, outcome)
-    baseline_test = trainer.test(target, baseline) if baseline else None
-    floor = {split.value: trainer.data(target).floor(split) for split in (Split.DEV, Split.TEST)}
-    digest = trainer.bank.record_transfer(
-        TransferRecord(
-            task=target.name,
-            method=options.method,
-            similarity=contest.similarity,
-            single=METHODS[options.method].single,
-            seed=contest.seed,
-            metric="score",
-            query_run=query.digest,
-            baseline_run=baseline.digest if baseline else None,
-            chosen_run=outcome.digest,
-            outcome_metrics=outcome_test.metrics,
-            baseline_metrics=baseline_test.metrics if baseline_test else None,
-            budget=options.budget,
-            aggregate=options.aggregate,
-            allow_overlap=options.allow_overlap,
-            floor=floor[Split.TEST.value],
-            steps=steps,
-            candidates=[
-                CandidateRecord(
-                    source_run=attempt.source.run,
-                    similarity=attempt.source.similarity,
-                    weight=attempt.weight,
-                    run=attempt.result.run.digest if attempt.result.run else None,
-                    score=attempt.result.score,
-                    steps=attempt.result.steps,
-                )
-                for attempt in attempts
-            ],
-        )
-    )
-    return Transferred(
+    """Report what was chosen, and put it into the bank."""
+    selection, ranking = choice.selection, choice.selection.ranking
+    baseline = selection.query if options.baseline else None
+    data = trainer.data(target)
+    transferred = Transferred(
         target=target.name,
-        seed=contest.seed,
-        query=query,
-        similarity=contest.similarity,
-        ranked=contest.ranked,
-        cautions=contest.cautions,
-        left_out=left_out,
-        attempts=attempts,
-        chosen=chosen,
-        outcome=outcome,
-        steps=steps,
+        seed=selection.seed,
+        query=selection.query,
+        similarity=ranking.similarity,
+        ranked=ranking.ranked,
+        cautions=ranking.cautions,
+        left_out=ranking.left_out,
+        candidates=choice.candidates,
+        chosen=choice.best if choice.best < len(choice.candidates) else None,
+        outcome=choice.outcome,
+        outcome_test=tested[choice.outcome.digest],
         baseline=baseline,
-        outcome_test=outcome_test,
-        baseline_test=baseline_test,
-        floor=floor,
-        digest=digest,
+        baseline_test=tested[baseline.digest] if baseline else None,
+        floor={split.value: data.floor(split) for split in (Split.DEV, Split.TEST)},
+        steps=choice.steps,
+        digest="",
+        task=target,
+        examples=data[Split.TEST].examples,
     )
+    digest = trainer.bank.record_transfer(transfer_record(transferred, options))
+    return dataclasses.replace(transferred, digest=digest)
 
 
-# -- methods -------------------------------------------------------------------------------------------------
-
-
-class Job(NamedTuple):
-    """One seed of a target, and the sources that its method takes."""
-
-    trainer: Trainer
-    target: Task
-    seed: int
-    find_task: FindTask
-    sources: Sequence[Ranked]
-
-
-class Start(NamedTuple):
-    """A prompt of the bank that the target starts from, and a source's share in it."""
-
-    source: Ranked
-    weight: float
-    prompt: str
-    steps: int = 0
-    """Optimiser steps that made the prompt for this target, once for all starts that share it."""
-
-
-def made_by(starts: Sequence[Start]) -> int:
-    """Steps that went into the starts of one seed, each prompt counted once."""
-    return sum({start.prompt: start.steps for start in starts}.values())
-
-
-def from_each(jobs: Sequence[Job]) -> list[list[Start]]:
-    """Start once from the value of every source (Vu et al. 2022, "best of top-k")."""
-    return [
-        [Start(source, weight, source.value) for source, weight in zip(job.sources, weights(job.sources), strict=True)]
-        for job in jobs
-    ]
-
-
-def from_average(jobs: Sequence[Job]) -> list[list[Start]]:
-    """Start from ``sum_r a_r V_r`` with ``a_r = sim_r / sum_l sim_l`` (Vu et al. 2022, "top-k weighted average").
-
-    Negative similarities count as zero; where none is positive, all sources weigh the same.
-    """
-
-    def average(job: Job) -> list[Start]:
-        bank, shares = job.trainer.bank, weights(job.sources)
-        values = [share * bank.prompt(source.value) for source, share in zip(job.sources, shares, strict=True)]
-        address = bank.put(np.sum(values, axis=0))
-        return [Start(source, share, address) for source, share in zip(job.sources, shares, strict=True)]
-
-    return [average(job) for job in jobs]
-
-
-def from_mixture(jobs: Sequence[Job]) -> list[list[Start]]:
-    """Train one prompt on the sources' tasks, those of mixtures among them, and the target together.
-
-    The target starts from its value. Vu et al. 2022, "top-k multi-task mixture". A recipe's ``train_limit`` is the
-    target's: sources take part with all their examples. That prompt is no source: it has seen the target.
-    """
-
-    def request(job: Job) -> Request:
-        found = [job.find_task(source.task) for source in job.sources]
-        tasks = [task for source in found for task in (source.members if isinstance(source, Mixture) else [source])]
-        members = tuple({task.name: task for task in [*tasks, job.target]}.values())
-        name = "+".join(task.name for task in members)
-        whole = tuple(task.name for task in members if task.name != job.target.name)
-        return Request(Mixture(name=name, members=members, whole=whole), job.seed, "transfer")
-
-    mixed = jobs[0].trainer.run_all([request(job) for job in jobs])
-    return [
-        [Start(source, 1 / len(job.sources), run.value, run.steps) for source in job.sources]
-        for job, run in zip(jobs, mixed, strict=True)
-    ]
-
-
-class Method(NamedTuple):
-    """A transfer method: which sources it takes of a ranking, and where the target starts for each."""
-
-    sources: Callable[[Sequence[Ranked], TransferOptions], Sequence[Ranked]]
-    starts: Callable[[Sequence[Job]], list[list[Start]]]
-    retrieves: bool = True
-    """Whether the bank is asked at all."""
-    chooses: bool = False
-    """Whether the target is trained once from each of several sources, and the best run chosen."""
-    single: bool = False
-    """Whether every run of the target starts from one source."""
-
-
-def _top(ranked: Sequence[Ranked], options: TransferOptions) -> Sequence[Ranked]:
-    return ranked[: options.top_k]
-
-
-def _all(ranked: Sequence[Ranked], options: TransferOptions) -> Sequence[Ranked]:
-    return ranked
-
-
-def _named(ranked: Sequence[Ranked], options: TransferOptions) -> Sequence[Ranked]:
-    return [source for source in ranked if source.task == options.source][:1]
-
-
-METHODS: dict[str, Method] = {
-    "best": Method(_top, from_each, chooses=True, single=True),
-    "average": Method(_top, from_average),
-    "mixture": Method(_top, from_mixture),
-    "generic": Method(_named, from_each, single=True),
-    "oracle": Method(_all, from_each, chooses=True, single=True),
-    "none": Method(_top, from_each, retrieves=False),
-}
-"""Methods by name."""
+def transfer_record(transferred: Transferred, options: TransferOptions) -> TransferRecord:
+    """A transfer as the bank stores it."""
+    baseline = transferred.baseline_test
+    return TransferRecord(
+        task=transferred.target,
+        method=options.method,
+        similarity=transferred.similarity,
+        single=METHODS[options.method].single,
+        seed=transferred.seed,
+        metric="score",
+        query_run=transferred.query.digest,
+        baseline_run=transferred.baseline.digest if transferred.baseline else None,
+        chosen_run=transferred.outcome.digest,
+        outcome_metrics=transferred.outcome_test.metrics,
+        baseline_metrics=baseline.metrics if baseline else None,
+        budget=options.budget,
+        aggregate=options.aggregate,
+        allow_overlap=options.allow_overlap,
+        floor=transferred.floor[Split.TEST.value],
+        steps=transferred.steps,
+        candidates=[
+            CandidateRecord(
+                source_run=candidate.source.run,
+                similarity=candidate.source.similarity,
+                weight=candidate.weight,
+                run=candidate.run.digest if candidate.run else None,
+                score=candidate.score,
+                steps=candidate.steps,
+            )
+            for candidate in transferred.candidates
+        ],
+    )

@@ -45,6 +45,7 @@ def process(*arguments: object, before: str = "", **options: Any) -> subprocess.
         (("eval", "sst2", "--split", "exam"), "split 'exam' is not known; choose from train, dev, test"),
         (("init-task", "reviews.csv"), "reviews.csv: a task file's name ends in .toml"),
         (("init-task", "missing/reviews.toml"), "missing/reviews.toml: No such file or directory"),
+        (("train-source", "wn_pos", "--executor", "ray"), "executor 'ray' is not known; choose from local, processes"),
         (("retrieve",), "give either a TARGET task or --query FILE"),
         (("retrieve", "wn_pos", "--query", "q.npy"), "give either a TARGET task or --query FILE"),
         (("transfer", "wn_pos"), "bank bank.sqlite: no such file; train a source into it"),
@@ -85,6 +86,10 @@ STUDY = ("bank", "evaluate-retrieval", "--prompts", ".", "--scores", "scores.jso
             for method in (("best",), ("average",), ("oracle",), ("none",), ("generic", "--source", "wn_isa"))
         ),
         (("train-source", "wn_pos", "--start", "feedfeed"), ("--init", "vocabulary"), "--start says where"),
+        *(
+            (command, ("--workers", "2"), "--executor local trains in this process")
+            for command in (("train-source", "wn_pos"), ("transfer", "wn_pos"), ("study", "study.toml"))
+        ),
         (STUDY, ("--bank", "bank.sqlite"), "--prompts and --scores stand in place of a bank"),
         (("tasks", "wn_pos"), ("--family", "pos"), "one task is shown by its name"),
         (("tasks",), ("--data-dir", "."), "data is read where a task is named"),
@@ -335,7 +340,7 @@ def test_texts_are_utf_8_in_any_locale(bank_path: Path) -> None:
     plain = ended("bank", "runs", before=row, cwd=bank_path.parent, env=os.environ | settings)
     assert plain == (0, "task\ncaf\\xe9 \\U0001f600\n", "")
     code, out, _ = ended("bank", "runs", "--json", before=row, cwd=bank_path.parent, env=os.environ | settings)
-    assert (code, json.loads(out)) == (0, [{"task": "café 😀"}])
+    assert (code, json.loads(out)["runs"]) == (0, [{"task": "café 😀"}])
 
 
 # -- options -------------------------------------------------------------------------------------------------

@@ -40,14 +40,26 @@ def test_sources_are_in_the_bank(spot, sources):
     assert [(run["task"], run["seed"]) for run in sources] == [
         ("wn_pos", 0), ("wn_pos", 1), ("wn_noun_topic", 0), ("wn_noun_topic", 1)
     ]  # fmt: skip
-    listed = json.loads(spot("bank", "runs", "--role", "source", "--json").stdout)
-    assert [row["run"] for row in listed] == [run["run"] for run in sources]
+    listed = json.loads(spot("bank", "runs", "--role", "source", "--json").stdout)["runs"]
+    assert [row["run"] for row in reversed(listed)] == [run["run"] for run in sources]
     spot("bank", "verify")
 
 
 def test_progress_goes_to_stderr_and_a_second_call_trains_nothing(spot, sources):
     again = spot("train-source", "wn_pos", "wn_noun_topic", "--seeds", "2", *SHORT, "--json")
     assert json.loads(again.stdout)["runs"] == sources
+    assert "step" not in again.stderr
+
+
+def test_processes_train_what_a_second_call_in_one_process_holds(spot):
+    processes = ["--executor", "processes", "--workers", "2"]
+    done = spot("train-source", "wn_isa", "wn_part", *SHORT, *processes, "--bank", "other.sqlite", "--json")
+    runs = json.loads(done.stdout)["runs"]
+    assert [run["task"] for run in runs] == ["wn_isa", "wn_part"]
+    assert "worker 1: source wn_isa seed 0: step 10/20" in done.stderr
+    assert done.stderr.count("the most frequent answer scores") == 2
+    again = spot("train-source", "wn_isa", "wn_part", *SHORT, "--bank", "other.sqlite", "--json")
+    assert json.loads(again.stdout)["runs"] == runs
     assert "step" not in again.stderr
 
 
@@ -58,7 +70,7 @@ def test_a_transfer_has_ranking_candidates_choice_and_baseline(spot, transferred
     scores = [run["score"] for run in transfer["attempts"]]
     assert transfer["chosen"] == scores.index(max(scores))
     assert 0 <= transfer["baseline_test"]["score"] <= 100
-    (row,) = json.loads(spot("bank", "transfers", "--json").stdout)
+    (row,) = json.loads(spot("bank", "transfers", "--json").stdout)["transfers"]
     assert row["outcome"] == transfer["outcome_test"]["score"]
     assert [source["task"] for source in row["sources"]] == [source["task"] for source in transfer["ranked"]]
 

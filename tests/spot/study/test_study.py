@@ -5,21 +5,21 @@ from __future__ import annotations
 import csv
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from spot.study.baselines import BAG_OF_WORDS, MOST_FREQUENT
+from spot.study.findings import Findings
 from spot.study.plan import StudyPlan
 from spot.study.plots import PLOTS, write_plots
-from spot.study.run import Findings, run_study
+from spot.study.run import run_study
 from spot.study.tables import TABLES, as_markdown, method_rows, methods, score, target_rows, write_tables
-from spot.transfer import runs
 from spot.transfer.halving import replay
-from spot.transfer.runs import Request, Trainer
+from spot.transfer.runs import Trainer
 from tasks.task import Split, Task
 from tests.spot.transfer.conftest import World
+from tests.spot.transfer.doubles import refusing
 
 PLAN = StudyPlan(
     sources=["first", "second", "third"],
@@ -36,22 +36,14 @@ PLAN = StudyPlan(
 )
 
 
-def study(world: World, tasks: dict[str, Task], said: list[str] | None = None) -> Findings:
-    return run_study(
-        PLAN,
-        [tasks[name] for name in PLAN.sources],
-        [tasks[name] for name in PLAN.targets],
-        trainer=world.trainer,
-        trainer_of_size=lambda size: world.trainer.with_recipe(
-            dataclasses.replace(world.trainer.recipe, train_limit=size)
-        ),
-        say=(said if said is not None else []).append,
-    )
+def study(trainer: Trainer, tasks: dict[str, Task]) -> Findings:
+    sources, targets = ([tasks[name] for name in names] for names in (PLAN.sources, PLAN.targets))
+    return run_study(PLAN, sources, targets, trainer=trainer)
 
 
 @pytest.fixture
 def findings(world: World, tasks: dict[str, Task]) -> Findings:
-    return study(world, tasks)
+    return study(world.trainer, tasks)
 
 
 def test_every_source_is_tried_on_every_target_and_seed(world: World, findings: Findings) -> None:
@@ -74,15 +66,10 @@ def test_every_source_is_tried_on_every_target_and_seed(world: World, findings: 
 
 
 def test_a_second_call_trains_nothing_and_finds_the_same(
-    world: World, tasks: dict[str, Task], findings: Findings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    world: World, tasks: dict[str, Task], findings: Findings, tmp_path: Path
 ) -> None:
-    def refuse(*_: Any, **__: Any) -> Any:
-        raise AssertionError("trained")
-
-    monkeypatch.setattr(runs, "train_prompts", refuse)
-    monkeypatch.setattr(runs, "predict", refuse)
     before = world.bank.count_rows()
-    again = study(world, tasks)
+    again = study(refusing(world.trainer), tasks)
     assert world.bank.count_rows() == before
     first, second = (write_tables(found, tmp_path / name) for found, name in ((findings, "a"), (again, "b")))
     assert first == second
@@ -149,8 +136,8 @@ def test_a_cell_holds_its_interval() -> None:
 
 
 def test_halving_read_off_full_runs_is_what_the_race_gives(world: World) -> None:
-    starts = [key.value for key in world.bank.keys(world.trainer.partition, exclude=["target"])][:4]
-    heat = [Request(world.target, 3, "transfer", start) for start in starts]
+    starts = list(world.bank.keys(world.trainer.partition, exclude=["target"]).values)[:4]
+    heat = [world.trainer.spec(world.target, 3, "transfer", start) for start in starts]
     (raced,) = world.trainer.race([heat])
     full = world.trainer.run_all(heat)
     recipe = world.trainer.recipe

@@ -6,7 +6,6 @@ import dataclasses
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,10 +14,11 @@ from bank.integrity import verify
 from bank.listing import list_runs, list_transfers, show_run
 from spot.backbone.load import load_backbone
 from spot.training.recipe import Recipe
-from spot.transfer import runs
-from spot.transfer.runs import Request, Trainer
+from spot.transfer.runs import Trainer
+from spot.transfer.sources import query_of, retriever_for
 from spot.transfer.transfer import TransferOptions, run_transfer
 from tasks import get_task
+from tests.spot.transfer.doubles import RefusingExecutor
 
 WRITTEN = Path(__file__).parents[2] / "banks" / "first_release.sqlite"
 RECIPE = Recipe(
@@ -27,15 +27,10 @@ RECIPE = Recipe(
 
 
 @pytest.fixture
-def trainer(tmp_path: Path, session_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Trainer]:
+def trainer(tmp_path: Path, session_cache: Path) -> Iterator[Trainer]:
     """Of the recipe that the bank was filled with; it may not train."""
-
-    def refuse(*_: Any, **__: Any) -> Any:
-        raise AssertionError("trained again")
-
-    monkeypatch.setattr(runs, "train_prompts", refuse)
     with Bank.open(shutil.copy(WRITTEN, tmp_path / "bank.sqlite"), write=True) as bank:
-        yield Trainer(bank, load_backbone("tiny"), RECIPE)
+        yield Trainer(bank, load_backbone("tiny"), RECIPE, executor=RefusingExecutor())
 
 
 def test_it_is_listed_and_sound_without_being_written() -> None:
@@ -50,7 +45,7 @@ def test_it_is_listed_and_sound_without_being_written() -> None:
 
 
 def test_its_runs_count_as_held(trainer: Trainer) -> None:
-    wanted = [Request(get_task(name), seed, "source") for name in ("wn_pos", "wn_isa") for seed in (0, 1)]
+    wanted = [trainer.spec(get_task(name), seed, "source") for name in ("wn_pos", "wn_isa") for seed in (0, 1)]
     held = {row["run"] for row in list_runs(trainer.bank.engine, role="source")}
     assert {run.digest[:12] for run in trainer.run_all(wanted)} == held
     few = trainer.with_recipe(dataclasses.replace(RECIPE, train_limit=64))
@@ -65,9 +60,9 @@ def test_its_runs_count_as_held(trainer: Trainer) -> None:
 def test_its_sources_are_ranked_from_starts_that_it_did_not_store(trainer: Trainer) -> None:
     few = trainer.with_recipe(dataclasses.replace(RECIPE, train_limit=64))
     target = get_task("wn_living")
-    query = few.query(target, few.run(target, seed=0, role="baseline"))
-    retriever = few.retriever(target)
-    assert all(key.start is None for key in retriever.keys)
+    query = query_of(few, target, few.run(target, seed=0, role="baseline"))
+    retriever = retriever_for(few, target)
+    assert not retriever.keys.has_start.any()
     assert retriever.measure("auto", query) == "displacement"
     assert {source.task for source in retriever.rank(query)} == {"wn_pos", "wn_isa"}
 

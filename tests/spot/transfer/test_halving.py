@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-import signal
 from collections.abc import Mapping
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bank.listing import list_runs, list_transfers
-from spot.errors import SpotError, TrainingError
+from spot.errors import Interrupted, SpotError, TrainingError
 from spot.training.jobs import Progress
-from spot.training.loop import Interrupted
+from spot.transfer.executors import LocalExecutor
 from spot.transfer.halving import Halving, rungs
-from spot.transfer.runs import Request, Trainer
+from spot.transfer.runs import Trainer
 from spot.transfer.transfer import TransferOptions, run_transfer
 from tests.spot.transfer.conftest import World
+from tests.spot.transfer.doubles import ScriptedExecutor, StopsAt
 
 
 def reached(step: int, score: float) -> Progress:
@@ -87,58 +86,54 @@ HALVING = TransferOptions(top_k=4, budget="halving")
 
 def test_who_wins_ran_to_the_end_as_if_alone_and_the_others_left_no_run(world: World) -> None:
     outcome = run_transfer(world.trainer, world.target, seed=0, options=HALVING)
-    ended = [attempt for attempt in outcome.attempts if attempt.result.run]
-    stopped = [attempt for attempt in outcome.attempts if not attempt.result.run]
+    ended = [candidate for candidate in outcome.candidates if candidate.run]
+    stopped = [candidate for candidate in outcome.candidates if not candidate.run]
     assert len(stopped) >= 2
-    assert all(attempt.result.steps < world.trainer.recipe.steps for attempt in stopped)
+    assert all(candidate.steps < world.trainer.recipe.steps for candidate in stopped)
     assert len(list_runs(world.bank.engine, task="target", role="transfer")) == len(ended)
     assert outcome.steps < 4 * world.trainer.recipe.steps
     (row,) = list_transfers(world.bank.engine, task="target")
     assert (row["budget"], row["steps"]) == ("halving", outcome.steps)
-    assert [source["steps"] for source in row["sources"]] == [attempt.result.steps for attempt in outcome.attempts]
+    assert [source["steps"] for source in row["sources"]] == [candidate.steps for candidate in outcome.candidates]
     alone = run_transfer(world.trainer, world.target, seed=0, options=TransferOptions(top_k=4))
-    for attempt, full in zip(outcome.attempts, alone.attempts, strict=True):
-        if attempt.result.run:
-            assert attempt.result.run == full.result.run
+    for candidate, full in zip(outcome.candidates, alone.candidates, strict=True):
+        if candidate.run:
+            assert candidate.run == full.run
         else:
-            assert full.result.run is not None
-            history = world.bank.history(full.result.run.digest)
-            at = max(row["score"] for row in history if row["step"] <= attempt.result.steps)
-            assert attempt.result.score == pytest.approx(at)
+            assert full.run is not None
+            history = world.bank.history(full.run.digest)
+            at = max(row["score"] for row in history if row["step"] <= candidate.steps)
+            assert candidate.score == pytest.approx(at)
 
 
-def test_training_without_transfer_can_win(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("spot.transfer.halving.best_until", lambda history, step: np.inf if len(history) else -np.inf)
-    outcome = run_transfer(world.trainer, world.target, seed=0, options=HALVING)
-    assert all(attempt.result.run is None for attempt in outcome.attempts)
+def test_training_without_transfer_can_win(world: World) -> None:
+    world.trainer.run(world.target, seed=0, role="baseline")
+    scripted = ScriptedExecutor(world.bank, [None] * 4)
+    trainer = Trainer(world.bank, world.trainer.backbone, world.trainer.recipe, executor=scripted)
+    outcome = run_transfer(trainer, world.target, seed=0, options=HALVING)
+    assert all(candidate.run is None for candidate in outcome.candidates)
     assert outcome.chosen is None
     assert outcome.outcome == outcome.baseline
 
 
-def test_a_race_stopped_and_started_again_ends_alike(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    starts = [key.value for key in world.bank.keys(world.trainer.partition, exclude=["target"])]
-    heat = [Request(world.target, 0, "transfer", start) for start in starts]
-    seen = 0
-    job = Trainer._job
-
-    def interrupted(self: Trainer, *args: object, **kwargs: object) -> object:
-        made = job(self, *args, **kwargs)  # type: ignore[arg-type]
-
-        def evaluate(variables: object) -> Mapping[str, float]:
-            nonlocal seen
-            seen += 1
-            if seen == 7:
-                signal.raise_signal(signal.SIGTERM)
-            return made.evaluate(variables)  # type: ignore[arg-type]
-
-        return dataclasses.replace(made, evaluate=evaluate)
-
-    monkeypatch.setattr(Trainer, "_job", interrupted)
+def test_a_race_stopped_and_started_again_ends_alike(world: World) -> None:
+    starts = list(world.bank.keys(world.trainer.partition, exclude=["target"]).values)
+    heat = [world.trainer.spec(world.target, 0, "transfer", start) for start in starts]
+    reporter = StopsAt(7)
+    executor = LocalExecutor(world.bank, world.trainer.datasets, reporters=lambda _title: reporter)
+    trainer = Trainer(
+        world.bank,
+        world.trainer.backbone,
+        world.trainer.recipe,
+        datasets=world.trainer.datasets,
+        executor=executor,
+        folder=world.runs,
+    )
     with pytest.raises(Interrupted):
-        world.trainer.race([heat])
-    (stopped,) = world.trainer.race([heat])
+        trainer.race([heat])
+    (stopped,) = trainer.race([heat])
     assert list(world.runs.iterdir()) == []
-    (again,) = world.trainer.race([heat])
+    (again,) = trainer.race([heat])
     assert stopped == again
 
 
@@ -164,7 +159,7 @@ def test_patience_and_halving_do_not_go_together(world: World) -> None:
 
 def test_method_none_trains_and_reports_the_baseline_alone(world: World) -> None:
     outcome = run_transfer(world.trainer, world.target, seed=0, options=TransferOptions(method="none"))
-    assert (outcome.ranked, outcome.attempts, outcome.chosen) == ([], [], None)
+    assert (outcome.ranked, outcome.candidates, outcome.chosen) == ([], [], None)
     assert outcome.outcome == outcome.baseline == outcome.query
     assert outcome.outcome_test == outcome.baseline_test
     (row,) = list_transfers(world.bank.engine, task="target")

@@ -4,29 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 
-from bank import Bank
+from bank import Bank, RunRecord
 from bank.integrity import verify
 from bank.listing import show_run
 from spot.backbone.load import Backbone
-from spot.errors import DivergenceError
-from spot.training.loop import Session
+from spot.errors import DivergenceError, Interrupted
+from spot.inference.predict import predict
+from spot.training.jobs import Silent
 from spot.training.prompt_tuning import train_prompt
 from spot.training.recipe import Recipe
-from spot.transfer import runs
-from spot.transfer.runs import Request, Trainer
+from spot.transfer.datasets import Datasets
+from spot.transfer.executors import LocalExecutor
+from spot.transfer.runs import Trainer
 from tasks import get_task
 from tasks.task import Split, Task
 from tests.spot.training.conftest import write_task
 from tests.spot.transfer.conftest import World
-
-
-def refuse(*_: Any, **__: Any) -> Any:
-    raise AssertionError("trained again")
+from tests.spot.transfer.doubles import FailingExecutor, RefusingExecutor, StopsAt, refusing
 
 
 def test_a_run_goes_into_the_bank_as_it_was_trained(world: World, backbone: Backbone, recipe: Recipe) -> None:
@@ -46,7 +43,7 @@ def test_a_run_goes_into_the_bank_as_it_was_trained(world: World, backbone: Back
 
 
 def test_a_record_says_what_shared_its_program(world: World) -> None:
-    both = world.trainer.run_all([Request(world.target, seed, "source") for seed in (6, 7)])
+    both = world.trainer.run_all([world.trainer.spec(world.target, seed, "source") for seed in (6, 7)])
     programs = [show_run(world.bank.engine, run.digest)["environment"]["program"] for run in both]
     assert programs[0] == programs[1]
     assert programs[0]["slots"] == len(set(programs[0]["shared with"])) == 2
@@ -55,14 +52,14 @@ def test_a_record_says_what_shared_its_program(world: World) -> None:
 
 
 def test_inputs_that_are_cut_are_told_once_and_before_training(
-    world: World, backbone: Backbone, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+    world: World, backbone: Backbone, recipe: Recipe
 ) -> None:
     said: list[str] = []
     short = dataclasses.replace(recipe, max_input=4)
-    trainer = Trainer(world.bank, backbone, short, tell=said.append)
-    monkeypatch.setattr(runs, "train_prompts", refuse)
-    with pytest.raises(AssertionError, match="trained again"):
-        trainer.run_all([Request(world.target, seed, "source") for seed in (0, 1)])
+    datasets = Datasets(backbone, tell=said.append)
+    trainer = Trainer(world.bank, backbone, short, datasets=datasets, executor=RefusingExecutor())
+    with pytest.raises(AssertionError, match="trained"):
+        trainer.run_all([trainer.spec(world.target, seed, "source") for seed in (0, 1)])
     floor, line = said
     assert floor.startswith("target: the most frequent answer scores ")
     assert line == "target: 32 of 32 training inputs are cut at 4 tokens (--max-input)"
@@ -76,24 +73,23 @@ def test_rows_that_are_left_out_are_told_before_training(
     path.write_text(path.read_text(encoding="utf-8").replace("[data]", "[data]\nallow_bad_rows = 2"), encoding="utf-8")
     with (tmp_path / "target_train.csv").open("a", encoding="utf-8") as out:
         out.write("no label\nnor here\n")
-    Trainer(world.bank, backbone, recipe, tell=said.append).data(get_task(str(path)))
+    Datasets(backbone, tell=said.append).splits(get_task(str(path)), recipe)
     assert "target: 2 rows of train are left out (not 2 columns: 2)" in said
 
 
-def test_a_run_that_the_bank_holds_is_not_trained_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_the_bank_holds_is_not_trained_again(world: World) -> None:
     first = world.trainer.run(world.target, seed=4, role="source")
-    monkeypatch.setattr(runs, "train_prompts", refuse)
-    assert world.trainer.run(world.target, seed=4, role="source") == first
+    assert refusing(world.trainer).run(world.target, seed=4, role="source") == first
 
 
-def test_a_source_and_a_baseline_train_alike_and_only_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_source_and_a_baseline_train_alike_and_only_once(world: World) -> None:
     source = world.trainer.run(world.target, seed=4, role="source")
-    monkeypatch.setattr(runs, "train_prompts", refuse)
-    baseline = world.trainer.run(world.target, seed=4, role="baseline")
+    trainer = refusing(world.trainer)
+    baseline = trainer.run(world.target, seed=4, role="baseline")
     assert baseline == dataclasses.replace(source, digest=baseline.digest)
     assert show_run(world.bank.engine, baseline.digest)["role"] == "baseline"
-    with pytest.raises(AssertionError, match="trained again"):
-        world.trainer.run(world.target, seed=5, role="baseline")
+    with pytest.raises(AssertionError, match="trained"):
+        trainer.run(world.target, seed=5, role="baseline")
 
 
 def test_seed_role_start_and_recipe_make_runs_of_their_own(world: World, backbone: Backbone, recipe: Recipe) -> None:
@@ -120,52 +116,60 @@ def test_a_finished_run_leaves_no_checkpoint_behind(world: World) -> None:
     assert list(world.runs.iterdir()) == []
 
 
-def test_a_run_that_finished_before_the_bank_took_it_is_not_trained_again(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def locked(*_: Any) -> Any:
+class LockedBank(Bank):
+    """Takes no run."""
+
+    def record_run(self, record: RunRecord) -> str:
         raise OSError("database is locked")
 
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="locked"):
-        patch.setattr(Bank, "record_run", locked)
-        world.trainer.run(world.target, seed=8, role="source")
+
+class TrainsNothing(Silent):
+    """The progress of a run that makes no step."""
+
+    def advance(self, step: int, loss: float, tokens: int) -> None:
+        raise AssertionError("trained again")
+
+
+def test_a_run_that_finished_before_the_bank_took_it_is_not_trained_again(world: World) -> None:
+    backbone, recipe, datasets = world.trainer.backbone, world.trainer.recipe, world.trainer.datasets
+    with pytest.raises(OSError, match="locked"):
+        Trainer(LockedBank(world.bank.engine), backbone, recipe, folder=world.runs).run(
+            world.target, seed=8, role="source"
+        )
     assert len(list(world.runs.glob("*/checkpoint.msgpack"))) == 1
-    monkeypatch.setattr(Session, "advance", refuse)
-    assert world.trainer.run(world.target, seed=8, role="source").steps == 40
+    executor = LocalExecutor(world.bank, datasets, reporters=lambda _title: TrainsNothing())
+    again = Trainer(world.bank, backbone, recipe, datasets=datasets, executor=executor, folder=world.runs)
+    assert again.run(world.target, seed=8, role="source").steps == 40
 
 
-def test_a_run_that_diverges_leaves_the_bank_alone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    def diverge(*_: Any, **__: Any) -> Any:
-        raise DivergenceError("loss is nan")
-
+def test_a_run_that_diverges_leaves_the_bank_alone(world: World) -> None:
     before = world.bank.count_rows()
-    monkeypatch.setattr(runs, "train_prompts", diverge)
+    executor = FailingExecutor(DivergenceError("loss is nan"))
+    trainer = Trainer(world.bank, world.trainer.backbone, world.trainer.recipe, executor=executor)
     with pytest.raises(DivergenceError):
-        world.trainer.run(world.target, seed=9, role="source")
+        trainer.run(world.target, seed=9, role="source")
     assert world.bank.count_rows() == before
 
 
 def test_every_run_has_its_own_progress_under_its_title(world: World, backbone: Backbone, recipe: Recipe) -> None:
     titles: list[str] = []
-    trainer = Trainer(world.bank, backbone, recipe, reporters=lambda title: titles.append(title))
+    datasets = world.trainer.datasets
+    executor = LocalExecutor(world.bank, datasets, reporters=lambda title: titles.append(title))
+    trainer = Trainer(world.bank, backbone, recipe, datasets=datasets, executor=executor)
     trainer.run(world.target, seed=5, role="source")
     trainer.run(world.target, seed=5, role="source")
     assert titles == ["source target seed 5"]
 
 
-def test_test_metrics_are_of_the_value_on_the_test_split(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = world.trainer.run(world.target, seed=0, role="source")
+def test_test_metrics_are_of_the_value_on_the_test_split_and_are_kept(world: World, backbone: Backbone) -> None:
+    runs = [world.trainer.run(world.target, seed=seed, role="source") for seed in (0, 1)]
     test = world.trainer.data(world.target)[Split.TEST]
-    seen: list[np.ndarray] = []
-
-    def answer(_backbone: Backbone, prompt: np.ndarray, examples: Any, _tokens: Any, **_: Any) -> list[str]:
-        assert examples is test.examples
-        seen.append(prompt)
-        return [example.target for example in examples]
-
-    monkeypatch.setattr(runs, "predict", answer)
-    assert world.trainer.test(world.target, run).metrics == {"accuracy": 100.0, "score": 100.0}
-    assert seen[0].tobytes() == world.bank.prompt(run.value).tobytes()
+    evaluations = world.trainer.test_all(world.target, runs)
+    for run, evaluation in zip(runs, evaluations, strict=True):
+        answers = predict(backbone, world.bank.prompt(run.value), test.examples, test.tokens)
+        assert evaluation.answers == answers
+        assert evaluation.metrics == world.target.score(answers, test.examples)
+    assert refusing(world.trainer).test_all(world.target, runs) == evaluations
 
 
 def test_another_metric_makes_another_run(world: World, tmp_path: Path) -> None:
@@ -182,4 +186,25 @@ def test_another_metric_makes_another_run(world: World, tmp_path: Path) -> None:
 def test_the_partition_is_the_recipes(world: World, backbone: Backbone, recipe: Recipe, tasks: dict[str, Task]) -> None:
     partition = world.trainer.partition
     assert (partition.fingerprint, partition.prompt_length, partition.key_step) == (backbone.fingerprint, 4, 20)
-    assert {key.task for key in world.bank.keys(partition)} == set(tasks)
+    assert set(world.bank.keys(partition).tasks) == set(tasks)
+
+
+def test_runs_stopped_after_some_of_them_ended_go_on_where_they_were(world: World) -> None:
+    reporter, datasets = StopsAt(6), world.trainer.datasets
+    executor = LocalExecutor(world.bank, datasets, reporters=lambda _title: reporter)
+    trainer = Trainer(
+        world.bank,
+        world.trainer.backbone,
+        world.trainer.recipe,
+        datasets=datasets,
+        executor=executor,
+        folder=world.runs,
+        slots=1,
+    )
+    specs = [trainer.spec(world.target, seed, "source") for seed in (3, 4, 5)]
+    with pytest.raises(Interrupted):
+        trainer.run_all(specs)
+    assert world.bank.run(trainer.plan(specs)[0].digest) is not None
+    assert len(trainer.run_all(specs)) == 3
+    assert reporter.began == [0, 0, 20, 0], "the second goes on, the third begins"
+    assert list(world.runs.iterdir()) == []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,26 +15,32 @@ from bank.integrity import verify
 from bank.listing import list_runs, list_transfers, show_run
 from spot.backbone.load import Backbone
 from spot.errors import RetrievalError, SpotError
+from spot.inference.predict import mean_losses
 from spot.retrieval.rank import Ranked, Retriever, weights
+from spot.training.jobs import Progress
 from spot.training.recipe import Recipe
 from spot.training.task_data import TaskData
-from spot.transfer import runs
-from spot.transfer.gain import gain_of
-from spot.transfer.runs import Request, Trainer
-from spot.transfer.transfer import TransferOptions, Transferred, run_transfer
+from spot.transfer.datasets import Datasets
+from spot.transfer.executors import Group, LocalExecutor
+from spot.transfer.runs import Trainer
+from spot.transfer.sources import context_of, query_of, sharing_texts
+from spot.transfer.transfer import TransferOptions, Transferred, gain_of, run_transfer
 from tasks import Mixture, get_task
 from tasks.task import Split, Task
 from tests.closeness import assert_close
 from tests.spot.training.conftest import sentences, write_task
 from tests.spot.transfer.conftest import SOURCES, World
-
-
-def refuse(*_: Any, **__: Any) -> Any:
-    raise AssertionError("trained")
+from tests.spot.transfer.doubles import RefusingExecutor, ScriptedExecutor, refusing
 
 
 def transfer(world: World, **options: Any) -> Transferred:
     return run_transfer(world.trainer, world.target, seed=0, options=TransferOptions(**options))
+
+
+def runs_of(outcome: Transferred) -> list[StoredRun]:
+    """The runs of the candidates, all of which went to their end."""
+    runs = [candidate.run for candidate in outcome.candidates]
+    return [run for run in runs if run is not None]
 
 
 def started_from(world: World, run: StoredRun) -> str | None:
@@ -44,21 +50,19 @@ def started_from(world: World, run: StoredRun) -> str | None:
 
 def test_candidates_start_from_the_values_of_the_best_ranked_sources(world: World) -> None:
     outcome = transfer(world, top_k=3)
-    query = world.trainer.query(world.target, outcome.query)
-    context = world.trainer.context(world.target)
+    query = query_of(world.trainer, world.target, outcome.query)
+    context = context_of(world.trainer, world.target)
     retriever = Retriever(world.bank, world.trainer.partition, exclude=["target"], context=context)
     assert list(outcome.ranked) == retriever.rank(query)
     expected = outcome.ranked
-    assert [started_from(world, run) for _, _, (run, *_) in outcome.attempts] == [
-        source.value for source in expected[:3]
-    ]
+    assert [started_from(world, run) for run in runs_of(outcome)] == [source.value for source in expected[:3]]
     assert {source.task for source in outcome.ranked} == set(SOURCES)
 
 
 def test_the_target_is_never_its_own_source_though_the_bank_holds_it(world: World) -> None:
     assert "target" in {row["task"] for row in list_runs(world.bank.engine, role="source")}
     outcome = transfer(world, top_k=10)
-    assert len(outcome.attempts) == len(SOURCES)
+    assert len(outcome.candidates) == len(SOURCES)
     assert "target" not in {source.task for source in outcome.ranked}
 
 
@@ -71,24 +75,18 @@ def test_ranking_every_prompt_by_itself_can_try_two_seeds_of_a_source(world: Wor
 
 def test_the_chosen_candidate_is_the_best_on_dev(world: World) -> None:
     outcome = transfer(world, top_k=4)
-    scores = [run.score for _, _, (run, *_) in outcome.attempts]
+    scores = [run.score for run in runs_of(outcome)]
     assert outcome.chosen == scores.index(max(scores))
 
 
 @pytest.mark.parametrize(("scores", "chosen"), [([50, 70, 60], 1), ([70, 70, 60], 0), ([60, 70, 70], 1)])
 def test_among_equal_candidates_the_more_similar_source_is_chosen(
-    scores: list[float], chosen: int, world: World, monkeypatch: pytest.MonkeyPatch
+    scores: list[float], chosen: int, world: World
 ) -> None:
-    run_all = Trainer.run_all
-
-    def scripted(self: Trainer, requests: Sequence[Request]) -> list[StoredRun]:
-        stored = run_all(self, requests)
-        if requests[0].role != "transfer":
-            return stored
-        return [dataclasses.replace(run, score=score) for run, score in zip(stored, scores, strict=True)]
-
-    monkeypatch.setattr(Trainer, "run_all", scripted)
-    assert transfer(world).chosen == chosen
+    world.trainer.run(world.target, seed=0, role="baseline")
+    scripted = ScriptedExecutor(world.bank, scores)
+    trainer = Trainer(world.bank, world.trainer.backbone, world.trainer.recipe, executor=scripted)
+    assert run_transfer(trainer, world.target, seed=0, options=TransferOptions()).chosen == chosen
 
 
 def test_the_baseline_starts_like_a_source_and_its_key_is_the_query(world: World) -> None:
@@ -103,11 +101,11 @@ def test_without_a_baseline_a_query_run_ends_at_the_key_step(world: World, recip
     outcome = transfer(world, baseline=False)
     assert (outcome.baseline, outcome.baseline_test) == (None, None)
     assert outcome.query.steps == recipe.key_step
-    assert [row["role"] for row in list_runs(world.bank.engine, task="target")][1:] == ["query", *3 * ["transfer"]]
+    assert [row["role"] for row in list_runs(world.bank.engine, task="target")][:-1] == [*3 * ["transfer"], "query"]
     with_baseline = transfer(world)
     assert with_baseline.query.key == outcome.query.key
     assert with_baseline.ranked == outcome.ranked
-    assert with_baseline.attempts == outcome.attempts
+    assert with_baseline.candidates == outcome.candidates
     assert len(list_transfers(world.bank.engine)) == 2
 
 
@@ -132,17 +130,17 @@ def test_a_transfer_is_recorded_with_its_candidates(world: World) -> None:
             "dev score": run.score,
             "steps": run.steps,
         }
-        for source, weight, (_, _, (run, *_)) in zip(used, weights(used), outcome.attempts, strict=True)
+        for source, weight, run in zip(used, weights(used), runs_of(outcome), strict=True)
     ]
     shown = show_run(world.bank.engine, used[0].run)
     assert shown["source of transfers"] == [{"transfer": outcome.digest[:12], "target": "target", "rank": 1}]
     assert verify(world.bank) == []
 
 
-def test_a_second_transfer_trains_nothing_and_is_the_same(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_transfer_trains_nothing_and_is_the_same(world: World) -> None:
     first = transfer(world)
-    monkeypatch.setattr(runs, "train_prompts", refuse)
-    assert transfer(world) == first
+    again = run_transfer(refusing(world.trainer), world.target, seed=0, options=TransferOptions())
+    assert again == first
     assert len(list_transfers(world.bank.engine)) == 1
 
 
@@ -155,19 +153,22 @@ def test_seeds_are_transfers_of_their_own(world: World) -> None:
 
 def test_selection_never_sees_the_test_split(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     events: list[str] = []
-    read, train = TaskData.__getitem__, runs.train_prompts
+    read, datasets = TaskData.__getitem__, world.trainer.datasets
 
     def watched_read(self: TaskData, split: Split) -> Any:
         events.append(f"{self.task.name} {split.value}")
         return read(self, split)
 
-    def watched_train(backbone: Backbone, recipe: Recipe, jobs: Sequence[Any], **options: Any) -> None:
-        train(backbone, recipe, jobs, **options)
-        events.extend(["trained"] * len(jobs))
+    class WatchedExecutor(LocalExecutor):
+        def train(self, groups: Sequence[Group]) -> Mapping[str, Progress]:
+            given_up = super().train(groups)
+            events.extend("trained" for group in groups for _run in group.runs)
+            return given_up
 
     monkeypatch.setattr(TaskData, "__getitem__", watched_read)
-    monkeypatch.setattr(runs, "train_prompts", watched_train)
-    transfer(world)
+    executor = WatchedExecutor(world.bank, datasets)
+    trainer = Trainer(world.bank, datasets.backbone, world.trainer.recipe, datasets=datasets, executor=executor)
+    run_transfer(trainer, world.target, seed=0, options=TransferOptions())
     assert events.count("trained") == 3  # the baseline is the twin of a source
     first_test = events.index("target test")
     assert first_test > max(i for i, event in enumerate(events) if event == "trained")
@@ -175,38 +176,36 @@ def test_selection_never_sees_the_test_split(world: World, monkeypatch: pytest.M
 
 
 def test_an_empty_bank_is_an_error_before_anything_trains(
-    tmp_path: Path, backbone: Backbone, recipe: Recipe, tasks: dict[str, Task], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, backbone: Backbone, recipe: Recipe, tasks: dict[str, Task]
 ) -> None:
-    monkeypatch.setattr(runs, "train_prompts", refuse)
     with Bank.open(tmp_path / "empty.sqlite") as bank:
-        trainer = Trainer(bank, backbone, recipe)
+        trainer = Trainer(bank, backbone, recipe, executor=RefusingExecutor())
         with pytest.raises(RetrievalError, match="holds no source yet; train some with `spot train-source`"):
             run_transfer(trainer, tasks["target"], seed=0, options=TransferOptions())
 
 
 def test_a_bank_with_nothing_but_the_target_is_an_error_before_anything_trains(
-    tmp_path: Path, backbone: Backbone, recipe: Recipe, tasks: dict[str, Task], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, backbone: Backbone, recipe: Recipe, tasks: dict[str, Task]
 ) -> None:
     with Bank.open(tmp_path / "own.sqlite") as bank:
         trainer = Trainer(bank, backbone, recipe)
         trainer.run(tasks["target"], seed=0, role="source")
-        monkeypatch.setattr(runs, "train_prompts", refuse)
         with pytest.raises(RetrievalError, match=r"its only sources are the excluded ones \(target\)"):
-            run_transfer(trainer, tasks["target"], seed=0, options=TransferOptions())
+            run_transfer(refusing(trainer), tasks["target"], seed=0, options=TransferOptions())
 
 
 @pytest.mark.parametrize("change", ["fingerprint", "batch_size", "key_step"])
 def test_a_bank_of_another_backbone_or_recipe_is_refused_before_anything_trains(
-    change: str, world: World, backbone: Backbone, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+    change: str, world: World, backbone: Backbone, recipe: Recipe
 ) -> None:
     other, changed = backbone, recipe
     if change == "fingerprint":
         other = dataclasses.replace(backbone, fingerprint="f" * 64)
     else:
         changed = dataclasses.replace(recipe, **{change: 10})
-    monkeypatch.setattr(runs, "train_prompts", refuse)
+    trainer = Trainer(world.bank, other, changed, executor=RefusingExecutor())
     with pytest.raises(RetrievalError, match=r"no key can be compared with this query \(backbone .*The bank holds: "):
-        run_transfer(Trainer(world.bank, other, changed), world.target, seed=0, options=TransferOptions())
+        run_transfer(trainer, world.target, seed=0, options=TransferOptions())
 
 
 def test_more_steps_under_a_constant_rate_still_use_the_banks_keys(world: World, backbone: Backbone) -> None:
@@ -231,12 +230,9 @@ def test_options_that_make_no_sense_are_refused(options: dict[str, Any], message
 
 
 @pytest.mark.parametrize("options", [{"similarity": "euclid"}, {"aggregate": "median"}])
-def test_an_unknown_measure_is_an_error_before_anything_trains(
-    options: dict[str, str], world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(runs, "train_prompts", refuse)
+def test_an_unknown_measure_is_an_error_before_anything_trains(options: dict[str, str], world: World) -> None:
     with pytest.raises(SpotError, match="is not known"):
-        transfer(world, **options)
+        run_transfer(refusing(world.trainer), world.target, seed=0, options=TransferOptions(**options))
 
 
 # -- methods -----------------------------------------------------------------------------------------------
@@ -246,10 +242,10 @@ def test_an_average_starts_from_the_values_weighted_by_similarity(world: World) 
     outcome = transfer(world, method="average", top_k=3)
     used = outcome.ranked[:3]
     expected = sum(w * world.bank.prompt(s.value) for s, w in zip(used, weights(used), strict=True))
-    start = started_from(world, outcome.attempts[0].result.run)
+    start = started_from(world, outcome.candidates[0].run)
     assert_close(world.bank.prompt(start), expected)
-    assert len({attempt.result.run.digest for attempt in outcome.attempts}) == 1
-    assert [attempt.weight for attempt in outcome.attempts] == pytest.approx(weights(used))
+    assert len({candidate.run.digest for candidate in outcome.candidates}) == 1
+    assert [candidate.weight for candidate in outcome.candidates] == pytest.approx(weights(used))
     (row,) = list_transfers(world.bank.engine, task="target")
     assert row["method"] == "average"
 
@@ -262,14 +258,15 @@ def test_a_transfer_says_what_the_most_frequent_answer_scores(world: World) -> N
     for split in (Split.DEV, Split.TEST):
         share = np.mean([example.target == answer for example in data[split].examples])
         assert outcome.floor[split.value] == pytest.approx(100 * share)
-    gain = gain_of(world.trainer, world.target, [outcome])
+    gain = outcome.gain
     assert gain is not None
+    assert gain == gain_of([outcome])
     assert gain.floor == outcome.floor["test"]
 
 
 def test_training_without_transfer_reports_no_gain(world: World) -> None:
-    assert gain_of(world.trainer, world.target, [transfer(world, method="none")]) is None
-    assert gain_of(world.trainer, world.target, [transfer(world, top_k=1, baseline=False)]) is None
+    assert transfer(world, method="none").gain is None
+    assert transfer(world, top_k=1, baseline=False).gain is None
 
 
 def test_auto_is_recorded_as_the_measure_it_stood_for(world: World) -> None:
@@ -287,30 +284,28 @@ def test_a_mixture_takes_whole_sources_and_the_targets_limit(world: World, tasks
         options=TransferOptions(method="mixture", top_k=1),
         find_task=tasks.__getitem__,
     )
-    source = outcome.attempts[0].source.task
+    source = outcome.candidates[0].source.task
     mixture = Mixture(name=f"{source}+target", members=(tasks[source], world.target), whole=(source,))
     assert [rows for rows, _drawn in few.data(mixture).batches(8, 0).draws] == [32, 8]
 
 
 def test_an_oracle_trains_from_every_source(world: World) -> None:
     outcome = transfer(world, method="oracle", top_k=1)
-    assert [attempt.source.task for attempt in outcome.attempts] == [source.task for source in outcome.ranked]
-    assert outcome.outcome.score == max(attempt.result.score for attempt in outcome.attempts)
+    assert [candidate.source.task for candidate in outcome.candidates] == [source.task for source in outcome.ranked]
+    assert outcome.outcome.score == max(candidate.score for candidate in outcome.candidates)
 
 
 def test_a_generic_transfer_starts_from_the_source_it_names(world: World) -> None:
     outcome = transfer(world, method="generic", source="third")
-    (attempt,) = outcome.attempts
-    assert attempt.source.task == "third"
-    assert started_from(world, attempt.result.run) == attempt.source.value
+    (candidate,) = outcome.candidates
+    assert candidate.source.task == "third"
+    assert started_from(world, candidate.run) == candidate.source.value
 
 
-def test_a_source_that_the_bank_lacks_is_refused_before_anything_trains(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(runs, "train_prompts", refuse)
+def test_a_source_that_the_bank_lacks_is_refused_before_anything_trains(world: World) -> None:
+    options = TransferOptions(method="generic", source="ninth")
     with pytest.raises(RetrievalError, match="no comparable source 'ninth' in the bank, which has first, fourth"):
-        transfer(world, method="generic", source="ninth")
+        run_transfer(refusing(world.trainer), world.target, seed=0, options=options)
 
 
 def test_a_mixture_holds_the_sources_and_the_target_and_is_no_source_itself(
@@ -322,9 +317,9 @@ def test_a_mixture_holds_the_sources_and_the_target_and_is_no_source_itself(
     (mixed,) = list_runs(world.bank.engine, task=name)
     assert mixed["role"] == "transfer"
     assert outcome.steps == 2 * world.trainer.recipe.steps
-    run = outcome.attempts[0].result.run
+    run = outcome.candidates[0].run
     assert show_run(world.bank.engine, mixed["run"])["snapshots"][-1]["prompt"] == started_from(world, run)
-    assert name not in {key.task for key in world.bank.keys(world.trainer.partition)}
+    assert name not in world.bank.keys(world.trainer.partition).tasks
 
 
 def test_the_tasks_of_a_mixture_among_the_sources_join_the_mixture(world: World, tasks: dict[str, Task]) -> None:
@@ -351,7 +346,7 @@ def test_mixtures_that_hold_the_target_are_no_sources_for_it(world: World, tasks
 
 def test_evidence_never_sees_the_targets_own_outcomes(world: World) -> None:
     bank, partition = world.bank, world.trainer.partition
-    query = bank.keys(partition)[0].prompt
+    query = bank.keys(partition).prompts[0]
 
     def ranked() -> list[Ranked]:
         return Retriever(bank, partition, exclude=["target"]).rank(bank.prompt(query), measure="evidence")
@@ -375,7 +370,7 @@ def test_trial_ranks_by_the_loss_of_the_values_on_the_target(world: World) -> No
     outcome = transfer(world, similarity="trial", top_k=2, aggregate="none")
     losses = [-source.similarity for source in outcome.ranked]
     assert losses == sorted(losses)
-    context = world.trainer.context(world.target)
+    context = context_of(world.trainer, world.target)
     assert context.losses is not None
     values = [world.bank.prompt(source.value) for source in outcome.ranked]
     assert_close(losses, context.losses(values))
@@ -383,20 +378,15 @@ def test_trial_ranks_by_the_loss_of_the_values_on_the_target(world: World) -> No
 
 @pytest.mark.parametrize(("limit", "examples"), [(0, 32), (8, 8)])
 def test_trial_never_looks_at_more_training_examples_than_the_recipe_allows(
-    limit: int, examples: int, world: World, monkeypatch: pytest.MonkeyPatch
+    limit: int, examples: int, world: World, backbone: Backbone
 ) -> None:
-    seen: list[int] = []
-
-    def losses(_backbone: Backbone, prompts: Sequence[np.ndarray], data: Any) -> np.ndarray:
-        seen.append(len(data))
-        return np.zeros(len(prompts))
-
-    monkeypatch.setattr(runs, "mean_losses", losses)
     trainer = world.trainer.with_recipe(dataclasses.replace(world.trainer.recipe, train_limit=limit))
-    context = trainer.context(world.target)
+    context = context_of(trainer, world.target)
     assert context.losses is not None
-    context.losses([np.zeros((1, 1))])
-    assert seen == [examples]
+    prompts = [np.ones((4, backbone.width), np.float32)]
+    seen = trainer.data(world.target)[Split.TRAIN].tokens
+    assert len(seen) == examples
+    assert_close(context.losses(prompts), mean_losses(backbone, prompts, seen))
 
 
 def test_sources_that_share_texts_with_the_target_are_left_out(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -429,8 +419,8 @@ def test_a_task_of_ones_own_that_holds_the_targets_test_texts_is_left_out_by_its
     copied = get_task(str(long_task(tmp_path, "copied", train=200, test=300)))
     apart = get_task(str(long_task(tmp_path, "apart", train=400, test=500)))
     both = Mixture(name="both", members=(apart, copied))
-    world.trainer.run_all([Request(task, 0, "source") for task in (copied, apart, both)])
-    assert world.trainer.overlapping(target) == ["both", "copied"]
+    world.trainer.run_all([world.trainer.spec(task, 0, "source") for task in (copied, apart, both)])
+    assert sharing_texts(world.trainer, target) == ["both", "copied"]
     outcome = run_transfer(world.trainer, target, seed=0, options=TransferOptions(top_k=1))
     assert outcome.left_out == ["both", "copied"]
     assert "apart" in {source.task for source in outcome.ranked}
@@ -438,21 +428,19 @@ def test_a_task_of_ones_own_that_holds_the_targets_test_texts_is_left_out_by_its
 
 def test_a_target_without_its_test_split_is_ranked_for_and_that_is_said(world: World, tmp_path: Path) -> None:
     said: list[str] = []
-    trainer = Trainer(world.bank, world.trainer.backbone, world.trainer.recipe, tell=said.append)
+    datasets = Datasets(world.trainer.backbone, tell=said.append)
+    trainer = Trainer(world.bank, world.trainer.backbone, world.trainer.recipe, datasets=datasets)
     copied = get_task(str(long_task(tmp_path, "copied", train=200, test=300)))
     trainer.run(copied, seed=0, role="source")
     target = get_task(str(long_task(tmp_path, "mine", train=100, test=200)))
     (tmp_path / "mine_test.csv").unlink()
-    assert trainer.overlapping(target) == []
+    assert sharing_texts(trainer, target) == []
     assert any(line.startswith("mine: sources that hold its test texts are not known") for line in said)
 
 
-def test_a_task_of_a_banks_name_with_other_content_is_refused_before_training(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_task_of_a_banks_name_with_other_content_is_refused_before_training(world: World, tmp_path: Path) -> None:
     first = get_task(str(long_task(tmp_path, "mine", train=100, test=200)))
     world.trainer.run(first, seed=0, role="source")
     other = get_task(str(long_task(tmp_path, "mine", train=500, test=600)))
-    monkeypatch.setattr(runs, "train_prompts", refuse)
     with pytest.raises(BankError, match=r"task 'mine' in bank .* is another one: its file or data differ"):
-        world.trainer.run(other, seed=0, role="source")
+        refusing(world.trainer).run(other, seed=0, role="source")

@@ -1,0 +1,78 @@
+"""Tasks and their splits, tokenised for one backbone, each read once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from spot.backbone.load import Backbone
+from spot.training.recipe import Recipe
+from spot.training.task_data import MixtureData, TaskData, data_of
+from spot.transfer.planner import TaskSpec
+from tasks import Mixture, Split, Task
+
+
+class Datasets:
+    """Splits of tasks by recipe, and tasks by their specs.
+
+    Args of the constructor:
+        backbone: whose tokenizer and end tokens hold.
+        data_dir: folder of official data sets.
+        tell: takes a line on what a user should know of a task before a run: what a score must be above, rows left out,
+            inputs cut.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        *,
+        data_dir: Path | None = None,
+        tell: Callable[[str], None] = lambda _line: None,
+    ) -> None:
+        self.backbone, self.data_dir, self.tell = backbone, data_dir, tell
+        self._tasks: dict[TaskSpec, Task | Mixture] = {}
+        self._splits: dict[tuple[TaskSpec, Recipe], TaskData | MixtureData] = {}
+
+    def spec(self, task: Task | Mixture) -> TaskSpec:
+        """The task's spec, by which it need not be read again here."""
+        spec = TaskSpec.from_task(task)
+        self._tasks.setdefault(spec, task)
+        return spec
+
+    def task(self, spec: TaskSpec) -> Task | Mixture:
+        """The task of a spec, read where this process has not made it.
+
+        Raises:
+            TaskError: as :meth:`TaskSpec.read`.
+        """
+        if spec not in self._tasks:
+            self._tasks[spec] = spec.read()
+        return self._tasks[spec]
+
+    def splits(self, task: Task | Mixture, recipe: Recipe) -> TaskData | MixtureData:
+        """The task's splits for a recipe; tells of them when they are read.
+
+        Raises:
+            TaskError: data that cannot be read.
+        """
+        asked = self.spec(task), recipe
+        if asked not in self._splits:
+            self._splits[asked] = data_of(task, self.backbone, recipe, data_dir=self.data_dir)
+            for line in _notes(task, self._splits[asked], recipe):
+                self.tell(line)
+        return self._splits[asked]
+
+
+def _notes(task: Task | Mixture, data: TaskData | MixtureData, recipe: Recipe) -> Iterator[str]:
+    tokens = data[Split.TRAIN].tokens
+    yield f"{task.name}: the most frequent answer scores {data.floor(Split.DEV):.2f} on dev"
+    for member in task.members if isinstance(task, Mixture) else (task,):
+        for part, counts in member.source.skipped.items():
+            if counts:
+                reasons = ", ".join(f"{why}: {count}" for why, count in counts.items())
+                yield f"{member.name}: {counts.total()} rows of {part} are left out ({reasons})"
+    if tokens.cut:
+        yield (
+            f"{task.name}: {tokens.cut} of {len(tokens)} training inputs are cut at "
+            f"{recipe.max_input} tokens (--max-input)"
+        )

@@ -1,0 +1,54 @@
+"""What trained prompts answer to test splits, which selection never sees."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+from bank import Bank, Evaluation, StoredRun
+from spot.inference.predict import Questions, predict_many
+from spot.prompts.forms import FORMS
+from spot.training.recipe import Recipe
+from spot.training.task_data import MixtureData, TaskData
+from spot.transfer.datasets import Datasets
+from tasks import Mixture, Split, Task
+
+
+class Evaluator:
+    """Answers of runs' values to test splits, computed once and kept in the bank.
+
+    Args of the constructor:
+        bank: where runs and answers lie.
+        datasets: tasks and splits for the backbone.
+    """
+
+    def __init__(self, bank: Bank, datasets: Datasets) -> None:
+        self._bank, self._datasets = bank, datasets
+
+    def test_all(self, task: Task | Mixture, runs: Sequence[StoredRun], recipe: Recipe) -> list[Evaluation]:
+        """Metrics and answers of every run's value on a task's test split."""
+        data = self._datasets.splits(task, recipe)
+        digest = _split_digest(data)
+        by_digest = {run.digest: run for run in runs}
+        evaluations = {name: self._bank.evaluation(name, digest) for name in by_digest}
+        new = [run for name, run in by_digest.items() if evaluations[name] is None]
+        for run, answers in zip(new, self.answers(data, new, recipe), strict=True):
+            metrics = data.score(Split.TEST, answers)
+            self._bank.record_evaluation(run.digest, digest, metrics=metrics, answers=answers)
+            evaluations[run.digest] = Evaluation(metrics=metrics, answers=answers)
+        return [evaluation for run in runs if (evaluation := evaluations[run.digest])]
+
+    def answers(self, data: TaskData | MixtureData, runs: Sequence[StoredRun], recipe: Recipe) -> list[list[str]]:
+        """What every run's value answers to every test example, in one pass."""
+        if not runs:
+            return []
+        backbone, split = self._datasets.backbone, data[Split.TEST]
+        values = [self._bank.prompt(run.value) for run in runs]
+        questions = [Questions(row, split.examples, split.tokens) for row in range(len(runs))]
+        soft = FORMS[recipe.form].stack(values, backbone.config)
+        return predict_many(backbone, soft, questions, method=recipe.evaluate_by)
+
+
+def _split_digest(data: TaskData | MixtureData) -> str:
+    """What answers to a test split depend on beside the prompt, by which the bank keeps them."""
+    return hashlib.sha256("\n".join([data[Split.TEST].tokens.digest, *data.task.metrics]).encode()).hexdigest()

@@ -1,0 +1,202 @@
+"""Who trains runs that a bank lacks: groups that share a program each, in this process."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from bank import Bank, RunRecord, SnapshotRecord
+from spot import paths
+from spot.backbone.placement import environment
+from spot.errors import TrainingError
+from spot.training.jobs import CHECKPOINT_SECONDS, Progress, Reporter
+from spot.training.prompt_tuning import PromptJob, TrainedPrompt, prompt_job, train_prompts
+from spot.training.recipe import Recipe
+from spot.training.task_data import MixtureData, TaskData
+from spot.transfer.datasets import Datasets
+from spot.transfer.halving import Halving
+from spot.transfer.planner import PlannedRun
+from tasks import Mixture, Split, Task
+from tasks.overlaps import task_sketch
+from tasks.pipeline import summary
+
+Reporters = Callable[[str], Reporter | None]
+"""A progress sink for a run of the given title."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Group:
+    """Runs that share a program, as plain data that pickles.
+
+    Attributes:
+        backbone: what :func:`spot.backbone.load.load_backbone` takes.
+        dtype: likewise.
+        recipe: of all runs.
+        data_dir: folder of official data sets.
+        runs: what is wanted, each training once; those that the bank holds are passed over.
+        slots: prompts under way at once.
+        folder: where the checkpoints of all groups lie; ``None`` saves nothing.
+        checkpoint_seconds: longest time between checkpoints.
+        halving: whom to give up on the way.
+    """
+
+    backbone: str
+    dtype: str
+    recipe: Recipe
+    runs: tuple[PlannedRun, ...]
+    slots: int
+    data_dir: Path | None = None
+    folder: Path | None = None
+    checkpoint_seconds: float = CHECKPOINT_SECONDS
+    halving: Halving | None = None
+
+    @property
+    def checkpoint(self) -> Path | None:
+        """The folder of this group's checkpoint, the same for the same runs whichever of them have ended."""
+        if self.folder is None:
+            return None
+        names = [*(["race"] if self.halving else []), *(run.digest for run in self.runs)]
+        return self.folder / hashlib.sha256("\n".join(names).encode()).hexdigest()[:20]
+
+
+class Executor(Protocol):
+    """Trains groups into a bank."""
+
+    @property
+    def workers(self) -> int:
+        """Groups that train at once: into as many, what is wanted is cut."""
+
+    def train(self, groups: Sequence[Group]) -> Mapping[str, Progress]:
+        """Train what the bank lacks of every group, and store it; returns how far the runs came that were given up, by
+        digest.
+
+        Raises:
+            Interrupted: a signal stopped training; what has ended is in the bank, the rest in checkpoints.
+            SpotError: what training raises; runs that it does not concern have ended.
+        """
+
+
+class LocalExecutor:
+    """Trains in this process, one group after the other.
+
+    Args of the constructor:
+        bank: where finished runs go.
+        datasets: tasks and splits for the backbone.
+        reporters: gives every run its progress sink.
+    """
+
+    workers = 1
+
+    def __init__(self, bank: Bank, datasets: Datasets, *, reporters: Reporters = lambda _title: None) -> None:
+        self._bank, self._datasets, self._reporters = bank, datasets, reporters
+
+    def train(self, groups: Sequence[Group]) -> Mapping[str, Progress]:
+        given_up: dict[str, Progress] = {}
+        for group in groups:
+            self._train(group, given_up)
+        return given_up
+
+    def _train(self, group: Group, given_up: dict[str, Progress]) -> None:
+        backbone = self._datasets.backbone
+        if {run.identity.recipe.backbone.fingerprint for run in group.runs} != {backbone.fingerprint}:
+            raise TrainingError(f"backbone {backbone.name} is not the one that runs were planned with; start again")
+        self._bank.try_write()
+        paths.prepare_folders(group.folder)
+        stored = set(self._bank.runs([run.digest for run in group.runs]))
+        sharing = [run.digest for run in group.runs if run.digest not in stored]
+        program = {"slots": group.slots, "shared with": sharing if group.slots > 1 else []}
+        train_prompts(
+            backbone,
+            group.recipe,
+            [self._job(run, group, stored, program, given_up) for run in group.runs],
+            slots=group.slots,
+            folder=group.checkpoint,
+            give_up=group.halving or (lambda _progress: ()),
+        )
+        if group.checkpoint:
+            shutil.rmtree(group.checkpoint, ignore_errors=True)
+
+    def _job(
+        self,
+        run: PlannedRun,
+        group: Group,
+        stored: set[str],
+        program: Mapping[str, Any],
+        given_up: dict[str, Progress],
+    ) -> PromptJob:
+        """Those ``stored`` when the group began are known without asking; others may have ended elsewhere since."""
+        task = self._datasets.task(run.spec.task)
+        data = self._datasets.splits(task, group.recipe)
+        if data.digest != run.identity.data:
+            raise TrainingError(f"{task.name}: its data are not those that its runs were planned with; start again")
+
+        def done(trained: TrainedPrompt) -> None:
+            facts = {
+                **environment(),
+                "data": data_summary(data, group.recipe),
+                "program": program,
+                "most frequent answer": data.floor(Split.DEV),
+            }
+            self._bank.record_run(run_record(run, trained, group.recipe, texts=self._texts(task), environment=facts))
+
+        def dropped(progress: Progress) -> None:
+            given_up[run.digest] = progress
+
+        return prompt_job(
+            self._datasets.backbone,
+            data,
+            group.recipe,
+            identity=run.digest,
+            seed=run.spec.seed,
+            done=done,
+            initial=self._bank.prompt(run.spec.start) if run.spec.start else None,
+            stop_at_key=run.spec.role == "query",
+            held=lambda: run.digest in stored or bool(self._bank.runs([run.digest])),
+            dropped=dropped,
+            checkpoint_seconds=group.checkpoint_seconds,
+            reporter=None if run.digest in stored else self._reporters(run.title),
+        )
+
+    def _texts(self, task: Task | Mixture) -> bytes:
+        """Hashes of a task's training sentences, for the bank, or nothing where that has them."""
+        if self._bank.texts([task.name]):
+            return b""
+        return task_sketch(task, self._datasets.data_dir).astype("<u8").tobytes()
+
+
+def run_record(
+    run: PlannedRun, trained: TrainedPrompt, recipe: Recipe, *, texts: bytes, environment: Mapping[str, Any]
+) -> RunRecord:
+    """A finished run as the bank stores it.
+
+    Args:
+        run: who it is.
+        trained: what training left.
+        recipe: how it trained.
+        texts: hashes of the task's training sentences, where the bank lacks them.
+        environment: where it trained, on what, and beside whom.
+    """
+    score = trained.metrics["score"]
+    task = dataclasses.replace(run.identity.task, texts=texts)
+    return RunRecord(
+        identity=dataclasses.replace(run.identity, task=task),
+        steps=trained.steps,
+        metric="score",
+        score=score,
+        value=SnapshotRecord(prompt=trained.value, step=trained.value_step, score=score),
+        key=SnapshotRecord(prompt=trained.key, step=recipe.key_step),
+        metrics=trained.metrics,
+        history=trained.history,
+        environment=environment,
+        seconds=trained.seconds,
+        start=trained.start,
+    )
+
+
+def data_summary(data: TaskData | MixtureData, recipe: Recipe) -> Mapping[str, float | int]:
+    """Size, lengths and padding share of the training split."""
+    return summary(data[Split.TRAIN].tokens, data.batches(recipe.batch_size, seed=0))

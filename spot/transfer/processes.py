@@ -1,0 +1,211 @@
+"""Groups trained in other processes of this machine, each with its share of the CPU's cores."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import jax
+
+from bank import Bank
+from spot.errors import DivergenceError, Interrupted, TrainingError
+from spot.training.jobs import Progress
+from spot.training.loop import caught_signals
+from spot.transfer.executors import Group
+from spot.transfer.worker import Order, write_order
+
+LOOK_SECONDS = 0.2
+"""Time between looks at signals while workers are waited for."""
+
+Answer = dict[str, Any]
+"""What a worker says of an order, see :func:`spot.transfer.worker.carry_out`; empty where it ended without a word."""
+
+
+class ProcessExecutor:
+    """Trains groups in processes of their own, which write to the bank themselves and keep their own checkpoints.
+
+    A signal goes to all workers, which save their states. What a worker says beside its answers is passed on. They live
+    until this object does, or their parent; who is killed with everything can be started again.
+
+    Args of the constructor:
+        bank: where finished runs go; one that other processes can open.
+        workers: processes at once.
+        say: takes their lines of progress.
+        log_dir: folder of event files, if any.
+
+    Raises:
+        TrainingError: a bank in this process's memory.
+    """
+
+    def __init__(
+        self,
+        bank: Bank,
+        *,
+        workers: int,
+        say: Callable[[str], None] = lambda _line: None,
+        log_dir: Path | None = None,
+    ) -> None:
+        if bank.location is None:
+            raise TrainingError(
+                f"bank {bank}: lies in this process's memory, where no other can write; name a file, or train with "
+                "the executor local"
+            )
+        self.workers = workers
+        self._location, self._say, self._log_dir = bank.location, say, log_dir
+        self._answers: queue.SimpleQueue[tuple[Worker, Answer]] = queue.SimpleQueue()
+        self._living: list[Worker] = []
+
+    def train(self, groups: Sequence[Group]) -> Mapping[str, Progress]:
+        if jax.default_backend() != "cpu":
+            raise TrainingError(f"processes share a CPU's cores, not a {jax.default_backend()}; use the executor local")
+        waiting, busy = deque(groups), dict[Worker, Group]()
+        answers: list[Answer] = []
+        failures: list[TrainingError] = []
+        with caught_signals() as caught:
+            told = 0
+            while busy or (waiting and not caught):
+                while waiting and not caught and len(busy) < self.workers:
+                    group = waiting.popleft()
+                    busy[self._start(group, busy)] = group
+                for number in caught[told:]:
+                    told += 1
+                    for worker in busy:
+                        worker.process.send_signal(number)
+                for worker, answer in self._new_answers():
+                    if worker in busy:
+                        answers.append(answer)
+                        failures += worker.failures(answer, busy.pop(worker))
+        if caught:
+            raise Interrupted(caught[0], max(answer.get("step", 0) for answer in answers), groups[0].folder)
+        for failure in failures[1:]:
+            self._say(str(failure))
+        if failures:
+            raise failures[0]
+        return {name: Progress(**made) for answer in answers for name, made in answer["given up"].items()}
+
+    def _new_answers(self) -> Iterator[tuple[Worker, Answer]]:
+        """The next one, if it comes in a while."""
+        with contextlib.suppress(queue.Empty):
+            worker, answer = self._answers.get(timeout=LOOK_SECONDS)
+            if not {"given up", "error"} & set(answer):  # it is about to end, or has
+                self._living = [other for other in self._living if other is not worker]
+            yield worker, answer
+
+    def _start(self, group: Group, busy: Mapping[Worker, Group]) -> Worker:
+        """Have a worker train a group: an idle one, or another in a free place."""
+        self._living = [worker for worker in self._living if worker.process.poll() is None]
+        idle = [worker for worker in self._living if worker not in busy]
+        if not idle:
+            taken = {worker.place for worker in self._living}
+            place = next(place for place in range(self.workers) if place not in taken)
+            idle = [Worker(place, _cores(place, self.workers), self._answers, self._say)]
+            self._living.append(idle[0])
+        with contextlib.suppress(OSError):  # it has died, which its answers say
+            write_order(idle[0].process.stdin, Order(self._location, group, self._log_dir))
+        return idle[0]
+
+
+class Worker:
+    """A process of :mod:`spot.transfer.worker`, heard by two threads.
+
+    Args of the constructor:
+        place: its number among the workers, from 0.
+        cores: that it may use; empty for all.
+        answers: where its answers go, and an empty one where it ends.
+        say: takes its lines of progress.
+    """
+
+    def __init__(
+        self,
+        place: int,
+        cores: set[int],
+        answers: queue.SimpleQueue[tuple[Worker, Answer]],
+        say: Callable[[str], None],
+    ) -> None:
+        self.place = place
+        with _on_cores(cores):
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", "from spot.transfer.worker import main; main()"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=os.environ | {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)},
+                start_new_session=True,  # a terminal's signals come through its parent alone
+            )
+        weakref.finalize(self, _dismiss, self.process)
+        threading.Thread(target=_hear, args=(weakref.ref(self), self.process.stdout, answers), daemon=True).start()
+        prefix = f"worker {place + 1}: "
+        threading.Thread(target=_pass_on, args=(self.process.stderr, prefix, say), daemon=True).start()
+
+    def failures(self, answer: Answer, group: Group) -> list[TrainingError]:
+        """What went wrong, if something did."""
+        who = f"worker {self.place + 1}"
+        if "error" in answer:
+            kind = DivergenceError if answer["diverged"] else TrainingError
+            return [kind(f"{who}: {answer['error']}")]
+        if "given up" in answer:
+            return []
+        code = -answer["stopped"] if answer else self.process.wait()
+        how = f"was stopped by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        saved = f"what it had saved is in {group.folder}; " if group.folder else ""
+        again = "run the same command again to go on, with fewer workers where memory is short"
+        return [TrainingError(f"{who} {how}: {saved}{again}")]
+
+
+def _hear(worker: weakref.ref[Worker], stdout: IO[bytes], answers: queue.SimpleQueue[tuple[Worker, Answer]]) -> None:
+    """Hand on a worker's answers, as long as anybody wants them."""
+    with stdout:
+        for line in itertools.chain(stdout, [b"{}"]):
+            if alive := worker():
+                answers.put((alive, json.loads(line)))
+            del alive
+
+
+def _pass_on(stderr: IO[bytes], prefix: str, say: Callable[[str], None]) -> None:
+    with stderr:
+        for line in stderr:
+            say(prefix + line.decode("utf-8", "replace").rstrip())
+
+
+def _dismiss(process: subprocess.Popen[bytes]) -> None:
+    """A worker whose stdin ends saves what is under way and goes."""
+    if process.stdin:
+        with contextlib.suppress(OSError):
+            process.stdin.close()
+    process.wait()
+
+
+def _cores(place: int, workers: int) -> set[int]:
+    """The share of a worker in the cores that this process may use; empty where the system does not tell."""
+    if not hasattr(os, "sched_getaffinity"):
+        return set()
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < workers:
+        return {cores[place % len(cores)]}
+    return set(cores[place * len(cores) // workers : (place + 1) * len(cores) // workers])
+
+
+@contextlib.contextmanager
+def _on_cores(cores: set[int]) -> Iterator[None]:
+    """What is started here may use these cores alone; a system that does not tell cores has none to give."""
+    if not cores:
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)

@@ -1,0 +1,125 @@
+"""A process that trains groups for another: orders come on stdin, answers go to stdout, progress to stderr.
+
+Started by :class:`spot.transfer.processes.ProcessExecutor`. An order is a pickle that the parent made in memory, behind
+its length; an answer is a line of JSON. Where stdin ends the parent is gone: what is under way is saved, and the
+process ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import json
+import os
+import pickle
+import queue
+import signal
+import sys
+import threading
+import warnings
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+from rich.console import Console
+
+from bank import Bank
+from bank.errors import BankError
+from spot.backbone.load import load_backbone
+from spot.backbone.process import prepare_process
+from spot.errors import DivergenceError, Interrupted, SpotError
+from spot.training.progress import Display
+from spot.transfer.datasets import Datasets
+from spot.transfer.executors import Group, LocalExecutor
+from tasks.errors import TaskError
+
+LENGTH = 8
+"""Bytes of the length that an order begins with."""
+
+OPENED = contextlib.ExitStack()
+"""Banks of this process, to be closed at its end."""
+
+
+class Order(NamedTuple):
+    """What a worker is told to train.
+
+    Attributes:
+        bank: where the bank is opened.
+        group: what is wanted.
+        log_dir: folder of event files, if any.
+    """
+
+    bank: str
+    group: Group
+    log_dir: Path | None = None
+
+
+def write_order(out: Any, order: Order) -> None:
+    """Send an order to a worker's stdin."""
+    content = pickle.dumps(order)
+    out.write(len(content).to_bytes(LENGTH, "big") + content)
+    out.flush()
+
+
+def main() -> None:
+    """Carry out orders until there are no more, or a signal stops one of them."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
+    warnings.showwarning = _show_warning
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # whatever a library prints is no answer
+    orders: queue.SimpleQueue[Order | None] = queue.SimpleQueue()
+    threading.Thread(target=_receive, args=(sys.stdin.buffer, orders), daemon=True).start()
+    with OPENED:
+        while (order := orders.get()) is not None:
+            answer = carry_out(order)
+            with contextlib.suppress(BrokenPipeError):  # nobody is left to be told
+                answers.write(json.dumps(answer) + "\n")
+                answers.flush()
+            if "stopped" in answer:
+                break
+    os._exit(0)  # the thread that listens may hold stdin
+
+
+def carry_out(order: Order) -> dict[str, Any]:
+    """Train a group; how that ended, as plain data."""
+    group = order.group
+    try:
+        executor = _executor(order.bank, group.backbone, group.dtype, group.data_dir, order.log_dir)
+        given_up = executor.train([group])
+    except Interrupted as stop:
+        return {"stopped": stop.number, "step": stop.step}
+    except Exception as error:
+        known = isinstance(error, SpotError | BankError | TaskError)
+        line = str(error) if known else f"{type(error).__name__}: {error}"
+        return {"error": line, "diverged": isinstance(error, DivergenceError)}
+    return {"given up": {digest: dataclasses.asdict(progress) for digest, progress in given_up.items()}}
+
+
+@functools.cache
+def _executor(bank: str, backbone: str, dtype: str, data_dir: Path | None, log_dir: Path | None) -> LocalExecutor:
+    """What trains in this process, loaded once; its parent has told already what is to be known of the tasks."""
+    prepare_process()
+    datasets = Datasets(load_backbone(backbone, dtype=dtype), data_dir=data_dir)
+    display = Display(Console(stderr=True), log_dir=log_dir)
+    opened = OPENED.enter_context(Bank.open(bank, create=False, write=True))
+    return LocalExecutor(opened, datasets, reporters=display.reporter)
+
+
+def _receive(stdin: BinaryIO, orders: queue.SimpleQueue[Order | None]) -> None:
+    """Hand on orders until stdin ends; then stop what is under way, unless a signal does that already."""
+    while len(length := stdin.read(LENGTH)) == LENGTH:
+        orders.put(pickle.loads(stdin.read(int.from_bytes(length, "big"))))
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # nobody is left to be told of progress
+    orders.put(None)
+    if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _stop(number: int, _frame: object) -> None:
+    """Outside the training loop, which has a handler of its own, there is nothing to save."""
+    os._exit(128 + number)
+
+
+def _show_warning(message: Warning | str, *_where: object, **_more: object) -> None:
+    print(f"warning: {message}", file=sys.stderr, flush=True)
