@@ -34,8 +34,8 @@ from spot.transfer.executors import LocalExecutor
 from spot.transfer.runs import Trainer
 from spot.transfer.transfer import TransferOptions, run_transfer
 from tasks import Split, Task, get_task
-from tasks.pipeline import tokenize
 from tasks.task import Example
+from tasks.tokenize import tokenize
 
 INSTRUCTIONS: dict[str, Sequence[str]] = {
     "sst2": ("{}\nIs this review positive or negative?", "Review: {}\nSentiment:", "{}\nIt was"),

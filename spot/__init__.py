@@ -9,19 +9,32 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bank import Bank, Partition
-    from spot.backbone.load import Backbone, load_backbone
-    from spot.backbone.process import prepare_process
-    from spot.errors import SpotError
-    from spot.inference.predict import predict
-    from spot.retrieval.rank import Ranked, Retriever, rank
-    from spot.retrieval.similarity import similarity
-    from spot.training.optimizers import Optimizer
-    from spot.training.prompt_tuning import TrainedPrompt, train_prompt
-    from spot.training.recipe import Recipe
-    from spot.training.task_data import TaskData
-    from spot.transfer.runs import Trainer
-    from spot.transfer.transfer import TransferOptions, Transferred, run_transfer
+    from bank import Bank as Bank
+    from bank import Partition as Partition
+    from spot.backbone.load import Backbone as Backbone
+    from spot.backbone.load import load_backbone as load_backbone
+    from spot.backbone.process import prepare_process as prepare_process
+    from spot.errors import SpotError as SpotError
+    from spot.inference.predict import predict as predict
+    from spot.retrieval.rank import Ranked as Ranked
+    from spot.retrieval.rank import Retriever as Retriever
+    from spot.retrieval.rank import rank as rank
+    from spot.retrieval.similarity import similarity as similarity
+    from spot.training.optimizers import Optimizer as Optimizer
+    from spot.training.prompt_tuning import TrainedPrompt as TrainedPrompt
+    from spot.training.prompt_tuning import train_prompt as train_prompt
+    from spot.training.recipe import Recipe as Recipe
+    from spot.training.task_data import TaskData as TaskData
+    from spot.transfer.runs import Trainer as Trainer
+    from spot.transfer.transfer import (
+        TransferOptions as TransferOptions,
+    )
+    from spot.transfer.transfer import (
+        Transferred as Transferred,
+    )
+    from spot.transfer.transfer import (
+        run_transfer as run_transfer,
+    )
 
 __version__ = "0.1.0"
 
@@ -48,29 +61,7 @@ _HOMES = {
     "run_transfer": "spot.transfer.transfer",
 }
 
-__all__ = [
-    "Backbone",
-    "Bank",
-    "Optimizer",
-    "Partition",
-    "Ranked",
-    "Recipe",
-    "Retriever",
-    "SpotError",
-    "TaskData",
-    "TrainedPrompt",
-    "Trainer",
-    "TransferOptions",
-    "Transferred",
-    "__version__",
-    "load_backbone",
-    "predict",
-    "prepare_process",
-    "rank",
-    "run_transfer",
-    "similarity",
-    "train_prompt",
-]
+__all__ = ["__version__", *_HOMES]
 
 
 def __getattr__(name: str) -> Any:

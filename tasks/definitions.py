@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tasks.formats import classify, fields, free_text, multiple_choice
-from tasks.readers import read_jsonl
+from tasks.json_files import read_jsonl
 from tasks.singles import singles
 from tasks.sources import Source
 from tasks.suites import glue, super_glue

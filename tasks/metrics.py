@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import re
 import string
 from collections.abc import Callable, Sequence
@@ -36,7 +37,32 @@ class Scored(Protocol):
 Predictions = Sequence[str]
 Examples = Sequence[Scored]
 Labels = tuple[str, ...]
-Metric = Callable[[Predictions, Examples, Labels], float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Metric:
+    """How predictions are scored, and what that needs.
+
+    Attributes:
+        score: ``(predictions, examples, labels)`` to points.
+        share: of one prediction and its example, 0 to 1, where the score is the mean of these; else ``None``.
+        needs_labels: it is of classes, and needs their words.
+        needs_groups: it scores examples of one group together.
+    """
+
+    score: Callable[[Predictions, Examples, Labels], float]
+    share: Callable[[str, Scored], float] | None = None
+    needs_labels: bool = False
+    needs_groups: bool = False
+
+
+def mean_of(share: Callable[[str, Scored], float]) -> Metric:
+    """The metric that is the mean over examples."""
+
+    def score(predictions: Predictions, examples: Examples, labels: Labels) -> float:
+        return 100 * float(np.mean([share(p, e) for p, e in zip(predictions, examples, strict=True)]))
+
+    return Metric(score, share)
 
 
 def compute(name: str, predictions: Predictions, examples: Examples, labels: Labels) -> float:
@@ -46,14 +72,23 @@ def compute(name: str, predictions: Predictions, examples: Examples, labels: Lab
         TaskError: unknown metric, or one that needs label words the task has not.
     """
     metric = METRICS[choose(name, METRICS, "metric")]
-    if name in NEED_LABELS and len(labels) < 2:
+    if metric.needs_labels and len(labels) < 2:
         raise TaskError(f"metric {name!r} needs label words; give [labels] in the task")
-    return float(metric(predictions, examples, labels))
+    return float(metric.score(predictions, examples, labels))
 
 
-def accuracy(predictions: Predictions, examples: Examples, labels: Labels) -> float:
-    """Share of predictions that equal the target."""
-    return 100 * float(np.mean([p == e.target for p, e in zip(predictions, examples, strict=True)]))
+def points_of_each(names: Sequence[str], predictions: Predictions, examples: Examples) -> np.ndarray | None:
+    """Points of every example ``[n]``, the mean over metrics, where all of these are means over examples."""
+    shares = [share for name in names if (share := METRICS[name].share)]
+    if len(shares) < len(names):
+        return None
+    pairs = zip(predictions, examples, strict=True)
+    return np.array([np.mean([100 * share(p, e) for share in shares]) for p, e in pairs])
+
+
+def equals_target(prediction: str, example: Scored) -> float:
+    """Whether a prediction equals the target."""
+    return float(prediction == example.target)
 
 
 def f1(predictions: Predictions, examples: Examples, labels: Labels) -> float:
@@ -94,11 +129,6 @@ def spearman(predictions: Predictions, examples: Examples, labels: Labels) -> fl
     return _correlation("spearmanr", predictions, examples)
 
 
-def f1_over_answers(predictions: Predictions, examples: Examples, labels: Labels) -> float:
-    """F1 of ``True`` over all answers together (MultiRC's F1a)."""
-    return f1(predictions, examples, labels)
-
-
 def group_exact_match(predictions: Predictions, examples: Examples, labels: Labels) -> float:
     """Share of groups (MultiRC: questions) all of whose predictions are right."""
     right: dict[str, bool] = collections.defaultdict(lambda: True)
@@ -107,48 +137,44 @@ def group_exact_match(predictions: Predictions, examples: Examples, labels: Labe
     return 100 * float(np.mean(list(right.values())))
 
 
-def exact_match(predictions: Predictions, examples: Examples, labels: Labels) -> float:
-    """Share of predictions equal to an accepted answer after SQuAD's normalisation."""
-    return _best_over_answers(lambda p, a: float(normalize_answer(p) == normalize_answer(a)), predictions, examples)
+def equals_an_answer(prediction: str, example: Scored) -> float:
+    """Whether a prediction equals an accepted answer after SQuAD's normalisation."""
+    guess = normalize_answer(prediction)
+    return float(any(guess == normalize_answer(answer) for answer in _answers(example)))
 
 
-def token_f1(predictions: Predictions, examples: Examples, labels: Labels) -> float:
+def overlap_with_answers(prediction: str, example: Scored) -> float:
     """Bag-of-words F1 against the closest accepted answer (Rajpurkar et al. 2016)."""
-    return _best_over_answers(_overlap_f1, predictions, examples)
+    return max(_overlap_f1(prediction, answer) for answer in _answers(example))
 
 
-def word_subset(predictions: Predictions, examples: Examples, labels: Labels) -> float:
+def names_referent(prediction: str, example: Scored) -> float:
     """WSC as T5 scores it: whether the answer names the referent equals the row's label.
 
     An answer without a word, or of determiners alone, is wrong whatever the label.
     """
-    right = 0
-    for prediction, example in zip(predictions, examples, strict=True):
-        guess = _without_determiners(prediction)
-        right += bool(guess) and _names(guess, _without_determiners(example.target)) == (example.label == "True")
-    return 100 * right / max(1, len(examples))
+    guess = _without_determiners(prediction)
+    return float(bool(guess) and _names(guess, _without_determiners(example.target)) == (example.label == "True"))
 
 
 METRICS: dict[str, Metric] = {
-    "accuracy": accuracy,
-    "f1": f1,
-    "macro_f1": macro_f1,
-    "matthews_correlation": matthews_correlation,
-    "pearson": pearson,
-    "spearman": spearman,
-    "f1_over_answers": f1_over_answers,
-    "group_exact_match": group_exact_match,
-    "exact_match": exact_match,
-    "token_f1": token_f1,
-    "word_subset": word_subset,
+    "accuracy": mean_of(equals_target),
+    "f1": Metric(f1, needs_labels=True),
+    "macro_f1": Metric(macro_f1, needs_labels=True),
+    "matthews_correlation": Metric(matthews_correlation, needs_labels=True),
+    "pearson": Metric(pearson),
+    "spearman": Metric(spearman),
+    "f1_over_answers": Metric(f1, needs_labels=True),
+    "group_exact_match": Metric(group_exact_match, needs_groups=True),
+    "exact_match": mean_of(equals_an_answer),
+    "token_f1": mean_of(overlap_with_answers),
+    "word_subset": mean_of(names_referent),
 }
+"""Metrics by name; ``f1_over_answers`` is MultiRC's F1a, the F1 of ``True`` over all answers together."""
 
-MEANS = frozenset({"accuracy", "exact_match", "token_f1", "word_subset"})
-"""Metrics that are means over examples."""
 
-NEED_LABELS = frozenset({"f1", "macro_f1", "matthews_correlation", "f1_over_answers"})
-
-NEED_GROUPS = frozenset({"group_exact_match"})
+def _answers(example: Scored) -> tuple[str, ...]:
+    return example.answers or (example.target,)
 
 
 def normalize_answer(text: str) -> str:
@@ -163,14 +189,6 @@ def _overlap_f1(prediction: str, answer: str) -> float:
         return float(guess == gold)
     common = sum((collections.Counter(guess) & collections.Counter(gold)).values())
     return 2 * common / (len(guess) + len(gold))
-
-
-def _best_over_answers(measure: Callable[[str, str], float], predictions: Predictions, examples: Examples) -> float:
-    best = [
-        max(measure(p, answer) for answer in (e.answers or (e.target,)))
-        for p, e in zip(predictions, examples, strict=True)
-    ]
-    return 100 * float(np.mean(best))
 
 
 def _binary(predictions: Predictions, examples: Examples, labels: Labels) -> tuple[list[int], list[int]]:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from tasks.classification import DUPLICATE, INFERENCE, SENTIMENT, classification, files
 from tasks.formats import fields, question_answer
-from tasks.readers import label_first, read_json, read_jsonl, text_and_labels
+from tasks.json_files import read_json, read_jsonl
+from tasks.readers import label_first, text_and_labels
 from tasks.sources import Hub, Source
 from tasks.tables import tsv
 from tasks.task import DEV_AND_TEST, PUBLISHED, TRAIN_AND_TEST, Task, one_part

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tasks.classification import ENTAILMENT, NO_YES_ENTAILMENT, SENTIMENT, TRUTH, Labels, classification, files
 from tasks.formats import classify, fields, multirc, multirc_passages, similarity_score, wsc, wsc_is_true
-from tasks.readers import read_jsonl
+from tasks.json_files import read_jsonl
 from tasks.sources import Hub, Source
 from tasks.tables import tsv
 from tasks.task import PUBLISHED, TRAIN_AND_DEV, SplitKeys, Task, one_part

@@ -778,8 +778,8 @@ def cached_digest(folder: Path) -> object:
 
 
 def tokens(folder: Path) -> object:
-    from tasks.pipeline import Lengths, tokenize
     from tasks.task import Example
+    from tasks.tokenize import Lengths, tokenize
 
     examples = [Example(inputs=str(row["text"]), target="good", choices=("bad", "good")) for row in ROWS]
     cache = folder / "tokens"

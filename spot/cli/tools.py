@@ -107,8 +107,8 @@ def evaluate(
     from spot.inference.predict import predict
     from spot.training.task_data import take
     from tasks.choices import choose
-    from tasks.pipeline import Lengths, tokenize
     from tasks.task import Split, most_frequent_target
+    from tasks.tokenize import Lengths, tokenize
 
     refuse_bank(context, prompt)
     choose(split, list(Split), "split", error=SpotError)
@@ -155,8 +155,8 @@ def predict_texts(
     from spot.errors import SpotError
     from spot.inference.decoding import Decoding
     from spot.inference.predict import predict
-    from tasks.pipeline import Lengths, tokenize
     from tasks.task import Example
+    from tasks.tokenize import Lengths, tokenize
 
     refuse_bank(context, prompt)
     inputs = list(texts) if texts else stdin_lines()

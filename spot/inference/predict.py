@@ -25,8 +25,9 @@ from spot.inference.decoding import MAX_NEW_TOKENS, Decoding, generate
 from spot.prompts.forms import FORMS
 from tasks.choices import choose
 from tasks.objectives import pad
-from tasks.pipeline import TARGET_BUCKETS, Tokenized, bucket, concatenate
+from tasks.pipeline import TARGET_BUCKETS, bucket
 from tasks.task import Example
+from tasks.tokenized import Tokenized, concatenate
 
 METHODS = ("auto", "rank", "generate")
 

@@ -10,8 +10,8 @@ import numpy as np
 from spot.backbone.tokenizer import Tokenizer, load_tokenizer, train_sentencepiece
 from spot.errors import TrainingError
 from spot.training.checkpoint import write_atomically
+from tasks.json_files import read_jsonl
 from tasks.objectives import open_corpus, read_lines, tokenize_corpus
-from tasks.readers import read_jsonl
 from tasks.wordings import Labelled
 
 HELD_OUT_BLOCK, HELD_OUT_EVERY = 8192, 150

@@ -12,7 +12,7 @@ from spot.training.checks import check_settings
 from spot.training.jobs import Plan
 from spot.training.optimizers import Optimizer
 from spot.training.settings import RecipeSettings, Setting
-from tasks.pipeline import Lengths
+from tasks.tokenize import Lengths
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

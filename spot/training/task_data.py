@@ -12,8 +12,10 @@ from spot import paths
 from spot.backbone.load import Backbone
 from spot.training.recipe import Recipe
 from tasks.mixture import Mixture
-from tasks.pipeline import Batches, Tokenized, concatenate, tokenize
+from tasks.pipeline import Batches
 from tasks.task import Example, Split, Task, most_frequent_target
+from tasks.tokenize import tokenize
+from tasks.tokenized import Tokenized, concatenate
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 
 from bank import Evaluation
 from spot.retrieval.bootstrap import Estimate
-from tasks.metrics import MEANS, compute
+from tasks.metrics import points_of_each
 from tasks.task import Example, Task
 
 
@@ -113,7 +113,7 @@ def paired_gain(
         seed: of the draws.
     """
     rng = np.random.default_rng(seed)
-    points = [_points(task, examples, answers) for answers in (*with_transfer, *without)]
+    points = [points_of_each(task.metrics, answers, examples) for answers in (*with_transfer, *without)]
     count = len(with_transfer)
 
     def difference(chosen: np.ndarray, rows: np.ndarray) -> float:
@@ -133,18 +133,6 @@ def paired_gain(
         rows = np.concatenate([members[i] for i in drawn])
         differences.append(difference(rng.integers(count, size=count), rows))
     return Estimate.from_draws(difference(np.arange(count), np.arange(len(examples))), differences)
-
-
-def _points(task: Task, examples: Sequence[Example], answers: Sequence[str]) -> np.ndarray | None:
-    """Points of every example ``[n]``, where the score is their mean."""
-    if not set(task.metrics) <= MEANS:
-        return None
-    return np.array(
-        [
-            np.mean([compute(name, [answer], [example], task.labels) for name in task.metrics])
-            for answer, example in zip(answers, examples, strict=True)
-        ]
-    )
 
 
 def _groups(examples: Sequence[Example]) -> list[np.ndarray]:

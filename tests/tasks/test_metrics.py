@@ -13,7 +13,7 @@ from scipy import stats
 from sklearn import metrics as reference
 
 from tasks import Example, TaskError
-from tasks.metrics import METRICS, NEED_LABELS, compute, normalize_answer
+from tasks.metrics import METRICS, compute, normalize_answer, points_of_each
 from tests.closeness import assert_close
 
 TWO = ("no", "yes")
@@ -367,8 +367,28 @@ def test_an_unknown_metric_like_no_other_lists_them_all() -> None:
     assert str(caught.value) == f"metric 'zzz' is not known; choose from {', '.join(METRICS)}"
 
 
-@pytest.mark.parametrize("name", sorted(NEED_LABELS))
+@pytest.mark.parametrize("name", [name for name, metric in METRICS.items() if metric.needs_labels])
 @pytest.mark.parametrize("labels", [(), ("yes",)])
 def test_metrics_of_classes_need_two_label_words(name: str, labels: tuple[str, ...]) -> None:
     with pytest.raises(TaskError, match=f"metric '{name}' needs label words"):
         compute(name, ["yes"], examples(["yes"]), labels)
+
+
+@pytest.mark.parametrize("name", [name for name, metric in METRICS.items() if metric.share])
+def test_a_mean_over_examples_is_the_mean_of_the_points_of_each(name: str) -> None:
+    scored = [
+        Example(inputs="x", target="the red cat", answers=("a cat", "the red cat"), label="True"),
+        Example(inputs="y", target="dog", label="False"),
+        Example(inputs="z", target="yes", label="True"),
+    ]
+    guesses = ["red cat", "cat", "yes"]
+    points = points_of_each([name], guesses, scored)
+    assert points is not None and points.shape == (3,)
+    assert compute(name, guesses, scored, ()) == pytest.approx(points.mean())
+
+
+def test_points_of_each_are_means_over_metrics_and_none_where_one_is_no_mean() -> None:
+    scored, guesses = examples(["yes", "no"]), ["yes", "yes"]
+    both = points_of_each(["accuracy", "token_f1"], guesses, scored)
+    assert both is not None and both.tolist() == [100, 0]
+    assert points_of_each(["accuracy", "f1"], guesses, scored) is None

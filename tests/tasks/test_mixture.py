@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from tasks import Mixture, TaskError, get_learnable, get_task
 from tasks.mixture import CAP, MIXTURES
-from tasks.pipeline import Batches, Ragged, Tokenized, concatenate
+from tasks.pipeline import Batches
 from tasks.registry import check_distinct
+from tasks.tokenized import Ragged, Tokenized, concatenate
 
 
 def tokens(lengths: list[int], first: int) -> Tokenized:

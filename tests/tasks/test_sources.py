@@ -15,14 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks import TaskError
-from tasks.readers import (
-    FORMATS,
-    label_first,
-    read_json,
-    read_jsonl,
-    read_parquet,
-    text_and_labels,
-)
+from tasks.json_files import read_json, read_jsonl
+from tasks.parquet import read_parquet
+from tasks.readers import FORMATS, label_first, text_and_labels
 from tasks.rows import Numbered, Reader
 from tasks.sources import Hub, Source
 from tasks.tables import table, tsv

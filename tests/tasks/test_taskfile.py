@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tasks import Example, Split, Task, TaskError, get_task
-from tasks.metrics import METRICS, NEED_GROUPS, NEED_LABELS
+from tasks.metrics import METRICS
 from tasks.taskfile import example_task_file, load_task_file
 
 GOOD = """\
@@ -663,7 +663,7 @@ def test_a_mistake_is_one_line_that_names_the_task_file_and_the_key(
     assert refused(tmp_path, GOOD.replace(old, new)).startswith(reason)
 
 
-@pytest.mark.parametrize("metric", sorted(NEED_LABELS))
+@pytest.mark.parametrize("metric", [name for name, metric in METRICS.items() if metric.needs_labels])
 def test_metrics_of_classes_need_two_labels(tmp_path: Path, metric: str) -> None:
     content = GOOD.replace("accuracy", metric)
     assert load(tmp_path, content).metrics == (metric,)
@@ -679,7 +679,7 @@ def test_labels_of_one_word_alone_are_no_classes(tmp_path: Path) -> None:
     assert sorted(three.labels) == ["bad", "good"]
 
 
-@pytest.mark.parametrize("metric", sorted(NEED_GROUPS))
+@pytest.mark.parametrize("metric", [name for name, metric in METRICS.items() if metric.needs_groups])
 def test_metrics_of_groups_need_the_column_of_groups(tmp_path: Path, metric: str) -> None:
     content = GOOD.replace("accuracy", metric)
     reason = f"metric {metric!r} needs format.group, the column of what is scored together"

@@ -21,8 +21,9 @@ from spot.errors import SpotError
 from spot.inference.decoding import Decoding
 from spot.inference.predict import mean_losses, predict
 from tasks.objectives import pad
-from tasks.pipeline import Lengths, Tokenized, tokenize
 from tasks.task import Example
+from tasks.tokenize import Lengths, tokenize
+from tasks.tokenized import Tokenized
 from tests.closeness import assert_close, tolerance
 from tests.spot.training.conftest import SYLLABLES
 

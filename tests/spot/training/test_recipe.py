@@ -9,12 +9,8 @@ from typing import Any
 
 import pytest
 
-import bank.identity
-from bank.identity import FIRST
 from spot.backbone.load import Backbone
 from spot.errors import TrainingError
-from spot.inference import predict
-from spot.training import settings
 from spot.training.optimizers import Optimizer
 from spot.training.recipe import Recipe
 from spot.training.settings import Setting, setting
@@ -138,40 +134,7 @@ def test_another_backbone_makes_another_record(backbone: Backbone) -> None:
     assert Recipe().record(other).digest != Recipe().record(backbone).digest
 
 
-# -- what settings say of themselves -------------------------------------------------------------------------
-
-
-def setting_of(field: dataclasses.Field[Any]) -> Setting:
-    """What a field says of itself."""
-    assert "setting" in field.metadata, f"{field.name} does not say what it is for and whether it shapes a key"
-    about: Setting = field.metadata["setting"]
-    return about
-
-
-@pytest.mark.parametrize("group", [Recipe, Optimizer])
-def test_every_field_says_what_it_is_for_and_whether_it_shapes_a_key(group: type) -> None:
-    for field in dataclasses.fields(group):
-        about = setting_of(field)
-        assert about.help.endswith(".")
-        assert about.shapes_key in (True, False)
-        assert about.choices or field.type != "str" or field.name == "init", field.name
-        assert about.least is not None or field.type not in ("int", "float"), field.name
-
-
-def test_the_bank_names_the_same_settings_as_shaping_keys() -> None:
-    fields = {field.name: setting_of(field) for field in dataclasses.fields(Recipe)}
-    first = {name for name, about in fields.items() if not about.later}
-    assert first | {"dtype"} == set(FIRST)
-    compared_apart = {"prompt_length", "key_step"}
-    assert {name for name in first if fields[name].shapes_key} == set(bank.identity.SHAPING) - {
-        "dtype"
-    } | compared_apart
-    assert all(about.shapes_key for about in fields.values() if about.later)
-    assert all(setting_of(field).shapes_key for field in dataclasses.fields(Optimizer))
-
-
-def test_names_that_other_modules_list_are_the_same_there() -> None:
-    assert settings.EVALUATIONS == predict.METHODS
+# -- digests -------------------------------------------------------------------------------------------------
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
