@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bank.errors import BankError
-    from bank.keys import Key
+    from bank.keys import Keys
     from bank.records import (
         BackboneRecord,
         CandidateRecord,
@@ -33,7 +33,7 @@ _HOMES = {
     "BankError": "bank.errors",
     "CandidateRecord": "bank.records",
     "Evaluation": "bank.records",
-    "Key": "bank.keys",
+    "Keys": "bank.keys",
     "Outcome": "bank.records",
     "Partition": "bank.records",
     "RecipeRecord": "bank.records",
@@ -51,7 +51,7 @@ __all__ = [
     "BankError",
     "CandidateRecord",
     "Evaluation",
-    "Key",
+    "Keys",
     "Outcome",
     "Partition",
     "RecipeRecord",

@@ -1,32 +1,21 @@
-"""The cells of a bank's tables: what each may hold, and all rows with those that are sound.
-
-Rows are read by plain SQL, since the types of the schema would raise at what is looked for here.
-"""
+"""What each cell of a bank's tables may hold, whatever it does hold."""
 
 from __future__ import annotations
 
 import datetime as dt
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, inspect, text
-from sqlalchemy.exc import SQLAlchemyError
-
-from bank import schema
-from bank.errors import reason
 from bank.identity import DIGEST
 from bank.records import ROLES
-from bank.versions import ADDED, NEW, home
 
 TOLERANCE = 1e-6
 """How far numbers that say the same may lie apart."""
 
 CORRELATIONS = {"matthews_correlation", "pearson", "spearman"}
 """Metrics that may lie below 0."""
-
-Problems = Iterator[str]
 
 
 def _digest(cell: Any) -> str:
@@ -96,6 +85,21 @@ def as_bytes(cell: Any) -> bytes:
     if isinstance(cell, bytes | memoryview):
         return bytes(cell)
     raise ValueError("bytes")
+
+
+class Vector(NamedTuple):
+    """What is to be known of the bytes of a vector of float32."""
+
+    size: float
+    finite: bool
+
+
+def _vector(cell: Any) -> Vector:
+    import numpy as np
+
+    content = as_bytes(cell)
+    numbers = np.frombuffer(content, "<f4", len(content) // 4)
+    return Vector(len(content) / 4, bool(np.isfinite(numbers).all()))
 
 
 def _json(cell: Any) -> Any:
@@ -181,7 +185,7 @@ COLUMNS: Mapping[str, Mapping[str, Callable[[Any], Any]]] = {
     "run": {
         "digest": _digest, "recipe_id": _count, "task_id": _count, "role": _role, "seed": _count, "steps": _count,
         "metric": _words, "score": _number, "metrics": _metrics, "history": _history, "environment": _mapping,
-        "started_from": _digest, "seconds": _seconds, "created": _time, "data": _words, "start": as_bytes,
+        "started_from": _digest, "seconds": _seconds, "created": _time, "data": _words, "start": _vector,
     },
     "snapshot": {"run_id": _count, "prompt_id": _count, "kind": _kind, "step": _count, "score": _number},
     "evaluation": {"run_id": _count, "data": _digest, "metrics": _metrics, "answers": _answers, "decoding": _mapping},
@@ -199,80 +203,9 @@ COLUMNS: Mapping[str, Mapping[str, Callable[[Any], Any]]] = {
 """What each column may hold; a cell that does not is described by what was expected."""
 
 
-class Row(dict[str, Any]):
-    """A row with its sound cells; the others are ``None``."""
-
-    def __init__(self, table: str, identity: Any) -> None:
-        super().__init__()
-        self.table, self.id = table, identity
-        self.raw: Any = {}
-
-    def __missing__(self, column: str) -> None:
-        return None
-
-    def __str__(self) -> str:
-        name = self["digest"] or self["sha256"] or self["fingerprint"]
-        return f"{self.table} {name[:12] if name else self['name'] or self.id}"
-
-
-class Contents:
-    """All rows of a bank by table and id, without the numbers of prompts."""
-
-    def __init__(self) -> None:
-        self.tables: dict[str, dict[Any, Row]] = {}
-        self.unread: set[str] = set()
-        self._groups: dict[tuple[str, str], dict[Any, list[Row]]] = {}
-
-    def read(self, connection: Connection, name: str) -> Problems:
-        """Take in a table, and say of its cells what they cannot be."""
-        wanted = schema.Base.metadata.tables[name].columns
-        key = next(iter(schema.Base.metadata.tables[name].primary_key)).name
-        rows = self.tables.setdefault(name, {})
-        try:
-            found_in, place = inspect(connection), home(connection)
-            known = name in found_in.get_table_names(place)
-            there = {column["name"] for column in found_in.get_columns(name, place)} if known else set()
-            columns = [column for column in (key, *COLUMNS[name]) if column in there or _shown_late(name, column)]
-            found = connection.execute(text(f"SELECT {', '.join(dict.fromkeys(columns))} FROM {name}")).mappings()
-            for cells in found:
-                row = rows[cells[key]] = Row(name, cells[key])
-                row.raw = cells
-                bad = []
-                for column, kind in COLUMNS[name].items():
-                    if column in cells and not (cells[column] in (None, "null") and wanted[column].nullable):
-                        try:
-                            row[column] = kind(cells[column])
-                        except ValueError as error:
-                            bad.append((column, error))
-                yield from (f"{row}: {column} is {cut(cells[column])}, expected {error}" for column, error in bad)
-        except SQLAlchemyError as error:
-            self.unread.add(name)
-            yield f"{name}: cannot be read ({reason(error)})"
-
-    def parent(self, row: Row, column: str) -> Row | None:
-        """The row that a column of another refers to."""
-        (key,) = schema.Base.metadata.tables[row.table].columns[column].foreign_keys
-        return self.tables.get(key.column.table.name, {}).get(row[column])
-
-    def children(self, table: str, column: str, parent: Any) -> list[Row]:
-        """Rows of a table that refer to a parent by a column, in their order."""
-        groups = self._groups.get((table, column))
-        if groups is None:
-            groups = self._groups[table, column] = {}
-            for row in self.tables.get(table, {}).values():
-                groups.setdefault(row[column], []).append(row)
-        return groups.get(parent, [])
-
-    def snapshot(self, run: Row, kind: str) -> Row | None:
-        """A run's key or value."""
-        return next((one for one in self.children("snapshot", "run_id", run.id) if one["kind"] == kind), None)
-
-
-def _shown_late(table: str, column: str) -> bool:
-    """Whether a reader of an older bank finds the column in a view of its own."""
-    return any(table in tables for tables in NEW.values()) or any(
-        column in tables.get(table, {}) for tables in ADDED.values()
-    )
+def same(one: Any, other: Any) -> bool:
+    """Whether two numbers say the same, as far as both are known."""
+    return one is None or other is None or abs(one - other) <= TOLERANCE
 
 
 def cut(cell: Any) -> str:

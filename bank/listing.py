@@ -17,6 +17,9 @@ from bank.types import UtcTime
 
 Rows = list[dict[str, Any]]
 
+FLOOR = "most frequent answer"
+"""What always giving it scores: on development data in a run's environment, on test in a transfer's options."""
+
 TASKS = """
 SELECT task.name, task.family, run.role, count(*)
 FROM task JOIN run ON run.task_id = task.id
@@ -26,13 +29,14 @@ ORDER BY task.name
 
 RUNS = """
 SELECT run.digest, task.name, run.role, run.seed, backbone.name, recipe.prompt_length, recipe.key_step, run.steps,
-       run.metric, run.score, run.seconds
+       run.metric, run.score, run.environment, run.seconds
 FROM run
 JOIN task ON task.id = run.task_id
 JOIN recipe ON recipe.id = run.recipe_id
 JOIN backbone ON backbone.id = recipe.backbone_id
 WHERE (:task = '' OR task.name = :task) AND (:role = '' OR run.role = :role)
-ORDER BY run.id
+ORDER BY run.id DESC
+LIMIT :limit
 """
 
 RUN = """
@@ -75,11 +79,11 @@ ORDER BY candidate.id
 PROMPTS = """
 SELECT prompt.sha256, prompt.length, prompt.width, prompt.shape, snapshot.kind, snapshot.step, task.name, run.seed,
        run.digest
-FROM prompt
+FROM (SELECT id, sha256, length, width, shape FROM prompt ORDER BY id DESC LIMIT :limit) AS prompt
 LEFT JOIN snapshot ON snapshot.prompt_id = prompt.id
 LEFT JOIN run ON run.id = snapshot.run_id
 LEFT JOIN task ON task.id = run.task_id
-ORDER BY prompt.id, snapshot.id
+ORDER BY prompt.id DESC, snapshot.id
 """
 
 TRANSFERS = """
@@ -89,7 +93,8 @@ SELECT transfer.id AS id, transfer.digest AS digest, task.name AS target, transf
        transfer.created AS created, transfer.options AS options
 FROM transfer JOIN task ON task.id = transfer.task_id
 WHERE :task = '' OR task.name = :task
-ORDER BY transfer.id
+ORDER BY transfer.id DESC
+LIMIT :limit
 """
 
 CANDIDATES = """
@@ -100,9 +105,24 @@ JOIN run ON run.id = candidate.source_run_id
 JOIN task ON task.id = run.task_id
 JOIN transfer ON transfer.id = candidate.transfer_id
 JOIN task AS target ON target.id = transfer.task_id
-WHERE :task = '' OR target.name = :task
+WHERE (:task = '' OR target.name = :task) AND transfer.id >= :oldest
 ORDER BY candidate.transfer_id, candidate.rank
 """
+
+COUNTS = {
+    "runs": """
+SELECT count(*) FROM run
+WHERE (:task = '' OR run.task_id = (SELECT id FROM task WHERE name = :task)) AND (:role = '' OR run.role = :role)
+""",
+    "prompts": "SELECT count(*) FROM prompt",
+    "transfers": """
+SELECT count(*) FROM transfer
+WHERE :task = '' OR transfer.task_id = (SELECT id FROM task WHERE name = :task)
+""",
+}
+
+ALL = 1 << 62
+"""More rows than any table has."""
 
 Ask = Callable[..., Any]
 
@@ -130,12 +150,24 @@ def list_tasks(engine: Engine) -> Rows:
     return list(rows.values())
 
 
-def list_runs(engine: Engine, *, task: str = "", role: str = "") -> Rows:
-    """Runs, newest last; of one task or role if given."""
-    columns = ("run", "task", "role", "seed", "backbone", "length", "key step", "steps", "metric", "score", "seconds")
+def count(engine: Engine, what: str, *, task: str = "", role: str = "") -> int:
+    """How many ``runs``, ``prompts`` or ``transfers`` there are to list, of one task or role if given."""
     with _asking(engine) as ask:
-        rows = [dict(zip(columns, values, strict=True)) for values in ask(RUNS, task=task, role=role)]
-        return [row | {"run": row["run"][:12], "seconds": round(row["seconds"], 1)} for row in rows]
+        return int(ask(COUNTS[what], task=task, role=role).scalar_one())
+
+
+def list_runs(engine: Engine, *, task: str = "", role: str = "", limit: int = 0) -> Rows:
+    """Runs, newest first; of one task or role if given, and no more than a limit that is not 0."""
+    columns = (
+        "run", "task", "role", "seed", "backbone", "length", "key step", "steps", "metric", "score", FLOOR, "seconds",
+    )  # fmt: skip
+    with _asking(engine) as ask:
+        answer = ask(RUNS, {"environment": JSON}, task=task, role=role, limit=limit or ALL)
+        rows = [dict(zip(columns, values, strict=True)) for values in answer]
+        return [
+            row | {"run": row["run"][:12], FLOOR: row[FLOOR].get(FLOOR), "seconds": round(row["seconds"], 1)}
+            for row in rows
+        ]
 
 
 def show_run(engine: Engine, digest: str) -> dict[str, Any]:
@@ -185,11 +217,11 @@ def unknown_run(digest: str, *, ambiguous: bool) -> BankError:
     return BankError(f"run {digest!r} {state}; `spot bank runs` lists them")
 
 
-def list_prompts(engine: Engine) -> Rows:
-    """Stored prompts and the runs they are snapshots of."""
+def list_prompts(engine: Engine, *, limit: int = 0) -> Rows:
+    """Stored prompts and the runs they are snapshots of, newest first; no more prompts than a limit that is not 0."""
     columns = ("prompt", "length", "width", "shape", "kind", "step", "task", "seed", "run")
     with _asking(engine) as ask:
-        rows = [dict(zip(columns, values, strict=True)) for values in ask(PROMPTS, {"shape": JSON})]
+        rows = [dict(zip(columns, values, strict=True)) for values in ask(PROMPTS, {"shape": JSON}, limit=limit or ALL)]
         return [
             row
             | {
@@ -201,14 +233,16 @@ def list_prompts(engine: Engine) -> Rows:
         ]
 
 
-def list_transfers(engine: Engine, *, task: str = "") -> Rows:
-    """Transfers with their ranked sources, what each gave, the baseline and the outcome."""
+def list_transfers(engine: Engine, *, task: str = "", limit: int = 0) -> Rows:
+    """Transfers with their ranked sources, what each gave, the baseline and the outcome; newest first, and no more than
+    a limit that is not 0."""
     columns = ("rank", "task", "seed", "similarity", "weight", "dev score", "steps")
     types = {"baseline": JSON, "outcome": JSON, "created": UtcTime, "options": JSON}
     sources: dict[int, Rows] = {}
     with _asking(engine) as ask:
-        found = ask(TRANSFERS, types, task=task).mappings().all()
-        for transfer, *values in ask(CANDIDATES, task=task):
+        transfers = ask(TRANSFERS, types, task=task, limit=limit or ALL).mappings().all()
+        oldest = transfers[-1]["id"] if transfers else 0
+        for transfer, *values in ask(CANDIDATES, task=task, oldest=oldest):
             sources.setdefault(transfer, []).append(dict(zip(columns, values, strict=True)))
         titles = ("target", "method", "similarity", "budget", "steps", "seed", "metric")
         return [
@@ -217,9 +251,9 @@ def list_transfers(engine: Engine, *, task: str = "") -> Rows:
                 **{name: row[name] for name in titles},
                 "baseline": (row["baseline"] or {}).get(row["metric"]),
                 "outcome": row["outcome"].get(row["metric"]),
-                "most frequent answer": (row["options"] or {}).get("floor"),
+                FLOOR: (row["options"] or {}).get("floor"),
                 "sources": sources.get(row["id"], []),
                 "created": row["created"].isoformat(),
             }
-            for row in found
+            for row in transfers
         ]

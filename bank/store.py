@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Engine, func, select
 
-from bank import evaluations, keys, prompts, recipes, runs, schema, tasks, transfers
+from bank import evaluations, key_store, prompts, recipes, runs, schema, tasks, transfers
 from bank.engine import copied, open_engine, try_write
+from bank.keys import Keys
 from bank.location import bank_url, in_memory, shown
 from bank.records import Evaluation, Outcome, Partition, RunIdentity, RunRecord, StoredRun, TaskRecord, TransferRecord
 from bank.sessions import reading
@@ -207,7 +208,7 @@ class Bank:
         """Every combination of backbone, length, key step and recipe family that has source keys."""
         return recipes.partitions(self.engine)
 
-    def keys(self, partition: Partition, *, exclude: Sequence[str] = ()) -> list[keys.Key]:
+    def keys(self, partition: Partition, *, exclude: Sequence[str] = ()) -> Keys:
         """Keys of the source runs of a partition, by task and seed.
 
         Args:
@@ -215,10 +216,10 @@ class Bank:
             exclude: tasks left out, and with them the mixtures that hold one of them.
 
         Raises:
-            BankError: a source without its key, value, vectors or task, or with numbers that are none: a ranking
-                without it would be another one.
+            BankError: a source without its key, value or task, or with a score that is none: a ranking without it
+                would be another one. Vectors are checked when they are read.
         """
-        return keys.get_keys(self.engine, partition, exclude)
+        return key_store.get_keys(self.engine, partition, exclude)
 
     def sources(self, partition: Partition) -> list[str]:
         """Names of the tasks that have keys in a partition, in alphabetical order."""

@@ -51,8 +51,7 @@ def average(prompt: np.ndarray) -> np.ndarray:
     """Mean token ``[W]`` of ``[..., P, H]``: the cosine of two of these is the similarity of average tokens."""
     import numpy as np
 
-    mean: np.ndarray = np.asarray(tokens(prompt), np.float64).mean(axis=0).astype(np.float32)
-    return mean
+    return _mean(np.asarray(tokens(prompt), np.float64))
 
 
 def average_normalized(prompt: np.ndarray) -> np.ndarray:
@@ -63,18 +62,32 @@ def average_normalized(prompt: np.ndarray) -> np.ndarray:
     """
     import numpy as np
 
-    rows = np.asarray(tokens(prompt), np.float64)
-    norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    mean: np.ndarray = (rows / np.where(norms > 0, norms, 1.0)).mean(axis=0).astype(np.float32)
+    return _mean(_normalized(np.asarray(tokens(prompt), np.float64)))
+
+
+def belong(prompts: np.ndarray, averages: np.ndarray, normalized: np.ndarray) -> np.ndarray:
+    """Which of N prompts ``[N, ..., P, H]`` have the vectors ``[N, W]`` as ``average`` and ``average_normalized``, to
+    1e-6 or 1e-5 of their size: bool ``[N]``."""
+    import numpy as np
+
+    rows = np.moveaxis(prompts, -2, 1).reshape(len(prompts), prompts.shape[-2], -1).astype(np.float64)
+    theirs = np.ones(len(prompts), bool)
+    for stored, right in ((averages, _mean(rows)), (normalized, _mean(_normalized(rows)))):
+        theirs &= (np.abs(stored - right) <= 1e-6 + 1e-5 * np.abs(right)).all(axis=1)
+    return theirs
+
+
+def _mean(rows: np.ndarray) -> np.ndarray:
+    """Mean token ``[..., W]`` float32 of ``[..., P, W]`` float64."""
+    import numpy as np
+
+    mean: np.ndarray = rows.mean(axis=-2).astype(np.float32)
     return mean
 
 
-def belong(prompt: np.ndarray, vectors: tuple[np.ndarray, np.ndarray]) -> bool:
-    """Whether vectors ``[W]`` are the ``average`` and ``average_normalized`` of a prompt ``[..., P, H]``, to 1e-6 or
-    1e-5 of their size."""
+def _normalized(rows: np.ndarray) -> np.ndarray:
+    """Tokens ``[..., P, W]`` of unit length, or zero."""
     import numpy as np
 
-    for stored, right in zip(vectors, (average(prompt), average_normalized(prompt)), strict=True):
-        if stored.shape != right.shape or not (np.abs(stored - right) <= 1e-6 + 1e-5 * np.abs(right)).all():
-            return False
-    return True
+    norms = np.linalg.norm(rows, axis=-1, keepdims=True)
+    return rows / np.where(norms > 0, norms, 1.0)

@@ -21,7 +21,9 @@ from bank.sessions import reading
 from bank.vectors import average
 from spot.backbone.load import load_backbone
 from spot.prompts.initializers import make_initializer
-from spot.retrieval.measures import MEASURES, Context, KeySet, Query
+from spot.retrieval.keys import Context, KeySet
+from spot.retrieval.measures import MEASURES
+from spot.retrieval.query import Query
 
 DRAWS = 40
 
@@ -46,7 +48,8 @@ def queries_of(bank: Bank) -> dict[str, list[tuple[int, np.ndarray]]]:
 
 def one_each(scores: np.ndarray, keys: KeySet, rng: np.random.Generator) -> list[float]:
     """Score of a key of every source, its seed drawn at random."""
-    return [float(scores[rng.choice(rows)]) for rows in keys.rows.values()]
+    groups = keys.every_seed
+    return [float(scores[rng.choice(rows)]) for rows in np.split(groups.rows, groups.begins[1:])]
 
 
 def main() -> None:
@@ -65,11 +68,10 @@ def main() -> None:
         agreement: dict[str, list[float]] = {name: [] for name in measures}
         kept: dict[str, list[float]] = {name: [] for name in measures}
         for target, queries in queries_of(bank).items():
-            keys = KeySet.of_bank(bank, partition, exclude=[target], context=context)
-            sources = list(keys.rows)
+            keys = KeySet.from_bank(bank, partition, exclude=[target], context=context)
             for name in measures:
                 scores = np.array([MEASURES[name](Query(q, context.start(seed)), keys) for seed, q in queries])
-                whole = [scores[:, keys.rows[source]].mean() for source in sources]
+                whole = keys.every_seed.mean(scores.mean(axis=0))
                 drawn = [one_each(scores[rng.integers(len(scores))], keys, rng) for _ in range(DRAWS)]
                 kept[name] += [float(np.argmax(one) == np.argmax(whole)) for one in drawn]
                 agreement[name] += [

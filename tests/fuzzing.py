@@ -811,7 +811,7 @@ def prompt(name: str) -> Callable[[Path], object]:
 
 
 def scores(folder: Path) -> object:
-    from spot.retrieval.evaluate import cases_of_files
+    from spot.retrieval.cases import cases_of_files
 
     return cases_of_files(folder, folder / "scores.json")
 
@@ -870,6 +870,7 @@ def bank(folder: Path) -> object:
     from bank import Bank, listing
     from bank.engine import connected
     from bank.integrity import verify
+    from bank.keys import KINDS
 
     path = folder / "bank.sqlite"
     for extra in folder.glob("bank.sqlite-*"):
@@ -887,7 +888,9 @@ def bank(folder: Path) -> object:
         verify(opened)
         opened.count_rows()
         for partition in opened.partitions():
-            opened.keys(partition)
+            keys = opened.keys(partition)
+            for kind in KINDS:
+                keys.vectors(kind)
             opened.outcomes(partition)
     return listed
 

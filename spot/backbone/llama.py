@@ -8,7 +8,8 @@ text and target leaves no gap.
 Nothing in front of a text sees it, so a prompt is read once for all the rows that share it, not once a row: a step
 costs ``N P + B (T + L)`` tokens in place of ``B (P + T + L)``.
 
-Axes as in :mod:`spot.backbone.t5`; G query heads share each of K heads of keys and values.
+Axes as in :mod:`spot.backbone.t5`; G query heads share each of K heads of keys and values, and F is the width of a
+feed-forward layer.
 """
 
 from __future__ import annotations
@@ -85,14 +86,14 @@ class Block(nnx.Module):
 
     def queries(self, normed: Array, angles: Rotation) -> Array:
         """``[B, S, H] -> [B, K, G * S, D]``, scaled: the heads of a group stand behind each other."""
-        x = self._heads(self._project(normed, "q"), self.heads * self.groups)
-        rows, _, length, depth = x.shape
-        return (rotate(x, angles) * depth**-0.5).reshape(rows, self.heads, self.groups * length, depth)
+        x_BJQD = self._heads(self._project(normed, "q"), self.heads * self.groups)  # J = K G
+        rows, _, length, depth = x_BJQD.shape
+        return (rotate(x_BJQD, angles) * depth**-0.5).reshape(rows, self.heads, self.groups * length, depth)
 
     def keys_values(self, normed: Array, angles: Rotation) -> KeysValues:
         """``[B, S, H] ->`` two of ``[B, K, S, D]``."""
-        keys = self._heads(self._project(normed, "k"), self.heads)
-        return rotate(keys, angles), self._heads(self._project(normed, "v"), self.heads)
+        keys_BKSD = self._heads(self._project(normed, "k"), self.heads)
+        return rotate(keys_BKSD, angles), self._heads(self._project(normed, "v"), self.heads)
 
     def attend(self, queries: Array, visible: KeysValues, bias: Array, mask: Array) -> Array:
         """``[B, K, G * Q, D] -> [B, Q, H]``; ``bias[Q, S]`` and ``mask[B, 1, 1, S]`` are 0 or ``MASKED``."""
@@ -103,9 +104,10 @@ class Block(nnx.Module):
 
     def feed(self, x: Array) -> Array:
         """SwiGLU (Shazeer 2020) of the normed input."""
-        normed = self.feed_forward_norm(x)
-        gate = jax.nn.silu(project(normed, self.gate[...], self.dtype))
-        return project(gate * project(normed, self.up[...], self.dtype), self.down[...], self.dtype)
+        normed_BQH = self.feed_forward_norm(x)
+        gate_BQF = jax.nn.silu(project(normed_BQH, self.gate[...], self.dtype))
+        up_BQF = project(normed_BQH, self.up[...], self.dtype)
+        return project(gate_BQF * up_BQF, self.down[...], self.dtype)
 
     def _project(self, x: Array, name: str) -> Array:
         out = project(x, getattr(self, name)[...], self.dtype)
@@ -212,15 +214,15 @@ class Llama(LanguageModel[Read, list[KeysValues]]):
     def decode(self, memory: Read, ids: Tokens, dropout: Dropout | None = None) -> Array:
         """States ``[B, C, L, H]`` for ``ids[B, C, L]`` that follow the text; the C targets do not see each other."""
         rows, targets, length = ids.shape
-        x = self._embed(ids).reshape(rows, targets * length, -1)
-        positions = memory.end[:, None] + jnp.tile(jnp.arange(length), targets)[None]
-        angles = rotation(positions[:, None], self.config)  # of all heads alike
-        target = jnp.repeat(jnp.arange(targets), length)
-        among = jnp.where(target[:, None] == target[None, :], _causal(targets * length), MASKED)
-        bias = jnp.concatenate([jnp.zeros((targets * length, memory.mask.shape[-1])), among], axis=-1)
-        mask = jnp.concatenate([memory.mask, jnp.zeros((rows, 1, 1, targets * length))], axis=-1)
-        x, _ = self._extend(x, memory.layers, angles, bias, mask, dropout, 1001)
-        return self.norm(x).reshape(rows, targets, length, -1)
+        x_BQH = self._embed(ids).reshape(rows, targets * length, -1)
+        positions_BQ = memory.end[:, None] + jnp.tile(jnp.arange(length), targets)[None]
+        angles = rotation(positions_BQ[:, None], self.config)  # of all heads alike
+        target_Q = jnp.repeat(jnp.arange(targets), length)
+        among_QQ = jnp.where(target_Q[:, None] == target_Q[None, :], _causal(targets * length), MASKED)
+        bias_QS = jnp.concatenate([jnp.zeros((targets * length, memory.mask.shape[-1])), among_QQ], axis=-1)
+        mask_B11S = jnp.concatenate([memory.mask, jnp.zeros((rows, 1, 1, targets * length))], axis=-1)
+        x_BQH, _ = self._extend(x_BQH, memory.layers, angles, bias_QS, mask_B11S, dropout, 1001)
+        return self.norm(x_BQH).reshape(rows, targets, length, -1)
 
     def logits(self, hidden: Array) -> Array:
         """``[..., H] -> [..., V]`` float32."""
@@ -239,18 +241,18 @@ class Llama(LanguageModel[Read, list[KeysValues]]):
     ) -> tuple[Array, list[KeysValues]]:
         rows, candidates = last.shape
         read, length = memory.mask.shape[-1], cache[0][0].shape[2]
-        x = self._embed(last).reshape(rows * candidates, 1, -1)
-        positions = _each(memory.end + step, candidates)[:, None, None]
-        angles = rotation(positions, self.config)
-        bias = jnp.where(jnp.arange(length) <= read + step, 0.0, MASKED)[None]
-        mask = _each(jnp.pad(memory.mask, ((0, 0), (0, 0), (0, 0), (0, length - read))), candidates)
+        x_R1H = self._embed(last).reshape(rows * candidates, 1, -1)
+        positions_R11 = _each(memory.end + step, candidates)[:, None, None]
+        angles = rotation(positions_R11, self.config)
+        bias_1S = jnp.where(jnp.arange(length) <= read + step, 0.0, MASKED)[None]
+        mask_R11S = _each(jnp.pad(memory.mask, ((0, 0), (0, 0), (0, 0), (0, length - read))), candidates)
         layers = []
         for block, past in zip(self.layers, cache, strict=True):
-            normed = block.attention_norm(x)
-            layers.append(write(past, block.keys_values(normed, angles), read + step))
-            x = x + block.attend(block.queries(normed, angles), layers[-1], bias, mask)
-            x = x + block.feed(x)
-        return self.norm(x).reshape(rows, candidates, -1), layers
+            normed_R1H = block.attention_norm(x_R1H)
+            layers.append(write(past, block.keys_values(normed_R1H, angles), read + step))
+            x_R1H = x_R1H + block.attend(block.queries(normed_R1H, angles), layers[-1], bias_1S, mask_R11S)
+            x_R1H = x_R1H + block.feed(x_R1H)
+        return self.norm(x_R1H).reshape(rows, candidates, -1), layers
 
 
 def _each(x: Array, candidates: int) -> Array:

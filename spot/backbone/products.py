@@ -70,8 +70,8 @@ def attention(query: Array, key: Array, value: Array, bias: Array | float, mask:
     Returns:
         ``[B, K, Q, D]`` float32.
     """
-    scores = jnp.einsum("bkqd,bksd->bkqs", query.astype(key.dtype), key, preferred_element_type=jnp.float32)
-    return _weigh(scores + bias + mask, value)
+    scores_BKQS = jnp.einsum("bkqd,bksd->bkqs", query.astype(key.dtype), key, preferred_element_type=jnp.float32)
+    return _weigh(scores_BKQS + bias + mask, value)
 
 
 @jax.custom_vjp
@@ -81,21 +81,22 @@ def _weigh(scores: Array, value: Array) -> Array:
 
 
 def _weigh_forward(scores: Array, value: Array) -> tuple[Array, tuple[Array, Array, Array, Array]]:
-    exponential = jnp.exp(scores - scores.max(axis=-1, keepdims=True))
-    reciprocal = 1.0 / exponential.sum(axis=-1, keepdims=True)
-    weights = exponential.astype(value.dtype)
-    out = jnp.einsum("bkqs,bksd->bkqd", weights, value, preferred_element_type=jnp.float32) * reciprocal
-    return out, (exponential, reciprocal, value, out)
+    exponential_BKQS = jnp.exp(scores - scores.max(axis=-1, keepdims=True))
+    reciprocal_BKQ1 = 1.0 / exponential_BKQS.sum(axis=-1, keepdims=True)
+    weights_BKQS = exponential_BKQS.astype(value.dtype)
+    sum_BKQD = jnp.einsum("bkqs,bksd->bkqd", weights_BKQS, value, preferred_element_type=jnp.float32)
+    out_BKQD = sum_BKQD * reciprocal_BKQ1
+    return out_BKQD, (exponential_BKQS, reciprocal_BKQ1, value, out_BKQD)
 
 
 def _weigh_backward(saved: tuple[Array, Array, Array, Array], cotangent: Array) -> tuple[Array, Array]:
-    exponential, reciprocal, value, out = saved
-    scaled = cotangent * reciprocal
-    for_value = jnp.einsum("bkqs,bkqd->bksd", exponential, scaled)
+    exponential_BKQS, reciprocal_BKQ1, value_BKSD, out_BKQD = saved
+    scaled_BKQD = cotangent * reciprocal_BKQ1
+    for_value_BKSD = jnp.einsum("bkqs,bkqd->bksd", exponential_BKQS, scaled_BKQD)
     # d scores = p * (d p - sum(p * d p)), and sum_s(p * d p) = sum_d(cotangent * out)
-    inner = jnp.einsum("bkqd,bksd->bkqs", scaled, value)
-    for_scores = exponential * (inner - jnp.sum(scaled * out, axis=-1, keepdims=True))
-    return for_scores, for_value.astype(value.dtype)
+    inner_BKQS = jnp.einsum("bkqd,bksd->bkqs", scaled_BKQD, value_BKSD)
+    for_scores_BKQS = exponential_BKQS * (inner_BKQS - jnp.sum(scaled_BKQD * out_BKQD, axis=-1, keepdims=True))
+    return for_scores_BKQS, for_value_BKSD.astype(value_BKSD.dtype)
 
 
 _weigh.defvjp(_weigh_forward, _weigh_backward)

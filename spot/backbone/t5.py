@@ -1,7 +1,8 @@
 """T5 in Flax NNX: modules that hold the frozen weights, and the one prompted forward.
 
-Axes: B batch, C targets per input, T input tokens, P prompt tokens, S = P + T, L target tokens, H model width,
-K heads, D head width, V vocabulary, N prompts in the stack.
+Axes: B batch, C targets per input, R = B C rows of targets, T input tokens, P prompt tokens, S = P + T, L target
+tokens, Q queries, H model width, K heads, D head width, V vocabulary, N prompts in the stack. Locals of the maths end
+in their axes.
 
 Every weight is asked for by its Hugging Face name from a ``weights`` callable, so that loading, random
 initialisation and shape checking are the same walk over the modules, and each parameter remembers that name.
@@ -38,7 +39,7 @@ class Encoded(NamedTuple):
 class Cache(NamedTuple):
     """Keys and values of every decoder layer: of the target so far, and of the encoded input."""
 
-    own: list[KeysValues]
+    past: list[KeysValues]
     crossed: list[KeysValues | None]
 
 
@@ -78,10 +79,12 @@ class Attention(nnx.Module):
         it in place of the many tokens: ``q . (W_k h) = (W_k' q) . h`` and ``sum p W_v h = W_v sum p h``.
         """
         rows, heads, length, depth = queries.shape
-        to_keys, to_values = (w[...].astype(jnp.float32).reshape(heads, depth, -1) for w in (self.k, self.v))
-        moved = jnp.einsum("bkqd,kdh->bkqh", queries, to_keys).reshape(rows, 1, heads * length, -1)
-        read = attention(moved, hidden[:, None], hidden[:, None], 0.0, mask).reshape(rows, heads, length, -1)
-        return self._join(jnp.einsum("bkqh,kdh->bkqd", read, to_values))
+        keys_KDH, values_KDH = (w[...].astype(jnp.float32).reshape(heads, depth, -1) for w in (self.k, self.v))
+        queries_BKQH = jnp.einsum("bkqd,kdh->bkqh", queries, keys_KDH)
+        hidden_B1SH = hidden[:, None]
+        read = attention(queries_BKQH.reshape(rows, 1, heads * length, -1), hidden_B1SH, hidden_B1SH, 0.0, mask)
+        read_BKQH = read.reshape(rows, heads, length, -1)
+        return self._join(jnp.einsum("bkqh,kdh->bkqd", read_BKQH, values_KDH))
 
     def absorbs(self, queries: int, hidden: Array) -> bool:
         """Whether so many queries make ``absorbed`` the cheaper way, by the count of multiplications."""
@@ -113,11 +116,12 @@ class FeedForward(nnx.Module):
         self.down = parameter(weights, f"{name}.wo.weight", width, inner)
 
     def __call__(self, x: Array, dropout: Dropout | None = None, site: int = 0) -> Array:
-        up = project(x, self.up[...], self.dtype)
-        hidden = up if self.gated else self.activation(up)
+        up_BLF = project(x, self.up[...], self.dtype)
         if self.gated:
-            hidden = hidden * self.activation(project(x, self.gate[...], self.dtype))
-        return project(drop(hidden, dropout, site), self.down[...], self.dtype)
+            hidden_BLF = up_BLF * self.activation(project(x, self.gate[...], self.dtype))
+        else:
+            hidden_BLF = self.activation(up_BLF)
+        return project(drop(hidden_BLF, dropout, site), self.down[...], self.dtype)
 
 
 class EncoderBlock(nnx.Module):
@@ -248,22 +252,22 @@ class T5(LanguageModel[Encoded, Cache]):
         apart, together = (rows * targets, length, -1), (rows, targets * length, -1)
         bias_1KLL = self._position_bias(self.decoder_bias[...], length, length, bidirectional=False)
         causal = jnp.where(jnp.tril(jnp.ones((length, length), bool)), 0.0, MASKED)[None, None]
-        x = drop(self._embed(ids), dropout, 2000).reshape(apart)
+        x_RLH = drop(self._embed(ids), dropout, 2000).reshape(apart)
         for i, block in enumerate(self.decoder):
             site = 2001 + 6 * i
-            x = x + drop(block.attend_self(x, bias_1KLL, causal, dropout, site), dropout, site + 1)
+            x_RLH = x_RLH + drop(block.attend_self(x_RLH, bias_1KLL, causal, dropout, site), dropout, site + 1)
             crossed = block.crossed(memory, targets * length, dropout, site + 2)
-            attended = block.attend_encoded(x.reshape(together), memory, crossed)
-            x = x + drop(attended, dropout, site + 3).reshape(x.shape)
-            x = x + drop(block.feed(x, dropout, site + 4), dropout, site + 5)
-        x = drop(self.decoder_norm(x), dropout, 3000)
-        return x.reshape(rows, targets, length, -1)
+            attended_BQH = block.attend_encoded(x_RLH.reshape(together), memory, crossed)
+            x_RLH = x_RLH + drop(attended_BQH, dropout, site + 3).reshape(x_RLH.shape)
+            x_RLH = x_RLH + drop(block.feed(x_RLH, dropout, site + 4), dropout, site + 5)
+        x_RLH = drop(self.decoder_norm(x_RLH), dropout, 3000)
+        return x_RLH.reshape(rows, targets, length, -1)
 
     def start_cache(self, memory: Encoded, max_length: int, candidates: int = 1) -> Cache:
         rows, config = memory.hidden.shape[0] * candidates, self.config
         empty = jnp.zeros((rows, config.num_heads, max_length, config.d_kv), jnp.float32)
         return Cache(
-            own=[(empty, empty) for _ in self.decoder],
+            past=[(empty, empty) for _ in self.decoder],
             crossed=[block.crossed(memory, max_length * candidates) for block in self.decoder],
         )
 
@@ -272,18 +276,20 @@ class T5(LanguageModel[Encoded, Cache]):
         memory = memory._replace(hidden=memory.hidden.astype(self.dtype))
         rows, candidates = last.shape
         apart, together = (rows * candidates, 1, -1), (rows, candidates, -1)
-        x, length = self._embed(last).reshape(apart), cache.own[0][0].shape[2]
+        x_R1H, length = self._embed(last).reshape(apart), cache.past[0][0].shape[2]
         bias_1KLL = self._position_bias(self.decoder_bias[...], length, length, bidirectional=False)
-        bias_1Kx1xL = jax.lax.dynamic_slice_in_dim(bias_1KLL, step, 1, axis=2)
+        bias_1K1L = jax.lax.dynamic_slice_in_dim(bias_1KLL, step, 1, axis=2)
         mask = jnp.where(jnp.arange(length) <= step, 0.0, MASKED)[None, None, None]
-        own = []
-        for block, past, crossed in zip(self.decoder, cache.own, cache.crossed, strict=True):
-            normed = block.self_norm(x)
-            own.append(write(past, block.self_attention.keys_values(normed), step))
-            x = x + block.self_attention(block.self_attention.queries(normed), own[-1], bias_1Kx1xL, mask)
-            x = x + block.attend_encoded(x.reshape(together), memory, crossed).reshape(x.shape)
-            x = x + block.feed(x)
-        return self.decoder_norm(x).reshape(together), Cache(own, cache.crossed)
+        layers = []
+        for block, past, crossed in zip(self.decoder, cache.past, cache.crossed, strict=True):
+            normed_R1H = block.self_norm(x_R1H)
+            layers.append(write(past, block.self_attention.keys_values(normed_R1H), step))
+            queries_RK1D = block.self_attention.queries(normed_R1H)
+            x_R1H = x_R1H + block.self_attention(queries_RK1D, layers[-1], bias_1K1L, mask)
+            attended_BCH = block.attend_encoded(x_R1H.reshape(together), memory, crossed)
+            x_R1H = x_R1H + attended_BCH.reshape(x_R1H.shape)
+            x_R1H = x_R1H + block.feed(x_R1H)
+        return self.decoder_norm(x_R1H).reshape(together), Cache(layers, cache.crossed)
 
     def logits(self, hidden: Array) -> Array:
         """``[..., H] -> [..., V]`` float32; v1.0 scales by ``H ** -0.5`` before its output layer."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,11 +14,16 @@ from spot.cli.output import print_json, print_rows, say
 from spot.training.settings import SEED, WHOLE
 
 if TYPE_CHECKING:
-    from spot.retrieval.evaluate import Case
+    from spot.retrieval.cases import Case
 
 app = typer.Typer(help="Look into a bank, check it, import and export prompts.", no_args_is_help=True)
 
 TaskFilter = Annotated[str, typer.Option("--task", help="Only this task.")]
+
+Limit = Annotated[int, typer.Option(help="How many of the newest to list; 0 lists all.", min=0, max=WHOLE)]
+
+PAGE = 50
+"""Rows of a listing that is not told otherwise."""
 
 
 @app.command("tasks", epilog="Example: spot bank tasks --bank bank.sqlite")
@@ -27,7 +33,11 @@ def tasks(*, bank: BankOption, out: JsonOption) -> None:
     from bank.listing import list_tasks
 
     with bank.connect() as engine:
-        _show(list_tasks(engine), out)
+        rows = list_tasks(engine)
+    if out.json:
+        print_json(rows)
+    else:
+        print_rows(rows)
 
 
 @app.command("runs", epilog="Example: spot bank runs --task sst2 --role source --json")
@@ -36,18 +46,20 @@ def runs(
     *,
     task: TaskFilter = "",
     role: Annotated[str, typer.Option(help="source, query, baseline or transfer.")] = "",
+    limit: Limit = PAGE,
     bank: BankOption,
     out: JsonOption,
 ) -> None:
-    """Runs in the bank, newest last."""
+    """Runs in the bank, newest first."""
     from bank.errors import BankError
-    from bank.listing import list_runs
+    from bank.listing import count, list_runs
     from bank.records import ROLES
 
     if role and role not in ROLES:
         raise BankError(f"role {role!r} is not known; choose from {', '.join(ROLES)}")
     with bank.connect() as engine:
-        _show(list_runs(engine, task=task, role=role), out)
+        rows, total = list_runs(engine, task=task, role=role, limit=limit), count(engine, "runs", task=task, role=role)
+    _show_page(rows, "runs", limit, total, out)
 
 
 @app.command("show", epilog="Example: spot bank show 1f3a9c0b2d44")
@@ -62,25 +74,27 @@ def show(run: Annotated[str, typer.Argument(help="Digest of a run, or its start.
 
 @app.command("prompts", epilog="Example: spot bank prompts --json")
 @takes(bank=BankOption, out=JsonOption)
-def prompts(*, bank: BankOption, out: JsonOption) -> None:
-    """Stored prompts and what they are."""
-    from bank.listing import list_prompts
+def prompts(*, limit: Limit = PAGE, bank: BankOption, out: JsonOption) -> None:
+    """Stored prompts and what they are, newest first."""
+    from bank.listing import count, list_prompts
 
     with bank.connect() as engine:
-        _show(list_prompts(engine), out)
+        rows, total = list_prompts(engine, limit=limit), count(engine, "prompts")
+    _show_page(rows, "prompts", limit, total, out)
 
 
 @app.command("transfers", epilog="Example: spot bank transfers --task rte")
 @takes(bank=BankOption, out=JsonOption)
-def transfers(*, task: TaskFilter = "", bank: BankOption, out: JsonOption) -> None:
-    """Transfers: ranked sources, why one was chosen, and what it gave."""
-    from bank.listing import list_transfers
+def transfers(*, task: TaskFilter = "", limit: Limit = PAGE, bank: BankOption, out: JsonOption) -> None:
+    """Transfers, newest first: ranked sources, why one was chosen, and what it gave."""
+    from bank.listing import count, list_transfers
 
     with bank.connect() as engine:
-        rows = list_transfers(engine, task=task)
-    if out.json:
-        print_json(rows)
-        return
+        rows, total = list_transfers(engine, task=task, limit=limit), count(engine, "transfers", task=task)
+    _show_page(rows, "transfers", limit, total, out, show=_show_transfers)
+
+
+def _show_transfers(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         sources = row.pop("sources")
         print_rows([row])
@@ -165,7 +179,7 @@ def evaluate_retrieval(
     comparison: random (k random sources), restarts (k runs without transfer), best on average, same family.
     """
     from bank import BankError
-    from spot.retrieval.evaluate import cases_of_bank, cases_of_files
+    from spot.retrieval.cases import cases_of_bank, cases_of_files
 
     if bool(prompts) != bool(scores):
         raise BankError("another study needs both --prompts FOLDER and --scores FILE")
@@ -191,7 +205,8 @@ def _judged(
     name: str, cases: list[Case], measures: list[str], k: list[int], partial: bool, notes: list[str]
 ) -> dict[str, Any]:
     """What a study says of the measures, and what its reader must know."""
-    from spot.retrieval.evaluate import calibration, complete_cases, evaluate, speaking, telling
+    from spot.retrieval.cases import complete_cases, telling
+    from spot.retrieval.evaluate import calibration, evaluate, speaking
     from spot.retrieval.measures import MEASURES
 
     judged = cases if partial else complete_cases(cases)
@@ -352,8 +367,19 @@ def import_file(
     say(f"stored as run {run[:12]} in {opened}")
 
 
-def _show(rows: list[dict[str, object]], out: JsonOption) -> None:
+def _show_page(
+    rows: list[dict[str, Any]],
+    what: str,
+    limit: int,
+    total: int,
+    out: JsonOption,
+    *,
+    show: Callable[[list[dict[str, Any]]], None] = print_rows,
+) -> None:
+    """The newest rows of a listing; where there are more, a line says of how many."""
     if out.json:
-        print_json(rows)
-    else:
-        print_rows(rows)
+        print_json({"total": total, what: rows})
+        return
+    show(rows)
+    if 0 < limit < total:
+        say(f"{limit:,} of {total:,} {what}, newest first; --limit 0 lists all")

@@ -246,8 +246,8 @@ def retrieve(
     """Rank the bank's sources for a task or a query prompt."""
     from spot.errors import RetrievalError
     from spot.prompts.files import read_prompt
-    from spot.retrieval.measures import Query, checked_measure
-    from spot.retrieval.query import partition_of
+    from spot.retrieval.measures import checked_measure
+    from spot.retrieval.query import Query, partition_of
     from spot.retrieval.rank import Retriever, checked_aggregate
     from spot.transfer.sources import query_of, retriever_for
 

@@ -13,7 +13,7 @@ LEVEL = 0.95
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """A figure, and the interval that holds ``LEVEL`` of its draws: NaN where there was one row to draw from."""
+    """A figure, and its interval: ``LEVEL`` of its draws by the bootstrap, NaN where there was one row to draw from."""
 
     mean: float
     low: float
@@ -28,7 +28,7 @@ class Estimate:
         return f"{self.mean:.2f}" + (f" [{self.low:.2f}, {self.high:.2f}]" if self.sure else "")
 
     @classmethod
-    def of_draws(cls, mean: float, drawn: Sequence[float]) -> Estimate:
+    def from_draws(cls, mean: float, drawn: Sequence[float]) -> Estimate:
         """The figure itself, and what it was in every draw."""
         low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
         return cls(mean=float(mean), low=float(low), high=float(high))
@@ -46,4 +46,4 @@ def bootstrap(figure: Callable[[np.ndarray], float], count: int, *, draws: int, 
     if count < 2:
         return Estimate(mean=figure(np.arange(count)), low=math.nan, high=math.nan)
     rows = np.random.default_rng(seed).integers(count, size=(draws, count))
-    return Estimate.of_draws(figure(np.arange(count)), [figure(drawn) for drawn in rows])
+    return Estimate.from_draws(figure(np.arange(count)), [figure(drawn) for drawn in rows])

@@ -7,22 +7,17 @@ outcomes, and the ranking is compared with the scores.
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from bank import Bank, Key, Outcome, Partition
-from bank.vectors import average, average_normalized
 from spot.errors import RetrievalError
-from spot.prompts.files import prompts_in, read_prompt
 from spot.retrieval.bootstrap import Estimate, bootstrap
+from spot.retrieval.cases import Case, mean, telling
 from spot.retrieval.evidence import one_thread
-from spot.retrieval.history import expected_gains_by_task
-from spot.retrieval.measures import MEASURES, Context, KeySet, Query, checked_measure, resolved_measure
-from tasks.overlaps import overlapping
+from spot.retrieval.history import expected_gains, learn
+from spot.retrieval.measures import checked_measure
 
 SHUFFLES = 200
 """Random orders that stand for a ranking by chance, and for ties."""
@@ -33,200 +28,6 @@ first."""
 
 RESTARTS = "restarts"
 """The row of the best of k runs without transfer, of several seeds: what as many runs give that no source started."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Case:
-    """A target with one seed: its query, and what every source gave it.
-
-    Attributes:
-        target: its name.
-        family: its family; empty if unknown.
-        query: early prompt ``[P, H]``.
-        scores: of the target's runs, by source task.
-        baseline: its score without transfer, if known.
-        restarts: scores of the target without transfer, one a seed.
-        start: mean token ``[H]`` of the prompt that the query's run started from, if known.
-        keys: keys of the sources, without any of the target's or of tasks that share its texts, and the outcomes of
-            other targets.
-    """
-
-    target: str
-    family: str
-    query: np.ndarray
-    scores: Mapping[str, float]
-    keys: KeySet
-    baseline: float | None = None
-    restarts: Sequence[float] = ()
-    start: np.ndarray | None = None
-
-    @property
-    def tried(self) -> float:
-        """Share of the sources that were tried: where it is below one, the best source may be another."""
-        return len(self.scores) / len(self.keys.rows)
-
-    @property
-    def knows_starts(self) -> bool:
-        """Whether it is known where query and keys started, as ``displacement`` needs."""
-        return self.start is not None and not self.keys.lacks_starts
-
-    def worth(self, measure: str) -> dict[str, float]:
-        """A measure's score of every source that was tried, mean over its keys; higher is held to be better."""
-        query = Query(self.query, self.start)
-        values = MEASURES[resolved_measure(measure, query, self.keys)].by_task(query, self.keys)
-        return {source: values[source] for source in self.scores}
-
-
-def cases_of_bank(
-    bank: Bank,
-    partition: Partition,
-    *,
-    targets: Sequence[str] | None = None,
-    context_of: Callable[[str], Context] = lambda _target: Context(),
-) -> list[Case]:
-    """Every target and seed of a partition for which two sources or more were tried.
-
-    Args:
-        bank: where the transfers are.
-        partition: of their keys and queries.
-        targets: the only ones to look at; all if not given.
-        context_of: gives what measures look at beside prompts, by target.
-    """
-    tried: dict[tuple[str, int, int, str], list[Outcome]] = {}
-    for outcome in bank.outcomes(partition):
-        if targets is None or outcome.target in targets:
-            identity = (outcome.target, outcome.train_limit, outcome.seed, outcome.query)
-            tried.setdefault(identity, []).append(outcome)
-    restarts: dict[tuple[str, int], dict[int, float]] = {}
-    for (target, limit, seed, _query), (first, *_) in tried.items():
-        if first.baseline is not None:
-            restarts.setdefault((target, limit), {})[seed] = first.baseline
-    key_sets = {
-        (target, limit): KeySet.of_bank(
-            bank,
-            partition,
-            exclude=[target, *overlapping(target)],
-            context=dataclasses.replace(context_of(target), train_limit=limit),
-        )
-        for target, limit in dict.fromkeys((target, limit) for target, limit, _seed, _query in tried)
-    }
-    cases = []
-    for (target, limit, seed, query), outcomes in tried.items():
-        keys = key_sets[target, limit]
-        by_source: dict[str, list[float]] = {}
-        for outcome in outcomes:
-            if outcome.source in keys.rows:
-                by_source.setdefault(outcome.source, []).append(outcome.score)
-        if len(by_source) > 1:
-            cases.append(
-                Case(
-                    target=target,
-                    family=outcomes[0].target_family,
-                    query=bank.prompt(query),
-                    scores={source: float(np.mean(values)) for source, values in by_source.items()},
-                    keys=keys,
-                    baseline=outcomes[0].baseline,
-                    restarts=list(restarts.get((target, limit), {}).values()),
-                    start=outcomes[0].start if keys.context.start is None else keys.context.start(seed),
-                )
-            )
-    return cases
-
-
-def complete_cases(cases: Sequence[Case]) -> list[Case]:
-    """Those whose sources were all tried, since elsewhere the best may be another; all cases where there is none."""
-    return [case for case in cases if case.tried == 1] or list(cases)
-
-
-def telling(k: Sequence[int], cases: Sequence[Case]) -> list[int]:
-    """Those of ``k`` that say something: below the number of sources of every case, the whole of which is no choice."""
-    fewest = min((len(case.scores) for case in cases), default=0)
-    return [at for at in k if at < fewest]
-
-
-def cases_of_files(prompts: Path, scores: Path) -> tuple[list[Case], list[str]]:
-    """Cases of somebody else's study, and the tasks that were left out since there is no prompt of theirs.
-
-    Args:
-        prompts: folder with a prompt ``[P, H]`` a task, ``<task>.npy`` or any other format: query of the task as a
-            target, key of it as a source.
-        scores: JSON, ``{target: {source: score}}``; scores of a target from itself are left out.
-
-    Raises:
-        RetrievalError: a file that cannot be read so, or prompts of different shapes.
-        PromptError: a file that holds no prompt.
-    """
-    try:
-        matrix = json.loads(scores.read_text(encoding="utf-8"))
-        table = {str(t): {str(s): float(v) for s, v in row.items() if s != t} for t, row in matrix.items()}
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise RetrievalError(f"{scores}: expected JSON {{target: {{source: score}}}} ({error})") from error
-    bad = [f"{t} from {s}" for t, row in table.items() for s, v in row.items() if not math.isfinite(v)]
-    if bad:
-        raise RetrievalError(f"{scores}: no finite score of {', '.join(bad)}; leave out what was not measured")
-    files = prompts_in(prompts)
-    named = dict.fromkeys([*table, *(source for row in table.values() for source in row)])
-    missing = [task for task in named if task not in files]
-    loaded = {task: read_prompt(files[task]).prompt for task in named if task in files}
-    shapes = {prompt.shape for prompt in loaded.values()}
-    if len(shapes) > 1:
-        raise RetrievalError(
-            f"{prompts}: prompts of different shapes {sorted(shapes)} cannot be compared; keep those of one backbone "
-            "and length"
-        )
-    table = {t: {s: v for s, v in row.items() if s in loaded} for t, row in table.items() if t in loaded}
-    sources = dict.fromkeys(source for row in table.values() for source in row)
-    outcomes = [outcome for target, row in table.items() for outcome in _outcomes(target, row)]
-
-    def keys(target: str) -> KeySet:
-        others = [outcome for outcome in outcomes if outcome.target != target]
-        return KeySet(
-            [_key(task, loaded[task]) for task in sources if task != target], loaded.__getitem__, lambda: others
-        )
-
-    cases = [
-        Case(
-            target=target,
-            family="",
-            query=loaded[target],
-            scores=row,
-            keys=keys(target),
-        )
-        for target, row in table.items()
-        if len(row) > 1
-    ]
-    return cases, missing
-
-
-def _outcomes(target: str, row: Mapping[str, float]) -> list[Outcome]:
-    """A row of a matrix as history, from its mean: what the target scored without transfer is not known."""
-    return [
-        Outcome(
-            target=target,
-            target_family="",
-            seed=0,
-            query=target,
-            source=source,
-            source_family="",
-            source_run=source,
-            score=score,
-            baseline=_mean(list(row.values())),
-        )
-        for source, score in row.items()
-    ]
-
-
-def _key(task: str, prompt: np.ndarray) -> Key:
-    return Key(
-        task=task,
-        task_family="",
-        seed=0,
-        run=task,
-        prompt=task,
-        value=task,
-        average=average(prompt),
-        average_normalized=average_normalized(prompt),
-    )
 
 
 def evaluate(
@@ -266,15 +67,14 @@ def evaluate(
         for name in names:
             rows[name] = [_figures(case, _worth(name, case, cases), k, rng) for case in cases]
     rows[RESTARTS] = [_best_of_restarts(case, k) for case in cases]
-    found = {
-        name: _estimates(of_cases, [case.target for case in cases], draws, seed) for name, of_cases in rows.items()
-    }
-    return {name: estimates for name, estimates in found.items() if estimates}
+    targets = [case.target for case in cases]
+    figures = {name: _estimates(figures, targets, draws, seed) for name, figures in rows.items()}
+    return {name: estimates for name, estimates in figures.items() if estimates}
 
 
 def speaking(cases: Sequence[Case]) -> tuple[int, str]:
     """For how many cases ``evidence`` has a history that speaks, and why it has none for the first of the others."""
-    silences = [case.keys.learned.silence for case in cases]
+    silences = [case.keys.once(learn).silence for case in cases]
     return silences.count(""), next(filter(None, silences), "")
 
 
@@ -285,13 +85,9 @@ def _worth(name: str, case: Case, cases: Sequence[Case]) -> dict[str, float]:
     if name == "best on average":
         others = [other for other in cases if other.target != case.target]
         levels = [(other.scores, float(np.mean(list(other.scores.values())))) for other in others]
-        return {source: _mean([s[source] - level for s, level in levels if source in s]) for source in case.scores}
-    families = {key.task: key.task_family for key in case.keys.keys}
+        return {source: mean([s[source] - level for s, level in levels if source in s]) for source in case.scores}
+    families = dict(zip(case.keys.keys.tasks, case.keys.keys.families, strict=True))
     return {source: float(name == "same family" and families[source] == case.family) for source in case.scores}
-
-
-def _mean(values: Sequence[float]) -> float:
-    return float(np.mean(values)) if values else 0.0
 
 
 def _figures(case: Case, worth: Mapping[str, float], k: Sequence[int], rng: np.random.Generator) -> dict[str, float]:
@@ -335,11 +131,11 @@ def _estimates(
     rows: Sequence[Mapping[str, float]], targets: Sequence[str], draws: int, seed: int
 ) -> dict[str, Estimate]:
     """Of every figure, over the cases that have it."""
-    found = {}
+    estimates = {}
     for figure in dict.fromkeys(figure for row in rows for figure in row):
         known = [(row[figure], target) for row, target in zip(rows, targets, strict=True) if figure in row]
-        found[figure] = _estimate([value for value, _ in known], [target for _, target in known], draws, seed)
-    return found
+        estimates[figure] = _estimate([value for value, _ in known], [target for _, target in known], draws, seed)
+    return estimates
 
 
 def _estimate(values: Sequence[float], targets: Sequence[str], draws: int, seed: int) -> Estimate:
@@ -354,7 +150,7 @@ class Calibration:
     """Whether the intervals of ``evidence`` hold what they say.
 
     Attributes:
-        covered: share of gains within their interval, of which ``evidence.LEVEL`` should be.
+        covered: share of gains within their interval, of which ``evidence.COVERAGE`` should be.
         width: mean width of the intervals in points.
         pairs: how many.
     """
@@ -374,9 +170,9 @@ def calibration(cases: Sequence[Case]) -> Calibration:
     for case in cases:
         if case.baseline is None:
             continue
-        expected = expected_gains_by_task(case.query, case.keys)
+        expected = expected_gains(case.query, case.keys)
         for source, score in case.scores.items():
-            interval = expected[source]
+            interval = expected.estimate(case.keys.number[source])
             inside.append(interval.low <= score - case.baseline <= interval.high)
             widths.append(interval.high - interval.low)
     if not inside:

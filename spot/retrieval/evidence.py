@@ -12,7 +12,7 @@ donor for having been tried where everything helps; and ``K(x, y) = exp((cos(x, 
 measured from the bank's centre. All are Gaussian, so expectation and interval follow in closed form (Rasmussen and
 Williams 2006, equations 2.25 and 2.26). ``beta`` has a positive prior mean: without history the ranking is that of
 similarity, and the less there is the nearer it stays to it. Scales are chosen by maximum a posteriori within broad
-priors.
+priors (:mod:`spot.retrieval.fitting`).
 
 **Bounded by similarity.** The history is asked first whether it has something to say: each of its targets is left out
 and ranked by what the others teach, and by similarity alone. Unless the former orders their sources better by more than
@@ -25,24 +25,17 @@ at.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import hashlib
-import json
 import math
-import os
-from collections.abc import Sequence
 from functools import cached_property, lru_cache
-from typing import TypedDict
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from spot.paths import cache_folder
-
-LEVEL = 0.9
+COVERAGE = 0.9
+"""Share of gains that an interval should hold."""
 NORMAL_QUANTILE = 1.6449
-"""Half of the interval of a standard normal variable that holds ``LEVEL`` of it."""
+"""Half of the interval of a standard normal variable that holds ``COVERAGE`` of it."""
 
 SPREAD = 2.0
 """Prior guess at a target's spread, in points; all that follows is in units of it."""
@@ -58,15 +51,6 @@ PRIOR = {"slope": 0.5, "donor": 0.5, "pair": 0.5, "target": 1.5, "noise": 1.0, "
 """Medians of the log-normal priors of the standard deviations, and of the kernel's length."""
 PRIOR_SPREAD = 0.7
 """Standard deviation of the logarithm of each."""
-PLAIN = ("slope", "target", "noise")
-"""Scales of the model in which sources differ by similarity alone."""
-
-FEWEST_TARGETS = 4
-"""Of a history that can be asked whether it beats similarity."""
-CHANCE = 0.05
-"""How often a history that has nothing to say may be held to have."""
-FIT_PAIRS = 800
-"""Pairs, of whole targets, that scales are chosen on: more teach six numbers little, and cost their number cubed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,22 +75,11 @@ class Pairs:
     gains: np.ndarray
     counts: np.ndarray
 
-    def of(self, targets: np.ndarray) -> Pairs:
+    def only(self, targets: np.ndarray) -> Pairs:
         """The pairs of some targets alone."""
         kept = np.isin(self.target, targets)
         rows = ("target", "source", "similarity", "gains", "counts")
         return dataclasses.replace(self, **{name: getattr(self, name)[kept] for name in rows})
-
-    @cached_property
-    def digest(self) -> str:
-        """sha256 of all that a fit depends on."""
-        text = json.dumps([PRIOR, PRIOR_SPREAD, PRIOR_SLOPE, PRIOR_LEVEL, SPREAD, SPREAD_WEIGHT, CHANCE, FIT_PAIRS])
-        found = hashlib.sha256(text.encode())
-        for field in dataclasses.fields(self):
-            array = np.ascontiguousarray(getattr(self, field.name))
-            found.update(f"{field.name} {array.shape} {array.dtype}".encode())
-            found.update(array.tobytes())
-        return found.hexdigest()
 
     @cached_property
     def spread(self) -> float:
@@ -156,7 +129,8 @@ class Model:
         seen, scales = self.seen, self.scales
         near = kernel(1 - seen.targets @ target, scales["length"])[seen.target]
         weight = scales["donor"] ** 2 + scales["pair"] ** 2 * near
-        cross = kernel(1 - seen.sources @ seen.sources.T, scales["length"])[:, seen.source] * weight
+        tried, place = np.unique(seen.source, return_inverse=True)
+        cross = kernel(1 - seen.sources @ seen.sources[tried].T, scales["length"])[:, place] * weight
         slope = PRIOR_SLOPE + scales["slope"] ** 2 * float(seen.similarity @ self.weights)
         if not self.speaks:
             slope = max(slope, LEAST_SLOPE)
@@ -174,10 +148,10 @@ class Model:
         """
         mean, variance = np.zeros((2, len(self.seen.gains)))
         for target in np.unique(self.seen.target):
-            own = np.flatnonzero(self.seen.target == target)
-            block = np.linalg.inv(self.inverse[np.ix_(own, own)])
-            mean[own] = self._relative[own] - block @ self.weights[own]
-            variance[own] = np.diag(block)
+            rows = np.flatnonzero(self.seen.target == target)
+            block = np.linalg.inv(self.inverse[np.ix_(rows, rows)])
+            mean[rows] = self._relative[rows] - block @ self.weights[rows]
+            variance[rows] = np.diag(block)
         return self.seen.spread * mean, self.seen.spread * np.sqrt(np.maximum(variance, 1e-9))
 
     @property
@@ -213,17 +187,18 @@ class Parts:
         self.rest = pairs.gains / pairs.spreads - PRIOR_SLOPE * pairs.similarity
         self.similar = np.outer(pairs.similarity, pairs.similarity)
         self.same = (pairs.target[:, None] == pairs.target[None, :]).astype(float)
-        self.sources = 1 - pairs.sources @ pairs.sources.T
+        tried, source = np.unique(pairs.source, return_inverse=True)  # of a bank's sources few may have been
+        self.sources = 1 - pairs.sources[tried] @ pairs.sources[tried].T
         self.targets = 1 - pairs.targets @ pairs.targets.T
-        self.of_sources = np.ix_(pairs.source, pairs.source)
-        self.of_targets = np.ix_(pairs.target, pairs.target)
-        self.apart = self.sources[self.of_sources]
-        self.both_apart = self.apart + self.targets[self.of_targets]
+        self.source_pairs = np.ix_(source, source)
+        self.target_pairs = np.ix_(pairs.target, pairs.target)
+        self.apart = self.sources[self.source_pairs]
+        self.both_apart = self.apart + self.targets[self.target_pairs]
 
     def kernels(self, length: float) -> tuple[np.ndarray, np.ndarray]:
         """``K(s, s')`` and ``K(t, t') K(s, s')`` of all pairs, ``[n, n]``."""
-        donors = kernel(self.sources, length)[self.of_sources]
-        return donors, donors * kernel(self.targets, length)[self.of_targets]
+        donors = kernel(self.sources, length)[self.source_pairs]
+        return donors, donors * kernel(self.targets, length)[self.target_pairs]
 
     def covariance(self, scales: dict[str, float]) -> np.ndarray:
         """``[n, n]`` of relative gains as they were seen, noise and all."""
@@ -286,125 +261,8 @@ def _inverse_of(model: Model) -> np.ndarray:
     return _inverse(Parts(model.seen).covariance(model.scales))[0]
 
 
-def fit(pairs: Pairs) -> Model:
-    """The model with the likeliest scales, and intervals wide enough for the history's own left-out targets.
-
-    Kept by the history's digest, in the process and in the cache folder.
-    """
-    if not len(pairs.gains):
-        return Model(pairs)
-    if pairs.digest not in _FITTED:
-        known = _stored(pairs.digest)
-        if known is None:
-            with one_thread():
-                known = _fit(pairs)
-            _store(pairs.digest, known)
-        _FITTED[pairs.digest] = known
-    return Model(pairs, **_FITTED[pairs.digest])
-
-
 def one_thread() -> threadpool_limits:
     """A context in which linear algebra takes one thread: for matrices of this size more cost what they save."""
     import scipy.linalg  # noqa: F401 - it brings a library of its own, which can be told only once it is loaded
 
     return threadpool_limits(limits=1, user_api="blas")
-
-
-class Fitted(TypedDict):
-    """What a fit finds: attributes of a :class:`Model`."""
-
-    scales: dict[str, float]
-    widen: float
-    speaks: bool
-
-
-_FITTED: dict[str, Fitted] = {}
-
-
-def _fit(pairs: Pairs) -> Fitted:
-    model = Model(pairs, likeliest(pairs, tuple(PRIOR)), speaks=True)
-    if not beats_similarity(model.left_out()[0], pairs):
-        model = Model(pairs, likeliest(pairs, PLAIN), speaks=False)
-    return {"scales": model.scales, "widen": _widening(model), "speaks": model.speaks}
-
-
-def likeliest(pairs: Pairs, names: Sequence[str]) -> dict[str, float]:
-    """Scales of largest posterior: those of ``names``, the standard deviations among the others being zero."""
-    from scipy.optimize import minimize
-
-    parts = Parts(pairs.of(_some(pairs)))
-    fixed = {name: 0.0 if name in ("donor", "pair") else middle for name, middle in PRIOR.items() if name not in names}
-
-    def scales(steps: np.ndarray) -> dict[str, float]:
-        found = {name: float(PRIOR[name] * np.exp(step)) for name, step in zip(names, steps, strict=True)}
-        return {name: (found | fixed)[name] for name in PRIOR}
-
-    def loss(steps: np.ndarray) -> tuple[float, np.ndarray]:
-        value, gradient = parts.log_posterior(scales(steps))
-        return -value, -np.array([gradient[name] for name in names])
-
-    bounds = [(-4.0, 4.0)] * len(names)
-    return scales(minimize(loss, np.zeros(len(names)), jac=True, method="L-BFGS-B", bounds=bounds).x)
-
-
-def _some(pairs: Pairs) -> np.ndarray:
-    """Targets, evenly drawn, of ``FIT_PAIRS`` pairs at most, but always of one."""
-    every = np.unique(pairs.target)
-    number = np.bincount(pairs.target)[every]
-    for count in range(len(every), 1, -1):
-        drawn = np.linspace(0, len(every) - 1, count).round().astype(int)
-        if number[drawn].sum() <= FIT_PAIRS:
-            return np.asarray(every[drawn])
-    return np.asarray(every[:1])
-
-
-def beats_similarity(expected: np.ndarray, pairs: Pairs) -> bool:
-    """Whether expectations ``[n]`` order the sources of the history's targets better than similarity does.
-
-    By the share of differences in gain that an ordering gets right, less that which it gets wrong: its mean over
-    targets must be higher by more than ``CHANCE`` allows (Student's paired test, one-sided).
-    """
-    from scipy.stats import t as student
-
-    better = []
-    for target in np.unique(pairs.target):
-        own = pairs.target == target
-        gains = pairs.gains[own]
-        apart = gains[:, None] - gains[None, :]
-        if total := float(np.abs(apart).sum()):
-            orders = [np.sign(values[own][:, None] - values[own][None, :]) for values in (expected, pairs.similarity)]
-            better.append(float(((orders[0] - orders[1]) * apart).sum()) / total)
-    if len(better) < FEWEST_TARGETS:
-        return False
-    error = np.std(better, ddof=1) / math.sqrt(len(better))
-    return bool(np.mean(better) > student.isf(CHANCE, len(better) - 1) * error + 1e-12)
-
-
-def _widening(model: Model) -> float:
-    """How much wider intervals must be to hold ``LEVEL`` of the outcomes of targets that are left out one by one."""
-    if len(np.unique(model.seen.target)) < 3:
-        return 1.0
-    mean, deviation = model.left_out()
-    return max(1.0, float(np.quantile(np.abs(model.seen.gains - mean) / deviation, LEVEL)) / NORMAL_QUANTILE)
-
-
-def _stored(digest: str) -> Fitted | None:
-    """A fit from the cache folder; ``None`` where it is not there or not whole."""
-    with contextlib.suppress(OSError, RuntimeError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        found = json.loads((cache_folder() / "evidence" / f"{digest}.json").read_text(encoding="utf-8"))
-        scales = {name: float(found["scales"][name]) for name in PRIOR}
-        widen, speaks = float(found["widen"]), found["speaks"]
-        lowest = [0.0 if name in ("donor", "pair") and not speaks else 1e-6 for name in PRIOR]
-        sound = all(low <= scale < 1e6 for low, scale in zip(lowest, scales.values(), strict=True))
-        if sound and 1.0 <= widen < 1e6 and isinstance(speaks, bool):
-            return {"scales": scales, "widen": widen, "speaks": speaks}
-    return None
-
-
-def _store(digest: str, fitted: Fitted) -> None:
-    with contextlib.suppress(OSError, RuntimeError):
-        path = cache_folder() / "evidence" / f"{digest}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_suffix(f".{os.getpid()}")
-        draft.write_text(json.dumps(fitted), encoding="utf-8")
-        draft.replace(path)

@@ -5,49 +5,46 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from bank import Outcome
 from bank.vectors import average
-from spot.retrieval.evidence import NORMAL_QUANTILE, Model, Pairs, fit, one_thread
-from spot.retrieval.similarity import compare, unit_rows
-
-if TYPE_CHECKING:
-    from bank import Outcome
-    from spot.retrieval.measures import KeySet
-
-
-class Expected(NamedTuple):
-    """Expected gain over training without transfer, in points, and the interval that should hold ``evidence.LEVEL`` of
-    cases."""
-
-    mean: float
-    low: float
-    high: float
+from spot.retrieval.bootstrap import Estimate
+from spot.retrieval.evidence import NORMAL_QUANTILE, Model, Pairs, one_thread
+from spot.retrieval.fitting import fit
+from spot.retrieval.keys import KeySet
+from spot.retrieval.query import Query, as_query
+from spot.retrieval.similarity import unit_rows
 
 
-def expected_gains(query: np.ndarray, keys: KeySet) -> list[Expected]:
-    """Expected gain of every key's source for the target of a query ``[P, H]``; see :func:`expected_gains_by_task`."""
-    of_task = expected_gains_by_task(query, keys)
-    return [of_task[key.task] for key in keys.keys]
+class Gains(NamedTuple):
+    """Expected gains of S sources over training without transfer, in points, ``[S]`` each, and the intervals that
+    should hold ``evidence.COVERAGE`` of cases."""
+
+    mean: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+    def estimate(self, source: int) -> Estimate:
+        """That of one source."""
+        return Estimate(mean=float(self.mean[source]), low=float(self.low[source]), high=float(self.high[source]))
 
 
-def expected_gains_by_task(query: np.ndarray, keys: KeySet) -> dict[str, Expected]:
-    """Expected gain of every source for the target of a query ``[P, H]``, one number whatever the seeds of its keys.
+def expected_gains(query: Query | np.ndarray, keys: KeySet) -> Gains:
+    """Expected gain of every source for the target of a query, one number whatever the seeds of its keys.
 
     Args:
-        query: the target's early prompt.
-        keys: the bank's keys, whose history holds outcomes of *other* targets.
+        query: the target's early prompt ``[..., P, H]``.
+        keys: the bank's keys, whose history holds outcomes of *other* targets; sources are in the order of its tasks.
     """
-    token = average(query)
+    token = as_query(query).average
     target = unit_rows((token - keys.centre)[None])[0]
     with one_thread():
-        means, deviations = keys.learned.model.predict(target, _standing([token], keys))
+        means, deviations = keys.once(learn).model.predict(target, _standing([token], keys))
     half = NORMAL_QUANTILE * deviations
-    return {
-        task: Expected(float(m), float(m - h), float(m + h)) for task, m, h in zip(keys.rows, means, half, strict=True)
-    }
+    return Gains(means, means - half, means + half)
 
 
 class History(NamedTuple):
@@ -61,32 +58,32 @@ class History(NamedTuple):
     model: Model
     silence: str
 
-    @classmethod
-    def of(cls, keys: KeySet) -> History:
-        """The model of the keys' history."""
-        runs = {key.run for key in keys.keys}
-        usable = [o for o in keys.history() if o.source_run in runs and o.source != o.target and _gain(o) is not None]
-        limits = sorted({o.train_limit for o in usable})
-        wanted = keys.context.train_limit
-        if wanted is None and len(limits) > 1:
-            sizes = ", ".join(str(limit or "all") for limit in limits)
-            return cls(
-                Model(_pairs([], keys)),
-                f"history is of several numbers of training examples ({sizes}) and this target's is not known; "
-                "ranked by average",
-            )
-        alike = [o for o in usable if wanted in (None, o.train_limit)]
-        model = fit(_pairs(alike, keys))
-        if model.speaks:
-            return cls(model, "")
-        if not alike:
-            return cls(model, "no history for this target; ranked by average")
-        targets = len(model.seen.targets)
-        return cls(
-            model,
-            f"the history ({len(model.seen.gains)} pairs, {targets} target{'s' * (targets != 1)}) does not order "
-            "sources better than similarity does; ranked by average",
+
+def learn(keys: KeySet) -> History:
+    """The model of the keys' history; use it as ``keys.once(learn)``."""
+    runs = set(keys.keys.runs)
+    usable = [o for o in keys.history() if o.source_run in runs and o.source != o.target and _gain(o) is not None]
+    limits = sorted({o.train_limit for o in usable})
+    wanted = keys.context.train_limit
+    if wanted is None and len(limits) > 1:
+        sizes = ", ".join(str(limit or "all") for limit in limits)
+        return History(
+            Model(_pairs([], keys)),
+            f"history is of several numbers of training examples ({sizes}) and this target's is not known; "
+            "ranked by average",
         )
+    alike = [o for o in usable if wanted in (None, o.train_limit)]
+    model = fit(_pairs(alike, keys))
+    if model.speaks:
+        return History(model, "")
+    if not alike:
+        return History(model, "no history for this target; ranked by average")
+    targets = len(model.seen.targets)
+    return History(
+        model,
+        f"the history ({len(model.seen.gains)} pairs, {targets} target{'s' * (targets != 1)}) does not order "
+        "sources better than similarity does; ranked by average",
+    )
 
 
 def _gain(outcome: Outcome) -> float | None:
@@ -97,21 +94,21 @@ def _gain(outcome: Outcome) -> float | None:
 
 def _pairs(outcomes: Sequence[Outcome], keys: KeySet) -> Pairs:
     """The history as numbers: a row for every target and source, whatever the seeds."""
-    sources = unit_rows(np.stack(list(keys.by_task(keys.average).values())) - keys.centre)
-    row = {source: i for i, source in enumerate(keys.rows)}
+    sources = unit_rows(keys.shared.mean(keys.average) - keys.centre)
     tried: dict[str, dict[str, list[Outcome]]] = {}
     for outcome in outcomes:
         tried.setdefault(outcome.target, {}).setdefault(outcome.source, []).append(outcome)
     targets = np.zeros((len(tried), sources.shape[1]))
     rows: list[tuple[int, int, float, float, float]] = []
     for i, (target, by_source) in enumerate(tried.items()):
-        addresses = dict.fromkeys(o.query for of_source in by_source.values() for o in of_source)
+        addresses = dict.fromkeys(o.query for same in by_source.values() for o in same)
         tokens = [average(keys.prompt(address)) for address in addresses]
         targets[i] = np.mean(tokens, axis=0) - keys.centre
         standing = _standing(tokens, keys, leave_out=target)
-        for source, of_source in by_source.items():
-            gain = float(np.mean([_gain(o) or 0.0 for o in of_source]))
-            rows.append((i, row[source], float(standing[row[source]]), gain, float(len(of_source))))
+        for source, same in by_source.items():
+            gain = float(np.mean([_gain(o) or 0.0 for o in same]))
+            number = keys.number[source]
+            rows.append((i, number, float(standing[number]), gain, float(len(same))))
     columns = [np.array(column) for column in zip(*rows, strict=True)] or [np.zeros(0)] * 5
     return Pairs(unit_rows(targets), sources, columns[0].astype(int), columns[1].astype(int), *columns[2:])
 
@@ -124,8 +121,7 @@ def _standing(tokens: Sequence[np.ndarray], keys: KeySet, leave_out: str = "") -
         keys: of the sources.
         leave_out: the target itself where it is a source too, by which the others are not measured.
     """
-    found = [keys.by_task(compare(token, keys.average, "average")) for token in tokens]
-    values = np.mean([list(of_task.values()) for of_task in found], axis=0)
-    others = values[[task != leave_out for task in keys.rows]]
+    values = np.mean([keys.shared.mean(keys.mean_tokens.cosines(token)) for token in tokens], axis=0)
+    others = np.delete(values, keys.number[leave_out]) if leave_out in keys.number else values
     spread = float(others.std()) if len(others) else 0.0
     return np.asarray((values - (others.mean() if len(others) else 0.0)) / (spread if spread > 1e-9 else 1.0))

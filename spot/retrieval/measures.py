@@ -1,8 +1,8 @@
 """What can rank sources for a query: the similarities of SPoT, others that compare whole prompts, and evidence.
 
-A measure is a function of the query, a prompt ``[P, H]``, and the keys, which gives scores ``[K]`` float64; the higher
-its score, the better the source is held to be. Only ``average`` and ``per_token`` come from Vu et al. (2022); the
-others are judged beside them by :mod:`spot.retrieval.evaluate`.
+A measure is a function of the query, a prompt ``[..., P, H]``, and the keys, which gives scores ``[K]`` float64; the
+higher its score, the better the source is held to be. Only ``average`` and ``per_token`` come from Vu et al. (2022);
+the others are judged beside them by :mod:`spot.retrieval.evaluate`. All look at a prompt's tokens ``[P, W]``.
 
 Runs of one seed start from one prompt, and keys, being early, may lie nearer to their start than to what their task
 made of them. Likeness is then likeness of starts: it can be compared only over the seeds that all sources have, or be
@@ -12,202 +12,44 @@ measured from each prompt's own start, as ``displacement`` does.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from bank import Bank, Key, Outcome, Partition
-from bank.vectors import average, average_normalized
 from spot.errors import RetrievalError
-from spot.retrieval.history import History, expected_gains
-from spot.retrieval.similarity import compare, unit_rows
+from spot.retrieval.history import expected_gains
+from spot.retrieval.keys import KeySet
+from spot.retrieval.query import Query, as_query
+from spot.retrieval.similarity import Directions, parts, products, unit_rows
 from tasks.choices import choose
 
 DIRECTIONS = 8
 """Most directions of a prompt that ``subspace`` compares."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Context:
-    """What some measures look at beside the prompts.
-
-    Attributes:
-        embedding: the backbone's input embedding ``[V, H]``, for ``vocabulary``.
-        losses: mean loss of each of some prompts on a few training examples of the target, for ``trial``.
-        start: mean token ``[H]`` of the prompt that runs of a seed start from, where that follows from the seed alone;
-            for keys that were stored without theirs.
-        train_limit: training examples that the target has, 0 for all, for ``evidence``; ``None`` if not known.
-    """
-
-    embedding: Callable[[], np.ndarray] | None = None
-    losses: Callable[[Sequence[np.ndarray]], np.ndarray] | None = None
-    start: Callable[[int], np.ndarray] | None = None
-    train_limit: int | None = None
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Query:
-    """A target's early prompt.
-
-    Attributes:
-        prompt: float32 ``[P, H]``.
-        start: mean token ``[H]`` of the prompt it started from, if known.
-    """
-
-    prompt: np.ndarray
-    start: np.ndarray | None = None
-
-    @classmethod
-    def of(cls, query: Query | np.ndarray) -> Query:
-        """A query as it is, or a bare prompt ``[P, H]`` as one whose start is unknown."""
-        return query if isinstance(query, Query) else cls(query)
-
-
-class KeySet:
-    """The keys that a query is compared with.
-
-    Args of the constructor:
-        keys: with their vectors.
-        prompt: gives a prompt ``[P, H]`` by its address; asked only by measures that need more than vectors.
-        history: gives what sources did for other targets than the query's; asked only by ``evidence``.
-        context: what else there is.
-    """
-
-    def __init__(
-        self,
-        keys: Sequence[Key],
-        prompt: Callable[[str], np.ndarray],
-        history: Callable[[], Sequence[Outcome]] = tuple,
-        context: Context | None = None,
-    ) -> None:
-        self.keys, self.prompt, self.history, self.context = list(keys), prompt, history, context or Context()
-
-    @classmethod
-    def of_bank(
-        cls, bank: Bank, partition: Partition, *, exclude: Sequence[str] = (), context: Context | None = None
-    ) -> KeySet:
-        """The keys of a partition, and what it knows of targets, without the excluded tasks on either side."""
-
-        def history() -> list[Outcome]:
-            return [outcome for outcome in bank.outcomes(partition) if outcome.target not in exclude]
-
-        return cls(bank.keys(partition, exclude=exclude), bank.prompt, history, context)
-
-    @cached_property
-    def average(self) -> np.ndarray:
-        """``[K, H]``."""
-        return np.stack([key.average for key in self.keys])
-
-    @cached_property
-    def average_normalized(self) -> np.ndarray:
-        """``[K, H]``."""
-        return np.stack([key.average_normalized for key in self.keys])
-
-    @cached_property
-    def prompts(self) -> list[np.ndarray]:
-        """Keys whole, each ``[P, H]``."""
-        return [self.prompt(key.prompt) for key in self.keys]
-
-    @cached_property
-    def rows(self) -> dict[str, list[int]]:
-        """Rows of every task's keys, one a seed."""
-        rows: dict[str, list[int]] = {}
-        for row, key in enumerate(self.keys):
-            rows.setdefault(key.task, []).append(row)
-        return rows
-
-    @cached_property
-    def shared_seeds(self) -> frozenset[int]:
-        """Seeds of which every task has a key."""
-        seeds = [frozenset(self.keys[row].seed for row in rows) for rows in self.rows.values()]
-        return frozenset.intersection(*seeds) if seeds else frozenset()
-
-    @cached_property
-    def comparable_rows(self) -> dict[str, list[int]]:
-        """Rows of every task's keys of the shared seeds; all of them where no seed is shared."""
-        if not self.shared_seeds:
-            return self.rows
-        return {
-            task: [row for row in rows if self.keys[row].seed in self.shared_seeds] for task, rows in self.rows.items()
-        }
-
-    def by_task(self, values: np.ndarray, *, every_seed: bool = False) -> dict[str, np.ndarray]:
-        """Mean of ``values[K, ...]`` over the keys of every task, of the shared seeds or of every one."""
-        rows = self.rows if every_seed else self.comparable_rows
-        return {task: values[own].mean(axis=0) for task, own in rows.items()}
-
-    @cached_property
-    def starts(self) -> np.ndarray:
-        """``[K, H]`` mean tokens of the prompts that the keys' runs started from.
-
-        Raises:
-            RetrievalError: one was not stored, and does not follow from its seed.
-        """
-        known = [self._start(key) for key in self.keys]
-        missing = dict.fromkeys(key.task for key, start in zip(self.keys, known, strict=True) if start is None)
-        if missing:
-            raise RetrievalError(
-                f"displacement needs to know where keys started, and the bank does not say of {', '.join(missing)}; "
-                "rank for a TARGET task, or by average"
-            )
-        return np.stack([start for start in known if start is not None])
-
-    @property
-    def lacks_starts(self) -> bool:
-        """Whether the start of a key is unknown."""
-        return any(self._start(key) is None for key in self.keys)
-
-    def _start(self, key: Key) -> np.ndarray | None:
-        if key.start is not None or key.started_from or self.context.start is None:
-            return key.start
-        return self.context.start(key.seed)
-
-    @cached_property
-    def centre(self) -> np.ndarray:
-        """Mean over tasks of their keys' mean tokens, ``[H]``."""
-        centre: np.ndarray = np.mean(list(self.by_task(self.average).values()), axis=0)
-        return centre
-
-    @cached_property
-    def losses(self) -> np.ndarray:
-        """``[K]`` loss of every source's value on examples of the target.
-
-        Raises:
-            RetrievalError: there is no target to try them on.
-        """
-        if self.context.losses is None:
-            raise RetrievalError("measure trial tries the sources on the target's examples; rank for a TARGET task")
-        return self.context.losses([self.prompt(key.value) for key in self.keys])
-
-    @cached_property
-    def learned(self) -> History:
-        """What ``evidence`` makes of the history."""
-        return History.of(self)
-
-
 def average_token(query: Query, keys: KeySet) -> np.ndarray:
     """Cosine of the mean tokens (Vu et al. 2022, section 4.1)."""
-    return compare(average(query.prompt), keys.average, "average")
+    return keys.mean_tokens.cosines(query.average)
 
 
 def per_token(query: Query, keys: KeySet) -> np.ndarray:
     """Mean cosine over all pairs of tokens (Vu et al. 2022, section 4.1)."""
-    return compare(average_normalized(query.prompt), keys.average_normalized, "per_token")
+    return products(keys.average_normalized, query.average_normalized)
 
 
 def displacement(query: Query, keys: KeySet) -> np.ndarray:
     """Cosine of how far the mean tokens have come from their starts: what their tasks did to them, and no more."""
-    if query.start is None:
-        raise RetrievalError(
-            "displacement needs to know where the query started; rank for a TARGET task, or by average"
-        )
-    return compare(average(query.prompt) - query.start, keys.average - keys.starts, "average")
+    assert query.start is not None
+    return keys.displacements.cosines(query.average - query.start)
 
 
 def centred(query: Query, keys: KeySet) -> np.ndarray:
     """Cosine of the mean tokens, measured from the bank's mean key: what all prompts share does not count."""
-    return compare(average(query.prompt) - keys.centre, keys.average - keys.centre, "average")
+    return keys.once(_from_centre).cosines(query.average - keys.centre)
+
+
+def _from_centre(keys: KeySet) -> Directions:
+    return Directions(keys.average, lambda _rows: keys.centre)
 
 
 def seed_centred(query: Query, keys: KeySet) -> np.ndarray:
@@ -216,54 +58,116 @@ def seed_centred(query: Query, keys: KeySet) -> np.ndarray:
     Runs of one seed start from one prompt, and keys, being early, lie near their start: without this a query is nearest
     to the keys of its own seed, whatever their task.
     """
-    seeds = np.array([key.seed for key in keys.keys])
-    centres = {seed: keys.average[seeds == seed].mean(axis=0) for seed in np.unique(seeds)}
-    token = average(query.prompt)
-    nearest = max(centres.values(), key=lambda centre: float(compare(token, centre[None], "average")[0]))
-    return compare(token - nearest, keys.average - np.stack([centres[seed] for seed in seeds]), "average")
+    centres, directions = keys.once(_from_centres)
+    nearest = centres[np.argmax(Directions(centres).cosines(query.average))]
+    return directions.cosines(query.average - nearest)
+
+
+def _from_centres(keys: KeySet) -> tuple[np.ndarray, Directions]:
+    """Mean keys float32 ``[seeds, W]`` of every seed, and all keys from theirs."""
+    seeds, row = np.unique(keys.keys.seeds, return_inverse=True)
+    centres = np.zeros((len(seeds), keys.keys.width))
+    for rows in parts(len(keys)):
+        np.add.at(centres, row[rows], keys.average[rows])
+    centres = (centres / np.bincount(row)[:, None]).astype(np.float32)
+    return centres, Directions(keys.average, lambda rows: centres[row[rows]])
 
 
 def matching(query: Query, keys: KeySet) -> np.ndarray:
     """Mean cosine of the best one-to-one matching of tokens, since the order of virtual tokens means little."""
     from scipy.optimize import linear_sum_assignment
 
-    left = unit_rows(query.prompt)
+    left = unit_rows(query.tokens)
 
-    def best(prompt: np.ndarray) -> float:
-        cosines = left @ unit_rows(prompt).T
+    def best(right: np.ndarray) -> float:
+        cosines = left @ unit_rows(right).T
         return float(cosines[linear_sum_assignment(cosines, maximize=True)].mean())
 
-    return np.array([best(prompt) for prompt in keys.prompts])
+    return np.array([best(right) for right in keys.tokens()])
 
 
 def subspace(query: Query, keys: KeySet) -> np.ndarray:
     """Mean squared cosine of the principal angles between the leading directions of the tokens, in [0, 1]."""
-    left = _directions(query.prompt)
-    return np.array([float(np.square(left @ _directions(prompt).T).sum() / len(left)) for prompt in keys.prompts])
+    left = _directions(query.tokens)
+    return np.array([float(np.square(left @ _directions(right).T).sum() / len(left)) for right in keys.tokens()])
+
+
+def _directions(tokens: np.ndarray) -> np.ndarray:
+    """Orthonormal rows: the leading right singular vectors of the unit tokens ``[P, W]``."""
+    _, _, rows = np.linalg.svd(unit_rows(tokens), full_matrices=False)
+    return np.asarray(rows[:DIRECTIONS])
 
 
 def vocabulary(query: Query, keys: KeySet) -> np.ndarray:
-    """Correlation over the vocabulary of how near a prompt's tokens lie to every word's embedding, on average."""
-    if keys.context.embedding is None:
-        raise RetrievalError("measure vocabulary looks at the backbone's embedding; rank for a TARGET task with it")
+    """Correlation over the vocabulary of how near a prompt's tokens lie to every word's embedding, on average.
+
+    Raises:
+        RetrievalError: tokens are no words' width, since they are of several layers.
+    """
+    covariance, norms = keys.once(_profiles)
+    left = query.average_normalized.astype(np.float64) @ covariance
+    lengths = norms * np.sqrt(max(0.0, float(left @ query.average_normalized)))
+    return np.asarray(products(keys.average_normalized, left) / np.where(lengths > 0, lengths, 1.0))
+
+
+def _profiles(keys: KeySet) -> tuple[np.ndarray, np.ndarray]:
+    """Covariance float64 ``[H, H]`` of words, by which profiles over all V of them are compared without being written
+    down; and the norms ``[K]`` of the keys' profiles."""
+    assert keys.context.embedding is not None
     words = unit_rows(keys.context.embedding())
+    if words.shape[1] != keys.keys.width:
+        raise RetrievalError(
+            f"measure vocabulary compares tokens with words, which are {words.shape[1]} wide, and this form's tokens "
+            f"have {keys.keys.width} numbers; rank by another measure"
+        )
     words = words - words.mean(axis=0)
-    shape = words.T @ words  # [H, H]: profiles over V words are compared without being written down
-    left = average_normalized(query.prompt).astype(np.float64)
-    right = keys.average_normalized.astype(np.float64)
-    lengths = np.sqrt(np.einsum("kh,hg,kg->k", right, shape, right) * (left @ shape @ left))
-    products = np.einsum("kh,h->k", right, shape @ left)
-    return np.asarray(products / np.where(lengths > 0, lengths, 1.0))
+    covariance = words.T @ words
+    norms = np.empty(len(keys))
+    for rows in parts(len(keys)):
+        vectors = keys.average_normalized[rows].astype(np.float64)
+        norms[rows] = np.sqrt(np.maximum(np.vecdot(vectors @ covariance, vectors), 0))
+    return covariance, norms
 
 
 def trial(query: Query, keys: KeySet) -> np.ndarray:
     """Minus the loss of every source's *value* on a few examples of the target, which costs forward passes only."""
-    return -keys.losses
+    return -keys.once(_losses)
+
+
+def _losses(keys: KeySet) -> np.ndarray:
+    assert keys.context.losses is not None
+    return keys.context.losses([keys.prompt(address) for address in keys.keys.values])
 
 
 def evidence(query: Query, keys: KeySet) -> np.ndarray:
     """Expected gain in points by similarity and by what the bank has seen; see :mod:`spot.retrieval.evidence`."""
-    return np.array([expected.mean for expected in expected_gains(query.prompt, keys)])
+    return np.asarray(expected_gains(query, keys).mean[keys.numbers])
+
+
+def _lacks_start(query: Query, keys: KeySet) -> str:
+    if query.start is None:
+        return "displacement needs to know where the query started; rank for a TARGET task, or by average"
+    return keys.unknown_starts
+
+
+def _lacks_embedding(_query: Query, keys: KeySet) -> str:
+    known = keys.context.embedding is not None
+    return "" if known else "measure vocabulary looks at the backbone's embedding; rank for a TARGET task with it"
+
+
+def _lacks_target(_query: Query, keys: KeySet) -> str:
+    known = keys.context.losses is not None
+    return "" if known else "measure trial tries the sources on the target's examples; rank for a TARGET task"
+
+
+NEEDS: Mapping[str, Callable[[Query, KeySet], str]] = {
+    "starts": _lacks_start,
+    "embedding": _lacks_embedding,
+    "target": _lacks_target,
+    "history": lambda _query, _keys: "",
+}
+"""What a measure may look at beside prompts: says what is missing of it, nothing where all is there. Without a history
+``evidence`` is similarity."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -273,7 +177,7 @@ class Measure:
     Attributes:
         scores: ``[K]`` float64 of the keys for a query; higher is held to be better.
         about: what it compares, in a few words.
-        needs: what it looks at beside prompts: ``starts``, ``embedding``, ``target`` (examples of it) or ``history``.
+        needs: what it looks at beside prompts, of ``NEEDS``; empty where nothing.
         shares_starts: whether prompts of one seed are alike to it for their common start alone.
     """
 
@@ -283,7 +187,19 @@ class Measure:
     shares_starts: bool = True
 
     def __call__(self, query: Query | np.ndarray, keys: KeySet) -> np.ndarray:
-        return self.scores(Query.of(query), keys)
+        """Scores ``[K]`` float64 of the keys.
+
+        Raises:
+            RetrievalError: what it needs is not there.
+        """
+        query = as_query(query)
+        if lacking := self.lacking(query, keys):
+            raise RetrievalError(lacking)
+        return np.asarray(self.scores(query, keys), np.float64)
+
+    def lacking(self, query: Query, keys: KeySet) -> str:
+        """What it needs and does not have, in a line; empty where it has all."""
+        return NEEDS[self.needs](query, keys) if self.needs else ""
 
     def by_task(self, query: Query | np.ndarray, keys: KeySet) -> dict[str, float]:
         """Score of every source task: the mean over the seeds that all of them share, or over every seed where starts
@@ -328,10 +244,4 @@ def resolved_measure(name: str, query: Query, keys: KeySet) -> str:
     """
     if name != AUTO:
         return name
-    return "average" if query.start is None or keys.lacks_starts else "displacement"
-
-
-def _directions(prompt: np.ndarray) -> np.ndarray:
-    """Orthonormal rows: the leading right singular vectors of the unit tokens."""
-    _, _, rows = np.linalg.svd(unit_rows(prompt), full_matrices=False)
-    return np.asarray(rows[:DIRECTIONS])
+    return "average" if MEASURES["displacement"].lacking(query, keys) else "displacement"

@@ -1,18 +1,56 @@
-"""With which keys of a bank a query from a file can be compared."""
+"""A target's query, and with which keys of a bank one from a file can be compared."""
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
+
+import numpy as np
 
 from bank import Bank, Partition
 from bank.identity import differing
+from bank.vectors import average, average_normalized, tokens
 from spot.errors import RetrievalError
 from spot.prompts.files import PromptFile
 
 FIELDS = {"prompt_length": "length", "fingerprint": "backbone", "key_step": "key step", "family": "recipe family"}
 """What a partition consists of, and how a user calls it."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Query:
+    """A target's early prompt.
+
+    Attributes:
+        prompt: float32 ``[..., P, H]``.
+        start: mean token ``[W]`` of the prompt it started from, if known.
+    """
+
+    prompt: np.ndarray
+    start: np.ndarray | None = None
+
+    @cached_property
+    def tokens(self) -> np.ndarray:
+        """``[P, W]``."""
+        return tokens(self.prompt)
+
+    @cached_property
+    def average(self) -> np.ndarray:
+        """Mean token, float32 ``[W]``."""
+        return average(self.prompt)
+
+    @cached_property
+    def average_normalized(self) -> np.ndarray:
+        """Mean unit token, float32 ``[W]``."""
+        return average_normalized(self.prompt)
+
+
+def as_query(query: Query | np.ndarray) -> Query:
+    """A query as it is, or a bare prompt ``[..., P, H]`` as one whose start is not known."""
+    return query if isinstance(query, Query) else Query(query)
 
 
 def partition_of(file: PromptFile, bank: Bank) -> Partition:
@@ -39,8 +77,8 @@ def partition_of(file: PromptFile, bank: Bank) -> Partition:
         )
     if len(fitting) > 1:
         raise RetrievalError(
-            f"{file.path}: {len(fitting)} groups of keys have {len(file.prompt)} tokens, and the file does not say to "
-            "which it belongs; rank for a TARGET task instead, whose backbone and recipe are known"
+            f"{file.path}: {len(fitting)} groups of keys have {said['prompt_length']} tokens, and the file does not "
+            "say to which it belongs; rank for a TARGET task instead, whose backbone and recipe are known"
         )
     (partition,) = fitting
     if "family" not in said:
@@ -63,7 +101,7 @@ def _said(file: PromptFile) -> dict[str, Any]:
     if key_step is None and file.metadata.get("kind") == "key":
         key_step = file.number("step")
     said = {
-        "prompt_length": len(file.prompt),
+        "prompt_length": file.prompt.shape[-2],
         "fingerprint": file.fingerprint,
         "key_step": key_step,
         "family": file.metadata.get("recipe_family"),
@@ -77,11 +115,11 @@ def _differing_fields(said: Mapping[str, Any], partition: Partition) -> list[str
 
 def _differences(file: PromptFile, said: Mapping[str, Any], partition: Partition, bank: Bank) -> list[str]:
     """What differs between a query and keys, a phrase each; options in place of the digest of a recipe family."""
-    found = {FIELDS[name]: (said[name], getattr(partition, name)) for name in _differing_fields(said, partition)}
-    if "recipe family" in found and (options := _options(file, partition, bank)):
-        del found["recipe family"]
-        found |= {name.replace("_", " "): values for name, values in options.items() if name not in FIELDS}
-    return [f"{name} {_text(ours)} (keys: {_text(theirs)})" for name, (ours, theirs) in found.items()]
+    differences = {FIELDS[name]: (said[name], getattr(partition, name)) for name in _differing_fields(said, partition)}
+    if "recipe family" in differences and (options := _options(file, partition, bank)):
+        del differences["recipe family"]
+        differences |= {name.replace("_", " "): values for name, values in options.items() if name not in FIELDS}
+    return [f"{name} {_text(ours)} (keys: {_text(theirs)})" for name, (ours, theirs) in differences.items()]
 
 
 def _options(file: PromptFile, partition: Partition, bank: Bank) -> Mapping[str, tuple[Any, Any]]:

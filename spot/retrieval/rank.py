@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,11 @@ import numpy as np
 from bank import Bank, Partition
 from bank.identity import SHAPING, differing
 from spot.errors import RetrievalError
-from spot.retrieval.history import Expected, expected_gains
-from spot.retrieval.measures import AUTO, MEASURES, Context, KeySet, Query, checked_measure, resolved_measure
+from spot.retrieval.bootstrap import Estimate
+from spot.retrieval.history import expected_gains, learn
+from spot.retrieval.keys import Context, Groups, KeySet
+from spot.retrieval.measures import AUTO, MEASURES, checked_measure, resolved_measure
+from spot.retrieval.query import Query, as_query
 from spot.retrieval.similarity import SPOT_MEASURES
 from tasks.choices import choose
 
@@ -22,6 +25,9 @@ itself."""
 
 NOISE = 3.0
 """Cosines of random directions in ``H`` dimensions lie within so many times ``H ** -0.5`` of zero."""
+
+
+Combine = Callable[[Groups, np.ndarray], np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,13 +53,14 @@ class Ranked:
     value: str
     similarity: float
     similarities: Mapping[str, float]
-    expected: Expected | None = None
+    expected: Estimate | None = None
 
 
 class Retriever:
     """Ranks the sources of a bank for queries of one partition.
 
-    Keys are read once; make a new retriever to see later runs.
+    Which keys there are is read once, and their vectors when a measure first asks for them; make a new retriever to see
+    later runs.
 
     Args of the constructor:
         bank: where the keys are.
@@ -76,14 +83,14 @@ class Retriever:
         options: Mapping[str, Any] | None = None,
     ) -> None:
         self.partition = partition
-        self.key_set = KeySet.of_bank(bank, partition, exclude=exclude, context=context)
+        self.key_set = KeySet.from_bank(bank, partition, exclude=exclude, context=context)
         self.keys = self.key_set.keys
-        if not self.keys:
+        if not len(self.keys):
             raise RetrievalError(_no_keys(bank, partition, exclude, options or {}))
 
     def measure(self, name: str, query: Query | np.ndarray) -> str:
         """The measure that ``name`` stands for with this query; ``auto`` depends on what starts are known."""
-        return resolved_measure(checked_measure(name), Query.of(query), self.key_set)
+        return resolved_measure(checked_measure(name), as_query(query), self.key_set)
 
     def rank(
         self,
@@ -93,7 +100,7 @@ class Retriever:
         top_k: int | None = None,
         aggregate: str = "mean",
     ) -> list[Ranked]:
-        """Sources by falling similarity to a query ``[P, H]``; ties by task name and seed.
+        """Sources by falling similarity to a query ``[..., P, H]``; ties by task name and seed.
 
         A task's similarity is aggregated over the seeds that all sources share, as SPoT averages over all pairs of
         seeds, so that no source is nearer for having been trained from the query's own start; measures that do not
@@ -103,77 +110,101 @@ class Retriever:
             RetrievalError: unknown measure or aggregate, ``top_k`` below 1, a query of another shape, or a measure
                 that needs more than the bank.
         """
-        query = Query.of(query)
+        query = as_query(query)
         self._check(query)
         name = self.measure(measure, query)
         checked_aggregate(aggregate)
         if top_k is not None and top_k < 1:
             raise RetrievalError(f"top-k must be at least 1, found {top_k}")
-        scores = {each: MEASURES[each](query, self.key_set) for each in dict.fromkeys((*SPOT_MEASURES, name))}
-        expected = expected_gains(query.prompt, self.key_set) if name == "evidence" else None
-        combine = np.max if aggregate == "max" else np.mean
-        ranked = []
-        for members, counted in self._groups(MEASURES[name].shares_starts, aggregate):
-            best = max(members, key=lambda row: self.keys[row].score)
-            similarities = {each: float(combine(values[counted])) for each, values in scores.items()}
-            ranked.append((similarities[name], self.keys[best], similarities, expected[best] if expected else None))
-        ranked.sort(key=lambda entry: (-entry[0], entry[1].task, entry[1].seed))
+        keys = self.key_set
+        gains = expected_gains(query, keys) if name == "evidence" else None
+        scores = MEASURES[name](query, keys) if gains is None else gains.mean[keys.numbers]
+        groups, best = self._groups(name, aggregate)
+        combine = Groups.maximum if aggregate == "max" else Groups.mean
+        similarity = combine(groups, scores)
+        first = largest(similarity, top_k)
+        similarities = {
+            each: similarity[first] if each == name else self._similarity(each, query, groups, first, combine)
+            for each in dict.fromkeys((*SPOT_MEASURES, name))
+        }
         return [
             Ranked(
-                rank=position,
-                task=key.task,
-                seed=key.seed,
-                run=key.run,
-                value=key.value,
-                similarity=similarity,
-                similarities=similarities,
-                expected=gain,
+                rank=place + 1,
+                task=self.keys.tasks[row],
+                seed=int(self.keys.seeds[row]),
+                run=self.keys.runs[row],
+                value=self.keys.values[row],
+                similarity=float(similarities[name][place]),
+                similarities={each: float(values[place]) for each, values in similarities.items()},
+                expected=gains.estimate(keys.numbers[row]) if gains else None,
             )
-            for position, (similarity, key, similarities, gain) in enumerate(ranked[:top_k], start=1)
+            for place, row in enumerate(best[first])
         ]
 
+    def _groups(self, measure: str, aggregate: str) -> tuple[Groups, np.ndarray]:
+        """What is ranked: keys whose similarities count, and the row of the run that stands for each, int ``[G]``."""
+        if aggregate == "none":
+            rows = np.arange(len(self.keys))
+            return Groups(rows, rows), rows
+        return self.key_set.groups(every_seed=not MEASURES[measure].shares_starts), self.key_set.best_rows
+
+    def _similarity(
+        self, measure: str, query: Query, groups: Groups, chosen: np.ndarray, combine: Combine
+    ) -> np.ndarray:
+        """Similarity ``[g]`` of the ``chosen[g]`` groups, for which only their keys are read unless all are chosen."""
+        chosen_groups = groups.take(chosen)
+        if len(chosen) == len(groups.begins):
+            return combine(chosen_groups, MEASURES[measure](query, self.key_set))
+        some = self.key_set.take(chosen_groups.rows)
+        return combine(Groups(np.arange(len(some)), chosen_groups.begins), MEASURES[measure](query, some))
+
     def cautions(self, query: Query | np.ndarray, *, measure: str = AUTO, aggregate: str = "mean") -> list[str]:
-        """What makes a ranking for a query ``[P, H]`` doubtful, a line each.
+        """What makes a ranking for a query ``[..., P, H]`` doubtful, a line each.
 
         That is seeds that sources do not share, a history that is silent, and a query that is like no key.
         """
-        query = Query.of(query)
-        name, found = self.measure(measure, query), []
-        seeds = {key.seed for key in self.keys}
-        unequal = not self.key_set.shared_seeds or (aggregate == "none" and len(seeds) > 1)
-        if MEASURES[name].shares_starts and unequal and len(self.key_set.rows) > 1:
-            found.append(
+        query, keys, lines = as_query(query), self.key_set, []
+        name = self.measure(measure, query)
+        unequal = not len(keys.shared_seeds) or (aggregate == "none" and len(np.unique(self.keys.seeds)) > 1)
+        if MEASURES[name].shares_starts and unequal and len(keys.tasks) > 1:
+            lines.append(
                 f"sources of different seeds are compared by {name}, to which runs of one seed are alike whatever "
                 "their task; rank by displacement, or train the sources with the same seeds"
             )
-        if name == "evidence" and (silence := self.key_set.learned.silence):
-            found.append(f"evidence: {silence}")
-        nearest = float(np.abs(MEASURES["average"](query, self.key_set)).max())
-        limit = NOISE * query.prompt.shape[1] ** -0.5
+        if name == "evidence" and (silence := keys.once(learn).silence):
+            lines.append(f"evidence: {silence}")
+        nearest = float(np.abs(keys.mean_tokens.cosines(query.average)).max())
+        limit = NOISE * self.keys.width**-0.5
         if nearest < min(limit, 0.5):
-            found.append(
+            lines.append(
                 f"the query is as unlike every key as noise is (nearest average {nearest:.2f}, noise stays below "
                 f"{limit:.2f}); is it an early prompt of this backbone and recipe?"
             )
-        return found
-
-    def _groups(self, shares_starts: bool, aggregate: str) -> list[tuple[list[int], list[int]]]:
-        """What is ranked: rows that a value is chosen from, and rows whose similarities count."""
-        if aggregate == "none":
-            return [([row], [row]) for row in range(len(self.keys))]
-        counted = self.key_set.comparable_rows if shares_starts else self.key_set.rows
-        return [(rows, counted[task]) for task, rows in self.key_set.rows.items()]
+        return lines
 
     def _check(self, query: Query) -> None:
-        width = self.key_set.average.shape[1]
-        if query.prompt.shape != (self.partition.prompt_length, width):
+        if query.prompt.shape != self.keys.shape:
             raise RetrievalError(
-                f"query has shape {list(query.prompt.shape)}, keys have [{self.partition.prompt_length}, {width}]; "
+                f"query has shape {list(query.prompt.shape)}, keys have {list(self.keys.shape)}; "
                 "they were made for different backbones or lengths"
+            )
+        if query.start is not None and query.start.shape != (self.keys.width,):
+            raise RetrievalError(
+                f"the query's start has shape {list(query.start.shape)}, keys' starts have [{self.keys.width}]; "
+                "give the mean token of the prompt that it started from"
             )
         for vector, what in ((query.prompt, "the query has"), (query.start, "the query's start has")):
             if vector is not None and not np.isfinite(vector).all():
                 raise RetrievalError(f"{what} entries that are NaN or infinite")
+
+
+def largest(values: np.ndarray, count: int | None) -> np.ndarray:
+    """Places of the ``count`` largest of ``values[n]``, or of all, by falling value; equals in their order."""
+    places = np.arange(len(values))
+    if count is not None and count < len(values):
+        least = np.partition(values, -count)[-count]
+        places = np.flatnonzero(values >= least)
+    return places[np.argsort(-values[places], kind="stable")][:count]
 
 
 def rank(
@@ -186,7 +217,7 @@ def rank(
     aggregate: str = "mean",
     exclude: Sequence[str] = (),
 ) -> list[Ranked]:
-    """One ranking for a query ``[P, H]``; see :class:`Retriever`."""
+    """One ranking for a query ``[..., P, H]``; see :class:`Retriever`."""
     retriever = Retriever(bank, partition, exclude=exclude)
     return retriever.rank(query, measure=measure, top_k=top_k, aggregate=aggregate)
 
@@ -216,19 +247,19 @@ def _no_keys(bank: Bank, partition: Partition, exclude: Sequence[str], options: 
         return f"bank {bank}: its only sources are the excluded ones ({', '.join(exclude)}); train another source"
     if not present:
         return f"bank {bank}: holds no source yet; train some with `spot train-source`"
-    held = "; ".join(_difference(bank, partition, other, options) for other in present)
+    others = "; ".join(_difference(bank, partition, other, options) for other in present)
     return (
-        f"bank {bank}: no key can be compared with this query ({partition}). The bank holds: {held}. "
+        f"bank {bank}: no key can be compared with this query ({partition}). The bank holds: {others}. "
         "Use the sources' backbone and recipe, or train sources with this one"
     )
 
 
 def _difference(bank: Bank, mine: Partition, other: Partition, options: Mapping[str, Any]) -> str:
     """A partition of the bank by what it differs in: fields of the recipe where they are known, else its digests."""
-    held = bank.recipe_options(other)
-    known = mine.fingerprint == other.fingerprint and all(set(SHAPING) <= one.keys() for one in (held, options))
-    fields = differing(held, options) if known else {}
+    theirs = bank.recipe_options(other)
+    known = mine.fingerprint == other.fingerprint and all(set(SHAPING) <= one.keys() for one in (theirs, options))
+    fields = differing(theirs, options) if known else {}
     if not fields:
         return str(other)
-    told = [f"{name.replace('_', ' ')} {theirs}, not {asked}" for name, (theirs, asked) in fields.items()]
+    told = [f"{name.replace('_', ' ')} {value}, not {asked}" for name, (value, asked) in fields.items()]
     return f"keys with {', '.join(told)}"

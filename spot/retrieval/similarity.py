@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
 
 import numpy as np
 
@@ -16,6 +18,12 @@ SPOT_MEASURES = ("average", "per_token")
 QueryVector = Callable[[np.ndarray], np.ndarray]
 
 QUERY_VECTORS: Mapping[str, QueryVector] = {"average": average, "per_token": average_normalized}
+
+ROWS_AT_ONCE = 1024
+"""Rows of a matrix of all keys that are worked on at a time."""
+
+SAFE = (1e-25, 1e35)
+"""Products of two norms between which float32 neither loses nor exceeds the products of their vectors."""
 
 
 def similarity(left: np.ndarray, right: np.ndarray, measure: str = "average") -> float:
@@ -31,17 +39,68 @@ def similarity(left: np.ndarray, right: np.ndarray, measure: str = "average") ->
 
 
 def compare(query: np.ndarray, keys: np.ndarray, measure: str) -> np.ndarray:
-    """Similarities ``[K]`` float64 of one query vector ``[H]`` to key vectors ``[K, H]``.
+    """Similarities ``[K]`` float64 of one query vector ``[W]`` to key vectors ``[K, W]``.
 
     Average tokens are compared by cosine. The per-token vectors already are means of unit vectors, whose inner
     product is the mean cosine over all pairs; normalising them would undo that.
     """
-    query, keys = query.astype(np.float64), keys.astype(np.float64)
-    products = np.einsum("kh,h->k", keys, query)  # a row by itself: BLAS adds a row's products as its neighbours allow
-    if measure == "per_token":
-        return np.asarray(products)
-    norms = np.linalg.norm(keys, axis=1) * np.linalg.norm(query)
-    return np.asarray(products / np.where(norms > 0, norms, 1.0))
+    keys = np.asarray(keys, np.float32)
+    return products(keys, query) if measure == "per_token" else Directions(keys).cosines(query)
+
+
+def products(rows: np.ndarray, vector: np.ndarray) -> np.ndarray:
+    """Inner products ``[K]`` float64, added in float32, of ``rows[K, W]`` float32 with ``vector[W]``.
+
+    Each row by itself: a product of the whole matrix adds a row's numbers as its neighbours allow, and equal rows
+    would differ.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.asarray(np.vecdot(rows, np.asarray(vector, np.float32)), np.float64)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Directions:
+    """Where ``K`` vectors point from their origins, whose norms are computed once.
+
+    Attributes:
+        vectors: float32 ``[K, W]``.
+        origins: gives those of a slice of rows, ``[W]`` or ``[n, W]``; zero if not given.
+    """
+
+    vectors: np.ndarray
+    origins: Callable[[slice], np.ndarray] | None = None
+
+    @cached_property
+    def norms(self) -> np.ndarray:
+        """Float64 ``[K]``."""
+        norms = np.empty(len(self.vectors))
+        for rows in parts(len(norms)):
+            exact = self._directions(rows).astype(np.float64)
+            norms[rows] = np.sqrt(np.vecdot(exact, exact))
+        return norms
+
+    def cosines(self, vector: np.ndarray) -> np.ndarray:
+        """Cosines ``[K]`` float64 with ``vector[W]``; zero where one has no direction."""
+        vector = np.asarray(vector, np.float64)
+        norms = self.norms * np.linalg.norm(vector)
+        cosines = np.empty(len(self.vectors))
+        for rows in parts(len(norms)):
+            directions = self._directions(rows)
+            cosines[rows] = products(directions, vector)
+            for row in np.flatnonzero(~((SAFE[0] < norms[rows]) & (norms[rows] < SAFE[1]))):
+                cosines[rows.start + row] = directions[row].astype(np.float64) @ vector
+        return np.asarray(cosines / np.where(norms > 0, norms, 1.0))
+
+    def _directions(self, rows: slice) -> np.ndarray:
+        """Vectors float32 ``[n, W]`` of some rows from their origins."""
+        if self.origins is None:
+            return self.vectors[rows]
+        return np.asarray(self.vectors[rows] - self.origins(rows), np.float32)
+
+
+def parts(count: int) -> Iterator[slice]:
+    """Slices of ``count`` rows, ``ROWS_AT_ONCE`` each, so that what is computed of them needs no second matrix."""
+    return (slice(begin, min(begin + ROWS_AT_ONCE, count)) for begin in range(0, count, ROWS_AT_ONCE))
 
 
 def unit_rows(rows: np.ndarray) -> np.ndarray:

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from bank import StoredRun
-from spot.retrieval.evaluate import Case, calibration, cases_of_bank, evaluate, telling
-from spot.retrieval.measures import KeySet
+from spot.retrieval.cases import Case, cases_of_bank, telling
+from spot.retrieval.evaluate import calibration, evaluate
+from spot.retrieval.keys import KeySet
 from spot.study.baselines import baselines
 from spot.study.findings import Findings, RunScores, Sized, Trial
 from spot.study.plan import StudyPlan
@@ -183,7 +184,7 @@ class Study:
     def findings(self, trials: Sequence[Trial], cases: Sequence[Case], sized: Sequence[Sized]) -> Findings:
         """All of it."""
         plan, trainer = self.plan, self.of_targets
-        keys = KeySet.of_bank(trainer.bank, trainer.partition)
+        keys = KeySet.from_bank(trainer.bank, trainer.partition)
         return Findings(
             plan=plan,
             trials=trials,

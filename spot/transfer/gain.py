@@ -132,7 +132,7 @@ def paired_gain(
         drawn = rng.integers(len(members), size=len(members))
         rows = np.concatenate([members[i] for i in drawn])
         differences.append(difference(rng.integers(count, size=count), rows))
-    return Estimate.of_draws(difference(np.arange(count), np.arange(len(examples))), differences)
+    return Estimate.from_draws(difference(np.arange(count), np.arange(len(examples))), differences)
 
 
 def _points(task: Task, examples: Sequence[Example], answers: Sequence[str]) -> np.ndarray | None:

@@ -13,7 +13,8 @@ from bank.vectors import average
 from spot.errors import TrainingError
 from spot.inference.predict import mean_losses
 from spot.prompts.initializers import drawn_by_seed
-from spot.retrieval.measures import Context, Query
+from spot.retrieval.keys import Context
+from spot.retrieval.query import Query
 from spot.retrieval.rank import Ranked, Retriever
 from spot.training.prompt_tuning import start_of
 from spot.training.task_data import TaskData
@@ -54,7 +55,7 @@ def rank_for(
         similarity=measure,
         ranked=retriever.rank(query, measure=measure, aggregate=aggregate),
         cautions=retriever.cautions(query, measure=measure, aggregate=aggregate),
-        left_out=sorted(present - {target.name} - {key.task for key in retriever.keys}),
+        left_out=sorted(present - {target.name} - set(retriever.keys.tasks)),
     )
 
 

@@ -187,7 +187,7 @@ def run_transfers(
 
 def _retriever(trainer: Trainer, target: Task, options: TransferOptions) -> Retriever:
     retriever = retriever_for(trainer, target, allow_overlap=options.allow_overlap)
-    known = dict.fromkeys(key.task for key in retriever.keys)
+    known = retriever.key_set.tasks
     if options.source and options.source not in known:
         raise RetrievalError(f"no comparable source {options.source!r} in the bank, which has {', '.join(known)}")
     return retriever

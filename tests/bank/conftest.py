@@ -5,11 +5,13 @@ from __future__ import annotations
 import sqlite3
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from sqlalchemy import event
 
 from bank import (
     BackboneRecord,
@@ -84,6 +86,19 @@ def damage(bank: Bank, *statements: str) -> None:
     connection = sqlite3.connect(str(bank.engine.url.database))
     connection.executescript(";".join(("PRAGMA foreign_keys = OFF", *statements)))
     connection.close()
+
+
+@contextmanager
+def statements(bank: Bank) -> Iterator[list[str]]:
+    """Every SQL statement sent meanwhile."""
+    sent: list[str] = []
+
+    def listen(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
+        sent.append(statement)
+
+    event.listen(bank.engine, "before_cursor_execute", listen)
+    yield sent
+    event.remove(bank.engine, "before_cursor_execute", listen)
 
 
 @pytest.fixture(scope="session")

@@ -86,8 +86,8 @@ def test_imported_prompts_stay_in_a_partition_of_their_own(bank: Bank, make_run:
     import_prompt(bank, PROMPT, task=TASK, backbone=MODEL)
     ours = Partition.of(trained.identity.recipe)
     (theirs,) = set(bank.partitions()) - {ours}
-    assert [key.task for key in bank.keys(ours)] == ["sst2"]
-    assert [key.task for key in bank.keys(theirs)] == ["mrpc"]
+    assert bank.keys(ours).tasks == ["sst2"]
+    assert bank.keys(theirs).tasks == ["mrpc"]
     assert bank.recipe_options(ours) == {"steps": 30}
     assert bank.recipe_options(theirs) == {"imported": True}
 
@@ -110,7 +110,7 @@ def test_prompts_of_the_t5_1_1_base_that_others_trained_are_imported(bank: Bank,
         np.testing.assert_array_equal(bank.find_prompt(digest), np.load(path))
     (partition,) = bank.partitions()
     assert (partition.fingerprint, partition.prompt_length) == ("e" * 64, 100)
-    assert [key.task for key in bank.keys(partition)] == ["mrpc", "rte", "sst2"]
+    assert bank.keys(partition).tasks == ["mrpc", "rte", "sst2"]
     assert verify(bank) == []
 
 

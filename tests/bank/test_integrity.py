@@ -31,6 +31,7 @@ from bank import (
 from bank.engine import connected
 from bank.identity import recipe_family
 from bank.integrity import verify
+from bank.keys import KINDS
 from bank.listing import list_prompts, list_runs, list_tasks, list_transfers, show_run
 from bank.outcomes import Measured, import_outcomes
 from bank.vectors import average, prompt_sha256
@@ -440,10 +441,13 @@ def read_in_every_way(path: Path) -> None:
                 for read in (bank.keys, bank.outcomes, bank.recipe_options):
                     with contextlib.suppress(BankError):
                         read(partition)
-                for key in bank.keys(partition):
-                    bank.run(key.run)
-                    bank.history(key.run)
-                    bank.prompt(key.value)
+                keys = bank.keys(partition)
+                for run, value in zip(keys.runs, keys.values, strict=True):
+                    bank.run(run)
+                    bank.history(run)
+                    bank.prompt(value)
+                for kind in KINDS:
+                    keys.vectors(kind)
 
     for read in (listed, ranked):
         try:

@@ -101,7 +101,7 @@ def test_a_bank_of_the_first_schema_is_brought_up_to_date_with_all_it_holds(tmp_
             assert (row["budget"], row["steps"]) == ("full", None)
             assert [candidate["steps"] for candidate in row["sources"]] == [None] * len(row["sources"])
             assert bank.evaluation(source, "a" * 64) is None
-            assert [key.start for key in bank.keys(Partition.of(make_run().identity.recipe))] == [None]
+            assert bank.keys(Partition.of(make_run().identity.recipe)).has_start.tolist() == [False]
             assert len(bank.outcomes(Partition.of(make_run().identity.recipe))) == 1
             assert bank.record_transfer(record) == record.first_digest if write else True
             assert verify(bank) == []

@@ -17,6 +17,7 @@ from sqlalchemy import text
 from bank import Bank, BankError, Partition, RunRecord
 from bank.engine import connected
 from bank.integrity import verify
+from bank.keys import KINDS
 from bank.listing import list_prompts, list_runs, list_tasks, list_transfers
 from bank.location import bank_url, shown, shown_location
 
@@ -33,7 +34,8 @@ def look(location: str | Path, make_run: RunMaker) -> int:
         list_tasks(engine), list_prompts(engine), list_transfers(engine)
         count = len(list_runs(engine))
     with Bank.open(location, create=False) as bank:
-        assert len(bank.keys(Partition.of(make_run().identity.recipe))) == count
+        keys = bank.keys(Partition.of(make_run().identity.recipe))
+        assert [len(keys.vectors(kind)) for kind in KINDS] == [count] * len(KINDS)
         assert bank.count_rows()["run"] == count
         assert verify(bank) == []
     return count
@@ -225,7 +227,7 @@ def test_a_copy_holds_what_the_bank_holds_and_keeps_what_is_added_to_itself(tmp_
     with Bank.copied(path) as copy:
         copy.record_run(make_run("rte", role="query"))
         copy.try_write()
-        assert [row["task"] for row in list_runs(copy.engine)] == ["sst2", "rte"]
+        assert [row["task"] for row in list_runs(copy.engine)] == ["rte", "sst2"]
         assert len(copy.keys(Partition.of(make_run().identity.recipe))) == 1
         assert verify(copy) == []
     assert lying(tmp_path) == before

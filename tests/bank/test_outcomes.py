@@ -44,10 +44,9 @@ def test_what_others_measured_is_an_outcome(stocked: Bank) -> None:
         ("rte", 0, "sst2", 55.0, 60.0),
         ("rte", 1, "mnli", 72.0, 66.0),
     ]
-    (best,) = [
-        key for key in stocked.keys(Partition.of(run_of().identity.recipe)) if (key.task, key.seed) == ("mnli", 1)
-    ]
-    assert {o.source_run for o in found if o.source == "mnli"} == {best.run}
+    keys = stocked.keys(Partition.of(run_of().identity.recipe))
+    best = keys.runs[list(zip(keys.tasks, keys.seeds, strict=True)).index(("mnli", 1))]
+    assert {o.source_run for o in found if o.source == "mnli"} == {best}
     assert verify(stocked) == []
 
 
@@ -63,8 +62,8 @@ def test_importing_twice_keeps_one_and_a_new_score_replaces_the_old(stocked: Ban
 def test_a_seed_of_the_source_may_be_named(stocked: Bank) -> None:
     import_outcomes(stocked, [row(source_seed=0)])
     (found,) = outcomes(stocked)
-    keys = {key.run: key for key in stocked.keys(Partition.of(run_of().identity.recipe))}
-    assert keys[found.source_run].seed == 0
+    keys = stocked.keys(Partition.of(run_of().identity.recipe))
+    assert keys.seeds[list(keys.runs).index(found.source_run)] == 0
 
 
 @pytest.mark.parametrize(

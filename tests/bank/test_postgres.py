@@ -84,7 +84,7 @@ def test_what_is_written_comes_back(url: str, make_run: RunMaker) -> None:
         stored = bank.run(digest)
         assert stored is not None
         assert bank.prompt(stored.value).tobytes() == record.value.prompt.tobytes()
-        assert [key.run for key in bank.keys(Partition.of(record.identity.recipe))] == [digest]
+        assert list(bank.keys(Partition.of(record.identity.recipe)).runs) == [digest]
         assert verify(bank) == []
 
 
@@ -167,9 +167,10 @@ def test_a_reader_of_an_older_bank_finds_the_columns_of_the_newest(url: str, mak
         config.attributes["connection"] = connection
         command.downgrade(config, "0001")
     with Bank.open(url, create=False) as bank:
-        (key,) = bank.keys(Partition.of(record.identity.recipe))
-        assert key.start is None
-        assert bank.evaluation(key.run, "a" * 64) is None
+        keys = bank.keys(Partition.of(record.identity.recipe))
+        assert keys.has_start.tolist() == [False]
+        assert keys.vectors("average").shape == (1, keys.width)
+        assert bank.evaluation(keys.runs[0], "a" * 64) is None
         assert bank.count_rows()["member"] == 2
         bank.check_task(task)
         assert verify(bank) == []

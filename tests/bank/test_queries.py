@@ -13,9 +13,9 @@ import pytest
 from bank import Bank, CandidateRecord, RunRecord, TransferRecord
 from bank.errors import BankError
 from bank.integrity import verify
-from bank.listing import list_prompts, list_runs, list_tasks, list_transfers, show_run
+from bank.listing import count, list_prompts, list_runs, list_tasks, list_transfers, show_run
 from bank.vectors import prompt_sha256
-from tests.bank.conftest import damage
+from tests.bank.conftest import damage, transfer_of
 
 RunMaker = Callable[..., RunRecord]
 
@@ -153,14 +153,43 @@ def test_tasks_are_listed_with_their_runs_by_role(bank: Bank, transfer: Transfer
     assert (rows[1]["query"], rows[1]["transfer"]) == (1, 1)
 
 
-def test_runs_are_listed_newest_last_and_filtered(bank: Bank, transfer: TransferRecord) -> None:
+def test_runs_are_listed_newest_first_and_filtered(bank: Bank, transfer: TransferRecord) -> None:
     rows = list_runs(bank.engine)
-    assert [row["task"] for row in rows] == ["mnli", "sst2", "rte", "rte"]
+    assert [row["task"] for row in rows] == ["rte", "rte", "sst2", "mnli"]
     assert rows[0]["backbone"] == "toy"
     assert (rows[0]["length"], rows[0]["key step"], rows[0]["score"]) == (3, 10, 90.0)
-    assert [row["role"] for row in list_runs(bank.engine, task="rte")] == ["query", "transfer"]
-    assert [row["task"] for row in list_runs(bank.engine, role="source")] == ["mnli", "sst2"]
+    assert [row["role"] for row in list_runs(bank.engine, task="rte")] == ["transfer", "query"]
+    assert [row["task"] for row in list_runs(bank.engine, role="source")] == ["sst2", "mnli"]
     assert list_runs(bank.engine, task="rte", role="source") == []
+
+
+def test_a_page_is_the_newest_of_what_is_counted(bank: Bank, transfer: TransferRecord, make_run: RunMaker) -> None:
+    query, outcome = transfer.query_run, transfer.chosen_run
+    second = transfer_of(transfer.candidates[0].source_run, query, outcome, method="oracle")
+    bank.record_transfer(second)
+    bank.record_run(make_run("cola", key=(same := np.ones((3, 4), np.float32)), value=same))
+    for listing, what, total in (
+        (list_runs, "runs", 5),
+        (list_prompts, "prompts", 9),
+        (list_transfers, "transfers", 2),
+    ):
+        rows = listing(bank.engine)
+        assert count(bank.engine, what) == total
+        for limit in (1, 2, 100):
+            page = listing(bank.engine, limit=limit)
+            assert page == rows[: len(page)]
+            assert len({row[what.removesuffix("s")] for row in page}) == min(limit, total)
+    assert [row["kind"] for row in list_prompts(bank.engine, limit=1)] == ["key", "value"]
+    assert count(bank.engine, "runs", task="rte") == 2
+    assert count(bank.engine, "runs", task="rte", role="query") == 1
+    assert count(bank.engine, "transfers", task="mnli") == 0
+    assert list_transfers(bank.engine, limit=1)[0]["sources"][0]["task"] == "mnli"
+
+
+def test_runs_are_listed_beside_what_the_most_frequent_answer_scores(bank: Bank, make_run: RunMaker) -> None:
+    bank.record_run(make_run(environment={"most frequent answer": 54.5}))
+    bank.record_run(make_run(seed=1, environment={}))
+    assert [row["most frequent answer"] for row in list_runs(bank.engine)] == [None, 54.5]
 
 
 def test_one_run_is_shown_whole(bank: Bank, make_run: RunMaker) -> None:

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from sqlalchemy import event, select
+from sqlalchemy import select
 
 from bank import Bank, BankError, CandidateRecord, Evaluation, Partition, RunRecord
 from bank.integrity import verify
@@ -26,7 +26,7 @@ from bank.listing import list_prompts, list_runs, list_transfers, show_run
 from bank.records import ROLES
 from bank.schema import Base
 from bank.vectors import average, average_normalized, prompt_sha256, tokens
-from tests.bank.conftest import damage, transfer_of
+from tests.bank.conftest import damage, statements, transfer_of
 
 RunMaker = Callable[..., RunRecord]
 
@@ -71,19 +71,6 @@ def written(process: subprocess.Popen[str]) -> list[str]:
             return lines
         lines.append(line.strip())
     raise AssertionError(f"a writer ended with {process.wait()} after {len(lines)} runs")
-
-
-@contextlib.contextmanager
-def statements(bank: Bank) -> Iterator[list[str]]:
-    """Every SQL statement sent meanwhile."""
-    sent: list[str] = []
-
-    def listen(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
-        sent.append(statement)
-
-    event.listen(bank.engine, "before_cursor_execute", listen)
-    yield sent
-    event.remove(bank.engine, "before_cursor_execute", listen)
 
 
 # -- once, and whole -----------------------------------------------------------------------------------------
@@ -377,73 +364,7 @@ def test_a_score_that_is_no_number_is_refused_and_nothing_is_written(bank: Bank,
     assert set(bank.count_rows().values()) == {0}
 
 
-# -- keys ----------------------------------------------------------------------------------------------------
-
-
-def test_keys_are_those_of_the_sources_of_one_partition(bank: Bank, make_run: RunMaker) -> None:
-    wanted = [make_run("mrpc", 1), make_run("mrpc", 0), make_run("boolq", 5)]
-    others = [
-        make_run(role="query"),
-        make_run(role="transfer"),
-        make_run(family="b" * 64),
-        make_run(fingerprint="e" * 64),
-        make_run(key_step=11),
-        make_run(length=2),
-    ]
-    for record in wanted + others:
-        bank.record_run(record)
-    partition = Partition.of(wanted[0].identity.recipe)
-    keys = bank.keys(partition)
-    assert [(key.task, key.seed) for key in keys] == [("boolq", 5), ("mrpc", 0), ("mrpc", 1)]
-    for key in keys:
-        early = bank.prompt(key.prompt)
-        np.testing.assert_array_equal(key.average, average(early))
-        np.testing.assert_array_equal(key.average_normalized, average_normalized(early))
-        stored = bank.run(key.run)
-        assert stored is not None and (stored.key, stored.value) == (key.prompt, key.value)
-    assert [key.task for key in bank.keys(partition, exclude=["mrpc", "unheard of"])] == ["boolq"]
-    assert partition in bank.partitions()
-    assert len(bank.partitions()) == 5
-
-
-@pytest.mark.parametrize(
-    ("statement", "complaint"),
-    [
-        ("DELETE FROM snapshot WHERE kind = 'key' AND run_id = 1", "has no key"),
-        ("DELETE FROM snapshot WHERE kind = 'value' AND run_id = 1", "has no value"),
-        ("DELETE FROM key_vectors WHERE prompt_id = 1", "has no key vectors"),
-        ("DELETE FROM prompt WHERE id = 2", "has no value"),
-        ("DELETE FROM task WHERE id = 1", "has no task"),
-        ("DELETE FROM recipe", "has no recipe or backbone"),
-        ("UPDATE key_vectors SET average = x'0000c07f0000000000000000000000ff'", "a key vector is not finite"),
-        ("UPDATE key_vectors SET average_normalized = zeroblob(8)", "a key vector has 2 numbers, its backbone 4"),
-        ("UPDATE run SET score = 'high'", "its score is 'high', not a number"),
-        ("UPDATE run SET score = 9e999", "its score is inf, not a number"),
-        ("UPDATE task SET description = '[' WHERE id = 1", "a damaged cell"),
-    ],
-)
-def test_a_source_that_a_ranking_would_lose_or_misplace_is_named(
-    bank: Bank, make_run: RunMaker, statement: str, complaint: str
-) -> None:
-    for seed in range(2):
-        bank.record_run(make_run(seed=seed))
-    partition = Partition.of(make_run().identity.recipe)
-    assert len(bank.keys(partition)) == 2
-    damage(bank, statement)
-    with pytest.raises(BankError, match=complaint) as caught:
-        bank.keys(partition)
-    assert "see `spot bank verify`" in str(caught.value)
-
-
-def test_a_key_knows_where_its_run_started_and_what_its_value_scored(bank: Bank, make_run: RunMaker) -> None:
-    start = np.array([0.5, -1, 2, 0], np.float32)
-    record = make_run(start=start, score=77.0)
-    twin = dataclasses.replace(record.identity, role="baseline")
-    bank.record_twin(twin, bank.record_run(record))
-    bank.record_run(make_run(seed=1))
-    known, unknown = bank.keys(Partition.of(record.identity.recipe))
-    np.testing.assert_array_equal(known.start, start)
-    assert (known.score, unknown.score, unknown.start) == (77.0, 90.0, None)
+# -- partitions ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("start", [np.zeros(5), np.zeros((1, 4)), np.array([0, 1, 2, np.nan])])
@@ -463,7 +384,7 @@ def test_listing_and_ranking_read_no_prompt(bank: Bank, make_run: RunMaker) -> N
     record = make_run()
     digest = bank.record_run(record)
     with statements(bank) as sent:
-        (key,) = bank.keys(Partition.of(record.identity.recipe))
+        (key,) = bank.keys(Partition.of(record.identity.recipe)).prompts
         bank.run(digest)
         bank.partitions()
         list_prompts(bank.engine)
@@ -472,7 +393,7 @@ def test_listing_and_ranking_read_no_prompt(bank: Bank, make_run: RunMaker) -> N
     assert len(sent) > 5
     assert not [statement for statement in sent if 'prompt."values"' in statement]
     with statements(bank) as sent:
-        bank.prompt(key.prompt)
+        bank.prompt(key)
     assert [statement for statement in sent if 'prompt."values"' in statement]
 
 

@@ -24,7 +24,7 @@ def plain_attention(query, key, value, bias, mask):
 @pytest.fixture(scope="module")
 def attention_arguments():
     query, key, value, bias = random_arrays((2, 3, 5, 4), (2, 3, 6, 4), (2, 3, 6, 4), (1, 3, 5, 6))
-    seen = jnp.arange(6) < jnp.array([[6], [2]])
+    seen = jnp.arange(6)[None] < jnp.array([[6], [2]])
     return query, key, value, bias, jnp.where(seen, 0.0, -1e9)[:, None, None]
 
 

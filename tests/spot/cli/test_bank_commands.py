@@ -36,7 +36,8 @@ def test_json_is_one_document(spot: Spot, bank_path: Path, command: str) -> None
 @pytest.mark.parametrize("command", ["tasks", "runs", "prompts", "transfers"])
 def test_an_empty_bank_is_an_empty_list(spot: Spot, tmp_path: Path, command: str) -> None:
     Bank.open(tmp_path / "bank.sqlite").close()
-    assert spot("bank", command, "--json").document == []
+    document = spot("bank", command, "--json").document
+    assert document == ([] if command == "tasks" else {"total": 0, command: []})
     plain = spot("bank", command)
     assert plain.code == 0
     assert plain.out.strip()
@@ -44,7 +45,8 @@ def test_an_empty_bank_is_an_empty_list(spot: Spot, tmp_path: Path, command: str
 
 def test_tables_show_what_json_holds(spot: Spot, bank_path: Path) -> None:
     for command in ("tasks", "runs", "prompts"):
-        rows = spot("bank", command, "--json").document
+        document = spot("bank", command, "--json").document
+        rows = document if command == "tasks" else document[command]
         table = spot("bank", command).out
         assert len(table.splitlines()) == len(rows) + 1
         for row in rows:
@@ -52,25 +54,36 @@ def test_tables_show_what_json_holds(spot: Spot, bank_path: Path) -> None:
 
 
 def test_runs_are_filtered(spot: Spot, bank_path: Path) -> None:
-    assert len(spot("bank", "runs", "--json").document) == 5
-    rows = spot("bank", "runs", "--task", "mnli", "--role", "source", "--json").document
-    assert [(row["task"], row["seed"]) for row in rows] == [("mnli", 0), ("mnli", 1)]
-    assert spot("bank", "runs", "--task", "unheard", "--json").document == []
+    assert len(spot("bank", "runs", "--json").document["runs"]) == 5
+    rows = spot("bank", "runs", "--task", "mnli", "--role", "source", "--json").document["runs"]
+    assert [(row["task"], row["seed"]) for row in rows] == [("mnli", 1), ("mnli", 0)]
+    assert spot("bank", "runs", "--task", "unheard", "--json").document["runs"] == []
+
+
+def test_a_listing_says_how_many_there_are(spot: Spot, bank_path: Path) -> None:
+    everything = spot("bank", "runs", "--limit", "0").out.splitlines()
+    *page, told = spot("bank", "runs", "--limit", "2").out.splitlines()
+    assert [line.split() for line in page] == [line.split() for line in everything[:3]]
+    assert told == "2 of 5 runs, newest first; --limit 0 lists all"
+    document = spot("bank", "prompts", "--limit", "3", "--json").document
+    assert (document["total"], len(document["prompts"])) == (10, 3)
+    assert spot("bank", "transfers", "--limit", "1").out == spot("bank", "transfers").out
+    assert spot("bank", "runs", "--limit", "-1").code == 2
 
 
 def test_one_run_is_shown_by_the_start_of_its_digest(spot: Spot, bank_path: Path) -> None:
-    (first, *_) = spot("bank", "runs", "--json").document
+    (first, *_) = spot("bank", "runs", "--json").document["runs"]
     shown = spot("bank", "show", first["run"]).document
     assert shown["run"].startswith(first["run"])
     assert [snapshot["kind"] for snapshot in shown["snapshots"]] == ["key", "value"]
 
 
 def test_transfers_show_their_sources(spot: Spot, bank_path: Path) -> None:
-    (row,) = spot("bank", "transfers", "--json").document
+    (row,) = spot("bank", "transfers", "--json").document["transfers"]
     assert [source["task"] for source in row["sources"]] == ["mnli", "mnli", "boolq"]
     table = spot("bank", "transfers").out
     assert "rte" in table and "boolq" in table
-    assert spot("bank", "transfers", "--task", "mnli", "--json").document == []
+    assert spot("bank", "transfers", "--task", "mnli", "--json").document["transfers"] == []
 
 
 def test_the_bank_may_be_named_by_the_environment(
@@ -79,7 +92,7 @@ def test_the_bank_may_be_named_by_the_environment(
     moved = bank_path.rename(tmp_path / "other.sqlite")
     for address in (moved, f"sqlite:///{moved}"):
         monkeypatch.setenv("SPOT_BANK", str(address))
-        assert len(spot("bank", "runs", "--json").document) == 5
+        assert len(spot("bank", "runs", "--json").document["runs"]) == 5
 
 
 def test_brackets_in_names_are_shown_as_they_are(spot: Spot, bank_path: Path) -> None:
@@ -129,23 +142,23 @@ def test_doctor_reports_a_bank_that_is_something_else_and_a_missing_backbone(spo
 @pytest.mark.parametrize("kind", ["value", "key"])
 @pytest.mark.parametrize("suffix", [".npy", ".safetensors"])
 def test_an_exported_prompt_is_the_stored_one(spot: Spot, bank_path: Path, kind: str, suffix: str) -> None:
-    (run, *_) = spot("bank", "runs", "--json").document
+    (run, *_) = spot("bank", "runs", "--json").document["runs"]
     answer = spot("bank", "export", run["run"], f"out{suffix}", "--kind", kind)
     assert (answer.code, answer.out) == (0, f"wrote out{suffix} [3, 4]\n")
     read = read_prompt(bank_path.parent / f"out{suffix}")
     with Bank.open(bank_path) as bank:
         np.testing.assert_array_equal(read.prompt, bank.find_prompt(run["run"], kind=kind))
     if suffix == ".safetensors":
-        assert (read.metadata["task"], read.metadata["kind"]) == ("mnli", kind)
+        assert (read.metadata["task"], read.metadata["kind"]) == (run["task"], kind)
 
 
 def test_export_refuses_other_formats_and_kinds(spot: Spot, bank_path: Path) -> None:
-    (run, *_) = spot("bank", "runs", "--json").document
+    (run, *_) = spot("bank", "runs", "--json").document["runs"]
     assert "cannot be written as '.pt'" in spot("bank", "export", run["run"], "out.pt").error
     assert "has no middle; it has key, value" in spot("bank", "export", run["run"], "out.npy", "--kind", "middle").error
     assert "cannot be written (No such" in spot("bank", "export", run["run"], "missing/out.npy").error
     assert "cannot be written as 'npy'" in spot("bank", "export", run["run"], "out", "--format", "npy").error
-    (prompt, *_) = spot("bank", "prompts", "--json").document
+    (prompt, *_) = spot("bank", "prompts", "--json").document["prompts"]
     line = spot("bank", "export", prompt["prompt"], "out.npy", "--kind", "key").error
     assert "is named by its address, which is of one kind; leave out --kind key" in line
     assert [path.name for path in bank_path.parent.iterdir()] == ["bank.sqlite"]
@@ -155,10 +168,10 @@ def test_export_refuses_other_formats_and_kinds(spot: Spot, bank_path: Path) -> 
 def test_a_prompt_leaves_as_an_adapter_and_comes_back(
     spot: Spot, bank_path: Path, tmp_path: Path, arguments: list[str]
 ) -> None:
-    (run, *_) = spot("bank", "runs", "--json").document
+    (run, *_) = spot("bank", "runs", "--json").document["runs"]
     assert spot("bank", "export", run["run"], *arguments).out == f"wrote {arguments[0]} [3, 4]\n"
     assert spot("bank", "import", arguments[0], "--task", "again").code == 0
-    (back,) = spot("bank", "runs", "--task", "again", "--json").document
+    (back,) = spot("bank", "runs", "--task", "again", "--json").document["runs"]
     shown = spot("bank", "show", back["run"]).document
     assert (shown["backbone"]["name"], shown["backbone"]["fingerprint"]) == ("toy", "f" * 64)
     with Bank.open(bank_path) as bank:
@@ -180,7 +193,7 @@ def test_an_import_keeps_to_what_the_file_says(spot: Spot, bank_path: Path, tmp_
     )
     assert "made for backbone 'toy' (eeeeeeeeeeee), not other; leave" in spot(*ask, "--backbone", "other").error
     assert spot(*ask, "--key", "silent.npy", "--backbone", "hub/toy").code == 0
-    (row,) = spot("bank", "runs", "--task", "t", "--json").document
+    (row,) = spot("bank", "runs", "--task", "t", "--json").document["runs"]
     assert (row["seed"], row["backbone"]) == (7, "hub/toy")
     assert spot("bank", "show", row["run"]).document["backbone"]["fingerprint"] == "e" * 64
 
@@ -190,7 +203,7 @@ def test_an_imported_prompt_is_listed_and_comes_back(spot: Spot, tmp_path: Path)
     answer = spot("bank", "import", "mrpc.npy", "--task", "mrpc", "--backbone", "google/t5-base-lm-adapt")
     assert answer.code == 0
     assert answer.out.startswith("stored as run ")
-    (row,) = spot("bank", "runs", "--json").document
+    (row,) = spot("bank", "runs", "--json").document["runs"]
     assert (row["task"], row["backbone"], row["length"]) == ("mrpc", "google/t5-base-lm-adapt", 3)
     spot("bank", "export", row["run"], "back.npy")
     assert (tmp_path / "back.npy").read_bytes() == (tmp_path / "mrpc.npy").read_bytes()
@@ -208,7 +221,7 @@ def test_a_key_of_another_length_is_refused(spot: Spot, tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("always::UserWarning")
 def test_a_query_from_a_file_is_ranked(spot: Spot, bank_path: Path) -> None:
-    (run, *_) = spot("bank", "runs", "--task", "boolq", "--json").document
+    (run, *_) = spot("bank", "runs", "--task", "boolq", "--json").document["runs"]
     spot("bank", "export", run["run"], "query.npy", "--kind", "key")
     document = spot("retrieve", "--query", "query.npy", "--json").document
     assert [entry["task"] for entry in document["ranked"]] == ["boolq", "mnli"]
@@ -220,7 +233,7 @@ def test_a_query_from_a_file_is_ranked(spot: Spot, bank_path: Path) -> None:
 
 @pytest.mark.filterwarnings("always::UserWarning")
 def test_a_query_with_its_facts_is_ranked_without_a_word(spot: Spot, bank_path: Path) -> None:
-    (run, *_) = spot("bank", "runs", "--task", "boolq", "--json").document
+    (run, *_) = spot("bank", "runs", "--task", "boolq", "--json").document["runs"]
     spot("bank", "export", run["run"], "query.safetensors", "--kind", "key")
     answer = spot("retrieve", "--query", "query.safetensors", "--json")
     assert (answer.document["ranked"][0]["task"], answer.err) == ("boolq", "")
@@ -266,7 +279,7 @@ def test_an_option_of_the_environment_is_not_refused(
 
 def test_json_has_no_number_that_is_none(spot: Spot, bank_path: Path) -> None:
     execute(bank_path, "UPDATE run SET metrics = '{\"accuracy\": NaN}'")
-    (run, *_) = spot("bank", "runs", "--json").document
+    (run, *_) = spot("bank", "runs", "--json").document["runs"]
     assert spot("bank", "show", run["run"]).document["metrics"] == {"accuracy": None}
     assert json.loads(json.dumps(run)) == run
 
@@ -334,8 +347,8 @@ def test_outcomes_of_others_are_imported_and_judged(spot: Spot, bank_path: Path)
     assert figures["random"]["gain@1"]["mean"] == pytest.approx((5 - 2) / 2, abs=0.6)
     assert figures["restarts"]["gain@1"]["mean"] == 0
     assert spot("bank", "verify").code == 0
-    transfers = spot("bank", "transfers", "--json").document
-    assert [row["method"] for row in transfers] == ["best", "imported"]
+    transfers = spot("bank", "transfers", "--json").document["transfers"]
+    assert [row["method"] for row in transfers] == ["imported", "best"]
     assert "no baseline or query of target 'qqp'" in spot("bank", "import-outcomes", _table(bank_path, "qqp")).error
     assert "no score" in spot("bank", "import-outcomes", "scores.csv").error
 

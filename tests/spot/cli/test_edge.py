@@ -340,7 +340,7 @@ def test_texts_are_utf_8_in_any_locale(bank_path: Path) -> None:
     plain = ended("bank", "runs", before=row, cwd=bank_path.parent, env=os.environ | settings)
     assert plain == (0, "task\ncaf\\xe9 \\U0001f600\n", "")
     code, out, _ = ended("bank", "runs", "--json", before=row, cwd=bank_path.parent, env=os.environ | settings)
-    assert (code, json.loads(out)) == (0, [{"task": "café 😀"}])
+    assert (code, json.loads(out)["runs"]) == (0, [{"task": "café 😀"}])
 
 
 # -- options -------------------------------------------------------------------------------------------------

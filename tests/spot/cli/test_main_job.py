@@ -40,8 +40,8 @@ def test_sources_are_in_the_bank(spot, sources):
     assert [(run["task"], run["seed"]) for run in sources] == [
         ("wn_pos", 0), ("wn_pos", 1), ("wn_noun_topic", 0), ("wn_noun_topic", 1)
     ]  # fmt: skip
-    listed = json.loads(spot("bank", "runs", "--role", "source", "--json").stdout)
-    assert [row["run"] for row in listed] == [run["run"] for run in sources]
+    listed = json.loads(spot("bank", "runs", "--role", "source", "--json").stdout)["runs"]
+    assert [row["run"] for row in reversed(listed)] == [run["run"] for run in sources]
     spot("bank", "verify")
 
 
@@ -70,7 +70,7 @@ def test_a_transfer_has_ranking_candidates_choice_and_baseline(spot, transferred
     scores = [run["score"] for run in transfer["attempts"]]
     assert transfer["chosen"] == scores.index(max(scores))
     assert 0 <= transfer["baseline_test"]["score"] <= 100
-    (row,) = json.loads(spot("bank", "transfers", "--json").stdout)
+    (row,) = json.loads(spot("bank", "transfers", "--json").stdout)["transfers"]
     assert row["outcome"] == transfer["outcome_test"]["score"]
     assert [source["task"] for source in row["sources"]] == [source["task"] for source in transfer["ranked"]]
 

@@ -15,19 +15,11 @@ from threadpoolctl import threadpool_info
 from bank import Bank, CandidateRecord, Partition, TransferRecord
 from spot.errors import PromptError, RetrievalError
 from spot.retrieval.bootstrap import bootstrap
-from spot.retrieval.evaluate import (
-    Case,
-    _estimate,
-    _figures,
-    calibration,
-    cases_of_bank,
-    cases_of_files,
-    complete_cases,
-    evaluate,
-    speaking,
-    telling,
-)
-from spot.retrieval.measures import MEASURES, KeySet, Measure, Query
+from spot.retrieval.cases import Case, cases_of_bank, cases_of_files, complete_cases, telling
+from spot.retrieval.evaluate import _estimate, _figures, calibration, evaluate, speaking
+from spot.retrieval.keys import KeySet
+from spot.retrieval.measures import MEASURES, Measure
+from spot.retrieval.query import Query
 from tests.bank.conftest import run_of
 from tests.spot.retrieval.test_evidence import DONOR, key_set, outcome, prompt_of
 
@@ -212,7 +204,7 @@ def test_linear_algebra_takes_one_thread(monkeypatch: pytest.MonkeyPatch) -> Non
 
     def look(_query: Query, keys: KeySet) -> np.ndarray:
         threads.extend(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas")
-        return np.zeros(len(keys.keys))
+        return np.zeros(len(keys))
 
     monkeypatch.setitem(MEASURES, "matching", Measure(look, "threads"))  # type: ignore[arg-type]
     evaluate([case()], ["matching"], k=[1])
@@ -244,7 +236,7 @@ def test_a_folder_of_prompts_and_a_matrix_are_cases(study: tuple[Path, Path]) ->
     assert missing == []
     assert (found.target, found.scores) == ("rte", {"mnli": 70.0, "sst2": 60.0})
     assert np.array_equal(found.query, prompt_of(7, 1))
-    assert [key.task for key in found.keys.keys] == ["mnli", "sst2"]
+    assert found.keys.tasks == ["mnli", "sst2"]
     assert set(evaluate([found], ["average", "matching"], k=[1])) == {
         "average",
         "matching",
@@ -289,7 +281,8 @@ def test_other_rows_of_a_matrix_are_the_history_of_a_target(tmp_path: Path) -> N
     cases, _missing = cases_of_files(tmp_path, tmp_path / "scores.json")
     for one in cases:
         assert (
-            "task3" not in one.keys.rows or max(one.worth("evidence"), key=one.worth("evidence").__getitem__) == "task3"
+            "task3" not in one.keys.number
+            or max(one.worth("evidence"), key=one.worth("evidence").__getitem__) == "task3"
         )
         assert one.target not in {outcome.target for outcome in one.keys.history()}
 

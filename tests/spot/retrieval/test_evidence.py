@@ -10,21 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bank import Bank, CandidateRecord, Key, Outcome, Partition, TransferRecord
-from bank.vectors import average, average_normalized
-from spot.retrieval import evidence
-from spot.retrieval.evidence import (
-    LEVEL,
-    PRIOR,
-    Model,
-    Pairs,
-    Parts,
-    beats_similarity,
-    fit,
-    likeliest,
-)
-from spot.retrieval.history import expected_gains, expected_gains_by_task
-from spot.retrieval.measures import MEASURES, Context, KeySet
+from bank import Bank, CandidateRecord, Outcome, Partition, TransferRecord
+from bank.keys import keys_of_prompts
+from bank.vectors import average
+from spot.retrieval import evidence, fitting
+from spot.retrieval.bootstrap import Estimate
+from spot.retrieval.evidence import COVERAGE, PRIOR, Model, Pairs, Parts
+from spot.retrieval.fitting import beats_similarity, fit, likeliest
+from spot.retrieval.history import expected_gains, learn
+from spot.retrieval.keys import Context, KeySet
+from spot.retrieval.measures import MEASURES
 from spot.retrieval.rank import Retriever
 from spot.retrieval.similarity import unit_rows
 from tests.bank.conftest import run_of
@@ -42,21 +37,13 @@ def key_set(
 ) -> KeySet:
     prompts = {f"s{i}": prompt_of(1, i) for i in range(sources)} | {f"t{i}": prompt_of(2, i) for i in range(40)}
     prompts |= {f"s{i}/{seed}": prompt_of(1, i, seed) for i in range(sources) for seed in seeds if seed}
-    keys = [
-        Key(
-            task=f"s{i}",
-            task_family="toy",
-            seed=seed,
-            run=address,
-            prompt=address,
-            value=address,
-            average=average(prompts[address]),
-            average_normalized=average_normalized(prompts[address]),
-        )
-        for i in range(sources)
-        for seed in seeds
-        for address in [f"s{i}/{seed}" if seed else f"s{i}"]
-    ]
+    addresses = [f"s{i}/{seed}" if seed else f"s{i}" for i in range(sources) for seed in seeds]
+    keys = keys_of_prompts(
+        [f"s{i}" for i in range(sources) for _seed in seeds],
+        [prompts[address] for address in addresses],
+        addresses=addresses,
+        seeds=seeds * sources,
+    )
     return KeySet(keys, prompts.__getitem__, lambda: outcomes, context)
 
 
@@ -75,8 +62,13 @@ def outcome(target: int, source: int, gain: float, seed: int = 0, **changes: obj
     return Outcome(**fields | changes)  # type: ignore[arg-type]
 
 
+def estimates(keys: KeySet) -> list[Estimate]:
+    gains = expected_gains(QUERY, keys)
+    return [gains.estimate(source) for source in range(len(keys.tasks))]
+
+
 def means(query: np.ndarray, keys: KeySet) -> np.ndarray:
-    return np.array([one.mean for one in expected_gains(query, keys)])
+    return expected_gains(query, keys).mean
 
 
 def similarity(query: np.ndarray, keys: KeySet) -> np.ndarray:
@@ -109,14 +101,14 @@ def pairs_of(rng: np.random.Generator, targets: int = 6, sources: int = 5, tried
 def test_without_history_the_ranking_is_that_of_similarity() -> None:
     keys = key_set(6, [])
     assert np.argsort(-means(QUERY, keys)).tolist() == np.argsort(-similarity(QUERY, keys)).tolist()
-    assert keys.learned.silence
-    assert keys.learned.silence == "no history for this target; ranked by average"
+    assert keys.once(learn).silence
+    assert keys.once(learn).silence == "no history for this target; ranked by average"
 
 
 def test_a_donor_that_helps_every_target_is_preferred_once_enough_have_said_so() -> None:
     expected = means(QUERY, key_set(6, DONOR))
     assert expected[2] > 4 + np.delete(expected, 2).max()
-    assert not key_set(6, DONOR).learned.silence
+    assert not key_set(6, DONOR).once(learn).silence
     one = key_set(6, [o for o in DONOR if o.target == "t0"])
     assert np.argsort(-means(QUERY, one)).tolist() == np.argsort(-similarity(QUERY, one)).tolist()
 
@@ -134,12 +126,12 @@ def test_a_source_that_helped_targets_like_this_one_is_preferred() -> None:
 
 def test_outcomes_without_a_baseline_or_of_unknown_sources_are_left_out() -> None:
     odd = [outcome(0, 1, 9.0, baseline=None), outcome(1, 1, 9.0, source_run="x"), outcome(2, 1, math.nan)]
-    assert expected_gains(QUERY, key_set(4, odd)) == expected_gains(QUERY, key_set(4, []))
+    assert estimates(key_set(4, odd)) == estimates(key_set(4, []))
 
 
 def test_a_target_is_no_donor_to_itself() -> None:
     own = [dataclasses.replace(outcome(0, 1, 9.0), target="s1")]
-    assert key_set(4, own).learned.silence == "no history for this target; ranked by average"
+    assert key_set(4, own).once(learn).silence == "no history for this target; ranked by average"
 
 
 def test_levels_and_spreads_of_targets_make_no_donor() -> None:
@@ -195,7 +187,7 @@ def test_a_history_that_says_nothing_leaves_the_order_of_similarity() -> None:
     noise = [outcome(t, s, float(rng.normal())) for t in range(10) for s in range(6)]
     keys = key_set(6, noise)
     assert np.argsort(-means(QUERY, keys)).tolist() == np.argsort(-similarity(QUERY, keys)).tolist()
-    assert "(60 pairs, 10 targets) does not order sources better than similarity does" in keys.learned.silence
+    assert "(60 pairs, 10 targets) does not order sources better than similarity does" in keys.once(learn).silence
 
 
 def test_a_history_against_similarity_that_is_too_short_does_not_turn_it_round() -> None:
@@ -209,7 +201,7 @@ def test_few_targets_and_chance_do_not_beat_similarity() -> None:
     rng = np.random.default_rng(0)
     pairs = pairs_of(rng, targets=12, sources=6, tried=1.0)
     assert beats_similarity(pairs.gains, pairs)
-    few = pairs.of(np.arange(3))
+    few = pairs.only(np.arange(3))
     assert not beats_similarity(few.gains, few)
     assert not beats_similarity(pairs.similarity, pairs)
     held = [beats_similarity(rng.normal(size=72), pairs_of(rng, 12, 6, 1.0)) for _ in range(200)]
@@ -224,12 +216,12 @@ def test_only_outcomes_of_the_targets_own_number_of_training_examples_count() ->
     large = [outcome(int(o.target[1:]), int(o.source[1:]), 50 - o.score, train_limit=0) for o in DONOR]
     for limit, alone in ((64, small), (0, large)):
         context = Context(train_limit=limit)
-        assert expected_gains(QUERY, key_set(6, small + large, context)) == expected_gains(QUERY, key_set(6, alone))
+        assert estimates(key_set(6, small + large, context)) == estimates(key_set(6, alone))
     other = key_set(6, small, Context(train_limit=256))
-    assert other.learned.silence == "no history for this target; ranked by average"
+    assert other.once(learn).silence == "no history for this target; ranked by average"
     unknown = key_set(6, small + large)
-    assert "several numbers of training examples (all, 64)" in unknown.learned.silence
-    assert not key_set(6, small).learned.silence
+    assert "several numbers of training examples (all, 64)" in unknown.once(learn).silence
+    assert not key_set(6, small).once(learn).silence
 
 
 def test_whom_a_race_left_over_teaches_nothing(tmp_path: Path) -> None:
@@ -275,8 +267,8 @@ def test_whom_a_race_left_over_teaches_nothing(tmp_path: Path) -> None:
         assert np.mean(left_over) > 1.0
         assert {o.target for o in outcomes} == {f"t{t}" for t in range(6)}
         assert abs(np.mean(gains)) < 0.4
-        keys = KeySet.of_bank(bank, partition)
-        assert abs(np.mean([e.mean for e in expected_gains(run_of("new").key.prompt, keys)])) < 0.4  # type: ignore[union-attr]
+        keys = KeySet.from_bank(bank, partition)
+        assert abs(expected_gains(run_of("new").key.prompt, keys).mean.mean()) < 0.4  # type: ignore[union-attr]
 
 
 # -- one source, one number ----------------------------------------------------------------------------------
@@ -284,12 +276,10 @@ def test_whom_a_race_left_over_teaches_nothing(tmp_path: Path) -> None:
 
 def test_keys_of_a_source_share_the_number_that_ranks_it() -> None:
     keys = key_set(6, DONOR, seeds=(0, 1, 2))
-    of_task = expected_gains_by_task(QUERY, keys)
-    for key, expected, score in zip(
-        keys.keys, expected_gains(QUERY, keys), MEASURES["evidence"](QUERY, keys), strict=True
-    ):
-        assert expected == of_task[key.task]
-        assert score == expected.mean
+    expected, scores = expected_gains(QUERY, keys), MEASURES["evidence"](QUERY, keys)
+    assert len(expected.mean) == 6
+    for task, score in zip(keys.keys.tasks, scores, strict=True):
+        assert score == expected.estimate(keys.number[task]).mean
 
 
 @pytest.mark.parametrize("aggregate", ["mean", "max", "none"])
@@ -367,9 +357,9 @@ def test_a_prediction_is_the_conditional_of_the_joint_gaussian() -> None:
 
 def test_scales_of_many_pairs_are_chosen_on_whole_targets_of_some(monkeypatch: pytest.MonkeyPatch) -> None:
     pairs = pairs_of(np.random.default_rng(4), targets=9, sources=5, tried=1.0)
-    monkeypatch.setattr(evidence, "FIT_PAIRS", 16)
-    chosen = evidence._some(pairs)
-    assert len(pairs.of(chosen).gains) == 15
+    monkeypatch.setattr(fitting, "FIT_PAIRS", 16)
+    chosen = fitting._some(pairs)
+    assert len(pairs.only(chosen).gains) == 15
     assert {0, 8} <= set(chosen)
     assert all(scale > 0 for scale in likeliest(pairs, tuple(PRIOR)).values())
 
@@ -382,16 +372,16 @@ def test_intervals_hold_about_what_they_say_for_targets_never_seen() -> None:
         gains = donor[None, :] * 3 + level[:, None] + 2 * rng.normal(size=(10, 8))
         history = [outcome(t, s, gains[t, s]) for t in range(9) for s in range(8)]
         expected = expected_gains(prompt_of(2, 9), key_set(8, history))
-        inside += sum(one.low <= gain <= one.high for one, gain in zip(expected, gains[9], strict=True))
+        inside += int(((expected.low <= gains[9]) & (gains[9] <= expected.high)).sum())
         total += 8
-    assert inside / total > LEVEL - 0.2
+    assert inside / total > COVERAGE - 0.2
 
 
 def test_two_seeds_of_a_pair_count_for_more_than_one() -> None:
     once = key_set(6, DONOR)
     thrice = key_set(6, [dataclasses.replace(o, seed=seed) for o in DONOR for seed in range(3)])
-    model = once.learned.model
-    again = dataclasses.replace(model, seen=thrice.learned.model.seen)
+    model = once.once(learn).model
+    again = dataclasses.replace(model, seen=thrice.once(learn).model.seen)
     assert set(again.seen.counts) == {3.0}
     target, like = unit_rows(np.ones((1, WIDTH)))[0], np.zeros(6)
     assert (again.predict(target, like)[1] < model.predict(target, like)[1]).all()
@@ -402,16 +392,16 @@ def test_two_seeds_of_a_pair_count_for_more_than_one() -> None:
 
 def test_a_history_is_fitted_once_whoever_asks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SPOT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(evidence, "_FITTED", {})
+    monkeypatch.setattr(fitting, "_FITTED", {})
     times = []
-    original = evidence._fit
-    monkeypatch.setattr(evidence, "_fit", lambda pairs: times.append(1) or original(pairs))
-    first = expected_gains(QUERY, key_set(6, DONOR))
-    assert expected_gains(QUERY, key_set(6, DONOR)) == first
-    evidence._FITTED.clear()  # another process
-    assert expected_gains(QUERY, key_set(6, DONOR)) == first
+    original = fitting._fit
+    monkeypatch.setattr(fitting, "_fit", lambda pairs: times.append(1) or original(pairs))
+    first = estimates(key_set(6, DONOR))
+    assert estimates(key_set(6, DONOR)) == first
+    fitting._FITTED.clear()  # another process
+    assert estimates(key_set(6, DONOR)) == first
     assert len(times) == 1
-    expected_gains(QUERY, key_set(6, DONOR[1:]))
+    estimates(key_set(6, DONOR[1:]))
     assert len(times) == 2
 
 
@@ -426,17 +416,17 @@ def test_a_damaged_cache_is_computed_anew(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: str | bytes
 ) -> None:
     monkeypatch.setenv("SPOT_CACHE", str(tmp_path))
-    monkeypatch.setattr(evidence, "_FITTED", {})
+    monkeypatch.setattr(fitting, "_FITTED", {})
     pairs = pairs_of(np.random.default_rng(5), targets=3)
     wanted = fit(pairs)
     (file,) = (tmp_path / "evidence").iterdir()
     file.write_bytes(content if isinstance(content, bytes) else content.encode())
-    evidence._FITTED.clear()
+    fitting._FITTED.clear()
     assert fit(pairs).scales == wanted.scales
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("SPOT_CACHE", str(tmp_path / "file"))
-    monkeypatch.setattr(evidence, "_FITTED", {})
+    monkeypatch.setattr(fitting, "_FITTED", {})
     assert fit(pairs_of(np.random.default_rng(6), targets=3)).widen >= 1

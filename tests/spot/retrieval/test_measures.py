@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
+import re
+from collections.abc import Sequence
+from typing import get_args
 
 import numpy as np
 import pytest
 
-from bank import Key
-from bank.vectors import average, average_normalized
+from bank.keys import keys_of_prompts
+from spot.cli.training import Similarity
 from spot.errors import RetrievalError
-from spot.retrieval.measures import MEASURES, Context, KeySet, Query, checked_measure
+from spot.retrieval.keys import Context, KeySet
+from spot.retrieval.measures import MEASURES, checked_measure
+from spot.retrieval.query import Query
 from spot.retrieval.similarity import similarity
 from tests.closeness import assert_close
 
@@ -23,20 +27,9 @@ START = RNG.normal(size=WIDTH).astype(np.float32)
 EMBEDDING = RNG.normal(size=(40, WIDTH)).astype(np.float32)
 
 
-def key_set(prompts: np.ndarray, context: Context | None = None) -> KeySet:
-    keys = [
-        Key(
-            task=f"task {i}",
-            task_family="toy",
-            seed=0,
-            run=str(i),
-            prompt=str(i),
-            value=str(i),
-            average=average(prompt),
-            average_normalized=average_normalized(prompt),
-        )
-        for i, prompt in enumerate(prompts)
-    ]
+def key_set(prompts: np.ndarray, context: Context | None = None, seeds: Sequence[int] | None = None) -> KeySet:
+    names = [f"task {i}" for i in range(len(prompts))]
+    keys = keys_of_prompts(names, prompts, addresses=[str(i) for i in range(len(prompts))], seeds=seeds)
     return KeySet(keys, lambda address: prompts[int(address)], context=context)
 
 
@@ -83,8 +76,7 @@ def test_centred_does_not_care_what_all_prompts_share() -> None:
 def test_seed_centred_does_not_care_where_a_seed_starts() -> None:
     tasks, starts = RNG.normal(size=(3, 1, WIDTH)), 9 * RNG.normal(size=(2, 1, WIDTH))
     prompts = np.concatenate([tasks + start for start in starts]).astype(np.float32)
-    keys = key_set(prompts)
-    keys.keys = [dataclasses.replace(key, seed=i // 3) for i, key in enumerate(keys.keys)]
+    keys = key_set(prompts, seeds=[0, 0, 0, 1, 1, 1])
     query = (tasks[1] + starts[1]).astype(np.float32)
     assert np.argsort(-MEASURES["average"](query, keys)).tolist()[:3] != [1, 4]
     found = MEASURES["seed_centred"](query, keys)
@@ -128,3 +120,11 @@ def test_a_measure_that_needs_more_than_prompts_says_so(measure: str) -> None:
 def test_an_unknown_measure_is_refused() -> None:
     with pytest.raises(RetrievalError, match="'euclidean' is not known; choose from auto, displacement, average"):
         checked_measure("euclidean")
+
+
+def test_the_commands_help_says_of_every_measure_what_the_table_does() -> None:
+    text = get_args(Similarity)[1].help
+    assert all(re.search(rf"\b{name}\b", text) for name in MEASURES)
+    described = re.findall(r"(\w+) \(([^)]*)\)", text)
+    assert len(described) > 7
+    assert all(MEASURES[name].about.endswith(said) for name, said in described)

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from bank import (
     BackboneRecord,
     Bank,
-    Key,
     Partition,
     RecipeRecord,
     RunIdentity,
@@ -23,9 +22,11 @@ from bank import (
     TaskRecord,
 )
 from bank.identity import recipe_family
-from bank.vectors import average, average_normalized
+from bank.keys import keys_of_prompts
+from bank.vectors import average
 from spot.errors import RetrievalError
-from spot.retrieval.measures import Context, KeySet, Query
+from spot.retrieval.keys import Context, KeySet
+from spot.retrieval.query import Query
 from spot.retrieval.rank import AGGREGATES, Ranked, Retriever, rank, weights
 from spot.retrieval.similarity import SPOT_MEASURES, compare, similarity
 from tests.closeness import assert_close
@@ -175,22 +176,14 @@ def world_of_starts(*, seeds: dict[str, tuple[int, ...]], travel: float = 0.5) -
     def early(task: str, seed: int) -> np.ndarray:
         return starts[seed] + travel * (ways[task] + 0.1 * rng.normal(size=(LENGTH, WIDTH)))
 
-    keys = [
-        Key(
-            task=task,
-            task_family="toy",
-            seed=seed,
-            run=f"{task} {seed}",
-            prompt="",
-            value=f"{task} {seed}",
-            average=average(prompt),
-            average_normalized=average_normalized(prompt),
-            score=50.0 + seed,
-        )
-        for task, own in seeds.items()
-        for seed in own
-        for prompt in [early(task, seed)]
-    ]
+    runs = [(task, seed) for task, own in seeds.items() for seed in own]
+    keys = keys_of_prompts(
+        [task for task, _ in runs],
+        [early(task, seed) for task, seed in runs],
+        addresses=[f"{task} {seed}" for task, seed in runs],
+        seeds=[seed for _, seed in runs],
+        scores=[50.0 + seed for _, seed in runs],
+    )
     context = Context(start=lambda seed: average(starts[seed]))
     retriever = Retriever.__new__(Retriever)
     retriever.partition, retriever.key_set = PARTITION, KeySet(keys, lambda _: starts[0], context=context)
@@ -212,9 +205,9 @@ def test_only_seeds_that_all_sources_share_are_compared() -> None:
     uneven, queries = world_of_starts(seeds={"right": (0, 1, 2), "left": (1,), "up": (1, 3)})
     for query in queries:
         of_seed_one = {
-            key.task: float(compare(average(query.prompt), key.average[None], "average")[0])
-            for key in uneven.keys
-            if key.seed == 1
+            task: float(compare(query.average, vector[None], "average")[0])
+            for task, seed, vector in zip(uneven.keys.tasks, uneven.keys.seeds, uneven.key_set.average, strict=True)
+            if seed == 1
         }
         ranked = {entry.task: entry.similarity for entry in uneven.rank(query, measure="average")}
         assert ranked.keys() == of_seed_one.keys()
@@ -245,7 +238,7 @@ def test_the_value_that_stands_for_a_source_is_its_best_on_dev() -> None:
 def test_noise_is_told_from_a_query() -> None:
     retriever, (query, *_) = world_of_starts(seeds={"right": (0,), "left": (0,)})
     assert not retriever.cautions(query)
-    basis = np.linalg.svd(np.stack([key.average for key in retriever.keys]))[2]
+    basis = np.linalg.svd(retriever.key_set.average)[2]
     strange = Query(np.tile(basis[-1], (LENGTH, 1)))
     (caution,) = retriever.cautions(strange)
     assert "as unlike every key as noise is" in caution
@@ -303,6 +296,11 @@ def test_a_query_of_another_shape_is_refused(bank: Bank, shape: tuple[int, ...])
     with pytest.raises(RetrievalError) as caught:
         rank(bank, np.ones(shape), PARTITION)
     assert str(caught.value).startswith(f"query has shape {list(shape)}, keys have [{LENGTH}, {WIDTH}]; ")
+
+
+def test_a_start_of_another_shape_is_refused(bank: Bank) -> None:
+    with pytest.raises(RetrievalError, match=r"the query's start has shape \[5\], keys' starts have \[6\]; give"):
+        rank(bank, Query(query_of(0), np.ones(WIDTH - 1)), PARTITION)
 
 
 def test_unknown_words_and_an_empty_ranking_are_refused(bank: Bank) -> None:

@@ -136,7 +136,7 @@ def test_a_cell_holds_its_interval() -> None:
 
 
 def test_halving_read_off_full_runs_is_what_the_race_gives(world: World) -> None:
-    starts = [key.value for key in world.bank.keys(world.trainer.partition, exclude=["target"])][:4]
+    starts = list(world.bank.keys(world.trainer.partition, exclude=["target"]).values)[:4]
     heat = [world.trainer.spec(world.target, 3, "transfer", start) for start in starts]
     (raced,) = world.trainer.race([heat])
     full = world.trainer.run_all(heat)

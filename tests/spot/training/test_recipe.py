@@ -163,7 +163,9 @@ def test_the_bank_names_the_same_settings_as_shaping_keys() -> None:
     first = {name for name, about in fields.items() if not about.later}
     assert first | {"dtype"} == set(FIRST)
     compared_apart = {"prompt_length", "key_step"}
-    assert {name for name in first if fields[name].shapes_key} == set(bank.identity.SHAPING) - {"dtype"} | compared_apart
+    assert {name for name in first if fields[name].shapes_key} == set(bank.identity.SHAPING) - {
+        "dtype"
+    } | compared_apart
     assert all(about.shapes_key for about in fields.values() if about.later)
     assert all(setting_of(field).shapes_key for field in dataclasses.fields(Optimizer))
 

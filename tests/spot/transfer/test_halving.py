@@ -117,7 +117,7 @@ def test_training_without_transfer_can_win(world: World) -> None:
 
 
 def test_a_race_stopped_and_started_again_ends_alike(world: World) -> None:
-    starts = [key.value for key in world.bank.keys(world.trainer.partition, exclude=["target"])]
+    starts = list(world.bank.keys(world.trainer.partition, exclude=["target"]).values)
     heat = [world.trainer.spec(world.target, 0, "transfer", start) for start in starts]
     reporter = StopsAt(7)
     executor = LocalExecutor(world.bank, world.trainer.datasets, reporters=lambda _title: reporter)

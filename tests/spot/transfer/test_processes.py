@@ -56,7 +56,7 @@ def test_what_processes_train_is_what_one_trains_and_their_lines_are_passed_on(
     assert list(world.runs.iterdir()) == []
     assert verify(world.bank) == []
 
-    starts = [key.value for key in world.bank.keys(trainer.partition, exclude=["target"])]
+    starts = list(world.bank.keys(trainer.partition, exclude=["target"]).values)
     heats = [[trainer.spec(world.target, seed, "transfer", start) for start in starts[:3]] for seed in (0, 1)]
     for heat in trainer.race(heats):
         assert sum(ended.run is None for ended in heat) == 2

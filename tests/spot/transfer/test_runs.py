@@ -186,7 +186,7 @@ def test_another_metric_makes_another_run(world: World, tmp_path: Path) -> None:
 def test_the_partition_is_the_recipes(world: World, backbone: Backbone, recipe: Recipe, tasks: dict[str, Task]) -> None:
     partition = world.trainer.partition
     assert (partition.fingerprint, partition.prompt_length, partition.key_step) == (backbone.fingerprint, 4, 20)
-    assert {key.task for key in world.bank.keys(partition)} == set(tasks)
+    assert set(world.bank.keys(partition).tasks) == set(tasks)
 
 
 def test_runs_stopped_after_some_of_them_ended_go_on_where_they_were(world: World) -> None:

@@ -101,7 +101,7 @@ def test_without_a_baseline_a_query_run_ends_at_the_key_step(world: World, recip
     outcome = transfer(world, baseline=False)
     assert (outcome.baseline, outcome.baseline_test) == (None, None)
     assert outcome.query.steps == recipe.key_step
-    assert [row["role"] for row in list_runs(world.bank.engine, task="target")][1:] == ["query", *3 * ["transfer"]]
+    assert [row["role"] for row in list_runs(world.bank.engine, task="target")][:-1] == [*3 * ["transfer"], "query"]
     with_baseline = transfer(world)
     assert with_baseline.query.key == outcome.query.key
     assert with_baseline.ranked == outcome.ranked
@@ -319,7 +319,7 @@ def test_a_mixture_holds_the_sources_and_the_target_and_is_no_source_itself(
     assert outcome.steps == 2 * world.trainer.recipe.steps
     run = outcome.candidates[0].run
     assert show_run(world.bank.engine, mixed["run"])["snapshots"][-1]["prompt"] == started_from(world, run)
-    assert name not in {key.task for key in world.bank.keys(world.trainer.partition)}
+    assert name not in world.bank.keys(world.trainer.partition).tasks
 
 
 def test_the_tasks_of_a_mixture_among_the_sources_join_the_mixture(world: World, tasks: dict[str, Task]) -> None:
@@ -346,7 +346,7 @@ def test_mixtures_that_hold_the_target_are_no_sources_for_it(world: World, tasks
 
 def test_evidence_never_sees_the_targets_own_outcomes(world: World) -> None:
     bank, partition = world.bank, world.trainer.partition
-    query = bank.keys(partition)[0].prompt
+    query = bank.keys(partition).prompts[0]
 
     def ranked() -> list[Ranked]:
         return Retriever(bank, partition, exclude=["target"]).rank(bank.prompt(query), measure="evidence")

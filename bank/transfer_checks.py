@@ -1,0 +1,139 @@
+"""What rows about transfers and their candidates must say of each other and of their runs."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from typing import Any
+
+from bank.cells import TOLERANCE, same
+from bank.contents import Check, Contents, Problems, Row
+from bank.identity import IMPORTED, first_transfer_digest, imported_digest, transfer_digest
+from bank.records import ROLES
+
+
+def transfer_runs(row: Row, contents: Contents) -> Problems:
+    query = contents.parent(row, "query_run_id")
+    roles = {"query_run_id": ("query", "baseline"), "baseline_run_id": ("baseline",), "chosen_run_id": ROLES[1:]}
+    for column, allowed in roles.items():
+        run, name = contents.parent(row, column), column.removesuffix("_run_id")
+        if run is None:
+            continue
+        if run["role"] is not None and run["role"] not in allowed:
+            yield f"{row}: its {name} run {run['digest'][:12]} has the role {run['role']}"
+        yield from _of_its_kind(row, f"its {name} run", run, query)
+    chosen, candidates = row["chosen_run_id"], contents.children("candidate", "transfer_id", row.id)
+    ended = [one["run_id"] for one in candidates if one["run_id"] is not None]
+    if chosen is not None and chosen not in (row["query_run_id"], row["baseline_run_id"], *ended):
+        yield f"{row}: its chosen run is none of its own"
+    run = contents.parent(row, "chosen_run_id")
+    scores = [one["score"] for one in candidates if one["run_id"] is not None and one["score"] is not None]
+    if run and run["score"] is not None and scores and max(scores) > run["score"] + TOLERANCE:
+        yield f"{row}: chose a run with {run['score']:g}, another had {max(scores):g}"
+
+
+def _of_its_kind(row: Row, name: str, run: Row, query: Row | None) -> Problems:
+    """A transfer's runs are of its task, its seed, and one recipe."""
+    for column, what in (("task_id", "another task"), ("seed", "another seed")):
+        if None not in (run[column], row[column]) and run[column] != row[column]:
+            yield f"{row}: {name} {(run['digest'] or '')[:12]} is of {what}"
+    if query and None not in (run["recipe_id"], query["recipe_id"]) and run["recipe_id"] != query["recipe_id"]:
+        yield f"{row}: {name} {(run['digest'] or '')[:12]} is of another recipe than its query"
+
+
+def transfer_metrics(row: Row, contents: Contents) -> Problems:
+    if row["method"] != IMPORTED and row.has("baseline_run_id") != row.has("baseline_metrics"):
+        yield f"{row}: has a baseline run without metrics, or metrics without a run"
+    for name in ("outcome", "baseline"):
+        metrics = row[f"{name}_metrics"]
+        if metrics is None or row["method"] == IMPORTED:
+            continue
+        if row["metric"] is not None and row["metric"] not in metrics:
+            yield f"{row}: its {name} metrics do not tell its metric {row['metric']}"
+        run = row["chosen_run_id" if name == "outcome" else "baseline_run_id"]
+        known = [one["metrics"] for one in contents.children("evaluation", "run_id", run) if one["metrics"] is not None]
+        if known and not any(
+            metrics.keys() == one.keys() and all(same(metrics[n], one[n]) for n in one) for one in known
+        ):
+            yield f"{row}: its {name} metrics are not those that its run's answers had"
+
+
+def transfer_candidates(row: Row, contents: Contents) -> Problems:
+    candidates = contents.children("candidate", "transfer_id", row.id)
+    ranked = sorted((one for one in candidates if one["rank"] is not None), key=lambda one: one["rank"])
+    ranks = [one["rank"] for one in ranked]
+    if "candidate" in contents.unread:
+        return
+    if ranks != list(range(1, len(candidates) + 1)):
+        yield f"{row}: its candidates have the ranks {ranks}, expected 1 to {len(candidates)}"
+    if row["top_k"] is not None and row["top_k"] != len(candidates):
+        yield f"{row}: has {len(candidates)} candidates, expected {row['top_k']}"
+    found = [one["similarity"] for one in ranked if one["similarity"] is not None]
+    if any(later > earlier + TOLERANCE for earlier, later in itertools.pairwise(found)):
+        yield f"{row}: its candidates are not ranked by their similarities"
+    weights = [one["weight"] for one in candidates if row["method"] != IMPORTED]
+    if weights and None not in weights and (min(weights) < -TOLERANCE or abs(sum(weights) - 1) > 1e-3):
+        yield f"{row}: the weights of its candidates are {', '.join(f'{w:g}' for w in weights)}, expected shares of 1"
+
+
+def transfer_single(row: Row, contents: Contents) -> Problems:
+    """Whether each run started from one source is told by where they started, if there are several."""
+    runs = [contents.parent(one, "run_id") for one in contents.children("candidate", "transfer_id", row.id)]
+    starts = {run["started_from"] for run in runs if run and run["started_from"]}
+    if row["single"] is False and (row["method"] == IMPORTED or len(starts) > 1):
+        yield f"{row}: each of its runs has a source of its own, but it says that they share them"
+
+
+def transfer_digests(row: Row, contents: Contents) -> Problems:
+    task = contents.parent(row, "task_id")
+    runs = {name: contents.parent(row, f"{name}_run_id") for name in ("query", "baseline", "chosen")}
+    candidates = sorted(contents.children("candidate", "transfer_id", row.id), key=lambda one: one["rank"] or 0)
+    sources = [contents.parent(one, "source_run_id") for one in candidates]
+    asked: list[Any] = [task and task["name"], *(row[name] for name in ("method", "similarity", "seed", "budget"))]
+    if None in (*asked, *sources, row["digest"], runs["query"], runs["chosen"]):
+        return
+    named: dict[str, Any] = {name: run and run["digest"] for name, run in runs.items()}
+    names = [source["digest"] for source in sources if source is not None]
+    if row["method"] == IMPORTED:  # what others measured of a target and seed is one
+        right = imported_digest(named["query"])
+    elif row["options"] is None:
+        right = first_transfer_digest(*asked, query=named["query"], sources=names)
+    else:
+        starts = [(name, one["weight"]) for name, one in zip(names, candidates, strict=True)]
+        right = transfer_digest(*asked, options=row["options"], **named, starts=starts)
+    if row["digest"] != right:
+        yield f"{row}: its digest does not follow from its content"
+
+
+def candidate_runs(row: Row, contents: Contents) -> Problems:
+    transfer = contents.parent(row, "transfer_id")
+    source, run = contents.parent(row, "source_run_id"), contents.parent(row, "run_id")
+    if transfer is None:
+        return
+    name, query = f"run of its candidate {row['rank']}", contents.parent(transfer, "query_run_id")
+    if source:
+        if source["role"] not in (None, "source"):
+            yield f"{transfer}: the source of its candidate {row['rank']} has the role {source['role']}"
+        if source["task_id"] is not None and source["task_id"] == transfer["task_id"]:
+            yield f"{transfer}: its candidate {row['rank']} is a source of the target itself"
+    if run:
+        yield from _of_its_kind(transfer, f"the {name}", run, query)
+        if run["role"] not in (None, "transfer"):
+            yield f"{transfer}: the {name} has the role {run['role']}"
+        if not same(row["score"], run["score"]):
+            yield f"{transfer}: its candidate {row['rank']} has the score {row['score']:g}, its run {run['score']:g}"
+        if None not in (row["steps"], run["steps"]) and row["steps"] != run["steps"]:
+            yield f"{transfer}: its candidate {row['rank']} took {row['steps']} steps, its run {run['steps']}"
+        value = source and contents.snapshot(source, "value")
+        prompt = value and contents.parent(value, "prompt_id")
+        begun = run["started_from"]
+        if transfer["single"] and prompt and begun and prompt["sha256"] not in (None, begun):
+            yield f"{transfer}: the {name} did not start from the value of its source"
+    if row["score"] is not None and not -100 - TOLERANCE <= row["score"] <= 100 + TOLERANCE:
+        yield f"{transfer}: its candidate {row['rank']} has the score {row['score']:g}"
+
+
+CHECKS: Mapping[str, tuple[Check, ...]] = {
+    "transfer": (transfer_runs, transfer_metrics, transfer_candidates, transfer_single, transfer_digests),
+    "candidate": (candidate_runs,),
+}

@@ -1,0 +1,209 @@
+"""Cases that measures are judged by: targets whose sources' scores are known, of a bank or of files."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from bank import Bank, Outcome, Partition
+from bank.keys import keys_of_prompts
+from spot.errors import RetrievalError
+from spot.prompts.files import prompts_in, read_prompt
+from spot.retrieval.keys import Context, KeySet
+from spot.retrieval.measures import MEASURES, resolved_measure
+from spot.retrieval.query import Query
+from tasks.overlaps import overlapping
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Case:
+    """A target with one seed: its query, and what every source gave it.
+
+    Attributes:
+        target: its name.
+        family: its family; empty if unknown.
+        query: early prompt ``[P, H]``.
+        scores: of the target's runs, by source task.
+        baseline: its score without transfer, if known.
+        restarts: scores of the target without transfer, one a seed.
+        start: mean token ``[H]`` of the prompt that the query's run started from, if known.
+        keys: keys of the sources, without any of the target's or of tasks that share its texts, and the outcomes of
+            other targets.
+    """
+
+    target: str
+    family: str
+    query: np.ndarray
+    scores: Mapping[str, float]
+    keys: KeySet
+    baseline: float | None = None
+    restarts: Sequence[float] = ()
+    start: np.ndarray | None = None
+
+    @property
+    def tried(self) -> float:
+        """Share of the sources that were tried: where it is below one, the best source may be another."""
+        return len(self.scores) / len(self.keys.tasks)
+
+    @cached_property
+    def _query(self) -> Query:
+        return Query(self.query, self.start)
+
+    @property
+    def knows_starts(self) -> bool:
+        """Whether it is known where query and keys started, as ``displacement`` needs."""
+        return not MEASURES["displacement"].lacking(self._query, self.keys)
+
+    def worth(self, measure: str) -> dict[str, float]:
+        """A measure's score of every source that was tried, mean over its keys; higher is held to be better."""
+        values = MEASURES[resolved_measure(measure, self._query, self.keys)].by_task(self._query, self.keys)
+        return {source: values[source] for source in self.scores}
+
+
+def cases_of_bank(
+    bank: Bank,
+    partition: Partition,
+    *,
+    targets: Sequence[str] | None = None,
+    context_of: Callable[[str], Context] = lambda _target: Context(),
+) -> list[Case]:
+    """Every target and seed of a partition for which two sources or more were tried.
+
+    Args:
+        bank: where the transfers are.
+        partition: of their keys and queries.
+        targets: the only ones to look at; all if not given.
+        context_of: gives what measures look at beside prompts, by target.
+    """
+    tried: dict[tuple[str, int, int, str], list[Outcome]] = {}
+    for outcome in bank.outcomes(partition):
+        if targets is None or outcome.target in targets:
+            identity = (outcome.target, outcome.train_limit, outcome.seed, outcome.query)
+            tried.setdefault(identity, []).append(outcome)
+    restarts: dict[tuple[str, int], dict[int, float]] = {}
+    for (target, limit, seed, _query), (first, *_) in tried.items():
+        if first.baseline is not None:
+            restarts.setdefault((target, limit), {})[seed] = first.baseline
+    key_sets = {
+        (target, limit): KeySet.from_bank(
+            bank,
+            partition,
+            exclude=[target, *overlapping(target)],
+            context=dataclasses.replace(context_of(target), train_limit=limit),
+        )
+        for target, limit in dict.fromkeys((target, limit) for target, limit, _seed, _query in tried)
+    }
+    cases = []
+    for (target, limit, seed, query), outcomes in tried.items():
+        keys = key_sets[target, limit]
+        by_source: dict[str, list[float]] = {}
+        for outcome in outcomes:
+            if outcome.source in keys.number:
+                by_source.setdefault(outcome.source, []).append(outcome.score)
+        if len(by_source) > 1:
+            cases.append(
+                Case(
+                    target=target,
+                    family=outcomes[0].target_family,
+                    query=bank.prompt(query),
+                    scores={source: float(np.mean(values)) for source, values in by_source.items()},
+                    keys=keys,
+                    baseline=outcomes[0].baseline,
+                    restarts=list(restarts.get((target, limit), {}).values()),
+                    start=outcomes[0].start if keys.context.start is None else keys.context.start(seed),
+                )
+            )
+    return cases
+
+
+def complete_cases(cases: Sequence[Case]) -> list[Case]:
+    """Those whose sources were all tried, since elsewhere the best may be another; all cases where there is none."""
+    return [case for case in cases if case.tried == 1] or list(cases)
+
+
+def telling(k: Sequence[int], cases: Sequence[Case]) -> list[int]:
+    """Those of ``k`` that say something: below the number of sources of every case, the whole of which is no choice."""
+    fewest = min((len(case.scores) for case in cases), default=0)
+    return [at for at in k if at < fewest]
+
+
+def cases_of_files(prompts: Path, scores: Path) -> tuple[list[Case], list[str]]:
+    """Cases of somebody else's study, and the tasks that were left out since there is no prompt of theirs.
+
+    Args:
+        prompts: folder with a prompt ``[P, H]`` a task, ``<task>.npy`` or any other format: query of the task as a
+            target, key of it as a source.
+        scores: JSON, ``{target: {source: score}}``; scores of a target from itself are left out.
+
+    Raises:
+        RetrievalError: a file that cannot be read so, or prompts of different shapes.
+        PromptError: a file that holds no prompt.
+    """
+    try:
+        matrix = json.loads(scores.read_text(encoding="utf-8"))
+        table = {str(t): {str(s): float(v) for s, v in row.items() if s != t} for t, row in matrix.items()}
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise RetrievalError(f"{scores}: expected JSON {{target: {{source: score}}}} ({error})") from error
+    bad = [f"{t} from {s}" for t, row in table.items() for s, v in row.items() if not math.isfinite(v)]
+    if bad:
+        raise RetrievalError(f"{scores}: no finite score of {', '.join(bad)}; leave out what was not measured")
+    files = prompts_in(prompts)
+    named = dict.fromkeys([*table, *(source for row in table.values() for source in row)])
+    missing = [task for task in named if task not in files]
+    loaded = {task: read_prompt(files[task]).prompt for task in named if task in files}
+    shapes = {prompt.shape for prompt in loaded.values()}
+    if len(shapes) > 1:
+        raise RetrievalError(
+            f"{prompts}: prompts of different shapes {sorted(shapes)} cannot be compared; keep those of one backbone "
+            "and length"
+        )
+    table = {t: {s: v for s, v in row.items() if s in loaded} for t, row in table.items() if t in loaded}
+    sources = dict.fromkeys(source for row in table.values() for source in row)
+    outcomes = [outcome for target, row in table.items() for outcome in _outcomes(target, row)]
+
+    def keys(target: str) -> KeySet:
+        others = [outcome for outcome in outcomes if outcome.target != target]
+        names = [task for task in sources if task != target]
+        return KeySet(keys_of_prompts(names, [loaded[task] for task in names]), loaded.__getitem__, lambda: others)
+
+    cases = [
+        Case(
+            target=target,
+            family="",
+            query=loaded[target],
+            scores=row,
+            keys=keys(target),
+        )
+        for target, row in table.items()
+        if len(row) > 1
+    ]
+    return cases, missing
+
+
+def _outcomes(target: str, row: Mapping[str, float]) -> list[Outcome]:
+    """A row of a matrix as history, from its mean: what the target scored without transfer is not known."""
+    return [
+        Outcome(
+            target=target,
+            target_family="",
+            seed=0,
+            query=target,
+            source=source,
+            source_family="",
+            source_run=source,
+            score=score,
+            baseline=mean(list(row.values())),
+        )
+        for source, score in row.items()
+    ]
+
+
+def mean(values: Sequence[float]) -> float:
+    """Zero of none."""
+    return float(np.mean(values)) if values else 0.0
