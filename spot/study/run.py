@@ -214,7 +214,7 @@ def _further(plan: StudyPlan) -> Mapping[str, dict[str, Any]]:
 
 def halved(trial: Trial, head: Sequence[str], findings: Findings) -> tuple[RunScores, int]:
     """What the budget ``halving`` would have chosen among a head and no transfer, and the steps it would have taken."""
-    contestants = [*(trial.sources[source] for source in head), trial.baseline]
-    histories = [scores.history for scores in contestants]
+    candidates = [*(trial.sources[source] for source in head), trial.baseline]
+    histories = [scores.history for scores in candidates]
     winner, steps = replay(histories, steps=findings.steps, evaluate_every=findings.evaluate_every)
-    return contestants[winner], steps
+    return candidates[winner], steps

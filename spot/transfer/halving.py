@@ -1,6 +1,6 @@
 """Successive halving among the runs that a transfer chooses from (Jamieson and Talwalkar 2016).
 
-All contestants train for a little, the better half goes on, and so forth, every round costing about the same. The
+All candidates train for a little, the better half goes on, and so forth, every round costing about the same. The
 rounds end on evaluation steps, so that who is left trains the run of the full budget, up to rounding.
 """
 
@@ -14,13 +14,13 @@ from collections.abc import Mapping, Sequence
 from spot.training.jobs import Progress
 
 
-def rungs(contestants: int, steps: int, evaluate_every: int) -> dict[int, int]:
+def rungs(candidates: int, steps: int, evaluate_every: int) -> dict[int, int]:
     """Steps at which the field is halved, and how many are left then.
 
-    With ``n_i`` contestants in round i, a round lasts in proportion to ``1 / n_i`` steps, and the last ends at
+    With ``n_i`` candidates in round i, a round lasts in proportion to ``1 / n_i`` steps, and the last ends at
     ``steps``: in all ``log2(n) + 1`` rounds cost about ``(log2(n) + 1) / 2`` full runs. Rounded up to evaluations.
     """
-    fields = [contestants]
+    fields = [candidates]
     while fields[-1] > 1:
         fields.append(math.ceil(fields[-1] / 2))
     total = sum(1 / field for field in fields)
@@ -38,7 +38,7 @@ class Halving:
 
     Args of the constructor:
         heats: digests of runs that compete with each other, the more promising first.
-        histories: of the contestants whose runs are known already: they cost nothing and are never given up, but take
+        histories: of the candidates whose runs are known already: they cost nothing and are never given up, but take
             their place in the field.
         steps: of a full run.
         evaluate_every: steps between evaluations.

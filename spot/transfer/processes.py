@@ -70,30 +70,34 @@ class ProcessExecutor:
     def train(self, groups: Sequence[Group]) -> Mapping[str, Progress]:
         if jax.default_backend() != "cpu":
             raise TrainingError(f"processes share a CPU's cores, not a {jax.default_backend()}; use the executor local")
-        waiting, busy = deque(groups), dict[Worker, Group]()
-        answers: list[Answer] = []
-        failures: list[TrainingError] = []
         with caught_signals() as caught:
-            told = 0
-            while busy or (waiting and not caught):
-                while waiting and not caught and len(busy) < self.workers:
-                    group = waiting.popleft()
-                    busy[self._start(group, busy)] = group
-                for number in caught[told:]:
-                    told += 1
-                    for worker in busy:
-                        worker.process.send_signal(number)
-                for worker, answer in self._new_answers():
-                    if worker in busy:
-                        answers.append(answer)
-                        failures += worker.failures(answer, busy.pop(worker))
+            ended = list(self._carry_out(groups, caught))
         if caught:
-            raise Interrupted(caught[0], max(answer.get("step", 0) for answer in answers), groups[0].folder)
+            step = max((answer.get("step", 0) for _worker, _group, answer in ended), default=0)
+            raise Interrupted(caught[0], step, groups[0].folder)
+        failures = [failure for worker, group, answer in ended if (failure := worker.failure(answer, group))]
         for failure in failures[1:]:
             self._say(str(failure))
         if failures:
             raise failures[0]
-        return {name: Progress(**made) for answer in answers for name, made in answer["given up"].items()}
+        given_up = [one for _worker, _group, answer in ended for one in answer["given up"].items()]
+        return {digest: Progress(**progress) for digest, progress in given_up}
+
+    def _carry_out(self, groups: Sequence[Group], caught: Sequence[int]) -> Iterator[tuple[Worker, Group, Answer]]:
+        """Answers to all groups, or to those under way when a signal is caught."""
+        waiting, busy = deque(groups), dict[Worker, Group]()
+        told = False
+        while busy or (waiting and not caught):
+            while waiting and not caught and len(busy) < self.workers:
+                group = waiting.popleft()
+                busy[self._start(group, busy)] = group
+            if caught and not told:
+                told = True
+                for worker in busy:
+                    worker.process.terminate()
+            for worker, answer in self._new_answers():
+                if worker in busy:
+                    yield worker, busy.pop(worker), answer
 
     def _new_answers(self) -> Iterator[tuple[Worker, Answer]]:
         """The next one, if it comes in a while."""
@@ -149,19 +153,19 @@ class Worker:
         prefix = f"worker {place + 1}: "
         threading.Thread(target=_pass_on, args=(self.process.stderr, prefix, say), daemon=True).start()
 
-    def failures(self, answer: Answer, group: Group) -> list[TrainingError]:
+    def failure(self, answer: Answer, group: Group) -> TrainingError | None:
         """What went wrong, if something did."""
         who = f"worker {self.place + 1}"
         if "error" in answer:
             kind = DivergenceError if answer["diverged"] else TrainingError
-            return [kind(f"{who}: {answer['error']}")]
+            return kind(f"{who}: {answer['error']}")
         if "given up" in answer:
-            return []
+            return None
         code = -answer["stopped"] if answer else self.process.wait()
         how = f"was stopped by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         saved = f"what it had saved is in {group.folder}; " if group.folder else ""
         again = "run the same command again to go on, with fewer workers where memory is short"
-        return [TrainingError(f"{who} {how}: {saved}{again}")]
+        return TrainingError(f"{who} {how}: {saved}{again}")
 
 
 def _hear(worker: weakref.ref[Worker], stdout: IO[bytes], answers: queue.SimpleQueue[tuple[Worker, Answer]]) -> None:

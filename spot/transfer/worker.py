@@ -68,23 +68,27 @@ def main() -> None:
     warnings.showwarning = _show_warning
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever a library prints is no answer
-    orders: queue.SimpleQueue[Order | None] = queue.SimpleQueue()
-    threading.Thread(target=_receive, args=(sys.stdin.buffer, orders), daemon=True).start()
+    orders: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    busy = threading.Event()
+    threading.Thread(target=_receive, args=(sys.stdin.buffer, orders, busy), daemon=True).start()
     with OPENED:
-        while (order := orders.get()) is not None:
+        while order := orders.get():
+            busy.set()
             answer = carry_out(order)
             with contextlib.suppress(BrokenPipeError):  # nobody is left to be told
                 answers.write(json.dumps(answer) + "\n")
                 answers.flush()
+            busy.clear()
             if "stopped" in answer:
                 break
     os._exit(0)  # the thread that listens may hold stdin
 
 
-def carry_out(order: Order) -> dict[str, Any]:
-    """Train a group; how that ended, as plain data."""
-    group = order.group
+def carry_out(pickled: bytes) -> dict[str, Any]:
+    """Train the group of an order; how that ended, as plain data."""
     try:
+        order: Order = pickle.loads(pickled)
+        group = order.group
         executor = _executor(order.bank, group.backbone, group.dtype, group.data_dir, order.log_dir)
         given_up = executor.train([group])
     except Interrupted as stop:
@@ -106,13 +110,13 @@ def _executor(bank: str, backbone: str, dtype: str, data_dir: Path | None, log_d
     return LocalExecutor(opened, datasets, reporters=display.reporter)
 
 
-def _receive(stdin: BinaryIO, orders: queue.SimpleQueue[Order | None]) -> None:
-    """Hand on orders until stdin ends; then stop what is under way, unless a signal does that already."""
+def _receive(stdin: BinaryIO, orders: queue.SimpleQueue[bytes], busy: threading.Event) -> None:
+    """Hand on orders until stdin ends, and an empty one then; what is under way is stopped, unless it is already."""
     while len(length := stdin.read(LENGTH)) == LENGTH:
-        orders.put(pickle.loads(stdin.read(int.from_bytes(length, "big"))))
+        orders.put(stdin.read(int.from_bytes(length, "big")))
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # nobody is left to be told of progress
-    orders.put(None)
-    if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+    orders.put(b"")
+    if busy.is_set() and signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
