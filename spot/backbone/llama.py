@@ -27,6 +27,7 @@ from spot.backbone.config import LlamaConfig
 from spot.backbone.layers import MASKED, Dropout, KeysValues, RMSNorm, Weights, drop, parameter, ranked, write
 from spot.backbone.model import LanguageModel
 from spot.backbone.products import attention, project
+from spot.backbone.shapes import axes
 from spot.backbone.soft import Soft
 
 Rotation = tuple[Array, Array]
@@ -213,7 +214,8 @@ class Llama(LanguageModel[Read, list[KeysValues]]):
 
     def decode(self, memory: Read, ids: Tokens, dropout: Dropout | None = None) -> Array:
         """States ``[B, C, L, H]`` for ``ids[B, C, L]`` that follow the text; the C targets do not see each other."""
-        rows, targets, length = ids.shape
+        sizes = axes("targets", end=("B", memory.end), ids=("B C L", ids))
+        rows, targets, length = (sizes[axis] for axis in "BCL")
         x_BQH = self._embed(ids).reshape(rows, targets * length, -1)
         positions_BQ = memory.end[:, None] + jnp.tile(jnp.arange(length), targets)[None]
         angles = rotation(positions_BQ[:, None], self.config)  # of all heads alike
@@ -239,7 +241,8 @@ class Llama(LanguageModel[Read, list[KeysValues]]):
     def advance(
         self, memory: Read, cache: list[KeysValues], last: Array, step: Array
     ) -> tuple[Array, list[KeysValues]]:
-        rows, candidates = last.shape
+        sizes = axes("candidates", end=("B", memory.end), last=("B C", last))
+        rows, candidates = sizes["B"], sizes["C"]
         read, length = memory.mask.shape[-1], cache[0][0].shape[2]
         x_R1H = self._embed(last).reshape(rows * candidates, 1, -1)
         positions_R11 = _each(memory.end + step, candidates)[:, None, None]

@@ -24,6 +24,7 @@ from spot.backbone.config import T5Config
 from spot.backbone.layers import MASKED, Dropout, KeysValues, RMSNorm, Weights, drop, drop_keys, parameter, write
 from spot.backbone.model import LanguageModel
 from spot.backbone.products import attention, project, relative_position_buckets
+from spot.backbone.shapes import axes
 from spot.backbone.soft import Soft
 
 
@@ -248,7 +249,8 @@ class T5(LanguageModel[Encoded, Cache]):
 
         The C targets of one input attend to themselves apart and to the same encoded input together.
         """
-        rows, targets, length = ids.shape
+        sizes = axes("targets", memory=("B S H", memory.hidden), ids=("B C L", ids))
+        rows, targets, length = (sizes[axis] for axis in "BCL")
         apart, together = (rows * targets, length, -1), (rows, targets * length, -1)
         bias_1KLL = self._position_bias(self.decoder_bias[...], length, length, bidirectional=False)
         causal = jnp.where(jnp.tril(jnp.ones((length, length), bool)), 0.0, MASKED)[None, None]
@@ -274,7 +276,8 @@ class T5(LanguageModel[Encoded, Cache]):
     def advance(self, memory: Encoded, cache: Cache, last: Array, step: Array) -> tuple[Array, Cache]:
         # a token's products with all it sees are bound by memory: half of it in bfloat16, cast once before the loop
         memory = memory._replace(hidden=memory.hidden.astype(self.dtype))
-        rows, candidates = last.shape
+        sizes = axes("candidates", memory=("B S H", memory.hidden), last=("B C", last))
+        rows, candidates = sizes["B"], sizes["C"]
         apart, together = (rows * candidates, 1, -1), (rows, candidates, -1)
         x_R1H, length = self._embed(last).reshape(apart), cache.past[0][0].shape[2]
         bias_1KLL = self._position_bias(self.decoder_bias[...], length, length, bidirectional=False)

@@ -20,6 +20,7 @@ from jax import Array
 from spot.backbone.batch import Inputs, Targets, Tokens
 from spot.backbone.layers import Dropout
 from spot.backbone.placement import Placement, placement
+from spot.backbone.shapes import axes
 from spot.prompts.forms import Form
 from spot.training.optimizers import Optimizer, per_prompt
 from tasks.objectives import pad
@@ -132,6 +133,7 @@ def make_step(
         soft = form.soft(trained, model.config)
         if part.stack is not None:
             soft = soft.take(part.stack)
+        axes("step", {"N": len(tokens)}, tokens=("N", tokens), slots=("B", part.slots), inputs=("B T", part.inputs.ids))
         noisy = noise(part, keys)
         losses_BL = model.token_losses(soft, part.prompt_ids, part.inputs, part.targets, noisy, z_loss)
         means_N = jax.ops.segment_sum(losses_BL.sum(axis=-1), part.slots, len(tokens)) / tokens
