@@ -37,7 +37,8 @@ class Group:
         dtype: likewise.
         recipe: of all runs.
         data_dir: folder of official data sets.
-        runs: what is wanted, each training once; those that the bank holds are passed over.
+        runs: what is wanted, each training once.
+        stored: digests of those that the bank holds, which are passed over.
         slots: prompts under way at once.
         folder: where the checkpoints of all groups lie; ``None`` saves nothing.
         checkpoint_seconds: longest time between checkpoints.
@@ -48,6 +49,7 @@ class Group:
     dtype: str
     recipe: Recipe
     runs: tuple[PlannedRun, ...]
+    stored: frozenset[str]
     slots: int
     data_dir: Path | None = None
     folder: Path | None = None
@@ -106,13 +108,12 @@ class LocalExecutor:
             raise TrainingError(f"backbone {backbone.name} is not the one that runs were planned with; start again")
         self._bank.try_write()
         paths.prepare_folders(group.folder)
-        stored = set(self._bank.runs([run.digest for run in group.runs]))
-        sharing = [run.digest for run in group.runs if run.digest not in stored]
+        sharing = [run.digest for run in group.runs if run.digest not in group.stored]
         program = {"slots": group.slots, "shared with": sharing if group.slots > 1 else []}
         train_prompts(
             backbone,
             group.recipe,
-            [self._job(run, group, stored, program, given_up) for run in group.runs],
+            [self._job(run, group, program, given_up) for run in group.runs],
             slots=group.slots,
             folder=group.checkpoint,
             give_up=group.halving or (lambda _progress: ()),
@@ -124,11 +125,10 @@ class LocalExecutor:
         self,
         run: PlannedRun,
         group: Group,
-        stored: set[str],
         program: Mapping[str, Any],
         given_up: dict[str, Progress],
     ) -> PromptJob:
-        """Those ``stored`` when the group began are known without asking; others may have ended elsewhere since."""
+        """Of a run that was not stored when it was planned the bank is asked at its turn: it may have ended elsewhere."""
         task = self._datasets.task(run.spec.task)
         data = self._datasets.splits(task, group.recipe)
         if data.digest != run.identity.data:
@@ -155,10 +155,10 @@ class LocalExecutor:
             done=done,
             initial=self._bank.prompt(run.spec.start) if run.spec.start else None,
             stop_at_key=run.spec.role == "query",
-            held=lambda: run.digest in stored or bool(self._bank.runs([run.digest])),
+            held=lambda: run.digest in group.stored or bool(self._bank.runs([run.digest])),
             dropped=dropped,
             checkpoint_seconds=group.checkpoint_seconds,
-            reporter=None if run.digest in stored else self._reporters(run.title),
+            reporter=None if run.digest in group.stored else self._reporters(run.title),
         )
 
     def _texts(self, task: Task | Mixture) -> bytes:

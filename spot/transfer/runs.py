@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -124,7 +124,8 @@ class Trainer:
         stored = dict(lacking.stored)
         if lacking.train or lacking.adopt:
             adopt(self.bank, runs, {run: twin for run, twin in lacking.adopt.items() if twin in stored})
-            self._train([self._group(part) for part in cut(distinct(runs), self.executor.workers)], lacking.train)
+            parts = cut(distinct(runs), self.executor.workers)
+            self._train([self._group(part, set(stored)) for part in parts], lacking.train)
             adopt(self.bank, runs, {run: twin for run, twin in lacking.adopt.items() if twin not in stored})
             stored |= self.bank.runs([*lacking.adopt, *(run.digest for run in lacking.train)])
         return [stored[run.digest] for run in runs if run.digest in stored]
@@ -185,12 +186,13 @@ class Trainer:
         groups = [group for group in groups if digests & {run.digest for run in group.runs}]
         return dict(self.executor.train(groups)) if groups else {}
 
-    def _group(self, runs: Sequence[PlannedRun], halving: Halving | None = None) -> Group:
+    def _group(self, runs: Sequence[PlannedRun], stored: Collection[str], halving: Halving | None = None) -> Group:
         return Group(
             backbone=self.backbone.name,
             dtype=self.backbone.dtype,
             recipe=self.recipe,
             runs=tuple(runs),
+            stored=frozenset(run.digest for run in runs if run.digest in stored),
             slots=len(runs) if halving else min(self.slots, len(runs)),
             data_dir=self.datasets.data_dir,
             folder=self.folder,
@@ -206,7 +208,7 @@ class Trainer:
             steps=self.recipe.steps,
             evaluate_every=self.recipe.plan().evaluate_every,
         )
-        return self._group(runs, halving)
+        return self._group(runs, histories, halving)
 
     def _rounds(self, heats: Sequence[Sequence[PlannedRun]]) -> Iterator[Sequence[Sequence[PlannedRun]]]:
         """Heats that race in one program: as many as there are slots for, and an executor's workers leave to each."""
