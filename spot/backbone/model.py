@@ -41,6 +41,7 @@ class LanguageModel(nnx.Module, Generic[Memory, Cache]):
 
     config: Config
     embedding: nnx.Param[Array]
+    """``[V, H]``, of the input."""
 
     other_names: ClassVar[Mapping[str, Sequence[str]]] = {}
     """Names that checkpoints use for a tensor in place of, or beside, its own; the embedding's among them."""

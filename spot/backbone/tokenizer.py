@@ -55,7 +55,7 @@ class Tokenizer(Protocol):
         """The written form of one piece."""
 
     def ordinary_ids(self) -> np.ndarray:
-        """int32 ids of the pieces that stand for text (no specials, no sentinels), most frequent first."""
+        """Ids ``[n]`` int32 of the n pieces that stand for text (no specials, no sentinels), most frequent first."""
 
 
 class SentencePieceTokenizer:
@@ -147,6 +147,7 @@ class SentencePieceTokenizer:
         return piece
 
     def ordinary_ids(self) -> np.ndarray:
+        """``[n]`` int32; pieces that are unused or bytes are left out too."""
         tests = (self._is_control, self._model.is_unused, self._model.is_byte, self._held_sentinels.__contains__)
         return np.array([i for i in range(self._pieces) if not any(test(i) for test in tests)], dtype=np.int32)
 
@@ -218,6 +219,7 @@ class TransformersTokenizer:
         return str(self._tokenizer.convert_ids_to_tokens(int(index)))
 
     def ordinary_ids(self) -> np.ndarray:
+        """``[n]`` int32, in the order of the vocabulary."""
         return np.array([i for i in range(self.size) if i not in self._special_ids], dtype=np.int32)
 
 

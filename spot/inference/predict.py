@@ -50,7 +50,7 @@ class Questions:
 
 
 class Pass(NamedTuple):
-    """Rows of one forward pass: ``rows[n]`` of the examples, and the same filled up to the batch that is computed."""
+    """Rows of one forward pass: ``rows[n]`` int of the examples, and ``padded[B]``, filled up to what is computed."""
 
     rows: np.ndarray
     padded: np.ndarray
@@ -149,7 +149,7 @@ def decode(
     decoding: Decoding = GREEDY,
     batch_size: int = 64,
 ) -> list[str]:
-    """Generated text for every example; arguments as :func:`scores`."""
+    """Generated text for every example; arguments as :func:`scores`, with ``prompt_ids[n]`` int32 of n examples."""
     programs = _programs(backbone.graph)
     longest = min(MAX_NEW_TOKENS, bucket(int(data.targets.lengths.max()), TARGET_BUCKETS))
     length = decoding.max_new_tokens or longest
@@ -197,9 +197,13 @@ class Programs(NamedTuple):
     """Compiled computations of a model's graph, each of its weights, a stack and what the name says."""
 
     prepare: Callable[..., Soft]
+    """The stack, with what does not depend on inputs computed."""
     score: Callable[..., Array]
+    """Of choices ``[B, C]`` float32."""
     generate: Callable[..., Array]
+    """Tokens ``[B, max_length]`` int32."""
     loss: Callable[..., Array]
+    """A target token on average, ``[B]`` float32."""
 
 
 @functools.lru_cache(maxsize=16)

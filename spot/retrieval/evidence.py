@@ -76,7 +76,7 @@ class Pairs:
     counts: np.ndarray
 
     def only(self, targets: np.ndarray) -> Pairs:
-        """The pairs of some targets alone."""
+        """The pairs of some targets alone, which are ``[t]`` int64."""
         kept = np.isin(self.target, targets)
         rows = ("target", "source", "similarity", "gains", "counts")
         return dataclasses.replace(self, **{name: getattr(self, name)[kept] for name in rows})
@@ -170,7 +170,7 @@ class Model:
 
 
 def kernel(distance: np.ndarray, length: float) -> np.ndarray:
-    """``exp(-distance / length)`` of one minus cosines."""
+    """``exp(-distance / length)`` of one minus cosines, ``[...] -> [...]`` float64."""
     near: np.ndarray = np.exp(-distance / length)
     return near
 

@@ -25,7 +25,8 @@ class Context:
 
     Attributes:
         embedding: the backbone's input embedding ``[V, H]``, for ``vocabulary``.
-        losses: mean loss of each of some prompts on a few training examples of the target, for ``trial``.
+        losses: mean losses ``[n]`` float64 of n prompts ``[..., P, H]`` on a few training examples of the target, for
+            ``trial``.
         start: mean token ``[W]`` of the prompt that runs of a seed start from, where that follows from the seed alone;
             for keys that were stored without theirs.
         train_limit: training examples that the target has, 0 for all, for ``evidence``; ``None`` if not known.
@@ -148,7 +149,7 @@ class KeySet:
 
     @cached_property
     def shared_seeds(self) -> np.ndarray:
-        """Seeds of which every task has a key, int64 ascending."""
+        """Seeds of which every task has a key, ``[s]`` int64 ascending."""
         pairs = np.unique(np.stack([self.keys.seeds, self.numbers]), axis=1)
         seeds, tasks = np.unique(pairs[0], return_counts=True)
         return np.asarray(seeds[tasks == len(self.tasks)])

@@ -89,7 +89,11 @@ class Retriever:
             raise RetrievalError(_no_keys(bank, partition, exclude, options or {}))
 
     def measure(self, name: str, query: Query | np.ndarray) -> str:
-        """The measure that ``name`` stands for with this query; ``auto`` depends on what starts are known."""
+        """The measure that ``name`` stands for with this query ``[..., P, H]``; ``auto`` depends on known starts.
+
+        Raises:
+            RetrievalError: an unknown name.
+        """
         return resolved_measure(checked_measure(name), as_query(query), self.key_set)
 
     def rank(

@@ -161,7 +161,7 @@ def _where(active: Array, new: Array, old: Array) -> Array:
 
 
 class Row(NamedTuple):
-    """An example of a step: its slot, its tokens, and its place in its slot's batch."""
+    """An example of a step: its slot, its tokens ``[T]`` and ``[L]`` int32, and its place in its slot's batch."""
 
     slot: int
     inputs: np.ndarray
