@@ -76,10 +76,10 @@ def _row(prompt: Addressed) -> dict[str, Any]:
 
 def put(engine: Engine, prompt: np.ndarray) -> str:
     """See :meth:`bank.store.Bank.put`; ``[..., P, H]``."""
-    one = addressed(prompt)
+    with_address = addressed(prompt)
     with transaction(engine) as session:
-        unless_first(session, lambda: put_prompts(session, [one]))
-    return one.sha256
+        unless_first(session, lambda: put_prompts(session, [with_address]))
+    return with_address.sha256
 
 
 def get_prompt(engine: Engine, sha256: str) -> np.ndarray:

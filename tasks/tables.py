@@ -85,9 +85,9 @@ def _quoted(path: Path, text: str, delimiter: str) -> Iterator[Line]:
         if not row:
             continue
         known += [set() for _ in row[len(known) :]]
-        for seen, field in zip(known, row, strict=False):
+        for column, field in zip(known, row, strict=False):
             if len(field) <= SHORT:
-                seen.add(field.strip())
+                column.add(field.strip())
         if lines.line_num > start and any("\n" in field or "\r" in field for field in row):
             quoted_over_lines.append((start, row))
         yield start, row
@@ -129,13 +129,13 @@ def _rows_within(row: Sequence[str], place: int, delimiter: str, known: Sequence
     if any(len(line) != len(known) for line in lines):
         return 0
     whole = [(place + 1, len(known)), *[(0, len(known))] * (len(lines) - 2), (0, ends - 1)]
-    told, plain = [], []
+    recognised, plain = [], []
     for line, (start, stop) in zip(lines, whole, strict=True):
         fields = [field.strip() for field in line[start:stop]]
-        told.append(any(field and field in seen for field, seen in zip(fields, known[start:], strict=False)))
+        recognised.append(any(field and field in column for field, column in zip(fields, known[start:], strict=False)))
         plain.append(len(inner) >= 3 and all(field and not field[0].isspace() for field in line[start:stop]))
-    between = all(label or no_prose for label, no_prose in zip(told[1:-1], plain[1:-1], strict=True))
-    return len(inner) if between and (told[0] or told[-1] or (plain[0] and plain[-1])) else 0
+    between = all(label or no_prose for label, no_prose in zip(recognised[1:-1], plain[1:-1], strict=True))
+    return len(inner) if between and (recognised[0] or recognised[-1] or (plain[0] and plain[-1])) else 0
 
 
 def _refuse_quoted_look(path: Path, text: str, delimiter: str) -> None:

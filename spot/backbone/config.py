@@ -309,10 +309,10 @@ def _present(config: Mapping[str, Any], sizes: Sequence[str]) -> dict[str, Any]:
     return present
 
 
-def _typed(given: Mapping[str, Any], config: type[Any]) -> dict[str, Any]:
+def _typed(fields: Mapping[str, Any], config: type[Any]) -> dict[str, Any]:
     """The same values, once each is known to be of its field's type; whole numbers pass for fractions."""
     values = {}
-    for name, value in given.items():
+    for name, value in fields.items():
         kind = type(getattr(config, name, 0))
         whole = isinstance(value, int) and not isinstance(value, bool)
         values[name] = float(value) if kind is float and whole and abs(value) <= LARGEST else value

@@ -24,7 +24,7 @@ KeysValues = tuple[Array, Array]
 def write(past: KeysValues, new: KeysValues, at: Array) -> KeysValues:
     """Put new keys and values ``[B, K, L, D]`` into those ``[B, K, S, D]`` of the past, from place ``at`` of S on."""
     keys, values = (
-        jax.lax.dynamic_update_slice_in_dim(old, one, at, axis=2) for old, one in zip(past, new, strict=True)
+        jax.lax.dynamic_update_slice_in_dim(old, added, at, axis=2) for old, added in zip(past, new, strict=True)
     )
     return keys, values
 

@@ -176,8 +176,8 @@ def find_model(name: str) -> Path:
 
 def _in_package(name: str) -> Path:
     """The GGUF file in the package that carries it; the package's own code is not run."""
-    found = importlib.util.find_spec(PACKAGED[name])
-    folders = list(found.submodule_search_locations or ()) if found else []
+    module = importlib.util.find_spec(PACKAGED[name])
+    folders = list(module.submodule_search_locations or ()) if module else []
     files = sorted(file for folder in folders for file in Path(folder).glob("*.gguf"))
     if not files:
         package = PACKAGED[name].replace("_", "-")
@@ -219,8 +219,8 @@ def read_config(folder: Path) -> Config:
     if not path.exists():
         raise BackboneError(f"{folder}: no config.json; is this a model folder?")
     content = read_json(path)
-    found = [content.get("eos_token_id"), read_json(generation).get("eos_token_id") if generation.exists() else None]
-    ends = [end for each in found if each is not None for end in (each if isinstance(each, list) else [each])]
+    named = [content.get("eos_token_id"), read_json(generation).get("eos_token_id") if generation.exists() else None]
+    ends = [end for each in named if each is not None for end in (each if isinstance(each, list) else [each])]
     try:
         return config_from_huggingface(content | ({"eos_token_id": ends} if ends else {}))
     except BackboneError as error:
@@ -353,13 +353,13 @@ def _digest_file(files: Sequence[Path]) -> Path:
 
 def _facts(path: Path) -> list[Any]:
     with path.open("rb") as file:
-        found = path.stat()
+        status = path.stat()
         probe = hashlib.sha256()
         for part in range(PROBES):
-            file.seek(max(0, found.st_size - PROBE_BYTES) * part // (PROBES - 1))
+            file.seek(max(0, status.st_size - PROBE_BYTES) * part // (PROBES - 1))
             probe.update(file.read(PROBE_BYTES))
-    times = (found.st_mtime_ns, found.st_ctime_ns)
-    return [str(path.resolve()), found.st_size, *times, found.st_ino, found.st_dev, probe.hexdigest()]
+    times = (status.st_mtime_ns, status.st_ctime_ns)
+    return [str(path.resolve()), status.st_size, *times, status.st_ino, status.st_dev, probe.hexdigest()]
 
 
 def _cached_digest(path: Path) -> str | None:

@@ -193,7 +193,7 @@ def transfer(
     if not METHODS[method].reads_sources:
         refuse_given(context, ["source_file"], f"method {method} does not train on a source's data")
     task, *files = find_tasks([target, *map(str, source_file or ())])
-    from_files = {one.name: one for one in files}
+    from_files = {file.name: file for file in files}
     with bank.open(write=True) as opened:
         trainer = make_trainer(opened, where, data, recipe, runs, executor=executor)
         results = run_transfers(

@@ -97,23 +97,24 @@ def predict_many(
         SpotError: unknown method, or ``rank`` without choices.
     """
     choose(method, METHODS, "evaluation method", error=SpotError)
-    ranked = [_ranks(one, method) for one in questions]
+    ranked = [_ranks(question, method) for question in questions]
     answers: list[list[str]] = [[] for _ in questions]
     for ranks in (True, False):
         places = [place for place, flag in enumerate(ranked) if flag == ranks]
         if not places:
             continue
         asked = [questions[place] for place in places]
-        data = _together([one.tokens for one in asked])
-        prompt_ids = np.repeat([one.prompt for one in asked], [len(one.examples) for one in asked]).astype(np.int32)
+        data = _together([question.tokens for question in asked])
+        counts = [len(question.examples) for question in asked]
+        prompt_ids = np.repeat([question.prompt for question in asked], counts).astype(np.int32)
         if ranks:
             best = iter([int(values.argmax()) for values in scores(backbone, soft, prompt_ids, data, batch_size)])
-            for place, one in zip(places, asked, strict=True):
-                answers[place] = [example.choices[next(best)] for example in one.examples]
+            for place, question in zip(places, asked, strict=True):
+                answers[place] = [example.choices[next(best)] for example in question.examples]
         else:
             texts = iter(decode(backbone, soft, prompt_ids, data, decoding, batch_size))
-            for place, one in zip(places, asked, strict=True):
-                answers[place] = [next(texts) for _ in one.examples]
+            for place, question in zip(places, asked, strict=True):
+                answers[place] = [next(texts) for _ in question.examples]
     return answers
 
 
@@ -136,8 +137,8 @@ def scores(
     for rows, padded in _passes(backbone, soft, data, prompt_ids, batch_size, apart=counts):
         choices = _choices(data, padded)
         scored = programs.score(backbone.weights, soft, prompt_ids[padded], _inputs(data, padded), choices)
-        for row, one in zip(rows, np.asarray(scored), strict=False):
-            values[row] = one[: len(data.choice_rows[row])]
+        for row, log_likelihoods in zip(rows, np.asarray(scored), strict=False):
+            values[row] = log_likelihoods[: len(data.choice_rows[row])]
     return values
 
 
@@ -224,9 +225,9 @@ def _programs(graph: nnx.GraphDef[Any]) -> Programs:
     return Programs(jax.jit(prepare), jax.jit(score), jax.jit(generated, static_argnums=(4, 5)), jax.jit(loss))
 
 
-def _ranks(one: Questions, method: str) -> bool:
+def _ranks(questions: Questions, method: str) -> bool:
     """Whether its examples are answered by rank classification."""
-    choices = all(example.choices for example in one.examples)
+    choices = all(example.choices for example in questions.examples)
     if method == "rank" and not choices:
         raise SpotError("rank classification needs label words; evaluate this task with `generate`")
     return method == "rank" or (method == "auto" and choices)

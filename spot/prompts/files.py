@@ -198,16 +198,16 @@ def prompts_in(folder: Path) -> dict[str, Path]:
     """
     if not folder.is_dir():
         raise PromptError(f"{folder}: no such folder")
-    found: dict[str, Path] = {}
+    by_name: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         adapter = (path / PEFT_CONFIG).is_file()
         if not adapter and path.suffix not in READERS:
             continue
         name = path.name if adapter else path.stem
-        if name in found:
-            raise PromptError(f"{folder}: holds two prompts of {name}, {found[name].name} and {path.name}; keep one")
-        found[name] = path
-    return found
+        if name in by_name:
+            raise PromptError(f"{folder}: holds two prompts of {name}, {by_name[name].name} and {path.name}; keep one")
+        by_name[name] = path
+    return by_name
 
 
 # -- reading -------------------------------------------------------------------------------------------------
@@ -333,10 +333,10 @@ def _read_npy(path: Path) -> tuple[Tensors, Mapping[str, str]]:
             raise PromptError(f"{path}: its header has {size} bytes, expected at most {LONGEST_HEADER}")
         dtype, fortran, shape = _npy_facts(path, file.read(size).decode("latin-1"))
         offset = file.tell()
-    expected, found = math.prod(shape) * dtype.itemsize, path.stat().st_size - offset
-    if found != expected:
-        how = "cut short" if found < expected else "longer than one array"
-        raise PromptError(f"{path}: {how}; its header says {shown(list(shape))} {dtype}, {found} bytes follow")
+    expected, present = math.prod(shape) * dtype.itemsize, path.stat().st_size - offset
+    if present != expected:
+        how = "cut short" if present < expected else "longer than one array"
+        raise PromptError(f"{path}: {how}; its header says {shown(list(shape))} {dtype}, {present} bytes follow")
     stored = stored_array(path, dtype, shape[::-1] if fortran else shape, offset)
     return {"": (lambda: stored().T) if fortran else stored}, {}
 

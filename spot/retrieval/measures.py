@@ -77,19 +77,23 @@ def matching(query: Query, keys: KeySet) -> np.ndarray:
     """Mean cosines ``[K]`` float64 of the best one-to-one matching of tokens, whose order means little."""
     from scipy.optimize import linear_sum_assignment
 
-    left = unit_rows(query.tokens)
+    query_tokens = unit_rows(query.tokens)
 
-    def best(right: np.ndarray) -> float:
-        cosines = left @ unit_rows(right).T
+    def best(key_tokens: np.ndarray) -> float:
+        cosines = query_tokens @ unit_rows(key_tokens).T
         return float(cosines[linear_sum_assignment(cosines, maximize=True)].mean())
 
-    return np.array([best(right) for right in keys.tokens()])
+    return np.array([best(key_tokens) for key_tokens in keys.tokens()])
 
 
 def subspace(query: Query, keys: KeySet) -> np.ndarray:
     """Mean squared cosines ``[K]`` float64, 0 to 1, of the principal angles between leading directions of tokens."""
-    left = _directions(query.tokens)
-    return np.array([float(np.square(left @ _directions(right).T).sum() / len(left)) for right in keys.tokens()])
+    directions = _directions(query.tokens)
+
+    def overlap(key_tokens: np.ndarray) -> float:
+        return float(np.square(directions @ _directions(key_tokens).T).sum() / len(directions))
+
+    return np.array([overlap(key_tokens) for key_tokens in keys.tokens()])
 
 
 def _directions(tokens: np.ndarray) -> np.ndarray:
@@ -105,9 +109,9 @@ def vocabulary(query: Query, keys: KeySet) -> np.ndarray:
         RetrievalError: tokens are no words' width, since they are of several layers.
     """
     covariance, norms = keys.once(_profiles)
-    left = query.average_normalized.astype(np.float64) @ covariance
-    lengths = norms * np.sqrt(max(0.0, float(left @ query.average_normalized)))
-    return np.asarray(products(keys.average_normalized, left) / np.where(lengths > 0, lengths, 1.0))
+    profile = query.average_normalized.astype(np.float64) @ covariance
+    lengths = norms * np.sqrt(max(0.0, float(profile @ query.average_normalized)))
+    return np.asarray(products(keys.average_normalized, profile) / np.where(lengths > 0, lengths, 1.0))
 
 
 def _profiles(keys: KeySet) -> tuple[np.ndarray, np.ndarray]:

@@ -261,7 +261,7 @@ def _no_keys(bank: Bank, partition: Partition, exclude: Sequence[str], options: 
 def _difference(bank: Bank, mine: Partition, other: Partition, options: Mapping[str, Any]) -> str:
     """A partition of the bank by what it differs in: fields of the recipe where they are known, else its digests."""
     theirs = bank.recipe_options(other)
-    known = mine.fingerprint == other.fingerprint and all(set(SHAPING) <= one.keys() for one in (theirs, options))
+    known = mine.fingerprint == other.fingerprint and all(set(SHAPING) <= recipe.keys() for recipe in (theirs, options))
     fields = differing(theirs, options) if known else {}
     if not fields:
         return str(other)

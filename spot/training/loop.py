@@ -176,10 +176,10 @@ class Session:
             DivergenceError: a loss, or a parameter that would be kept, is not finite.
         """
         slot.collect_losses()
-        one = self.step.take(self.trained, slot.number)
-        check_parameters(one, slot.progress.step)
+        parameters = self.step.take(self.trained, slot.number)
+        check_parameters(parameters, slot.progress.step)
         if slot.at_key:
-            slot.key = on_host(one)
+            slot.key = on_host(parameters)
 
     def evaluate_slots(self, slots: Sequence[Slot]) -> None:
         """Evaluate slots together, and say of each what is its best state and whether it has ended."""
@@ -187,26 +187,26 @@ class Session:
             return
         metrics = self.evaluate([slot.job for slot in slots], self.step.take(self.trained, *(s.number for s in slots)))
         for slot, row in zip(slots, metrics, strict=True):
-            one = self.step.take(self.trained, slot.number)
+            parameters = self.step.take(self.trained, slot.number)
             progress, plan = slot.progress, slot.job.plan
-            progress.record(row, row["score"], wins_tie=functools.partial(self.wins_tie, slot, one))
+            progress.record(row, row["score"], wins_tie=functools.partial(self.wins_tie, slot, parameters))
             if progress.best_step == progress.step:
-                slot.best = on_host(one)
+                slot.best = on_host(parameters)
             slot.job.reporter.evaluated(progress.step, progress.history[-1])
             tired = plan.patience and progress.stale >= plan.patience
             progress.done = slot.last or bool(tired and progress.step >= plan.key_step)
 
-    def wins_tie(self, slot: Slot, one: Any) -> bool:
+    def wins_tie(self, slot: Slot, parameters: Any) -> bool:
         """Whether a state whose score equals the best one's has the smaller development loss."""
         loss, progress = slot.job.loss, slot.progress
         if loss is None:
             return False
         if progress.best_loss is None:
             progress.best_loss = loss(slot.best)
-        now = loss(one)
-        if now >= progress.best_loss:
+        loss_now = loss(parameters)
+        if loss_now >= progress.best_loss:
             return False
-        progress.best_loss = now
+        progress.best_loss = loss_now
         return True
 
     def prune(self) -> None:
@@ -280,10 +280,10 @@ class Session:
 
     def restore(self) -> None:
         """Go back to the checkpoint, if there is one; hand on again what had ended in it."""
-        found = checkpoint.load(self.path, self.arrays(), identity=self.identity) if self.path else None
-        if not found:
+        saved_state = checkpoint.load(self.path, self.arrays(), identity=self.identity) if self.path else None
+        if not saved_state:
             return
-        arrays, notes = found
+        arrays, notes = saved_state
         self.trained, self.optimizer = jax.device_put((arrays["trained"], arrays["optimizer"]))
         self.clock, self.turn = notes["clock"], notes["turn"]
         self.failures = [DivergenceError(line) for line in notes["failures"]]

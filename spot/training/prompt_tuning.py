@@ -119,9 +119,9 @@ def prompt_job(
         start = check_fits(initial, backbone, recipe.prompt_length, form=recipe.form, where="initial prompt")
     began = time.monotonic()
 
-    def loss(one: np.ndarray) -> float:
+    def loss(stack: np.ndarray) -> float:
         dev = data[Split.DEV].tokens
-        return float(mean_losses(backbone, [np.asarray(one[0])], dev, form=recipe.form)[0])
+        return float(mean_losses(backbone, [np.asarray(stack[0])], dev, form=recipe.form)[0])
 
     def begin() -> np.ndarray:
         nonlocal began
@@ -215,7 +215,7 @@ def evaluate_prompts(
     development = [job.data[Split.DEV] for job in jobs]
     questions = [Questions(row, dev.examples, dev.tokens) for row, dev in enumerate(development)]
     answers = predict_many(backbone, soft, questions, method=recipe.evaluate_by)
-    return [job.data.score(Split.DEV, given) for job, given in zip(jobs, answers, strict=True)]
+    return [job.data.score(Split.DEV, texts) for job, texts in zip(jobs, answers, strict=True)]
 
 
 def train_prompts(

@@ -91,14 +91,14 @@ class Step:
         rows = slice(slots[0], slots[0] + 1) if len(slots) == 1 else np.array(slots)
         return jax.tree.map(lambda leaf: leaf[rows], tree)
 
-    def seat(self, tree: Any, slot: int, one: Any) -> Any:
+    def seat(self, tree: Any, slot: int, stack: Any) -> Any:
         """The same with slot ``slot`` replaced by a stack of one."""
-        return _seat(tree, slot, one) if self.slots else one
+        return _seat(tree, slot, stack) if self.slots else stack
 
 
 @functools.partial(jax.jit, donate_argnums=0)
-def _seat(tree: Any, slot: int, one: Any) -> Any:
-    return jax.tree.map(lambda leaf, new: leaf.at[slot].set(jnp.asarray(new)[0]), tree, one)
+def _seat(tree: Any, slot: int, stack: Any) -> Any:
+    return jax.tree.map(lambda leaf, new: leaf.at[slot].set(jnp.asarray(new)[0]), tree, stack)
 
 
 @functools.lru_cache(maxsize=32)

@@ -80,8 +80,10 @@ class ProcessExecutor:
             self._say(str(failure))
         if failures:
             raise failures[0]
-        given_up = [one for _worker, _group, answer in ended for one in answer["given up"].items()]
-        return {digest: Progress(**progress) for digest, progress in given_up}
+        given_up: dict[str, Progress] = {}
+        for _worker, _group, answer in ended:
+            given_up |= {digest: Progress(**progress) for digest, progress in answer["given up"].items()}
+        return given_up
 
     def _carry_out(self, groups: Sequence[Group], caught: Sequence[int]) -> Iterator[tuple[Worker, Group, Answer]]:
         """Answers to all groups, or to those under way when a signal is caught."""

@@ -178,7 +178,10 @@ def run_transfers(
         for selection, candidates in zip(selections, started, strict=True)
     ]
     ends = BUDGETS[options.budget](trainer, target, specs)
-    choices = [_choose(*one) for one in zip(selections, started, ends, strict=True)]
+    choices = [
+        _choose(selection, candidates, ended)
+        for selection, candidates, ended in zip(selections, started, ends, strict=True)
+    ]
     reported = [choice.outcome for choice in choices] + (queries if options.baseline else [])
     tests = zip(reported, trainer.test_all(target, reported), strict=True)
     tested = {run.digest: evaluation for run, evaluation in tests}
@@ -209,13 +212,13 @@ def _select(
 
 def _full(trainer: Trainer, target: Task, specs: Sequence[Sequence[RunSpec]]) -> list[list[Ended]]:
     """Every run to its end."""
-    runs = iter(trainer.run_all([spec for one in specs for spec in one]))
-    return [[Ended(run, run.score, run.steps) for run in itertools.islice(runs, len(one))] for one in specs]
+    runs = iter(trainer.run_all(list(itertools.chain.from_iterable(specs))))
+    return [[Ended(run, run.score, run.steps) for run in itertools.islice(runs, len(of_seed))] for of_seed in specs]
 
 
 def _halving(trainer: Trainer, target: Task, specs: Sequence[Sequence[RunSpec]]) -> list[list[Ended]]:
     """Successive halving of every seed's runs; one without transfer comes last, as one of them."""
-    return trainer.race([[*one, trainer.spec(target, one[0].seed, "baseline")] for one in specs])
+    return trainer.race([[*of_seed, trainer.spec(target, of_seed[0].seed, "baseline")] for of_seed in specs])
 
 
 BUDGETS: dict[str, Callable[[Trainer, Task, Sequence[Sequence[RunSpec]]], list[list[Ended]]]] = {
@@ -255,11 +258,11 @@ class Choice:
 
 
 def _choose(selection: Selection, started: Sequence[Candidate], ends: Sequence[Ended]) -> Choice:
-    candidates = [dataclasses.replace(one, ended=ended) for one, ended in zip(started, ends, strict=False)]
+    candidates = [dataclasses.replace(start, ended=ended) for start, ended in zip(started, ends, strict=False)]
     query = selection.query
     competing = ends or [Ended(query, query.score, query.steps)]
     whole = [(i, ended.run) for i, ended in enumerate(competing) if ended.run]
-    best, outcome = max(whole, key=lambda one: one[1].score)
+    best, outcome = max(whole, key=lambda numbered: numbered[1].score)
     return Choice(selection, candidates, competing, best, outcome)
 
 
