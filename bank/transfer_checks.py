@@ -25,11 +25,7 @@ def transfer_runs(row: Row, contents: Contents) -> Problems:
     chosen, candidates = row["chosen_run_id"], contents.children("candidate", "transfer_id", row.id)
     ended = [candidate for candidate in candidates if candidate["run_id"] is not None]
     possible = {row["query_run_id"], row["baseline_run_id"], *(candidate["run_id"] for candidate in ended)}
-    if chosen is not None and chosen not in (
-        row["query_run_id"],
-        row["baseline_run_id"],
-        *(candidate["run_id"] for candidate in ended),
-    ):
+    if chosen is not None and chosen not in possible:
         yield f"{row}: its chosen run is none of its own"
     run = contents.parent(row, "chosen_run_id")
     scores = [candidate["score"] for candidate in ended if candidate["score"] is not None]

@@ -117,47 +117,61 @@ def prompt_job(
         start = start_of(recipe, backbone, data.task, seed)
     else:
         start = check_fits(initial, backbone, recipe.prompt_length, form=recipe.form, where="initial prompt")
-    began = time.monotonic()
-
-    def loss(stack: np.ndarray) -> float:
-        dev = data[Split.DEV].tokens
-        return float(mean_losses(backbone, [np.asarray(stack[0])], dev, form=recipe.form)[0])
-
-    def begin() -> np.ndarray:
-        nonlocal began
-        began = time.monotonic()
-        return start[None]
-
-    def finished(result: Result) -> None:
-        progress = result.progress
-        assert result.key is not None
-        best = next(row for row in progress.history if row["step"] == progress.best_step)
-        done(
-            TrainedPrompt(
-                value=result.best[0],
-                value_step=progress.best_step,
-                key=result.key[0],
-                metrics={name: value for name, value in best.items() if name not in ("step", "loss")},
-                history=progress.history,
-                start=average(start),
-                started_from=None if initial is None else prompt_sha256(start),
-                steps=progress.step,
-                seconds=time.monotonic() - began,
-            )
-        )
-
+    started_from = None if initial is None else prompt_sha256(start)
+    clock = Clock()
     return PromptJob(
         identity=identity,
         plan=dataclasses.replace(recipe.plan(stop_at_key=stop_at_key), checkpoint_seconds=checkpoint_seconds),
-        start=begin,
+        start=lambda: clock.start(start[None]),
         stream=lambda: TaskStream(data.batches(recipe.batch_size, seed)),
-        loss=loss,
+        loss=functools.partial(development_loss, backbone, data, recipe),
         seed=seed,
         held=held,
-        done=finished,
+        done=lambda result: done(trained_prompt(result, start, started_from, clock.seconds)),
         dropped=dropped,
         reporter=reporter or Silent(),
         data=data,
+    )
+
+
+class Clock:
+    """Seconds since a run was started."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+
+    def start(self, parameters: np.ndarray) -> np.ndarray:
+        """Those parameters, as the clock starts."""
+        self._began = time.monotonic()
+        return parameters
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._began
+
+
+def development_loss(
+    backbone: Backbone, data: TaskData | MixtureData, recipe: Recipe, parameters: np.ndarray | Array
+) -> float:
+    """Mean loss of one prompt, a stack ``[1, ..., P, H]``, on development examples."""
+    return float(mean_losses(backbone, [np.asarray(parameters[0])], data[Split.DEV].tokens, form=recipe.form)[0])
+
+
+def trained_prompt(result: Result, start: np.ndarray, started_from: str | None, seconds: float) -> TrainedPrompt:
+    """What the loop's result, stacks ``[1, ..., P, H]``, says of a prompt that started at ``start[..., P, H]``."""
+    progress = result.progress
+    assert result.key is not None
+    best = next(row for row in progress.history if row["step"] == progress.best_step)
+    return TrainedPrompt(
+        value=result.best[0],
+        value_step=progress.best_step,
+        key=result.key[0],
+        metrics={name: value for name, value in best.items() if name not in ("step", "loss")},
+        history=progress.history,
+        start=average(start),
+        started_from=started_from,
+        steps=progress.step,
+        seconds=seconds,
     )
 
 
