@@ -117,17 +117,16 @@ def exported(bank: Bank, name: str, *, kind: str = "") -> Exported:
     )
     with reading(bank.engine) as session:
         snapshots = session.scalars(query).all()
-        of_run = [snapshot for snapshot in snapshots if snapshot.run.digest.startswith(name)]
+        of_run = [one for one in snapshots if one.run.digest.startswith(name)]
         if kind and not of_run:
             raise BankError(f"prompt {name!r} is named by its address, which is of one kind; leave out --kind {kind}")
         if not snapshots:
             return Exported(prompt, {"sha256": address}, {})
-        snapshot = next((known for known in of_run if known.kind == (kind or "value")), snapshots[0])
+        snapshot = next((one for one in of_run if one.kind == (kind or "value")), snapshots[0])
         run = snapshot.run
         recipe, backbone = run.recipe, run.recipe.backbone
         # the same numbers may have been trained for two backbones, and are then for neither alone
-        backbones = {other.run.recipe.backbone for other in of_run or snapshots}
-        known = {other.fingerprint for other in backbones} - {by_name(backbone.name)}
+        known = {one.run.recipe.backbone.fingerprint for one in of_run or snapshots} - {by_name(backbone.name)}
         facts = {
             "sha256": address,
             "kind": snapshot.kind,

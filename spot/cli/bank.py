@@ -142,9 +142,9 @@ def export(
     from spot.prompts.files import write_prompt
 
     with bank.open() as opened:
-        leaving = exported(opened, name, kind=kind)
-    write_prompt(path, leaving.prompt, leaving.metadata, format=format, config=leaving.config, start=leaving.start)
-    say(f"wrote {path} {list(leaving.prompt.shape)}")
+        found = exported(opened, name, kind=kind)
+    write_prompt(path, found.prompt, found.metadata, format=format, config=found.config, start=found.start)
+    say(f"wrote {path} {list(found.prompt.shape)}")
 
 
 @app.command("evaluate-retrieval", epilog="Example: spot bank evaluate-retrieval --measure average --measure evidence")
@@ -223,7 +223,7 @@ def _judged(
         notes.append(
             f"k {', '.join(mute)} left out: a target has no more than {min(len(c.scores) for c in judged)} sources"
         )
-    without_backbone = [name for name, row in MEASURES.items() if row.needs not in ("embedding", "target")]
+    without_backbone = [name for name, one in MEASURES.items() if one.needs not in ("embedding", "target")]
     chosen = [*(measures or without_backbone)]
     if not measures and not all(case.knows_starts for case in judged):
         chosen.remove("displacement")
