@@ -52,7 +52,7 @@ class Imported(NamedTuple):
 
     added: int
     changed: int
-    held: int
+    unchanged: int
 
 
 def read_measured(path: Path, *, score: str = "score", baseline: str = "baseline") -> list[Measured]:
@@ -267,7 +267,7 @@ def _candidate(transfer: schema.Transfer, source: schema.Run, row: Measured) -> 
         if candidate.source_run_id == source.id:
             changed = candidate.score != row.score
             candidate.score = row.score
-            return "changed" if changed else "held"
+            return "changed" if changed else "unchanged"
     rank = max((candidate.rank for candidate in transfer.candidates), default=0) + 1
     transfer.candidates.append(
         schema.Candidate(rank=rank, source_run_id=source.id, similarity=0.0, weight=1.0, score=row.score)

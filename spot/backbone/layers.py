@@ -1,4 +1,4 @@
-"""What the families of models share: named weights, the norm, dropout, and the mask's number."""
+"""What the architectures share: named weights, the norm, dropout, and the mask's number."""
 
 from __future__ import annotations
 

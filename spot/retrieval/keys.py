@@ -39,12 +39,12 @@ class Context:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Groups:
+class Segments:
     """Some of the keys, by source or one by one.
 
     Attributes:
-        rows: int ``[n]`` of the keys; those of a group stand together.
-        begins: int ``[G]``, where those of each group begin; none is empty.
+        rows: int ``[n]`` of the keys; those of a segment stand together.
+        begins: int ``[G]``, where those of each of G segments begin; none is empty.
     """
 
     rows: np.ndarray
@@ -64,11 +64,11 @@ class Groups:
         """``[G]`` of ``values[K]``."""
         return np.asarray(np.maximum.reduceat(values[self.rows], self.begins))
 
-    def take(self, groups: np.ndarray) -> Groups:
-        """Those of ``groups[g]`` int, in that order."""
-        begins, sizes = self.begins[groups], self.sizes[groups]
+    def take(self, segments: np.ndarray) -> Segments:
+        """Those of ``segments[g]`` int, in that order."""
+        begins, sizes = self.begins[segments], self.sizes[segments]
         rows = [self.rows[begin : begin + size] for begin, size in zip(begins, sizes, strict=True)]
-        return Groups(np.concatenate(rows), np.cumsum(sizes) - sizes)
+        return Segments(np.concatenate(rows), np.cumsum(sizes) - sizes)
 
 
 class KeySet:
@@ -143,7 +143,7 @@ class KeySet:
         return {task: i for i, task in enumerate(self.tasks)}
 
     @cached_property
-    def every_seed(self) -> Groups:
+    def every_seed(self) -> Segments:
         """All keys of every task."""
         return self._by_task(np.argsort(self.numbers, kind="stable"))
 
@@ -155,19 +155,19 @@ class KeySet:
         return np.asarray(seeds[tasks == len(self.tasks)])
 
     @cached_property
-    def shared(self) -> Groups:
+    def shared(self) -> Segments:
         """Every task's keys of the shared seeds; all of them where no seed is shared."""
         if not len(self.shared_seeds):
             return self.every_seed
         rows = self.every_seed.rows
         return self._by_task(rows[np.isin(self.keys.seeds[rows], self.shared_seeds)])
 
-    def groups(self, *, every_seed: bool) -> Groups:
+    def segments(self, *, every_seed: bool) -> Segments:
         """Keys of every task, of all seeds or of those that all tasks share."""
         return self.every_seed if every_seed else self.shared
 
-    def _by_task(self, rows: np.ndarray) -> Groups:
-        return Groups(rows, np.searchsorted(self.numbers[rows], np.arange(len(self.tasks))))
+    def _by_task(self, rows: np.ndarray) -> Segments:
+        return Segments(rows, np.searchsorted(self.numbers[rows], np.arange(len(self.tasks))))
 
     @cached_property
     def best_rows(self) -> np.ndarray:
@@ -177,7 +177,7 @@ class KeySet:
 
     def by_task(self, values: np.ndarray, *, every_seed: bool = False) -> dict[str, np.ndarray]:
         """Mean of ``values[K, ...]`` over the keys of every task, of the shared seeds or of every one."""
-        return dict(zip(self.tasks, self.groups(every_seed=every_seed).mean(values), strict=True))
+        return dict(zip(self.tasks, self.segments(every_seed=every_seed).mean(values), strict=True))
 
     # -- vectors -----------------------------------------------------------------------------------------
 

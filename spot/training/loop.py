@@ -66,10 +66,10 @@ def fit(
         Interrupted: SIGINT or SIGTERM arrived; the state is saved.
         TrainingError: a damaged checkpoint, or one of other jobs.
     """
-    Session(jobs, frozen, step, evaluate, slots if step.slots else 1, folder, give_up).run()
+    Loop(jobs, frozen, step, evaluate, slots if step.slots else 1, folder, give_up).run()
 
 
-class Session:
+class Loop:
     """The state of :func:`fit` while it runs."""
 
     def __init__(
@@ -124,7 +124,7 @@ class Session:
             parts = cut(batches, self.prompt_length, apart=self.step.apart)
         active = np.array([number in self.slots for number in range(self.size)])
         self.trained, self.optimizer, losses = self.step.run(
-            self.trained, self.optimizer, self.frozen, parts, self.keys(), active
+            self.trained, self.optimizer, self.frozen, parts, self.noise_keys(), active
         )
         self.clock += 1
         for slot in self.slots.values():
@@ -136,7 +136,7 @@ class Session:
         """P of the prompts ``[1, ..., P, H]`` that train."""
         return int(self.blank.shape[-2])
 
-    def keys(self) -> Array:
+    def noise_keys(self) -> Array:
         """Keys ``[N]`` of this step's noise: each follows from its job's seed and step, whatever shares the program."""
         pairs = np.zeros((self.size, 2), np.uint32)
         if self.step.noisy:
@@ -215,7 +215,7 @@ class Session:
         for identity in self.give_up({name: slot.progress for name, slot in running.items()}):
             slot = running[identity]
             self.given_up[identity] = slot.progress
-            slot.job.dropped(slot.progress)
+            slot.job.given_up(slot.progress)
             self.free(slot.number)
 
     # -- slots -------------------------------------------------------------------------------------------
@@ -226,7 +226,7 @@ class Session:
             while number not in self.slots and self.turn < len(self.jobs):
                 job = self.jobs[self.turn]
                 self.turn += 1
-                if not job.held():
+                if not job.known():
                     self.seat(number, job)
 
     def seat(self, number: int, job: Job) -> None:
@@ -290,7 +290,7 @@ class Session:
         by_identity = {job.identity: job for job in self.jobs}
         for identity, progress in notes["given up"].items():
             self.given_up[identity] = Progress(**progress)
-            by_identity[identity].dropped(self.given_up[identity])
+            by_identity[identity].given_up(self.given_up[identity])
         for key, saved in notes["slots"].items():
             number, job = int(key), by_identity[saved["job"]]
             slot = self.slots[number] = Slot(number, job, self.blank)

@@ -167,7 +167,7 @@ def adopt(bank: Bank, runs: Sequence[PlannedRun], twins: Mapping[str, str]) -> N
         bank.record_twin(by_digest[digest].identity, twin)
 
 
-def cut(runs: Sequence[PlannedRun], parts: int) -> list[list[PlannedRun]]:
-    """Runs in at most so many groups of neighbours, as equal in size as they can be."""
+def chunks(runs: Sequence[PlannedRun], parts: int) -> list[list[PlannedRun]]:
+    """Runs in at most so many chunks of neighbours, as equal in size as they can be."""
     size = -(-len(runs) // parts)
     return [list(runs[first : first + size]) for first in range(0, len(runs), size or 1)]

@@ -19,14 +19,7 @@ from spot.transfer.datasets import Datasets
 from spot.transfer.evaluator import Evaluator
 from spot.transfer.executors import Executor, Group, LocalExecutor
 from spot.transfer.halving import Halving
-from spot.transfer.planner import (
-    PlannedRun,
-    RunSpec,
-    adopt,
-    cut,
-    distinct,
-    missing,
-)
+from spot.transfer.planner import PlannedRun, RunSpec, adopt, chunks, distinct, missing
 from tasks import Mixture, Task
 
 
@@ -124,7 +117,8 @@ class Trainer:
         stored = dict(lacking.stored)
         if lacking.train or lacking.adopt:
             adopt(self.bank, runs, {run: twin for run, twin in lacking.adopt.items() if twin in stored})
-            self._train([self._group(part) for part in cut(distinct(runs), self.executor.workers)], lacking.train)
+            groups = [self._group(chunk) for chunk in chunks(distinct(runs), self.executor.workers)]
+            self._train(groups, lacking.train)
             adopt(self.bank, runs, {run: twin for run, twin in lacking.adopt.items() if twin not in stored})
             stored |= self.bank.runs([*lacking.adopt, *(run.digest for run in lacking.train)])
         return [stored[run.digest] for run in runs if run.digest in stored]
