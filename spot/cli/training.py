@@ -344,7 +344,7 @@ def _candidate_rows(result: Transferred) -> list[dict[str, Any]]:
         }
     )
     if result.baseline and result.baseline_test:
-        test, chosen = result.baseline_test.metrics["score"], result.outcome == result.baseline
+        test, chosen = result.baseline_test.metrics["score"], result.chosen_run == result.baseline
         rows.append(
             {
                 "start": "no transfer",
@@ -379,7 +379,7 @@ def _transfer_document(result: Transferred) -> dict[str, Any]:
             for candidate in result.candidates
         ],
         "chosen": result.chosen,
-        "outcome": dataclasses.asdict(result.outcome),
+        "outcome": dataclasses.asdict(result.chosen_run),
         "steps": result.steps,
         "most frequent answer": dict(result.floor),
         "outcome_test": dict(result.outcome_test.metrics),

@@ -102,7 +102,7 @@ class Study:
                     continue
                 self.say(f"{target.name}: {name}")
                 results = self.transfers(self.of_targets, target, **options)
-                scores = self.scores(target, [result.outcome for result in results])
+                scores = self.scores(target, [result.chosen_run for result in results])
                 for result, run_scores in zip(results, scores, strict=True):
                     others.setdefault((target.name, result.seed), {})[name] = run_scores, result.steps
         return others
