@@ -1,4 +1,4 @@
-"""What each cell of a bank's tables may hold, whatever it does hold."""
+"""What each cell of a bank's tables may hold."""
 
 from __future__ import annotations
 

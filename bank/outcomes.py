@@ -236,7 +236,7 @@ def _partition(run: schema.Run) -> tuple[Any, ...]:
 
 
 def _transfer(session: Session, query: schema.Run, row: Measured) -> schema.Transfer:
-    """The one that holds what was measured of a target and seed, made if missing; it trained nothing."""
+    """The transfer of what was measured of a target and seed, added if missing; it trained nothing."""
     name = imported_digest(query.digest)
     transfer = session.scalars(select(schema.Transfer).where(schema.Transfer.digest == name)).one_or_none()
     if transfer is None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Addressed(NamedTuple):
-    """A prompt with all that is computed from it.
+    """A prompt, its address and its key vectors.
 
     Attributes:
         values: ``[..., P, H]`` float32.

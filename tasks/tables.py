@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tasks.errors import TaskError, repeated, shown
 from tasks.files import read_text
-from tasks.rows import Left, Numbered, Reader
+from tasks.rows import Numbered, Reader, Skipped
 
 Line = tuple[int, list[str]]
 """Number of the line on which a row begins, and its fields."""
@@ -39,7 +39,7 @@ def table(
         allow_bad_rows: rows of another number of columns that are left out, and counted, before one is an error.
     """
 
-    def read(path: Path) -> Iterator[Numbered | Left]:
+    def read(path: Path) -> Iterator[Numbered | Skipped]:
         text = read_text(path, encoding)
         if quoted is None and MARK in text:
             _refuse_quoted_look(path, text, delimiter)
@@ -172,7 +172,7 @@ def _looks_quoted(path: Path, number: int) -> str:
 
 def _rows(
     path: Path, lines: Iterator[Line], columns: Sequence[str], delimiter: str, allow_bad_rows: int
-) -> Iterator[Numbered | Left]:
+) -> Iterator[Numbered | Skipped]:
     names = tuple(columns)
     if not names:
         number, header = next(lines, (1, []))
@@ -188,7 +188,7 @@ def _rows(
         bad += 1
         if bad > allow_bad_rows:
             raise TaskError(f"{path}, row {number}: {len(values)} columns, expected {len(names)}{_hint(values, bad)}")
-        yield Left(number, f"not {len(names)} columns")
+        yield Skipped(number, f"not {len(names)} columns")
 
 
 def _hint(values: Sequence[str], bad: int) -> str:

@@ -72,7 +72,7 @@ def main() -> None:
     except OSError as error:
         failure = failure or error
     if failure:
-        code = _told(failure)
+        code = _print_error(failure)
     _set_handlers(signal.SIG_IGN)  # all is done and said; the interpreter's end takes a while
     sys.exit(code)
 
@@ -80,7 +80,7 @@ def main() -> None:
 # -- errors ----------------------------------------------------------------------------------------------------
 
 
-def _told(error: BaseException) -> int:
+def _print_error(error: BaseException) -> int:
     """Print an exception's line; returns the exit code."""
     if os.environ.get(TRACEBACK):
         import traceback

@@ -156,7 +156,7 @@ def decode(
     length = decoding.max_new_tokens or longest
     soft = programs.prepare(backbone.weights, soft)
     texts = [""] * len(prompt_ids)
-    whole = not backbone.config.reads_prompts_once  # an encoder reads in parts itself what it can hold
+    whole = not backbone.config.reads_prompts_once  # an encoder-decoder divides a pass by itself: `read_in_parts`
     for rows, padded in _passes(backbone, soft, data, prompt_ids, batch_size, whole=whole):
         inputs = _inputs(data, padded)
         tokens = programs.generate(backbone.weights, soft, prompt_ids[padded], inputs, decoding.policy, length)
@@ -247,9 +247,11 @@ def _passes(
     apart: np.ndarray | int = 0,
     whole: bool = False,
 ) -> Iterator[Pass]:
-    """Every example once, by falling length; the last rows of a pass are repeated up to a power of two, so that few
-    shapes are compiled. Rows are sorted by what they are kept ``apart`` by first. ``whole`` passes are of
-    ``batch_size`` rows whatever a CPU's caches hold."""
+    """Passes that take every example once, by falling length, for one value of ``apart[n]`` after the other.
+
+    The last rows of a pass are repeated up to a power of two, so that few shapes are compiled. ``whole`` passes are of
+    ``batch_size`` rows, whatever a CPU's caches hold.
+    """
     here = placement()
     prompt = 0 if backbone.config.reads_prompts_once else soft.length
     order = np.lexsort((prompt_ids, -data.inputs.lengths, np.broadcast_to(apart, len(prompt_ids))))

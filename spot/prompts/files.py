@@ -146,7 +146,7 @@ def read_prompt(path: Path, *, length: int | None = None) -> PromptFile:
     try:
         config = path if path.is_dir() else path.parent if path.name in PEFT_WEIGHTS else None
         adapter = config is not None and (path.is_dir() or (config / PEFT_CONFIG).is_file())
-        return _checked_length(_read_adapter(path) if adapter else _read_file(path), length, told=adapter)
+        return _checked_length(_read_adapter(path) if adapter else _read_file(path), length, rows_known=adapter)
     except (BankError, BackboneError) as error:
         raise PromptError(str(error)) from error
     except OSError as error:
@@ -259,11 +259,11 @@ def _chosen(path: Path, tensors: Tensors) -> str:
     return names[0]
 
 
-def _checked_length(file: PromptFile, length: int | None, *, told: bool) -> PromptFile:
-    """The same file; ``told`` says whether an adapter's config has told which of its rows are used."""
+def _checked_length(file: PromptFile, length: int | None, *, rows_known: bool) -> PromptFile:
+    """The same file; ``rows_known`` says whether an adapter's config has said which of its rows are used."""
     rows = file.prompt.shape[-2]
     of_peft = file.tensor == PEFT_TENSOR or file.tensor.endswith(PEFT_PARAMETER)
-    if length is None and not told and of_peft and rows % 2 == 0:
+    if length is None and not rows_known and of_peft and rows % 2 == 0:
         warnings.warn(
             f"{file.path}: all {rows} tokens are taken; PEFT stores twice its length for sequence-to-sequence models "
             "and uses the first half: if this is such an adapter, give its folder",
@@ -271,7 +271,7 @@ def _checked_length(file: PromptFile, length: int | None, *, told: bool) -> Prom
         )
     if length in (None, rows):
         return file
-    if rows == 2 * length and not told:
+    if rows == 2 * length and not rows_known:
         raise PromptError(
             f"{file.path}: prompt has {rows} tokens, expected {length}: PEFT stores twice its length for "
             f"sequence-to-sequence models and uses the first half; give the adapter's folder, or set --prompt-length"

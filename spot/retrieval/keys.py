@@ -208,7 +208,7 @@ class KeySet:
 
     @cached_property
     def displacements(self) -> Directions:
-        """How far mean tokens have come from where their runs started, all of which is known."""
+        """Mean tokens from where their runs started; all starts must be known."""
         moved = self.keys.read("start", np.arange(len(self)))  # and not kept: only the way from it is needed
         for seed in np.unique(self.keys.seeds[~self.keys.has_start]):
             assert self.context.start is not None

@@ -219,7 +219,7 @@ def count_tokens(batch: RaggedBatch | Batch) -> int:
 
 
 def on_device(tree: Any) -> Any:
-    """The same on the device, free to be given away."""
+    """A copy on the device, which a program may take over (donated)."""
     return jax.tree.map(lambda leaf: jnp.array(leaf), tree)
 
 

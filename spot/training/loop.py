@@ -170,7 +170,7 @@ class Loop:
             raise Interrupted(caught[0], reached, self.path)
 
     def check(self, slot: Slot) -> None:
-        """Take in what one slot's steps gave, and its key where that is due.
+        """Take in the losses of a slot's steps, and its key where that is due.
 
         Raises:
             DivergenceError: a loss, or a parameter that would be kept, is not finite.
@@ -279,7 +279,7 @@ class Loop:
         checkpoint.save(self.path, self.arrays(), notes, identity=self.identity)
 
     def restore(self) -> None:
-        """Go back to the checkpoint, if there is one; hand on again what had ended in it."""
+        """Go back to the checkpoint, if there is one; results of runs that had ended in it are handed on again."""
         saved_state = checkpoint.load(self.path, self.arrays(), identity=self.identity) if self.path else None
         if not saved_state:
             return

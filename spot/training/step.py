@@ -70,7 +70,7 @@ class Step:
     def run(
         self, trained: Any, state: Any, frozen: Any, parts: Sequence[Batch], keys: Array, active: np.ndarray
     ) -> tuple[Any, Any, Array]:
-        """One step of all active slots: ``trained, state, losses[N]``. ``trained`` and ``state`` are given away.
+        """One step of all active slots: ``trained, state, losses[N]``. ``trained`` and ``state`` are donated.
 
         ``keys[N]`` are the slots' keys for this step's dropout; without dropout anything will do.
         """

@@ -71,8 +71,7 @@ class Executor(Protocol):
         """Groups that train at once; what is wanted is divided into as many."""
 
     def train(self, groups: Sequence[Group]) -> Mapping[str, Progress]:
-        """Train what the bank lacks of every group, and store it; returns how far the runs came that were given up, by
-        digest.
+        """Train what the bank lacks of every group, and store it; returns the progress of runs given up, by digest.
 
         Raises:
             Interrupted: a signal stopped training; what has ended is in the bank, the rest in checkpoints.
@@ -128,7 +127,7 @@ class LocalExecutor:
         program: Mapping[str, Any],
         given_up: dict[str, Progress],
     ) -> PromptJob:
-        """Those ``stored`` when the group began are known without asking; others may have ended elsewhere since."""
+        """The bank is not asked again for runs ``stored`` when the group began; it may hold others since."""
         task = self._datasets.task(run.spec.task)
         data = self._datasets.splits(task, group.recipe)
         if data.digest != run.identity.data:

@@ -34,7 +34,7 @@ def rungs(candidates: int, steps: int, evaluate_every: int) -> dict[int, int]:
 
 @dataclasses.dataclass(frozen=True)
 class Halving:
-    """Whom to give up: an argument of :func:`spot.training.loop.fit`.
+    """Which runs to give up at each rung: the ``give_up`` of :func:`spot.training.loop.fit`.
 
     Args of the constructor:
         heats: digests of runs that compete with each other, the more promising first.
@@ -50,7 +50,7 @@ class Halving:
     evaluate_every: int
 
     def __call__(self, progress: Mapping[str, Progress]) -> list[str]:
-        """Those of ``progress`` that are not in the better part where a heat has reached a rung; ties: the earlier."""
+        """Runs to give up: the worse part of every heat that has reached a rung; of equals the earlier stay."""
         given_up: list[str] = []
         for heat in self.heats:
             running = [name for name in heat if name in progress]

@@ -36,8 +36,8 @@ Reply = dict[str, Any]
 class ProcessExecutor:
     """Trains groups in processes of their own, which write to the bank themselves and keep their own checkpoints.
 
-    A signal goes to all workers, which save their states. What a worker says beside its replies is passed on. They live
-    until this object does, or their parent; who is killed with everything can be started again.
+    A signal goes to all workers, which save their states. What a worker says beside its replies is passed on. Workers
+    live as long as this object and its process; where all are killed, the same groups go on from their checkpoints.
 
     Args of the constructor:
         bank: where finished runs go; one that other processes can open.
@@ -102,7 +102,7 @@ class ProcessExecutor:
                     yield worker, busy.pop(worker), reply
 
     def _new_replies(self) -> Iterator[tuple[Worker, Reply]]:
-        """The next one, if it comes in a while."""
+        """The next reply, if there is one within ``LOOK_SECONDS``."""
         with contextlib.suppress(queue.Empty):
             worker, reply = self._replies.get(timeout=LOOK_SECONDS)
             if not {"given up", "error"} & set(reply):  # it is about to end, or has
@@ -156,7 +156,7 @@ class Worker:
         threading.Thread(target=_pass_on, args=(self.process.stderr, prefix, say), daemon=True).start()
 
     def failure(self, reply: Reply, group: Group) -> TrainingError | None:
-        """What went wrong, if something did."""
+        """What went wrong with a group, if something did."""
         who = f"worker {self.place + 1}"
         if "error" in reply:
             kind = DivergenceError if reply["diverged"] else TrainingError
@@ -205,7 +205,7 @@ def _cores(place: int, workers: int) -> set[int]:
 
 @contextlib.contextmanager
 def _on_cores(cores: set[int]) -> Iterator[None]:
-    """What is started here may use these cores alone; a system that does not tell cores has none to give."""
+    """Processes that are started here use these cores alone, or any, where the system does not tell of cores."""
     if not cores:
         yield
         return

@@ -124,7 +124,7 @@ class Trainer:
         return [stored[run.digest] for run in runs if run.digest in stored]
 
     def plan(self, specs: Sequence[RunSpec]) -> list[PlannedRun]:
-        """Runs with their identities; what reads the data.
+        """Runs with their identities, for which their data is read.
 
         Raises:
             BankError: a task whose name stands for another one in the bank.
@@ -143,8 +143,7 @@ class Trainer:
         return [PlannedRun(spec, identity(spec)) for spec in specs]
 
     def race(self, heats: Sequence[Sequence[RunSpec]]) -> list[list[Ended]]:
-        """Successive halving in every heat; who is left at its end is in the bank, as trained alone up to
-        rounding.
+        """Successive halving in every heat; runs that reach its end are in the bank, as trained alone up to rounding.
 
         The runs of a heat compete with each other, the more promising first; a run that the bank holds already takes
         part with its history. All of a heat train at once, however many slots that takes, and as many heats together
@@ -174,7 +173,7 @@ class Trainer:
         return [[ended(run.digest) for run in heat] for heat in planned]
 
     def _train(self, groups: Sequence[Group], lacking: Sequence[PlannedRun]) -> dict[str, Progress]:
-        """Have those groups trained of which something is lacking."""
+        """Have the groups trained that hold a lacking run; the progress of runs given up, by digest."""
         digests = {run.digest for run in lacking}
         groups = [group for group in groups if digests & {run.digest for run in group.runs}]
         return dict(self.executor.train(groups)) if groups else {}
@@ -203,7 +202,7 @@ class Trainer:
         return self._group(runs, halving)
 
     def _rounds(self, heats: Sequence[Sequence[PlannedRun]]) -> Iterator[Sequence[Sequence[PlannedRun]]]:
-        """Heats that race in one program: as many as there are slots for, and an executor's workers leave to each."""
+        """Heats that race in one program: as many as slots allow, and no more than one worker's share of them."""
         most = -(-len(heats) // self.executor.workers)
         rest = list(heats)
         while rest:

@@ -217,7 +217,7 @@ def _full(trainer: Trainer, target: Task, specs: Sequence[Sequence[RunSpec]]) ->
 
 
 def _halving(trainer: Trainer, target: Task, specs: Sequence[Sequence[RunSpec]]) -> list[list[Ended]]:
-    """Successive halving of every seed's runs; one without transfer comes last, as one of them."""
+    """Successive halving of every seed's runs, among which one without transfer competes, as the last."""
     return trainer.race([[*of_seed, trainer.spec(target, of_seed[0].seed, "baseline")] for of_seed in specs])
 
 

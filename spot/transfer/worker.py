@@ -102,7 +102,7 @@ def carry_out(pickled: bytes) -> dict[str, Any]:
 
 @functools.cache
 def _executor(bank: str, backbone: str, dtype: str, data_dir: Path | None, log_dir: Path | None) -> LocalExecutor:
-    """What trains in this process, loaded once; its parent has told already what is to be known of the tasks."""
+    """The executor of this process, loaded once; users have been told of the tasks by the parent."""
     prepare_process()
     datasets = Datasets(load_backbone(backbone, dtype=dtype), data_dir=data_dir)
     display = Display(Console(stderr=True), log_dir=log_dir)
@@ -111,7 +111,7 @@ def _executor(bank: str, backbone: str, dtype: str, data_dir: Path | None, log_d
 
 
 def _receive(stdin: BinaryIO, orders: queue.SimpleQueue[bytes], busy: threading.Event) -> None:
-    """Hand on orders until stdin ends, and an empty one then; what is under way is stopped, unless it is already."""
+    """Hand on orders until stdin ends, then an empty one; a group under way is stopped, unless it is stopping."""
     while len(length := stdin.read(LENGTH)) == LENGTH:
         orders.put(stdin.read(int.from_bytes(length, "big")))
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # nobody is left to be told of progress
