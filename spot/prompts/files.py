@@ -146,7 +146,7 @@ def read_prompt(path: Path, *, length: int | None = None) -> PromptFile:
     try:
         config = path if path.is_dir() else path.parent if path.name in PEFT_WEIGHTS else None
         adapter = config is not None and (path.is_dir() or (config / PEFT_CONFIG).is_file())
-        return _checked_length(_read_adapter(path) if adapter else _read_file(path), length, rows_known=adapter)
+        return _checked_length(_read_adapter(path) if adapter else _read_file(path), length, told=adapter)
     except (BankError, BackboneError) as error:
         raise PromptError(str(error)) from error
     except OSError as error:
@@ -198,16 +198,16 @@ def prompts_in(folder: Path) -> dict[str, Path]:
     """
     if not folder.is_dir():
         raise PromptError(f"{folder}: no such folder")
-    by_name: dict[str, Path] = {}
+    found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         adapter = (path / PEFT_CONFIG).is_file()
         if not adapter and path.suffix not in READERS:
             continue
         name = path.name if adapter else path.stem
-        if name in by_name:
-            raise PromptError(f"{folder}: holds two prompts of {name}, {by_name[name].name} and {path.name}; keep one")
-        by_name[name] = path
-    return by_name
+        if name in found:
+            raise PromptError(f"{folder}: holds two prompts of {name}, {found[name].name} and {path.name}; keep one")
+        found[name] = path
+    return found
 
 
 # -- reading -------------------------------------------------------------------------------------------------
@@ -259,11 +259,11 @@ def _chosen(path: Path, tensors: Tensors) -> str:
     return names[0]
 
 
-def _checked_length(file: PromptFile, length: int | None, *, rows_known: bool) -> PromptFile:
-    """The same file; ``rows_known`` says whether an adapter's config has said which of its rows are used."""
+def _checked_length(file: PromptFile, length: int | None, *, told: bool) -> PromptFile:
+    """The same file; ``told`` says whether an adapter's config has told which of its rows are used."""
     rows = file.prompt.shape[-2]
     of_peft = file.tensor == PEFT_TENSOR or file.tensor.endswith(PEFT_PARAMETER)
-    if length is None and not rows_known and of_peft and rows % 2 == 0:
+    if length is None and not told and of_peft and rows % 2 == 0:
         warnings.warn(
             f"{file.path}: all {rows} tokens are taken; PEFT stores twice its length for sequence-to-sequence models "
             "and uses the first half: if this is such an adapter, give its folder",
@@ -271,7 +271,7 @@ def _checked_length(file: PromptFile, length: int | None, *, rows_known: bool) -
         )
     if length in (None, rows):
         return file
-    if rows == 2 * length and not rows_known:
+    if rows == 2 * length and not told:
         raise PromptError(
             f"{file.path}: prompt has {rows} tokens, expected {length}: PEFT stores twice its length for "
             f"sequence-to-sequence models and uses the first half; give the adapter's folder, or set --prompt-length"
@@ -333,10 +333,10 @@ def _read_npy(path: Path) -> tuple[Tensors, Mapping[str, str]]:
             raise PromptError(f"{path}: its header has {size} bytes, expected at most {LONGEST_HEADER}")
         dtype, fortran, shape = _npy_facts(path, file.read(size).decode("latin-1"))
         offset = file.tell()
-    expected, present = math.prod(shape) * dtype.itemsize, path.stat().st_size - offset
-    if present != expected:
-        how = "cut short" if present < expected else "longer than one array"
-        raise PromptError(f"{path}: {how}; its header says {shown(list(shape))} {dtype}, {present} bytes follow")
+    expected, found = math.prod(shape) * dtype.itemsize, path.stat().st_size - offset
+    if found != expected:
+        how = "cut short" if found < expected else "longer than one array"
+        raise PromptError(f"{path}: {how}; its header says {shown(list(shape))} {dtype}, {found} bytes follow")
     stored = stored_array(path, dtype, shape[::-1] if fortran else shape, offset)
     return {"": (lambda: stored().T) if fortran else stored}, {}
 
