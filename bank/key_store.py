@@ -196,7 +196,13 @@ class _Stored:
     """Where the vectors of keys are stored.
 
     Attributes:
+        engine: of the bank.
+        partition: of the keys.
         ids: int64 ``[K]``, of the rows of the keys' runs.
+        tasks: names of the source tasks.
+        runs: digests of the runs.
+        has_start: bool ``[K]``, whether there is a start.
+        width: W, numbers of a vector.
     """
 
     engine: Engine

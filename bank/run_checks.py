@@ -179,7 +179,7 @@ def evaluation_fits(row: Row, contents: Contents) -> Problems:
         first = contents.parent(other, "run_id")
         if run and first and run["task_id"] != first["task_id"]:
             yield f"{name}: is of the data of another task's evaluation {other.id}"
-        counts = [len(one["answers"]) for one in (row, other) if one["answers"] is not None]
+        counts = [len(either["answers"]) for either in (row, other) if either["answers"] is not None]
         if len(set(counts)) > 1:
             yield f"{name}: has {counts[0]} answers, evaluation {other.id} of the same data {counts[1]}"
 

@@ -149,10 +149,10 @@ class GGUFFile:
         }
 
     def _name(self, name: str) -> str:
-        found = re.fullmatch(r"(?:blk\.(\d+)\.)?(.+)\.(weight|bias)", name)
-        if found is None:
+        match = re.fullmatch(r"(?:blk\.(\d+)\.)?(.+)\.(weight|bias)", name)
+        if match is None:
             return name
-        block, part, kind = found.groups()
+        block, part, kind = match.groups()
         known = NAMES.get(part, part)
         return f"model.layers.{block}.{known}.{kind}" if block else f"{known}.{kind}"
 

@@ -38,7 +38,7 @@ class Read(NamedTuple):
     """What a target sees of its input."""
 
     layers: list[KeysValues]
-    """Keys and values of prompt and text in every layer, keys already turned by their positions."""
+    """Keys and values of prompt and text, two of ``[B, K, S, D]`` a layer; keys are turned by their positions."""
     mask: Array
     """``[B, 1, 1, S]`` float32, 0 or ``MASKED``."""
     end: Array
@@ -104,7 +104,7 @@ class Block(nnx.Module):
         return self._project(out.transpose(0, 2, 1, 3).reshape(rows, folded // self.groups, -1), "o")
 
     def feed(self, x: Array) -> Array:
-        """SwiGLU (Shazeer 2020) of the normed input."""
+        """``[B, Q, H] -> [B, Q, H]`` float32: SwiGLU (Shazeer 2020) of the normed input."""
         normed_BQH = self.feed_forward_norm(x)
         gate_BQF = jax.nn.silu(project(normed_BQH, self.gate[...], self.dtype))
         up_BQF = project(normed_BQH, self.up[...], self.dtype)
@@ -241,6 +241,7 @@ class Llama(LanguageModel[Read, list[KeysValues]]):
     def advance(
         self, memory: Read, cache: list[KeysValues], last: Array, step: Array
     ) -> tuple[Array, list[KeysValues]]:
+        """See :meth:`LanguageModel.advance`: ``last[B, C]`` int32 gives states ``[B, C, H]`` float32."""
         sizes = axes("candidates", end=("B", memory.end), last=("B C", last))
         rows, candidates = sizes["B"], sizes["C"]
         read, length = memory.mask.shape[-1], cache[0][0].shape[2]

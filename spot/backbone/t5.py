@@ -41,7 +41,9 @@ class Cache(NamedTuple):
     """Keys and values of every decoder layer: of the target so far, and of the encoded input."""
 
     past: list[KeysValues]
+    """Two of ``[B * C, K, L, D]`` a layer."""
     crossed: list[KeysValues | None]
+    """Two of ``[B, K, S, D]`` a layer; ``None`` where attention absorbs its projections."""
 
 
 def _norm(config: T5Config, weights: Weights, name: str) -> RMSNorm:
@@ -88,7 +90,7 @@ class Attention(nnx.Module):
         return self._join(jnp.einsum("bkqh,kdh->bkqd", read_BKQH, values_KDH))
 
     def absorbs(self, queries: int, hidden: Array) -> bool:
-        """Whether so many queries make ``absorbed`` the cheaper way, by the count of multiplications."""
+        """Whether so many queries of ``hidden[B, S, H]`` make ``absorbed`` the cheaper way, by multiplications."""
         tokens, width = hidden.shape[-2:]
         depth = self.q.shape[0] // self.heads
         return queries * ((depth + tokens) * width - tokens * depth) < tokens * width * depth
@@ -188,6 +190,7 @@ class DecoderBlock(nnx.Module):
         return self.cross_attention(queries, crossed, 0.0, memory.mask)
 
     def feed(self, x: Array, dropout: Dropout | None = None, site: int = 0) -> Array:
+        """``[B, L, H] -> [B, L, H]`` float32: the feed-forward of the normed input."""
         return self.feed_forward(self.feed_forward_norm(x), dropout, site)
 
 
@@ -274,6 +277,7 @@ class T5(LanguageModel[Encoded, Cache]):
         )
 
     def advance(self, memory: Encoded, cache: Cache, last: Array, step: Array) -> tuple[Array, Cache]:
+        """See :meth:`LanguageModel.advance`: ``last[B, C]`` int32 gives states ``[B, C, H]`` float32."""
         # a token's products with all it sees are bound by memory: half of it in bfloat16, cast once before the loop
         memory = memory._replace(hidden=memory.hidden.astype(self.dtype))
         sizes = axes("candidates", memory=("B S H", memory.hidden), last=("B C", last))

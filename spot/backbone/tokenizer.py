@@ -55,7 +55,7 @@ class Tokenizer(Protocol):
         """The written form of one piece."""
 
     def ordinary_ids(self) -> np.ndarray:
-        """int32 ids of the pieces that stand for text (no specials, no sentinels), most frequent first."""
+        """Ids ``[n]`` int32 of the n pieces that stand for text (no specials, no sentinels), most frequent first."""
 
 
 class SentencePieceTokenizer:
@@ -85,8 +85,8 @@ class SentencePieceTokenizer:
         self._pieces = self._model.vocab_size()
         if not self._pieces:
             raise BackboneError("the SentencePiece model is empty")
-        held = self._model.id_to_piece(list(range(self._pieces)))
-        self._held_sentinels = {i for i, piece in enumerate(held) if SENTINEL.fullmatch(piece)}
+        pieces = self._model.id_to_piece(list(range(self._pieces)))
+        self._held_sentinels = {i for i, piece in enumerate(pieces) if SENTINEL.fullmatch(piece)}
         sentinels = 0 if self._held_sentinels else sentinels
         top = self._pieces + sentinels
         self._ends = {self._model.eos_id(), *ends}
@@ -114,11 +114,11 @@ class SentencePieceTokenizer:
 
     def _encode_with_cuts(self, text: str) -> Iterator[int]:
         start = 0
-        for found in self._cuts.finditer(text):
-            if found[0] in self._cut:
-                yield from self._encode_part(text[start : found.start()])
-                yield self._cut[found[0]]
-                start = found.end()
+        for match in self._cuts.finditer(text):
+            if match[0] in self._cut:
+                yield from self._encode_part(text[start : match.start()])
+                yield self._cut[match[0]]
+                start = match.end()
         yield from self._encode_part(text[start:])
 
     def _encode_part(self, text: str) -> list[int]:
@@ -147,6 +147,7 @@ class SentencePieceTokenizer:
         return piece
 
     def ordinary_ids(self) -> np.ndarray:
+        """``[n]`` int32; pieces that are unused or bytes are left out too."""
         tests = (self._is_control, self._model.is_unused, self._model.is_byte, self._held_sentinels.__contains__)
         return np.array([i for i in range(self._pieces) if not any(test(i) for test in tests)], dtype=np.int32)
 
@@ -218,6 +219,7 @@ class TransformersTokenizer:
         return str(self._tokenizer.convert_ids_to_tokens(int(index)))
 
     def ordinary_ids(self) -> np.ndarray:
+        """``[n]`` int32, in the order of the vocabulary."""
         return np.array([i for i in range(self.size) if i not in self._special_ids], dtype=np.int32)
 
 
@@ -279,9 +281,9 @@ def load_tokenizer(folder: Path, *, rows: int | None = None, ends: Sequence[int]
         )
     for name in present:
         content = check_file(folder / name).read_bytes()
-        if name != "tokenizer_config.json" and (found := LARGE_ID.search(content)):
+        if name != "tokenizer_config.json" and (large_id := LARGE_ID.search(content)):
             raise BackboneError(
-                f"{folder / name}: a token has id {shown(int(found[1][:20]))}; no vocabulary is so large"
+                f"{folder / name}: a token has id {shown(int(large_id[1][:20]))}; no vocabulary is so large"
             )
     with _as_one_error(folder):
         from transformers import AutoTokenizer

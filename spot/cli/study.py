@@ -94,7 +94,7 @@ def recipe_options(given: Mapping[str, Any], where: Path) -> RecipeOptions:
     known = get_type_hints(RecipeOptions, include_extras=True)
     for name, value in given.items():
         kind, option = get_args(known[choose(name, sorted(known), f"{where}: recipe option", error=SpotError)])
-        kinds = {found for found in (kind, *get_args(kind)) if isinstance(found, type)} - {NoneType}
+        kinds = {each for each in (kind, *get_args(kind)) if isinstance(each, type)} - {NoneType}
         accepted = kinds | ({int} if float in kinds else set())
         if type(value) not in accepted:
             raise SpotError(f"{where}: recipe.{name} is {shown(value)}; expected {kinds.pop().__name__}")

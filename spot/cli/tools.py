@@ -112,9 +112,9 @@ def evaluate(
 
     refuse_bank(context, prompt)
     choose(split, list(Split), "split", error=SpotError)
-    (found,) = find_tasks([task])
+    (learnable,) = find_tasks([task])
     file = find_prompt(prompt, bank)  # before what takes long
-    examples = take(found.examples(Split(split), data_dir=data.folder), limit)
+    examples = take(learnable.examples(Split(split), data_dir=data.folder), limit)
     backbone = where.load()
     soft = prompt_for(backbone, file)
     tokens = tokenize(
@@ -123,21 +123,21 @@ def evaluate(
         tokenizer_fingerprint=backbone.tokenizer.fingerprint,
         ends=backbone.config.ends,
         lengths=Lengths(inputs=max_input),
-        name=found.name,
+        name=learnable.name,
     )
     if tokens.cut:
         errors().print(f"{tokens.cut} of {len(tokens)} inputs are cut at {max_input} tokens (--max-input)")
     answers = predict(backbone, soft, examples, tokens, form=form_of(file), method=evaluate_by)
     most_frequent = most_frequent_target(examples)
-    scores = found.score(answers, examples)
-    floor = found.score([most_frequent] * len(examples), examples)
+    scores = learnable.score(answers, examples)
+    floor = learnable.score([most_frequent] * len(examples), examples)
     rows: list[dict[str, Any]] = [{"of": "prompt" if prompt else "bare backbone"} | scores]
     rows.append({"of": f"most frequent answer of {split}, {most_frequent[:24]!r}"} | floor)
     if out.json:
-        print_json({"task": found.name, "split": split, "examples": len(examples), "scores": scores,
+        print_json({"task": learnable.name, "split": split, "examples": len(examples), "scores": scores,
                     "most frequent answer": floor, "cut inputs": tokens.cut})  # fmt: skip
         return
-    print_rows(rows, title=f"{found.name} {split}, {len(examples)} examples")
+    print_rows(rows, title=f"{learnable.name} {split}, {len(examples)} examples")
 
 
 @takes(bank=BankOption, where=BackboneOption, out=JsonOption)

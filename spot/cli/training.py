@@ -193,7 +193,7 @@ def transfer(
     if not METHODS[method].reads_sources:
         refuse_given(context, ["source_file"], f"method {method} does not train on a source's data")
     task, *files = find_tasks([target, *map(str, source_file or ())])
-    from_files = {one.name: one for one in files}
+    from_files = {file.name: file for file in files}
     with bank.open(write=True) as opened:
         trainer = make_trainer(opened, where, data, recipe, runs, executor=executor)
         results = run_transfers(
@@ -344,7 +344,7 @@ def _candidate_rows(result: Transferred) -> list[dict[str, Any]]:
         }
     )
     if result.baseline and result.baseline_test:
-        test, chosen = result.baseline_test.metrics["score"], result.outcome == result.baseline
+        test, chosen = result.baseline_test.metrics["score"], result.chosen_run == result.baseline
         rows.append(
             {
                 "start": "no transfer",
@@ -379,7 +379,7 @@ def _transfer_document(result: Transferred) -> dict[str, Any]:
             for candidate in result.candidates
         ],
         "chosen": result.chosen,
-        "outcome": dataclasses.asdict(result.outcome),
+        "outcome": dataclasses.asdict(result.chosen_run),
         "steps": result.steps,
         "most frequent answer": dict(result.floor),
         "outcome_test": dict(result.outcome_test.metrics),

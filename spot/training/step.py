@@ -71,7 +71,7 @@ class Step:
     def run(
         self, trained: Any, state: Any, frozen: Any, parts: Sequence[Batch], keys: Array, active: np.ndarray
     ) -> tuple[Any, Any, Array]:
-        """One step of all active slots: ``trained, state, losses[N]``. ``trained`` and ``state`` are given away.
+        """One step of all active slots: ``trained, state, losses[N]``. ``trained`` and ``state`` are donated.
 
         ``keys[N]`` are the slots' keys for this step's dropout; without dropout anything will do.
         """
@@ -92,14 +92,14 @@ class Step:
         rows = slice(slots[0], slots[0] + 1) if len(slots) == 1 else np.array(slots)
         return jax.tree.map(lambda leaf: leaf[rows], tree)
 
-    def seat(self, tree: Any, slot: int, one: Any) -> Any:
+    def seat(self, tree: Any, slot: int, stack: Any) -> Any:
         """The same with slot ``slot`` replaced by a stack of one."""
-        return _seat(tree, slot, one) if self.slots else one
+        return _seat(tree, slot, stack) if self.slots else stack
 
 
 @functools.partial(jax.jit, donate_argnums=0)
-def _seat(tree: Any, slot: int, one: Any) -> Any:
-    return jax.tree.map(lambda leaf, new: leaf.at[slot].set(jnp.asarray(new)[0]), tree, one)
+def _seat(tree: Any, slot: int, stack: Any) -> Any:
+    return jax.tree.map(lambda leaf, new: leaf.at[slot].set(jnp.asarray(new)[0]), tree, stack)
 
 
 @functools.lru_cache(maxsize=32)
@@ -163,7 +163,7 @@ def _where(active: Array, new: Array, old: Array) -> Array:
 
 
 class Row(NamedTuple):
-    """An example of a step: its slot, its tokens, and its place in its slot's batch."""
+    """An example of a step: its slot, its tokens ``[T]`` and ``[L]`` int32, and its place in its slot's batch."""
 
     slot: int
     inputs: np.ndarray

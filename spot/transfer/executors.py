@@ -70,11 +70,10 @@ class Executor(Protocol):
 
     @property
     def workers(self) -> int:
-        """Groups that train at once: into as many, what is wanted is cut."""
+        """Groups that train at once; what is wanted is divided into as many."""
 
     def train(self, groups: Sequence[Group]) -> Mapping[str, Progress]:
-        """Train what the bank lacks of every group, and store it; returns how far the runs came that were given up, by
-        digest.
+        """Train what the bank lacks of every group, and store it; returns the progress of runs given up, by digest.
 
         Raises:
             Interrupted: a signal stopped training; what has ended is in the bank, the rest in checkpoints.
@@ -143,7 +142,7 @@ class LocalExecutor:
             }
             self._bank.record_run(run_record(run, trained, group.recipe, texts=self._texts(task), environment=facts))
 
-        def dropped(progress: Progress) -> None:
+        def stopped(progress: Progress) -> None:
             given_up[run.digest] = progress
 
         return prompt_job(
@@ -155,8 +154,8 @@ class LocalExecutor:
             done=done,
             initial=self._bank.prompt(run.spec.start) if run.spec.start else None,
             stop_at_key=run.spec.role == "query",
-            held=lambda: run.digest in group.stored or bool(self._bank.runs([run.digest])),
-            dropped=dropped,
+            known=lambda: run.digest in group.stored or bool(self._bank.runs([run.digest])),
+            given_up=stopped,
             checkpoint_seconds=group.checkpoint_seconds,
             reporter=None if run.digest in group.stored else self._reporters(run.title),
         )
