@@ -14,7 +14,7 @@ from spot.cli.output import print_json, print_rows, say
 from spot.training.settings import SEED, WHOLE
 
 if TYPE_CHECKING:
-    from spot.retrieval.cases import Case
+    from spot.retrieval.judge import Judgement
 
 app = typer.Typer(help="Look into a bank, check it, import and export prompts.", no_args_is_help=True)
 
@@ -180,6 +180,7 @@ def evaluate_retrieval(
     """
     from bank import BankError
     from spot.retrieval.cases import cases_of_bank, cases_of_files
+    from spot.retrieval.judge import judge
 
     if bool(prompts) != bool(scores):
         raise BankError("another study needs both --prompts FOLDER and --scores FILE")
@@ -193,85 +194,43 @@ def evaluate_retrieval(
         with bank.open() as opened:
             studies = {str(partition): cases_of_bank(opened, partition) for partition in opened.partitions()}
             studies = {name: cases for name, cases in studies.items() if cases} or {str(opened): []}
-    documents = [_judged(name, cases, measure, k, partial, notes) for name, cases in studies.items()]
+    judged = {name: judge(cases, measures=measure, k=k, partial=partial) for name, cases in studies.items()}
     if out.json:
-        print_json(documents)
+        print_json([_judgement_document(name, judgement, notes) for name, judgement in judged.items()])
         return
-    for document in documents:
-        _show_figures(document)
+    for name, judgement in judged.items():
+        _show_judgement(name, judgement, notes)
 
 
-def _judged(
-    name: str, cases: list[Case], measures: list[str], k: list[int], partial: bool, notes: list[str]
-) -> dict[str, Any]:
-    """What a study says of the measures, and what its reader must know."""
-    from spot.retrieval.cases import complete_cases, telling
-    from spot.retrieval.evaluate import calibration, evaluate, speaking
-    from spot.retrieval.measures import MEASURES
-
-    judged = cases if partial else complete_cases(cases)
-    notes = list(notes)
-    targets = len({case.target for case in judged})
-    if fewer := len(cases) - len(judged):
-        notes.append(f"{fewer} cases left out of which only some sources were tried; --partial takes them in")
-    if judged and (least := min(case.tried for case in judged)) < 1:
-        notes.append(f"down to {least:.0%} of a target's sources were tried: figures are among those")
-    if targets == 1:
-        notes.append("one target: no intervals")
-    told = telling(k, judged)
-    if judged and (mute := [str(at) for at in k if at not in told]):
-        notes.append(
-            f"k {', '.join(mute)} left out: a target has no more than {min(len(c.scores) for c in judged)} sources"
-        )
-    without_backbone = [name for name, one in MEASURES.items() if one.needs not in ("embedding", "target")]
-    chosen = [*(measures or without_backbone)]
-    if not measures and not all(case.knows_starts for case in judged):
-        chosen.remove("displacement")
-        notes.append("displacement left out: the bank does not say where all runs started")
-    calibrated = None
-    if judged and "evidence" in chosen:
-        heard, silence = speaking(judged)
-        if heard:
-            known = [case for case in judged if case.baseline is not None]
-            calibrated = calibration(known) if known else None
-        else:
-            chosen.remove("evidence")
-        if silence:
-            notes.append(f"evidence, for {len(judged) - heard} of {len(judged)} cases: {silence}")
-    return {
-        "study": name,
-        "targets": targets,
-        "cases": len(judged),
-        "k": told,
-        "notes": notes,
-        "figures": evaluate(judged, chosen, k=told),
-        **({"calibration": calibrated} if calibrated else {}),
-    }
+def _judgement_document(study: str, judgement: Judgement, notes: list[str]) -> dict[str, Any]:
+    document = {"study": study, **vars(judgement), "notes": [*notes, *judgement.notes]}
+    if judgement.calibration is None:
+        del document["calibration"]
+    return document
 
 
-def _show_figures(document: dict[str, Any]) -> None:
+def _show_judgement(study: str, judgement: Judgement, notes: list[str]) -> None:
     """A table for every k, and lines of what else there is to know."""
-    say(f"{document['study']}: {document['targets']} targets, {document['cases']} cases with seeds; mean over targets "
+    say(f"{study}: {judgement.targets} targets, {judgement.cases} cases with seeds; mean over targets "
         "[95 % bootstrap interval]")  # fmt: skip
-    heads = [f"@{at}" for at in document["k"]] or [""]
-    for head in heads:
+    for head in [f"@{at}" for at in judgement.k] or [""]:
         columns = dict.fromkeys(
             figure
-            for estimates in document["figures"].values()
+            for estimates in judgement.figures.values()
             for figure in estimates
             if figure.endswith(head) or "@" not in figure
         )
-        rows = [
-            {"measure": name} | {figure: str(estimates[figure]) if figure in estimates else None for figure in columns}
-            for name, estimates in document["figures"].items()
+        rows: list[dict[str, Any]] = [
+            {"measure": name, **{figure: estimates.get(figure) for figure in columns}}
+            for name, estimates in judgement.figures.items()
         ]
         print_rows([row for row in rows if any(row[figure] for figure in columns)])
-    if calibrated := document.get("calibration"):
+    if calibrated := judgement.calibration:
         say(
             f"evidence: {calibrated.covered:.0%} of {calibrated.pairs} gains lie in their 90 % interval, "
             f"{calibrated.width:.1f} points wide on average"
         )
-    for note in document["notes"]:
+    for note in (*notes, *judgement.notes):
         say(note)
 
 
