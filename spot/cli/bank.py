@@ -139,7 +139,7 @@ def export(
 ) -> None:
     """Write a prompt [P, H] to a file; all formats but .npy carry what is known about it."""
     from bank.files import exported
-    from spot.prompts.files import write_prompt
+    from spot.prompts.write import write_prompt
 
     with bank.open() as opened:
         found = exported(opened, name, kind=kind)

@@ -12,7 +12,7 @@ import pytest
 from bank import BackboneRecord, Bank, TaskRecord
 from bank.files import by_name, import_prompt
 from spot.backbone.load import load_backbone
-from spot.prompts.files import write_prompt
+from spot.prompts.write import write_prompt
 
 Spot = Callable[..., Any]
 
