@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from bank import schema
 from bank.errors import BankError
-from bank.identity import digest
+from bank.identity import by_name, digest
 from bank.records import (
     BackboneRecord,
     RecipeRecord,
@@ -26,11 +26,6 @@ from bank.vectors import checked_prompt, prompt_sha256
 
 if TYPE_CHECKING:
     import numpy as np
-
-
-def by_name(backbone: str) -> str:
-    """What stands in for the fingerprint of a backbone of which no more than the name is known."""
-    return digest("by name", backbone)
 
 
 def import_prompt(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -287,32 +286,17 @@ def import_file(
     bank: BankOption,
 ) -> None:
     """Store a prompt that others trained. It is never ranked against keys trained here."""
-    from bank import BackboneRecord, TaskRecord
-    from bank.files import by_name, import_prompt
-    from spot.errors import PromptError
-    from spot.prompts.files import check_backbone, read_prompt
+    from bank import TaskRecord
+    from bank.files import import_prompt
+    from spot.prompts.files import read_prompt
+    from spot.prompts.made_for import backbone_of, check_backbone
 
     value = read_prompt(path)
     early = read_prompt(key) if key else None
-    name = backbone or value.metadata.get("backbone", "")
-    if not name:
-        raise PromptError(f"{path}: does not name the model it was trained for; give --backbone")
-    said = value.metadata.get("backbone", name)
-    if value.fingerprint and not fingerprint and Path(said).name != Path(name).name:
-        raise PromptError(
-            f"{path}: says that it was made for backbone {said!r} ({value.fingerprint[:12]}), not {name}; leave "
-            "--backbone out, or give that model's --fingerprint"
-        )
-    if fingerprint and not re.fullmatch("[0-9a-f]{64}", fingerprint):
-        raise PromptError(f"fingerprint {fingerprint!r}: expected 64 hexadecimal digits, as `spot doctor` prints it")
-    model = BackboneRecord(
-        fingerprint=fingerprint or value.fingerprint or by_name(name),
-        name=name,
-        width=value.prompt.shape[-1],
-    )
-    for file in (value, early):
-        if file:
-            check_backbone(file, model)
+    model = backbone_of(value, name=backbone, fingerprint=fingerprint)
+    check_backbone(value, model)
+    if early:
+        check_backbone(early, model)
     with bank.open(create=True) as opened:
         run = import_prompt(
             opened,

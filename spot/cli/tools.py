@@ -67,8 +67,8 @@ def prompt_for(backbone: Backbone, file: PromptFile | None) -> np.ndarray:
     """The prompt ``[..., P, H]``, if it was not made for another backbone; none has no tokens."""
     import numpy as np
 
-    from spot.prompts.files import check_backbone
     from spot.prompts.initializers import check_fits
+    from spot.prompts.made_for import check_backbone
 
     if file is None:
         return np.zeros((0, backbone.width), np.float32)

@@ -87,7 +87,7 @@ def train_source(
     """
     from bank.vectors import prompt_sha256
     from spot.cli.tools import prompt_of_bank
-    from spot.prompts.files import check_backbone
+    from spot.prompts.made_for import check_backbone
     from spot.transfer.executors import data_summary
     from tasks import Split
 

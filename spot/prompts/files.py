@@ -11,7 +11,7 @@ import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -22,10 +22,6 @@ from spot.errors import BackboneError, PromptError, SpotError
 from spot.prompts import peft
 from spot.prompts.formats import RANKS, READERS, START, TENSOR, Tensors
 from tasks.errors import shown
-
-if TYPE_CHECKING:
-    from bank.records import BackboneRecord
-    from spot.backbone.load import Backbone
 
 LARGEST = 2**28
 """Bytes of a file with a prompt; 1,000 tokens of the widest models take a quarter of it."""
@@ -120,43 +116,6 @@ def read_prompt(path: Path, *, length: int | None = None) -> PromptFile:
         raise PromptError(str(error)) from error
     except OSError as error:
         raise PromptError(f"{path}: cannot be read ({error.strerror})") from error
-
-
-def check_backbone(file: PromptFile, backbone: Backbone | BackboneRecord) -> None:
-    """Refuse a prompt that was made for another backbone; of one without a fingerprint, only name and width are known.
-
-    A name may be a folder's, so that another one is a warning.
-
-    Raises:
-        PromptError: it names another fingerprint, or has another width.
-    """
-    made_for = file.fingerprint or backbone.fingerprint
-    if made_for != backbone.fingerprint:
-        raise PromptError(
-            f"{file.path}: prompt was made for backbone {shown(file.metadata.get('backbone', 'unknown'))} "
-            f"({made_for[:12]}), not for {backbone.name} ({backbone.fingerprint[:12]})"
-        )
-    check_width(file.prompt, backbone, where=str(file.path))
-    named = file.metadata.get("backbone", "")
-    if file.fingerprint is None and named and Path(named).name != Path(backbone.name).name:
-        warnings.warn(
-            f"{file.path}: made for a backbone called {shown(named)}, and has no fingerprint to tell whether "
-            f"{backbone.name} is the same; with another one its scores mean nothing",
-            stacklevel=2,
-        )
-
-
-def check_width(prompt: np.ndarray, backbone: Backbone | BackboneRecord, *, where: str) -> None:
-    """Refuse a prompt ``[..., P, H]`` of another width than a backbone's.
-
-    Raises:
-        PromptError: beginning with ``where``.
-    """
-    if prompt.shape[-1] != backbone.width:
-        raise PromptError(
-            f"{where}: prompt has width {prompt.shape[-1]}, but backbone {backbone.name} has width {backbone.width}; "
-            "it was made for another model"
-        )
 
 
 def prompts_in(folder: Path) -> dict[str, Path]:

@@ -24,7 +24,8 @@ from hypothesis.extra import numpy as hnp
 
 from bank import BackboneRecord
 from spot.errors import PromptError
-from spot.prompts.files import check_backbone, prompts_in, read_prompt
+from spot.prompts.files import prompts_in, read_prompt
+from spot.prompts.made_for import check_backbone
 from spot.prompts.write import write_prompt
 from tests.spot.backbone.test_torch_file import dictionary, tensor, write_legacy, write_zip
 
