@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from spot.cli.options import BankOption, JsonOption, refuse_given, takes
+from spot.cli.groups import refuse_given, takes_groups
+from spot.cli.options import BankOption, JsonOption
 from spot.cli.output import print_json, print_rows, say
 from spot.training.settings import SEED, WHOLE
 
@@ -26,7 +27,7 @@ PAGE = 50
 
 
 @app.command("tasks", epilog="Example: spot bank tasks --bank bank.sqlite")
-@takes(bank=BankOption, out=JsonOption)
+@takes_groups
 def tasks(*, bank: BankOption, out: JsonOption) -> None:
     """Tasks in the bank, with their runs by role."""
     from bank.listing import list_tasks
@@ -40,7 +41,7 @@ def tasks(*, bank: BankOption, out: JsonOption) -> None:
 
 
 @app.command("runs", epilog="Example: spot bank runs --task sst2 --role source --json")
-@takes(bank=BankOption, out=JsonOption)
+@takes_groups
 def runs(
     *,
     task: TaskFilter = "",
@@ -62,7 +63,7 @@ def runs(
 
 
 @app.command("show", epilog="Example: spot bank show 1f3a9c0b2d44")
-@takes(bank=BankOption)
+@takes_groups
 def show(run: Annotated[str, typer.Argument(help="Digest of a run, or its start.")], *, bank: BankOption) -> None:
     """Everything about one run, as JSON: recipe, snapshots, history, lineage."""
     from bank.listing import show_run
@@ -72,7 +73,7 @@ def show(run: Annotated[str, typer.Argument(help="Digest of a run, or its start.
 
 
 @app.command("prompts", epilog="Example: spot bank prompts --json")
-@takes(bank=BankOption, out=JsonOption)
+@takes_groups
 def prompts(*, limit: Limit = PAGE, bank: BankOption, out: JsonOption) -> None:
     """Stored prompts and what they are, newest first."""
     from bank.listing import count, list_prompts
@@ -83,7 +84,7 @@ def prompts(*, limit: Limit = PAGE, bank: BankOption, out: JsonOption) -> None:
 
 
 @app.command("transfers", epilog="Example: spot bank transfers --task rte")
-@takes(bank=BankOption, out=JsonOption)
+@takes_groups
 def transfers(*, task: TaskFilter = "", limit: Limit = PAGE, bank: BankOption, out: JsonOption) -> None:
     """Transfers, newest first: ranked sources, why one was chosen, and what it gave."""
     from bank.listing import count, list_transfers
@@ -104,7 +105,7 @@ def _show_transfers(rows: list[dict[str, Any]]) -> None:
 
 
 @app.command("verify", epilog="Example: spot bank verify --bank bank.sqlite")
-@takes(bank=BankOption, out=JsonOption)
+@takes_groups
 def verify(*, bank: BankOption, out: JsonOption) -> None:
     """Check every row against the others and its own digest; exits with 1 if something is wrong."""
     from bank.integrity import verify as verify_bank
@@ -124,7 +125,7 @@ def verify(*, bank: BankOption, out: JsonOption) -> None:
 
 
 @app.command("export", epilog="Example: spot bank export 1f3a9c0b2d44 sst2.safetensors --kind value")
-@takes(bank=BankOption)
+@takes_groups
 def export(
     name: Annotated[str, typer.Argument(help="A prompt's address, or the digest of a run; a start is enough.")],
     path: Annotated[
@@ -147,7 +148,7 @@ def export(
 
 
 @app.command("evaluate-retrieval", epilog="Example: spot bank evaluate-retrieval --measure average --measure evidence")
-@takes(bank=BankOption, out=JsonOption)
+@takes_groups
 def evaluate_retrieval(
     context: typer.Context,
     *,
@@ -234,7 +235,7 @@ def _show_judgement(study: str, judgement: Judgement, notes: list[str]) -> None:
 
 
 @app.command("import-outcomes", epilog="Example: spot bank import-outcomes scores.csv --bank bank.sqlite")
-@takes(bank=BankOption)
+@takes_groups
 def import_scores(
     path: Annotated[
         Path,
@@ -261,7 +262,7 @@ def import_scores(
 
 
 @app.command("import", epilog="Example: spot bank import mrpc.npy --task mrpc --backbone google/t5-base-lm-adapt")
-@takes(bank=BankOption)
+@takes_groups
 def import_file(
     path: Annotated[
         Path, typer.Argument(help="A prompt [P, H]: .npy, .safetensors, .pt or .bin, or the folder of a PEFT adapter.")
