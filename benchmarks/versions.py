@@ -1,4 +1,4 @@
-"""Time of one prompt-tuning step of two checkouts, in an order that turns every round: each runs its own code in a process of its own.
+"""Time of one prompt-tuning step of two checkouts, each in a process of its own, in an order that turns every round.
 
     git worktree add ../before COMMIT
     python benchmarks/versions.py ../before . --rounds 9

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from spot.cli.groups import refuse_given, takes_groups
 from spot.cli.options import (
     BackboneOption,
     BankOption,
     DataOption,
     JsonOption,
     find_tasks,
-    refuse_given,
-    takes,
 )
 from spot.cli.output import errors, print_json, print_rows, say, stdin_lines
 from spot.training.settings import LENGTH, WHOLE
@@ -67,8 +66,8 @@ def prompt_for(backbone: Backbone, file: PromptFile | None) -> np.ndarray:
     """The prompt ``[..., P, H]``, if it was not made for another backbone; none has no tokens."""
     import numpy as np
 
-    from spot.prompts.files import check_backbone
     from spot.prompts.initializers import check_fits
+    from spot.prompts.made_for import check_backbone
 
     if file is None:
         return np.zeros((0, backbone.width), np.float32)
@@ -87,7 +86,7 @@ def refuse_bank(context: typer.Context, prompt: str) -> None:
         refuse_given(context, ["bank"], "the prompt is a file" if prompt else "there is no --prompt to look up")
 
 
-@takes(bank=BankOption, where=BackboneOption, data=DataOption, out=JsonOption)
+@takes_groups
 def evaluate(
     context: typer.Context,
     task: Annotated[str, typer.Argument(help="A task's name or the path of a task file.")],
@@ -140,7 +139,7 @@ def evaluate(
     print_rows(rows, title=f"{learnable.name} {split}, {len(examples)} examples")
 
 
-@takes(bank=BankOption, where=BackboneOption, out=JsonOption)
+@takes_groups
 def predict_texts(
     context: typer.Context,
     texts: Annotated[list[str] | None, typer.Argument(help="Inputs; without any, lines of stdin.")] = None,
@@ -184,7 +183,7 @@ def predict_texts(
         say(answer)
 
 
-@takes(bank=BankOption, where=BackboneOption, out=JsonOption)
+@takes_groups
 def doctor(*, bank: BankOption, where: BackboneOption, out: JsonOption) -> None:
     """Check versions, devices, caches, the backbone and the bank; exits with 1 if something is wrong."""
     from bank import BankError

@@ -24,7 +24,9 @@ from hypothesis.extra import numpy as hnp
 
 from bank import BackboneRecord
 from spot.errors import PromptError
-from spot.prompts.files import check_backbone, prompts_in, read_prompt, write_prompt
+from spot.prompts.files import prompts_in, read_prompt
+from spot.prompts.made_for import check_backbone
+from spot.prompts.write import write_prompt
 from tests.spot.backbone.test_torch_file import dictionary, tensor, write_legacy, write_zip
 
 SUFFIXES = (".npy", ".safetensors")
@@ -676,7 +678,7 @@ import resource, sys
 from pathlib import Path
 import numpy as np
 from spot.errors import PromptError
-from spot.prompts.files import write_prompt
+from spot.prompts.write import write_prompt
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 try:
     write_prompt(Path("prompt{suffix}"), np.ones((64, 64)))

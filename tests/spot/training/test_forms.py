@@ -21,9 +21,11 @@ from spot.backbone.load import Backbone
 from spot.backbone.random import random_model
 from spot.errors import Interrupted, PromptError
 from spot.inference.predict import Questions, mean_losses, predict, predict_many
-from spot.prompts.files import RANKS, read_prompt, write_prompt
+from spot.prompts.files import read_prompt
+from spot.prompts.formats import RANKS
 from spot.prompts.forms import FORMS, WEIGHTS
 from spot.prompts.initializers import make_initializer
+from spot.prompts.write import write_prompt
 from spot.training.optimizers import Optimizer
 from spot.training.prompt_tuning import TrainedPrompt, prompt_job, start_of, train_prompt, train_prompts
 from spot.training.recipe import Recipe
