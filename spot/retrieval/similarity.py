@@ -22,9 +22,6 @@ QUERY_VECTORS: Mapping[str, QueryVector] = {"average": average, "per_token": ave
 ROWS_AT_ONCE = 1024
 """Rows of a matrix of all keys that are worked on at a time."""
 
-SAFE = (1e-25, 1e35)
-"""Products of two norms between which float32 neither loses nor exceeds the products of their vectors."""
-
 
 def similarity(left: np.ndarray, right: np.ndarray, measure: str = "average") -> float:
     """Similarity of two prompts ``[P, H]`` and ``[Q, H]``, in [-1, 1].
@@ -49,13 +46,15 @@ def compare(query: np.ndarray, keys: np.ndarray, measure: str) -> np.ndarray:
 
 
 def products(rows: np.ndarray, vector: np.ndarray) -> np.ndarray:
-    """Inner products ``[K]`` float64, added in float32, of ``rows[K, W]`` float32 with ``vector[W]``.
+    """Inner products ``[K]`` float64 of ``rows[K, W]`` with ``vector[W]``.
 
     Each row by itself: a product of the whole matrix adds a row's numbers as its neighbours allow, and equal rows
-    would differ.
+    would differ. In float64, since weights of sources follow from them, and a transfer's digest from these.
     """
-    with np.errstate(over="ignore", invalid="ignore"):
-        return np.asarray(np.vecdot(rows, np.asarray(vector, np.float32)), np.float64)
+    inner, vector = np.empty(len(rows)), np.asarray(vector, np.float64)
+    for part in parts(len(rows)):
+        inner[part] = np.einsum("kw,w->k", rows[part].astype(np.float64), vector)
+    return inner
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -75,8 +74,7 @@ class Directions:
         """Float64 ``[K]``."""
         norms = np.empty(len(self.vectors))
         for rows in parts(len(norms)):
-            exact = self._directions(rows).astype(np.float64)
-            norms[rows] = np.sqrt(np.vecdot(exact, exact))
+            norms[rows] = np.sqrt(np.square(self._directions(rows), dtype=np.float64).sum(axis=1))
         return norms
 
     def cosines(self, vector: np.ndarray) -> np.ndarray:
@@ -85,10 +83,7 @@ class Directions:
         norms = self.norms * np.linalg.norm(vector)
         cosines = np.empty(len(self.vectors))
         for rows in parts(len(norms)):
-            directions = self._directions(rows)
-            cosines[rows] = products(directions, vector)
-            for row in np.flatnonzero(~((SAFE[0] < norms[rows]) & (norms[rows] < SAFE[1]))):
-                cosines[rows.start + row] = directions[row].astype(np.float64) @ vector
+            cosines[rows] = products(self._directions(rows), vector)
         return np.asarray(cosines / np.where(norms > 0, norms, 1.0))
 
     def _directions(self, rows: slice) -> np.ndarray:

@@ -135,6 +135,12 @@ def test_equal_keys_are_equally_similar_wherever_they_stand(measure: str, width:
         assert len(set(compare(query, np.tile(key, (count, 1)), measure).tolist())) == 1
 
 
+def test_similarities_are_computed_in_float64() -> None:
+    query, *keys = np.random.default_rng(0).normal(size=(9, 768)).astype(np.float32)
+    expected = [cosine(query.astype(np.float64), key.astype(np.float64)) for key in keys]
+    assert_close(compare(query, np.stack(keys), "average"), expected, scale=1.0, dtype=np.float64)
+
+
 def test_unknown_measures_and_other_widths_are_refused() -> None:
     prompt = np.ones((2, 3))
     with pytest.raises(RetrievalError, match="similarity 'euclidean' is not known; choose from average, per_token"):
