@@ -141,7 +141,7 @@ class Clock:
         self._began = time.monotonic()
 
     def start(self, parameters: np.ndarray) -> np.ndarray:
-        """Those parameters, as the clock starts."""
+        """The parameters ``[...]`` that are given, as the clock starts."""
         self._began = time.monotonic()
         return parameters
 
