@@ -15,9 +15,10 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+from spot.backbone.byte_level import byte_level_tokenizer
 from spot.backbone.config import Config, config_from_huggingface
 from spot.backbone.files import check_file
-from spot.backbone.tokenizer import Tokenizer, byte_level_tokenizer
+from spot.backbone.tokenizer import Tokenizer
 from spot.backbone.weights import StoredTensor, Tensors
 from spot.errors import BackboneError
 from tasks.errors import shown

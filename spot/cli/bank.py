@@ -14,6 +14,7 @@ from spot.cli.output import print_json, print_rows, say
 from spot.training.settings import SEED, WHOLE
 
 if TYPE_CHECKING:
+    from spot.retrieval.cases import Case
     from spot.retrieval.judge import Judgement
 
 app = typer.Typer(help="Look into a bank, check it, import and export prompts.", no_args_is_help=True)
@@ -51,12 +52,11 @@ def runs(
     out: JsonOption,
 ) -> None:
     """Runs in the bank, newest first."""
-    from bank.errors import BankError
     from bank.listing import count, list_runs
-    from bank.records import ROLES
+    from bank.records import check_role
 
-    if role and role not in ROLES:
-        raise BankError(f"role {role!r} is not known; choose from {', '.join(ROLES)}")
+    if role:
+        check_role(role)
     with bank.connect() as engine:
         rows, total = list_runs(engine, task=task, role=role, limit=limit), count(engine, "runs", task=task, role=role)
     _show_page(rows, "runs", limit, total, out)
@@ -179,27 +179,39 @@ def evaluate_retrieval(
     comparison: random (k random sources), restarts (k runs without transfer), best on average, same family.
     """
     from bank import BankError
-    from spot.retrieval.cases import cases_of_bank, cases_of_files
     from spot.retrieval.judge import judge
 
     if bool(prompts) != bool(scores):
         raise BankError("another study needs both --prompts FOLDER and --scores FILE")
-    notes = []
     if prompts and scores:
         refuse_given(context, ["bank"], "--prompts and --scores stand in place of a bank")
-        cases, missing = cases_of_files(prompts, scores)
-        studies = {f"{scores}": cases}
-        notes = [f"left out, for there is no prompt of theirs: {', '.join(missing)}"] if missing else []
+        studies, notes = _study_of_files(prompts, scores)
     else:
-        with bank.open() as opened:
-            studies = {str(partition): cases_of_bank(opened, partition) for partition in opened.partitions()}
-            studies = {name: cases for name, cases in studies.items() if cases} or {str(opened): []}
+        studies, notes = _studies_of_bank(bank), []
     judged = {name: judge(cases, measures=measure, k=k, partial=partial) for name, cases in studies.items()}
     if out.json:
         print_json([_judgement_document(name, judgement, notes) for name, judgement in judged.items()])
         return
     for name, judgement in judged.items():
         _show_judgement(name, judgement, notes)
+
+
+def _study_of_files(prompts: Path, scores: Path) -> tuple[dict[str, list[Case]], list[str]]:
+    """Cases of one study by its name, and what of it was left out."""
+    from spot.retrieval.cases import cases_of_files
+
+    cases, missing = cases_of_files(prompts, scores)
+    notes = [f"left out, for there is no prompt of theirs: {', '.join(missing)}"] if missing else []
+    return {str(scores): cases}, notes
+
+
+def _studies_of_bank(bank: BankOption) -> dict[str, list[Case]]:
+    """Cases by partition; of a bank without any, an empty study by its name."""
+    from spot.retrieval.cases import cases_of_bank
+
+    with bank.open() as opened:
+        studies = {str(partition): cases_of_bank(opened, partition) for partition in opened.partitions()}
+        return {name: cases for name, cases in studies.items() if cases} or {str(opened): []}
 
 
 def _judgement_document(study: str, judgement: Judgement, notes: list[str]) -> dict[str, Any]:
