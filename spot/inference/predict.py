@@ -112,7 +112,8 @@ def predict_many(
             for place, question in zip(places, asked, strict=True):
                 answers[place] = [example.choices[next(best)] for example in question.examples]
         else:
-            texts = iter(decode(backbone, soft, prompt_ids, data, decoding, batch_size))
+            longest = np.repeat([_longest(one, decoding) for one in asked], [len(one.examples) for one in asked])
+            texts = iter(decode(backbone, soft, prompt_ids, data, longest, decoding.policy, batch_size))
             for place, question in zip(places, asked, strict=True):
                 answers[place] = [next(texts) for _ in question.examples]
     return answers
@@ -147,21 +148,24 @@ def decode(
     soft: Soft,
     prompt_ids: np.ndarray,
     data: Tokenized,
-    decoding: Decoding = GREEDY,
+    longest: np.ndarray,
+    policy: str = GREEDY.policy,
     batch_size: int = 64,
 ) -> list[str]:
-    """Generated text for every example; arguments as :func:`scores`, with ``prompt_ids[n]`` int32 of n examples."""
+    """Generated text for every example, of at most ``longest[n]`` tokens each; other arguments as :func:`scores`.
+
+    A pass generates as many as any of its rows may have, and each text is cut at its own: what it is beside changes
+    nothing of it.
+    """
     programs = _programs(backbone.graph)
-    longest = min(MAX_NEW_TOKENS, bucket(int(data.targets.lengths.max()), TARGET_BUCKETS))
-    length = decoding.max_new_tokens or longest
     soft = programs.prepare(backbone.weights, soft)
     texts = [""] * len(prompt_ids)
-    whole = not backbone.config.reads_prompts_once  # an encoder-decoder divides a pass by itself: `read_in_parts`
-    for rows, padded in _passes(backbone, soft, data, prompt_ids, batch_size, whole=whole):
-        inputs = _inputs(data, padded)
-        tokens = programs.generate(backbone.weights, soft, prompt_ids[padded], inputs, decoding.policy, length)
+    whole = not backbone.config.reads_prompts_once  # an encoder reads in parts itself what it can hold
+    for rows, padded in _passes(backbone, soft, data, prompt_ids, batch_size, apart=longest, whole=whole):
+        inputs, length = _inputs(data, padded), int(longest[rows].max())
+        tokens = programs.generate(backbone.weights, soft, prompt_ids[padded], inputs, policy, length)
         for row, ids in zip(rows, np.asarray(tokens), strict=False):
-            texts[row] = backbone.tokenizer.decode(ids.tolist())
+            texts[row] = backbone.tokenizer.decode(ids[: longest[row]].tolist())
     return texts
 
 
@@ -231,6 +235,12 @@ def _ranks(questions: Questions, method: str) -> bool:
     if method == "rank" and not choices:
         raise SpotError("rank classification needs label words; evaluate this task with `generate`")
     return method == "rank" or (method == "auto" and choices)
+
+
+def _longest(one: Questions, decoding: Decoding) -> int:
+    """Most tokens of its generated texts."""
+    targets = int(one.tokens.targets.lengths.max(initial=0))
+    return decoding.max_new_tokens or min(MAX_NEW_TOKENS, bucket(targets, TARGET_BUCKETS))
 
 
 def _together(parts: Sequence[Tokenized]) -> Tokenized:

@@ -127,7 +127,7 @@ class LocalExecutor:
         program: Mapping[str, Any],
         given_up: dict[str, Progress],
     ) -> PromptJob:
-        """The bank is asked at its turn for a run that it lacked when runs were planned: it may have ended elsewhere."""
+        """The bank is asked again at the turn of a run that it lacked: that may have ended elsewhere."""
         task = self._datasets.task(run.spec.task)
         data = self._datasets.splits(task, group.recipe)
         if data.digest != run.identity.data:

@@ -288,3 +288,24 @@ def test_shapes_that_do_not_fit_are_named(case, leaf):
     ids = case.prompt_ids[:2] if leaf == "ids" else case.prompt_ids
     with pytest.raises(BackboneError, match=r"has shape .*expected"):
         case.model.token_losses(case.soft._replace(**changes.get(leaf, {})), ids, case.inputs, case.targets)
+
+
+def advanced(model, encoded, tokens):
+    """Logits ``[B, C, L, V]`` after every one of ``tokens[B, C, L]``, fed one at a time."""
+    _, candidates, length = tokens.shape
+    cache, steps = model.start_cache(encoded, length, candidates), []
+    for step in range(length):
+        hidden, cache = model.advance(encoded, cache, tokens[..., step], jnp.int32(step))
+        steps.append(model.logits(hidden))
+    return np.stack(steps, axis=2)
+
+
+def test_candidates_that_differ_advance_as_each_alone(case):
+    encoded = case.model.read(case.soft, case.prompt_ids, case.inputs)
+    tokens = jnp.asarray(np.random.default_rng(4).integers(2, 140, (4, 2, NEW_TOKENS)), jnp.int32)
+    together = advanced(case.model, encoded, tokens)
+    for c in range(2):
+        assert_close(together[:, c], advanced(case.model, encoded, tokens[:, c : c + 1])[:, 0], terms=TERMS)
+    replayed = case.model.logits(case.model.decode(encoded, tokens))
+    assert_close(together, replayed, terms=TERMS)
+    assert np.abs(together[:, 0] - together[:, 1])[:, 1:].max(axis=-1).min() > 1e-3

@@ -19,7 +19,7 @@ from spot.backbone.load import Backbone
 from spot.backbone.soft import Soft
 from spot.errors import SpotError
 from spot.inference.decoding import Decoding
-from spot.inference.predict import mean_losses, predict
+from spot.inference.predict import Questions, mean_losses, predict, predict_many
 from tasks.objectives import pad
 from tasks.task import Example
 from tasks.tokenize import Lengths, tokenize
@@ -212,3 +212,26 @@ def test_losses_of_prompts_are_means_over_examples_of_means_over_tokens(
     assert abs(expected[0] - expected[1]) > 10 * tolerance(expected)
     found = mean_losses(backbone, [reference.prompt, other.prompt], data, batch_size=8)
     assert_close(found, expected)
+
+
+def test_no_text_is_longer_for_what_is_generated_beside_it(
+    backbone: Backbone, examples: list[Example], prompt: np.ndarray
+) -> None:
+    short = [dataclasses.replace(example, target="ta", choices=()) for example in examples]
+    long = [dataclasses.replace(example, target="kamo rilu tepo nusa", choices=()) for example in examples]
+    questions = [Questions(0, part, tokens_of(backbone, part)) for part in (short, long)]
+    alone = [predict(backbone, prompt, one.examples, one.tokens) for one in questions]
+    assert alone[0] != alone[1], "texts are cut at the length of the longest target"
+    assert predict_many(backbone, Soft(prompt[None]), questions) == alone
+
+
+@pytest.mark.parametrize("method", ["auto", "rank", "generate"])
+def test_no_examples_have_no_answers(
+    method: str, backbone: Backbone, examples: list[Example], data: Tokenized, prompt: np.ndarray
+) -> None:
+    nothing = Questions(0, [], tokens_of(backbone, []))
+    assert predict_many(backbone, Soft(prompt[None]), [nothing], method=method) == [[]]
+    assert predict_many(backbone, Soft(prompt[None]), [], method=method) == []
+    some = Questions(0, examples, data)
+    beside = predict_many(backbone, Soft(prompt[None]), [nothing, some, nothing], method=method)
+    assert beside == [[], predict(backbone, prompt, examples, data, method=method), []]
