@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 KINDS = ("average", "average_normalized", "start")
 """Vectors of a key: mean token, mean unit token, and mean token of the prompt that its run started from."""
 
-FEW = 500
+FEW = 10_000
 """The most keys whose vectors are read alone; for more, those of the whole partition are."""
 
 

@@ -16,7 +16,7 @@ from spot.retrieval.history import expected_gains, learn
 from spot.retrieval.keys import Context, KeySet, Segments
 from spot.retrieval.measures import AUTO, MEASURES, checked_measure, resolved_measure
 from spot.retrieval.query import Query, as_query
-from spot.retrieval.similarity import SPOT_MEASURES
+from spot.retrieval.similarity import SPOT_MEASURES, rounding
 from tasks.choices import choose
 
 AGGREGATES = ("mean", "max", "none")
@@ -121,14 +121,19 @@ class Retriever:
         if top_k is not None and top_k < 1:
             raise RetrievalError(f"top-k must be at least 1, found {top_k}")
         keys = self.key_set
-        gains = expected_gains(query, keys) if name == "evidence" else None
-        scores = MEASURES[name](query, keys) if gains is None else gains.mean[keys.numbers]
         segments, best = self._segments(name, aggregate)
         combine = Segments.maximum if aggregate == "max" else Segments.mean
-        similarity = combine(segments, scores)
-        first = largest(similarity, top_k)
+        gains = expected_gains(query, keys) if name == "evidence" else None
+        if gains:
+            likely = np.arange(len(segments.begins))
+            similarity = combine(segments, gains.mean[keys.numbers])
+        else:
+            likely = self._likely(name, query, segments, combine, top_k)
+            similarity = self._similarity(name, query, segments, likely, combine)
+        head = largest(similarity, top_k)
+        first = likely[head]
         similarities = {
-            each: similarity[first] if each == name else self._similarity(each, query, segments, first, combine)
+            each: similarity[head] if each == name else self._similarity(each, query, segments, first, combine)
             for each in dict.fromkeys((*SPOT_MEASURES, name))
         }
         return [
@@ -151,6 +156,21 @@ class Retriever:
             rows = np.arange(len(self.keys))
             return Segments(rows, rows), rows
         return self.key_set.segments(every_seed=not MEASURES[measure].shares_starts), self.key_set.best_rows
+
+    def _likely(
+        self, measure: str, query: Query, segments: Segments, combine: Combine, count: int | None
+    ) -> np.ndarray:
+        """Segments, int ``[g]``, that may be among the ``count`` most similar: all, or those that a quick look at all
+        keys leaves, with twice its rounding to spare."""
+        everything = np.arange(len(segments.begins))
+        quick = MEASURES[measure].quick
+        if quick is None or count is None or count >= len(everything) or MEASURES[measure].lacking(query, self.key_set):
+            return everything
+        similarity = combine(segments, quick(query, self.key_set))
+        if not np.isfinite(similarity).all():  # numbers beyond float32's
+            return everything
+        least = np.partition(similarity, -count)[-count]
+        return np.flatnonzero(similarity >= least - 2 * rounding(self.keys.width))
 
     def _similarity(
         self, measure: str, query: Query, segments: Segments, chosen: np.ndarray, combine: Combine

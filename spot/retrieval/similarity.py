@@ -57,6 +57,16 @@ def products(rows: np.ndarray, vector: np.ndarray) -> np.ndarray:
     return inner
 
 
+def quick_products(rows: np.ndarray, vector: np.ndarray) -> np.ndarray:
+    """The same ``[K]`` in float32, as fast as BLAS multiplies: right to :func:`rounding` of the product of norms."""
+    return np.asarray(rows @ np.asarray(vector, np.float32))
+
+
+def rounding(width: int) -> float:
+    """How far a float32 cosine of vectors ``[W]`` may lie from the true one."""
+    return (width + 2) * float(np.finfo(np.float32).eps)
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Directions:
     """Where ``K`` vectors point from their origins, whose norms are computed once.
@@ -85,6 +95,11 @@ class Directions:
         for rows in parts(len(norms)):
             cosines[rows] = products(self._directions(rows), vector)
         return np.asarray(cosines / np.where(norms > 0, norms, 1.0))
+
+    def quick_cosines(self, vector: np.ndarray) -> np.ndarray:
+        """The same ``[K]``, each right to :func:`rounding`, of vectors from zero."""
+        norms = self.norms * np.linalg.norm(np.asarray(vector, np.float64))
+        return np.asarray(quick_products(self.vectors, vector) / np.where(norms > 0, norms, 1.0))
 
     def _directions(self, rows: slice) -> np.ndarray:
         """Vectors float32 ``[n, W]`` of some rows from their origins."""

@@ -412,9 +412,9 @@ def test_ten_thousand_runs_are_checked_in_seconds(tmp_path: Path) -> None:
                 f"{numbers} SELECT x.n, prompt_id, kind, step, score FROM snapshot, x WHERE run_id = 1"
             )
         connection.close()
-        began = time.monotonic()
+        began = time.process_time()
         problems = verify(bank)
-        assert time.monotonic() - began < 60
+        assert time.process_time() - began < 60
     assert len(problems) == runs  # their digests
     assert all("its digest does not follow from its content" in problem for problem in problems)
 

@@ -88,7 +88,7 @@ def test_damaged_files_are_read_or_refused_in_one_line_and_in_time(tmp_path: Pat
         (tmp_path / f"a{suffix}").write_bytes(content if of_task else damaged(content, rng))
         path = tmp_path / "mine.toml"
         path.write_bytes(damaged(task_file.encode(), rng) if of_task else task_file.encode())
-        start = time.monotonic()
+        start = time.process_time()
         try:
             task = load_task_file(path)
             for split in Split:
@@ -96,7 +96,7 @@ def test_damaged_files_are_read_or_refused_in_one_line_and_in_time(tmp_path: Pat
         except TaskError as error:
             assert "\n" not in str(error), number
             assert len(str(error)) < 1_000, number
-        assert time.monotonic() - start < 5, number
+        assert time.process_time() - start < 5, number
 
 
 def test_a_mixture_that_names_itself_or_another_is_refused(tmp_path: Path) -> None:

@@ -295,9 +295,9 @@ def test_a_key_twice_in_one_object_is_refused(write: Write) -> None:
 
 def test_many_keys_are_searched_for_a_repeated_one_in_time(write: Write) -> None:
     keys = ", ".join(f'"k{i}": 1' for i in range(50_000))
-    start = time.monotonic()
+    start = time.process_time()
     assert "key 'k49999' twice" in fails(read_jsonl, write("a.jsonl", f'{{{keys}, "k49999": 2}}'))
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5
 
 
 def test_json_lines_in_a_json_file_are_told_how_to_be_read(write: Write) -> None:
@@ -364,13 +364,13 @@ def test_parquet_of_many_rows_is_read_in_parts(parquet: Callable[..., Path]) -> 
 def test_parquet_that_unpacks_without_end_is_refused_in_time(parquet: Callable[..., Path], compression: str) -> None:
     pyarrow = pytest.importorskip("pyarrow")
     shared = pyarrow.array(["x" * 2_000_000]).dictionary_encode().take(pyarrow.array([0] * 20_000))
-    start = time.monotonic()
+    start = time.process_time()
     path = parquet({"text": shared}, compression=compression)
     if path.stat().st_size < 100_000:
         assert "than a file of its size holds" in fails(read_parquet, path)
     many = parquet({"label": pyarrow.array([1] * 2_000_000)}, compression=compression)
     assert "2000000 rows of" in fails(read_parquet, many)
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5
 
 
 def test_a_parquet_file_that_is_none_or_missing_names_the_file(write: Write, tmp_path: Path) -> None:

@@ -31,10 +31,10 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
 def test_hostile_toml_is_one_line_soon(tmp_path: Path, content: bytes, reason: str) -> None:
     path = tmp_path / "a.toml"
     path.write_bytes(content)
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises(TaskError) as caught:
         read_toml(path)
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5
     message = str(caught.value)
     assert message.startswith(f"{path}: ")
     assert reason in message

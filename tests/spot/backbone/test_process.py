@@ -15,7 +15,7 @@ from spot.backbone.process import keep_freed_memory, run_in_turn
 if {keep}:
     keep_freed_memory()
     run_in_turn()
-program = jax.jit(lambda x: jnp.sort(jnp.sort(x[:, None] * x, axis=0), axis=1).sum())
+program = jax.jit(lambda x: jnp.sort(jnp.sort(x[:, None] * x[None], axis=0), axis=1).sum())
 x = jnp.arange(4000.0)
 for i in range(6):
     program(x).block_until_ready()

@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 
 from bank.vectors import average, average_normalized
 from spot.errors import RetrievalError
-from spot.retrieval.similarity import SPOT_MEASURES, compare, similarity
+from spot.retrieval.similarity import SPOT_MEASURES, Directions, compare, rounding, similarity
 from tests.closeness import assert_close, tolerance
 
 # magnitudes whose sums are exact in float64, so that a mean that cancels does so in every formula
@@ -147,3 +147,13 @@ def test_unknown_measures_and_other_widths_are_refused() -> None:
         similarity(prompt, prompt, "euclidean")
     with pytest.raises(RetrievalError, match="width 3 and 4 belong to different backbones"):
         similarity(prompt, np.ones((2, 4)))
+
+
+@settings(deadline=None)
+@given(seed=st.integers(0, 1000), width=st.sampled_from([1, 4, 300]), scale=st.sampled_from([1e-3, 1.0, 1e3]))
+def test_a_quick_cosine_is_right_to_its_rounding(seed: int, width: int, scale: float) -> None:
+    rng = np.random.default_rng(seed)
+    keys = (scale * rng.normal(size=(20, width))).astype(np.float32)
+    query = rng.normal(size=width)
+    directions = Directions(keys)
+    assert np.abs(directions.quick_cosines(query) - directions.cosines(query)).max() <= rounding(width)

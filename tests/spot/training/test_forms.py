@@ -107,16 +107,14 @@ def test_every_part_of_a_prompt_trains(case: Case) -> None:
 
 
 def test_together_equals_alone(case: Case) -> None:
-    """To 1e-5 of each array's scale, after a step; what follows differs by what rounding grows to."""
+    """To 1e-5 of each array's scale after a step; later, rounding has grown with each step (see test_many.py)."""
     one = dataclasses.replace(case.recipe, steps=1, key_step=1, evaluate_every=1)
     short = dataclasses.replace(case, recipe=one, data=TaskData(case.data.task, case.backbone, one))
-    together = short.together([0, 1, 2])
+    together = short.together([0, 1])
     for seed, prompt in together.items():
         alone = train_prompt(short.backbone, short.data, one, seed=seed)
         assert_close(prompt.value, alone.value, relative=1e-5)
         assert_close(prompt.history[-1]["loss"], alone.history[-1]["loss"], relative=1e-5)
-    for seed, prompt in case.together([0, 1, 2]).items():
-        assert_close(prompt.value, train_prompt(case.backbone, case.data, case.recipe, seed=seed).value, relative=1e-4)
 
 
 def test_the_frozen_model_stays_as_it_is(case: Case) -> None:
@@ -172,10 +170,10 @@ def test_one_of_another_form_is_refused(case: Case, tmp_path: Path) -> None:
 def test_a_stack_of_prompts_of_different_length_answers_as_each_alone(case: Case) -> None:
     rng = np.random.default_rng(5)
     form, config = FORMS[case.form], case.backbone.config
-    prompts = [rng.normal(size=form.shape(config, length)).astype(np.float32) for length in (3, 5, 1)]
+    prompts = [rng.normal(size=form.shape(config, length)).astype(np.float32) for length in (3, 5)]
     dev = case.data[Split.DEV]
-    questions = [Questions(row, dev.examples, dev.tokens) for row in (2, 0, 1)]
-    for method in ("rank", "generate"):
+    questions = [Questions(row, dev.examples, dev.tokens) for row in (1, 0)]
+    for method in ("rank", "generate") if case.form == "prompt" else ("rank",):
         answers = predict_many(case.backbone, form.stack(prompts, config), questions, method=method)
         for question, given in zip(questions, answers, strict=True):
             prompt = prompts[question.prompt]
