@@ -33,6 +33,9 @@ METHODS = ("auto", "rank", "generate")
 
 GREEDY = Decoding()
 
+PROMPTS_AT_ONCE = 64
+"""Most prompts of a bank that are tried in one stack: what a decoder-only model computes of each is large."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Questions:
@@ -181,13 +184,17 @@ def mean_losses(
 
     Every example counts alike, however long its target.
     """
-    if not prompts:
-        return np.zeros(0)
-    programs = _programs(backbone.graph)
-    count = len(data)
-    soft = programs.prepare(backbone.weights, FORMS[form].stack(prompts, backbone.config))
-    every = _together([data] * len(prompts))
-    prompt_ids = np.repeat(np.arange(len(prompts), dtype=np.int32), count)
+    stacks = [prompts[first : first + PROMPTS_AT_ONCE] for first in range(0, len(prompts), PROMPTS_AT_ONCE)]
+    softs = (FORMS[form].stack(stack, backbone.config) for stack in stacks)
+    return np.concatenate([np.zeros(0), *(_mean_losses(backbone, soft, data, batch_size) for soft in softs)])
+
+
+def _mean_losses(backbone: Backbone, soft: Soft, data: Tokenized, batch_size: int) -> np.ndarray:
+    """Of every prompt of a stack."""
+    programs, count = _programs(backbone.graph), len(data)
+    soft = programs.prepare(backbone.weights, soft)
+    every = _together([data] * soft.rows)
+    prompt_ids = np.repeat(np.arange(soft.rows, dtype=np.int32), count)
     losses = np.zeros(len(prompt_ids))
     for rows, padded in _passes(backbone, soft, every, prompt_ids, batch_size):
         length = bucket(int(every.targets.lengths[rows].max()), TARGET_BUCKETS)
@@ -195,7 +202,7 @@ def mean_losses(
         inputs = _inputs(every, padded)
         values = programs.loss(backbone.weights, soft, prompt_ids[padded], inputs, targets)
         losses[rows] = np.asarray(values, np.float64)[: len(rows)]
-    return losses.reshape(len(prompts), count).mean(axis=1)
+    return losses.reshape(soft.rows, count).mean(axis=1)
 
 
 class Programs(NamedTuple):

@@ -159,9 +159,9 @@ def check_fits(prompt: np.ndarray, backbone: Backbone, length: int, *, form: str
         )
     expected = FORMS[form].shape(backbone.config, length)
     if prompt.shape != expected:
+        reason = "it was made for another model" if prompt.ndim == len(expected) else "set --form to match"
         raise PromptError(
-            f"{where}: has shape {list(prompt.shape)}, a prompt of form {form} has {list(expected)}; "
-            "set --form to match"
+            f"{where}: has shape {list(prompt.shape)}, a prompt of form {form} has {list(expected)}; {reason}"
         )
     return prompt
 

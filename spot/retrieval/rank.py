@@ -210,7 +210,7 @@ class Retriever:
         if query.prompt.shape != self.keys.shape:
             raise RetrievalError(
                 f"query has shape {list(query.prompt.shape)}, keys have {list(self.keys.shape)}; "
-                "they were made for different backbones or lengths"
+                "they were made for other backbones, lengths or forms"
             )
         if query.start is not None and query.start.shape != (self.keys.width,):
             raise RetrievalError(

@@ -214,6 +214,16 @@ def test_losses_of_prompts_are_means_over_examples_of_means_over_tokens(
     assert_close(found, expected)
 
 
+def test_losses_of_many_prompts_are_computed_in_stacks(
+    backbone: Backbone, data: Tokenized, prompt: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompts = [prompt, prompt[::-1].copy(), 2 * prompt]
+    together = mean_losses(backbone, prompts, data)
+    monkeypatch.setattr("spot.inference.predict.PROMPTS_AT_ONCE", 2)
+    assert_close(mean_losses(backbone, prompts, data), together)
+    assert mean_losses(backbone, [], data).shape == (0,)
+
+
 def test_no_text_is_longer_for_what_is_generated_beside_it(
     backbone: Backbone, examples: list[Example], prompt: np.ndarray
 ) -> None:

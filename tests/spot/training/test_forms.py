@@ -163,6 +163,9 @@ def test_one_of_another_form_is_refused(case: Case, tmp_path: Path) -> None:
     with pytest.raises(PromptError, match=rf"a prompt of form {other} has .*; set --form to match"):
         make_initializer(f"file:{path}", case.backbone, 4, form=other)
     if case.form != "prompt":
+        np.save(path, case.whole.value[1:])
+        with pytest.raises(PromptError, match=rf"a prompt of form {case.form} has .*; it was made for another model"):
+            make_initializer(f"file:{path}", case.backbone, 4, form=case.form)
         with pytest.raises(PromptError, match=r"PEFT's prompt tuning has prompts \[P, H\]"):
             write_prompt(tmp_path / "adapter", case.whole.value)
 

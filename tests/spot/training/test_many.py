@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +142,27 @@ def test_results_are_saved_before_they_are_handed_on(tmp_path: Path) -> None:
             folder=tmp_path,
         )
     assert same(run_toys(3, tmp_path), run_toys(3))
+
+
+@pytest.mark.parametrize("evaluation", [0, 1, 2, 5])
+def test_after_an_evaluation_that_failed_the_same_jobs_go_on_to_the_same_bits(evaluation: int, tmp_path: Path) -> None:
+    class Failed(Exception):
+        pass
+
+    left = evaluation
+
+    def evaluate(jobs: Sequence[Job], trained: Any) -> Sequence[Mapping[str, float]]:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise Failed
+        return toy.each(toy.score)(jobs, trained)
+
+    results: dict[int, Result] = {}
+    jobs = [toy_job(n, lambda result, n=n: results.update({n: result})) for n in range(5)]  # type: ignore[misc]
+    with pytest.raises(Failed):
+        fit(jobs, frozen=jnp.float32(0), step=toy.STEP, evaluate=evaluate, slots=3, folder=tmp_path)
+    assert same(results | run_toys(3, tmp_path), run_toys(3))
 
 
 def test_a_job_that_diverges_gives_its_slot_up_and_the_others_go_on(tmp_path: Path) -> None:
