@@ -9,23 +9,21 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bank.errors import BankError
-    from bank.keys import Keys
-    from bank.records import (
-        BackboneRecord,
-        CandidateRecord,
-        Evaluation,
-        Outcome,
-        Partition,
-        RecipeRecord,
-        RunIdentity,
-        RunRecord,
-        SnapshotRecord,
-        StoredRun,
-        TaskRecord,
-        TransferRecord,
-    )
-    from bank.store import Bank
+    from bank.errors import BankError as BankError
+    from bank.keys import Keys as Keys
+    from bank.records import BackboneRecord as BackboneRecord
+    from bank.records import CandidateRecord as CandidateRecord
+    from bank.records import Evaluation as Evaluation
+    from bank.records import Outcome as Outcome
+    from bank.records import Partition as Partition
+    from bank.records import RecipeRecord as RecipeRecord
+    from bank.records import RunIdentity as RunIdentity
+    from bank.records import RunRecord as RunRecord
+    from bank.records import SnapshotRecord as SnapshotRecord
+    from bank.records import StoredRun as StoredRun
+    from bank.records import TaskRecord as TaskRecord
+    from bank.records import TransferRecord as TransferRecord
+    from bank.store import Bank as Bank
 
 _HOMES = {
     "BackboneRecord": "bank.records",
@@ -45,23 +43,7 @@ _HOMES = {
     "TransferRecord": "bank.records",
 }
 
-__all__ = [
-    "BackboneRecord",
-    "Bank",
-    "BankError",
-    "CandidateRecord",
-    "Evaluation",
-    "Keys",
-    "Outcome",
-    "Partition",
-    "RecipeRecord",
-    "RunIdentity",
-    "RunRecord",
-    "SnapshotRecord",
-    "StoredRun",
-    "TaskRecord",
-    "TransferRecord",
-]
+__all__ = [*_HOMES]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""What each cell of a bank's tables may hold, whatever it does hold."""
+"""What each cell of a bank's tables may hold."""
 
 from __future__ import annotations
 
@@ -107,9 +107,9 @@ def _json(cell: Any) -> Any:
 
 
 def _mapping(cell: Any) -> dict[str, Any]:
-    found = _parsed(cell, "a JSON object")
-    if isinstance(found, dict):
-        return found
+    content = _parsed(cell, "a JSON object")
+    if isinstance(content, dict):
+        return content
     raise ValueError("a JSON object")
 
 
@@ -127,31 +127,31 @@ def _flag(cell: Any) -> bool:
 
 
 def _metrics(cell: Any) -> dict[str, float]:
-    found = _parsed(cell, "a JSON object of numbers")
-    if isinstance(found, dict):
-        low = -100 if CORRELATIONS & found.keys() else 0
-        if all(low - TOLERANCE <= _number(value) <= 100 + TOLERANCE for value in found.values()):
-            return found
+    metrics = _parsed(cell, "a JSON object of numbers")
+    if isinstance(metrics, dict):
+        low = -100 if CORRELATIONS & metrics.keys() else 0
+        if all(low - TOLERANCE <= _number(value) <= 100 + TOLERANCE for value in metrics.values()):
+            return metrics
         raise ValueError(f"a JSON object of numbers from {low} to 100")
     raise ValueError("a JSON object of numbers")
 
 
 def _answers(cell: Any) -> list[str]:
-    found = _parsed(cell, "a JSON list of texts")
-    if isinstance(found, list) and all(isinstance(answer, str) for answer in found):
-        return found
+    answers = _parsed(cell, "a JSON list of texts")
+    if isinstance(answers, list) and all(isinstance(answer, str) for answer in answers):
+        return answers
     raise ValueError("a JSON list of texts")
 
 
 def _history(cell: Any) -> list[dict[str, float]]:
-    found = _parsed(cell, "a JSON list of evaluations")
-    if not isinstance(found, list) or not all(isinstance(row, dict) and "step" in row for row in found):
+    rows = _parsed(cell, "a JSON list of evaluations")
+    if not isinstance(rows, list) or not all(isinstance(row, dict) and "step" in row for row in rows):
         raise ValueError("a JSON list of evaluations with their steps")
-    for row in found:
+    for row in rows:
         for name, value in row.items():
             if name != "loss" or value is None or not (isinstance(value, float) and math.isnan(value)):
                 _number(value)  # the first evaluation may have no training loss
-    return found
+    return rows
 
 
 def _parsed(cell: Any, expected: str) -> Any:
@@ -163,13 +163,13 @@ def _parsed(cell: Any, expected: str) -> Any:
 
 def _time(cell: Any) -> dt.datetime:
     try:
-        found = cell if isinstance(cell, dt.datetime) else dt.datetime.fromisoformat(cell)
+        time = cell if isinstance(cell, dt.datetime) else dt.datetime.fromisoformat(cell)
     except (ValueError, TypeError):
         raise ValueError("a time") from None
-    found = found.replace(tzinfo=dt.UTC)
-    if not dt.datetime(2020, 1, 1, tzinfo=dt.UTC) <= found <= dt.datetime.now(dt.UTC) + dt.timedelta(days=1):
+    time = time.replace(tzinfo=dt.UTC)
+    if not dt.datetime(2020, 1, 1, tzinfo=dt.UTC) <= time <= dt.datetime.now(dt.UTC) + dt.timedelta(days=1):
         raise ValueError("a time since 2020 that has been")
-    return found
+    return time
 
 
 COLUMNS: Mapping[str, Mapping[str, Callable[[Any], Any]]] = {

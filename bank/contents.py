@@ -109,7 +109,7 @@ class Contents:
 
     def snapshot(self, run: Row, kind: str) -> Row | None:
         """A run's key or value."""
-        return next((one for one in self.children("snapshot", "run_id", run.id) if one["kind"] == kind), None)
+        return next((child for child in self.children("snapshot", "run_id", run.id) if child["kind"] == kind), None)
 
 
 def _shown_late(table: str, column: str) -> bool:

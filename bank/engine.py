@@ -41,25 +41,8 @@ def open_engine(url: URL, *, create: bool, write: bool | None = None) -> Engine:
     write = create if write is None else write
     path = file_of(url)
     if path is not None:
-        if not create and not path.exists():
-            raise BankError(f"bank {path}: no such file; train a source into it with `spot train-source`")
-        if path.is_dir():
-            raise BankError(f"bank {path}: a folder, not a file; name the file in it, such as {path / 'bank.sqlite'}")
-        if path.exists() and not path.is_file():
-            raise BankError(f"bank {path}: a pipe or device, not a file; name a file")
-        if create:
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise BankError(f"bank {path}: its folder cannot be made ({error.strerror}); name another") from error
-    try:
-        engine = sqlite.reader(url, path) if path is not None and not write else create_engine(driver_url(url))
-    except (NoSuchModuleError, ModuleNotFoundError, ImportError) as error:
-        raise BankError(f"bank {shown(url)}: no driver for it is installed ({error})") from None
-    except (ArgumentError, TypeError, ValueError):  # they may quote the URL
-        raise BankError(f"bank {shown(url)}: its options are not those of a database URL") from None
-    if engine.dialect.name == "sqlite":
-        sqlite.prepare(engine)
+        _check_place(path, create=create)
+    engine = _connect(url, path, write=write)
     try:
         with database_errors(url), engine.connect() as connection:
             current = current_version(connection, url)
@@ -76,6 +59,34 @@ def open_engine(url: URL, *, create: bool, write: bool | None = None) -> Engine:
     except BaseException:
         engine.dispose()
         raise
+    return engine
+
+
+def _check_place(path: Path, *, create: bool) -> None:
+    """A file that is there, or where one is made a folder for it."""
+    if not create and not path.exists():
+        raise BankError(f"bank {path}: no such file; train a source into it with `spot train-source`")
+    if path.is_dir():
+        raise BankError(f"bank {path}: a folder, not a file; name the file in it, such as {path / 'bank.sqlite'}")
+    if path.exists() and not path.is_file():
+        raise BankError(f"bank {path}: a pipe or device, not a file; name a file")
+    if create:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BankError(f"bank {path}: its folder cannot be made ({error.strerror}); name another") from error
+
+
+def _connect(url: URL, path: Path | None, *, write: bool) -> Engine:
+    """An engine whose connections wait for others, of a driver that is installed."""
+    try:
+        engine = sqlite.reader(url, path) if path is not None and not write else create_engine(driver_url(url))
+    except (NoSuchModuleError, ModuleNotFoundError, ImportError) as error:
+        raise BankError(f"bank {shown(url)}: no driver for it is installed ({error})") from None
+    except (ArgumentError, TypeError, ValueError):  # they may quote the URL
+        raise BankError(f"bank {shown(url)}: its options are not those of a database URL") from None
+    if engine.dialect.name == "sqlite":
+        sqlite.prepare(engine)
     return engine
 
 

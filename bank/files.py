@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
 from bank import schema
 from bank.errors import BankError
-from bank.identity import digest
+from bank.identity import by_name, digest
 from bank.records import (
     BackboneRecord,
     RecipeRecord,
@@ -26,11 +26,6 @@ from bank.vectors import checked_prompt, prompt_sha256
 
 if TYPE_CHECKING:
     import numpy as np
-
-
-def by_name(backbone: str) -> str:
-    """What stands in for the fingerprint of a backbone of which no more than the name is known."""
-    return digest("by name", backbone)
 
 
 def import_prompt(
@@ -123,25 +118,28 @@ def exported(bank: Bank, name: str, *, kind: str = "") -> Exported:
         if not snapshots:
             return Exported(prompt, {"sha256": address}, {})
         snapshot = next((one for one in of_run if one.kind == (kind or "value")), snapshots[0])
-        run = snapshot.run
-        recipe, backbone = run.recipe, run.recipe.backbone
-        # the same numbers may have been trained for two backbones, and are then for neither alone
-        known = {one.run.recipe.backbone.fingerprint for one in of_run or snapshots} - {by_name(backbone.name)}
-        facts = {
-            "sha256": address,
-            "kind": snapshot.kind,
-            "step": str(snapshot.step),
-            "run": run.digest,
-            "role": run.role,
-            "task": run.task.name,
-            "seed": str(run.seed),
-            "score": str(run.score),
-            "started_from": run.started_from,
-            "backbone": backbone.name,
-            "fingerprint": backbone.fingerprint if known == {backbone.fingerprint} else None,
-            "recipe": json.dumps(recipe.options, sort_keys=True),
-            "key_step": str(recipe.key_step),
-            "recipe_family": recipe.family,
-        }
-        metadata = {name: fact for name, fact in facts.items() if fact is not None}
-        return Exported(prompt, metadata, backbone.config, run.start)
+        facts = {"sha256": address} | _facts(snapshot, among=of_run or snapshots)
+        return Exported(prompt, facts, snapshot.run.recipe.backbone.config, snapshot.run.start)
+
+
+def _facts(snapshot: schema.Snapshot, *, among: Sequence[schema.Snapshot]) -> dict[str, str]:
+    """What is known of a snapshot; ``among`` are all that hold the same numbers, or those of the run asked for."""
+    run, recipe, backbone = snapshot.run, snapshot.run.recipe, snapshot.run.recipe.backbone
+    # the same numbers may have been trained for two backbones, and are then for neither alone
+    fingerprints = {one.run.recipe.backbone.fingerprint for one in among} - {by_name(backbone.name)}
+    facts = {
+        "kind": snapshot.kind,
+        "step": str(snapshot.step),
+        "run": run.digest,
+        "role": run.role,
+        "task": run.task.name,
+        "seed": str(run.seed),
+        "score": str(run.score),
+        "started_from": run.started_from,
+        "backbone": backbone.name,
+        "fingerprint": backbone.fingerprint if fingerprints == {backbone.fingerprint} else None,
+        "recipe": json.dumps(recipe.options, sort_keys=True),
+        "key_step": str(recipe.key_step),
+        "recipe_family": recipe.family,
+    }
+    return {name: fact for name, fact in facts.items() if fact is not None}

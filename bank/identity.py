@@ -72,6 +72,11 @@ def recipe_digest(fingerprint: str, prompt_length: int, key_step: int, family: s
     return digest(fingerprint, prompt_length, key_step, family, dict(options))
 
 
+def by_name(backbone: str) -> str:
+    """What stands in for the fingerprint of a backbone of which no more than the name is known."""
+    return digest("by name", backbone)
+
+
 def run_digest(recipe: str, task: str, data: str, seed: int, role: str, started_from: str | None) -> str:
     """Two runs are the same where recipe, task, training data, seed, role and starting prompt are."""
     return digest(recipe, task, data, seed, role, started_from)

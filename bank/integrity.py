@@ -98,31 +98,33 @@ def _one_line(problem: str) -> str:
 
 def _schema_problems(connection: Connection, version: str | None) -> Problems:
     """Tables, columns, indexes and constraints that are missing."""
-    found, place = inspect(connection), home(connection)
-    tables = set(found.get_table_names(place))
+    inspector, place = inspect(connection), home(connection)
+    tables = set(inspector.get_table_names(place))
     for table in schema.Base.metadata.sorted_tables:
         name = table.name
         if name not in tables:
             if name not in new_later(version or ""):
                 yield f"schema: table {name} is missing"
             continue
-        held = {column["name"] for column in found.get_columns(name, place)}
+        columns = {column["name"] for column in inspector.get_columns(name, place)}
         expected: dict[str, set[Any]] = {
             "column": {column.name for column in table.columns} - added_later(version or "", name),
             "index": {index.name for index in table.indexes},
             "unique constraint on": {
-                ", ".join(c.name for c in one.columns) for one in table.constraints if isinstance(one, UniqueConstraint)
+                ", ".join(column.name for column in constraint.columns)
+                for constraint in table.constraints
+                if isinstance(constraint, UniqueConstraint)
             },
             "reference of": {key.parent.name for key in table.foreign_keys},
         }
         present: dict[str, set[Any]] = {
-            "column": held,
-            "index": {index["name"] for index in found.get_indexes(name, place)},
+            "column": columns,
+            "index": {index["name"] for index in inspector.get_indexes(name, place)},
             "unique constraint on": {
-                ", ".join(one["column_names"]) for one in found.get_unique_constraints(name, place)
+                ", ".join(constraint["column_names"]) for constraint in inspector.get_unique_constraints(name, place)
             },
             "reference of": {
-                column for key in found.get_foreign_keys(name, place) for column in key["constrained_columns"]
+                column for key in inspector.get_foreign_keys(name, place) for column in key["constrained_columns"]
             },
         }
         for kind, names in expected.items():
@@ -134,9 +136,9 @@ def _schema_problems(connection: Connection, version: str | None) -> Problems:
 
 
 def _doubles(contents: Contents, name: str) -> Problems:
-    for one in schema.Base.metadata.tables[name].constraints:
-        if isinstance(one, UniqueConstraint):
-            columns = [column.name for column in one.columns]
+    for constraint in schema.Base.metadata.tables[name].constraints:
+        if isinstance(constraint, UniqueConstraint):
+            columns = [column.name for column in constraint.columns]
             counts = Counter(tuple(row[c] for c in columns) for row in contents.tables[name].values())
             for values, count in counts.items():
                 if count > 1 and None not in values:

@@ -82,9 +82,9 @@ def get_keys(engine: Engine, partition: Partition, exclude: Sequence[str]) -> Ke
 
 def _refuse_lost(connection: Connection) -> None:
     """Sources of which nobody can say to which partition they belong."""
-    lost = select(schema.Run.digest).outerjoin(schema.Run.recipe).outerjoin(schema.Recipe.backbone)
-    lost = lost.where(schema.Run.role == "source", schema.Backbone.id.is_(None)).limit(1)
-    for digest in connection.scalars(lost):
+    query = select(schema.Run.digest).outerjoin(schema.Run.recipe).outerjoin(schema.Recipe.backbone)
+    query = query.where(schema.Run.role == "source", schema.Backbone.id.is_(None)).limit(1)
+    for digest in connection.scalars(query):
         raise BankError(f"run {digest[:12]}: has no recipe or backbone; see `spot bank verify`")
 
 
@@ -196,7 +196,13 @@ class _Stored:
     """Where the vectors of keys are stored.
 
     Attributes:
+        engine: of the bank.
+        partition: of the keys.
         ids: int64 ``[K]``, of the rows of the keys' runs.
+        tasks: names of the source tasks.
+        runs: digests of the runs.
+        has_start: bool ``[K]``, whether there is a start.
+        width: W, numbers of a vector.
     """
 
     engine: Engine

@@ -20,7 +20,7 @@ KINDS = ("average", "average_normalized", "start")
 """Vectors of a key: mean token, mean unit token, and mean token of the prompt that its run started from."""
 
 FEW = 500
-"""Keys whose vectors are looked for one by one; for more, those of the whole partition are read."""
+"""The most keys whose vectors are read alone; for more, those of the whole partition are."""
 
 
 class Digests(Sequence[str]):

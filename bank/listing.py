@@ -180,10 +180,10 @@ def show_run(engine: Engine, digest: str) -> dict[str, Any]:
     with _asking(engine) as ask:
         whole = len(digest) == DIGEST  # found by its index
         query = RUN.format(matches="run.digest = :digest" if whole else "substr(run.digest, 1, :length) = :digest")
-        found = ask(query, types, digest=digest, **({} if whole else {"length": len(digest)})).mappings().all()
-        if len(found) != 1 or not digest:
-            raise unknown_run(digest, ambiguous=bool(found))
-        run = found[0]
+        runs = ask(query, types, digest=digest, **({} if whole else {"length": len(digest)})).mappings().all()
+        if len(runs) != 1 or not digest:
+            raise unknown_run(digest, ambiguous=bool(runs))
+        run = runs[0]
         snapshots = ask(SNAPSHOTS, {"shape": JSON}, run=run["id"]).all()
         evaluations = ask(EVALUATIONS, {"decoding": JSON, "metrics": JSON}, run=run["id"]).mappings().all()
         uses = ask(USES, run=run["id"]).all()

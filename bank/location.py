@@ -34,19 +34,19 @@ def bank_url(location: str | Path) -> URL:
     Raises:
         BankError: what is no URL and no path, or a URL that would be taken apart otherwise than it was meant.
     """
-    given = str(location)
-    if "\0" in given:
+    text = str(location)
+    if "\0" in text:
         raise BankError("bank: a path or URL holds no zero bytes")
-    scheme, found, rest = given.partition("://")
-    if not found:
-        return URL.create("sqlite", database=_file(_checked_path(given)))
+    scheme, separator, rest = text.partition("://")
+    if not separator:
+        return URL.create("sqlite", database=_file(_checked_path(text)))
     dialect = scheme.partition("+")[0].lower()
     if dialect == "postgres":
         raise BankError(f"bank {_scheme(scheme)}://{HIDDEN}: write postgresql:// in place of postgres://")
     if dialect != "sqlite" and rest.count("@") > 1:
         _refuse(scheme, "more than one @; write %40 for those in a user, password or name")
     try:
-        url = make_url(given)
+        url = make_url(text)
     except (ArgumentError, ValueError):  # ValueError: a port that is no number. Both quote the URL
         url = None
     if url is None:
@@ -136,20 +136,20 @@ def _refuse(scheme: str, reason: str) -> NoReturn:
     raise BankError(f"bank {_scheme(scheme)}://{HIDDEN}: {reason}")
 
 
-def _checked_path(given: str) -> str:
+def _checked_path(path: str) -> str:
     """A path; what is a URL with a slash or colon left out is refused, since it may hold a password."""
-    start = re.match(r"([a-z0-9]+)(\+\w+)?(:|//)", given.lower())
+    start = re.match(r"([a-z0-9]+)(\+\w+)?(:|//)", path.lower())
     if start and start[1] in DIALECTS:
         meant = "postgresql" if start[1] == "postgres" else start[1]
         slashes = "///" if meant == "sqlite" else "//"
         raise BankError(f"bank {start[1]}:{HIDDEN}: not a database URL or path; write {meant}:{slashes}...")
-    if given.startswith("file:"):
+    if path.startswith("file:"):
         raise BankError(f"bank file:{HIDDEN}: an address, not a path; give the path, or ./ before it")
-    if not given.startswith(("/", ".", "~")) and re.match(r"[^@]*:[^@]*@|.*\bpass(wd|word)?\s*=", given, re.I | re.S):
+    if not path.startswith(("/", ".", "~")) and re.match(r"[^@]*:[^@]*@|.*\bpass(wd|word)?\s*=", path, re.I | re.S):
         raise BankError(
             f"bank {HIDDEN}: not a database URL or path; write scheme://user:password@host/name, or ./ before a path"
         )
-    return given
+    return path
 
 
 def _file(path: str) -> str:

@@ -52,7 +52,7 @@ class Imported(NamedTuple):
 
     added: int
     changed: int
-    held: int
+    unchanged: int
 
 
 def read_measured(path: Path, *, score: str = "score", baseline: str = "baseline") -> list[Measured]:
@@ -151,24 +151,24 @@ def _measured(where: str, row: Mapping[str, Any], score: str, baseline: str) -> 
 
     def number(name: str) -> float:
         try:
-            found = math.nan if isinstance(cell(name), bool) else float(cell(name))
+            value = math.nan if isinstance(cell(name), bool) else float(cell(name))
         except (TypeError, ValueError, OverflowError):
-            found = math.nan
-        if not math.isfinite(found):
+            value = math.nan
+        if not math.isfinite(value):
             raise BankError(f"{where}: {names.get(name, name)} is {str(cell(name))[:40]!r}; expected a number")
-        return found
+        return value
 
     def points(name: str) -> float:
-        found = number(name)
-        if not -100 <= found <= 100:
-            raise BankError(f"{where}: {names[name]} is {found:g}; expected points, 100 at most")
-        return found
+        value = number(name)
+        if not -100 <= value <= 100:
+            raise BankError(f"{where}: {names[name]} is {value:g}; expected points, 100 at most")
+        return value
 
     def seed(name: str) -> int:
-        found = number(name)
-        if not found.is_integer() or not 0 <= found < 2**63:
+        value = number(name)
+        if not value.is_integer() or not 0 <= value < 2**63:
             raise BankError(f"{where}: {name} is {str(cell(name))[:40]!r}; expected a whole number from 0")
-        return int(found)
+        return int(value)
 
     return Measured(
         where=where,
@@ -200,13 +200,13 @@ def _query_run(runs: Runs, row: Measured, recipe: str) -> schema.Run:
     """The target's run whose key is the query: its baseline, or where it has none its query run."""
     of_task = runs(row.target, ("baseline", "query"))
     of_recipe = [run for run in of_task if run.recipe.digest.startswith(recipe)]
-    found = [run for run in of_recipe if run.seed == row.seed]
-    found = [run for run in found if run.role == "baseline"] or found
-    if len(found) == 1:
-        return found[0]
-    if found:
-        recipes = ", ".join(run.recipe.digest[:12] for run in found)
-        raise BankError(f"{row.where}: the bank has {len(found)} runs of {row.target} with seed {row.seed}, of the "
+    matching = [run for run in of_recipe if run.seed == row.seed]
+    matching = [run for run in matching if run.role == "baseline"] or matching
+    if len(matching) == 1:
+        return matching[0]
+    if matching:
+        recipes = ", ".join(run.recipe.digest[:12] for run in matching)
+        raise BankError(f"{row.where}: the bank has {len(matching)} runs of {row.target} with seed {row.seed}, of the "
                         f"recipes {recipes}; name one with --recipe")  # fmt: skip
     if not of_task:
         raise BankError(f"{row.where}: the bank has no baseline or query of target {row.target!r}; train it with "
@@ -219,9 +219,9 @@ def _source_run(runs: Runs, row: Measured, query: schema.Run) -> schema.Run:
     """The source's run, comparable with the query: of its seed, or the best by its development score."""
     of_task = runs(row.source, ("source",))
     comparable = [run for run in of_task if _partition(run) == _partition(query)]
-    found = [run for run in comparable if row.source_seed in (None, run.seed)]
-    if found:
-        return max(found, key=lambda run: run.score)
+    matching = [run for run in comparable if row.source_seed in (None, run.seed)]
+    if matching:
+        return max(matching, key=lambda run: run.score)
     if comparable:
         seeds = ", ".join(map(str, sorted({run.seed for run in comparable})))
         raise BankError(f"{row.where}: the bank has no run of source {row.source} with seed {row.source_seed}; "
@@ -236,11 +236,11 @@ def _partition(run: schema.Run) -> tuple[Any, ...]:
 
 
 def _transfer(session: Session, query: schema.Run, row: Measured) -> schema.Transfer:
-    """The one that holds what was measured of a target and seed, made if missing; it trained nothing."""
+    """The transfer of what was measured of a target and seed, added if missing; it trained nothing."""
     name = imported_digest(query.digest)
-    found = session.scalars(select(schema.Transfer).where(schema.Transfer.digest == name)).one_or_none()
-    if found is None:
-        found = schema.Transfer(
+    transfer = session.scalars(select(schema.Transfer).where(schema.Transfer.digest == name)).one_or_none()
+    if transfer is None:
+        transfer = schema.Transfer(
             digest=name,
             task_id=query.task_id,
             method=IMPORTED,
@@ -256,9 +256,9 @@ def _transfer(session: Session, query: schema.Run, row: Measured) -> schema.Tran
             chosen_run_id=query.id,
             outcome_metrics={},
         )
-        session.add(found)
-    found.baseline_metrics = None if row.baseline is None else {"score": row.baseline}
-    return found
+        session.add(transfer)
+    transfer.baseline_metrics = None if row.baseline is None else {"score": row.baseline}
+    return transfer
 
 
 def _candidate(transfer: schema.Transfer, source: schema.Run, row: Measured) -> str:
@@ -267,7 +267,7 @@ def _candidate(transfer: schema.Transfer, source: schema.Run, row: Measured) -> 
         if candidate.source_run_id == source.id:
             changed = candidate.score != row.score
             candidate.score = row.score
-            return "changed" if changed else "held"
+            return "changed" if changed else "unchanged"
     rank = max((candidate.rank for candidate in transfer.candidates), default=0) + 1
     transfer.candidates.append(
         schema.Candidate(rank=rank, source_run_id=source.id, similarity=0.0, weight=1.0, score=row.score)

@@ -109,5 +109,5 @@ def _with_others_vectors(prompts: Sequence[_Prompt]) -> Iterator[Row]:
 
     if prompts:
         average, normalized = (np.stack([p.vectors[i] for p in prompts]) for i in range(2))  # type: ignore[misc]
-        theirs = belong(np.stack([prompt.values for prompt in prompts]), average, normalized)
-        yield from (prompt.row for prompt, sound in zip(prompts, theirs, strict=True) if not sound)
+        matching = belong(np.stack([prompt.values for prompt in prompts]), average, normalized)
+        yield from (prompt.row for prompt, sound in zip(prompts, matching, strict=True) if not sound)

@@ -19,7 +19,14 @@ if TYPE_CHECKING:
 
 
 class Addressed(NamedTuple):
-    """A prompt with all that is computed from it."""
+    """A prompt, its address and its key vectors.
+
+    Attributes:
+        values: ``[..., P, H]`` float32.
+        sha256: its address.
+        average: mean token ``[W]`` float32.
+        average_normalized: mean unit token ``[W]`` float32.
+    """
 
     values: np.ndarray
     sha256: str
@@ -28,7 +35,7 @@ class Addressed(NamedTuple):
 
 
 def addressed(prompt: np.ndarray) -> Addressed:
-    """A prompt with its address and key vectors.
+    """A prompt ``[..., P, H]`` with its address and key vectors.
 
     Raises:
         BankError: not a prompt.
@@ -68,15 +75,15 @@ def _row(prompt: Addressed) -> dict[str, Any]:
 
 
 def put(engine: Engine, prompt: np.ndarray) -> str:
-    """See :meth:`bank.store.Bank.put`."""
-    one = addressed(prompt)
+    """See :meth:`bank.store.Bank.put`; ``[..., P, H]``."""
+    with_address = addressed(prompt)
     with transaction(engine) as session:
-        unless_first(session, lambda: put_prompts(session, [one]))
-    return one.sha256
+        unless_first(session, lambda: put_prompts(session, [with_address]))
+    return with_address.sha256
 
 
 def get_prompt(engine: Engine, sha256: str) -> np.ndarray:
-    """See :meth:`bank.store.Bank.prompt`."""
+    """See :meth:`bank.store.Bank.prompt`; ``[..., P, H]`` float32."""
     with reading(engine) as session:
         rows = session.scalars(select(schema.Prompt).where(named(schema.Prompt.sha256, sha256)).limit(2)).all()
         if len(rows) != 1 or len(sha256) < 8:
@@ -99,7 +106,7 @@ def _unknown(sha256: str, ambiguous: bool) -> str:
 
 
 def find_prompt(engine: Engine, name: str, kind: str) -> np.ndarray:
-    """See :meth:`bank.store.Bank.find_prompt`."""
+    """See :meth:`bank.store.Bank.find_prompt`; ``[..., P, H]`` float32."""
     with reading(engine) as session:
         runs = session.scalars(select(schema.Run).where(named(schema.Run.digest, name)).limit(2)).all()
         if len(runs) != 1 or len(name) < 8:

@@ -18,6 +18,16 @@ ROLES = ("source", "query", "baseline", "transfer")
 """What a run can be."""
 
 
+def check_role(role: str) -> None:
+    """Refuse what no run can be.
+
+    Raises:
+        BankError: none of ``ROLES``.
+    """
+    if role not in ROLES:
+        raise BankError(f"role {role!r} is not known; choose from {', '.join(ROLES)}")
+
+
 # -- what goes in --------------------------------------------------------------------------------------------
 
 
@@ -106,8 +116,7 @@ class RunIdentity:
     started_from: str | None = None
 
     def __post_init__(self) -> None:
-        if self.role not in ROLES:
-            raise BankError(f"role {self.role!r} is not known; choose from {', '.join(ROLES)}")
+        check_role(self.role)
 
     @property
     def digest(self) -> str:

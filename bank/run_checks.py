@@ -14,9 +14,9 @@ from bank.identity import SHAPING, recipe_digest, recipe_family, run_digest
 
 def backbone_width(row: Row, contents: Contents) -> Problems:
     for name in ("d_model", "hidden_size", "width"):
-        said = (row["config"] or {}).get(name)
-        if said is not None and row["width"] is not None and said != row["width"]:
-            yield f"{row}: is {row['width']} wide, but its config says {name} {said}"
+        stated = (row["config"] or {}).get(name)
+        if stated is not None and row["width"] is not None and stated != row["width"]:
+            yield f"{row}: is {row['width']} wide, but its config says {name} {stated}"
 
 
 def is_used(row: Row, contents: Contents) -> Problems:
@@ -44,9 +44,9 @@ def task_description(row: Row, contents: Contents) -> Problems:
 def recipe_digests(row: Row, contents: Contents) -> Problems:
     backbone, options = contents.parent(row, "backbone_id"), row["options"]
     for name in ("prompt_length", "key_step"):
-        said = (options or {}).get(name, row[name])
-        if row[name] is not None and said != row[name]:
-            yield f"{row}: has {name} {row[name]}, but its options say {cut(said)}"
+        stated = (options or {}).get(name, row[name])
+        if row[name] is not None and stated != row[name]:
+            yield f"{row}: has {name} {row[name]}, but its options say {cut(stated)}"
     if options is not None and set(SHAPING) <= options.keys() and row["family"] not in (None, recipe_family(options)):
         yield f"{row}: its family does not follow from its options"
     parts = (backbone and backbone["fingerprint"], *(row[n] for n in ("prompt_length", "key_step", "family")), options)
@@ -150,9 +150,9 @@ def _history_problems(row: Row, history: list[dict[str, float]], value: Row | No
         return
     if not same(taken[metric], best):
         yield f"{row}: its value is of step {value['step']} with {taken[metric]:g}, its best was {best:g}"
-    for name, said in (row["metrics"] or {}).items():
-        if not same(taken.get(name), said):
-            yield f"{row}: its {name} is {said:g}, its history says {taken[name]:g}"
+    for name, stated in (row["metrics"] or {}).items():
+        if not same(taken.get(name), stated):
+            yield f"{row}: its {name} is {stated:g}, its history says {taken[name]:g}"
 
 
 def run_start(row: Row, contents: Contents) -> Problems:
@@ -179,7 +179,7 @@ def evaluation_fits(row: Row, contents: Contents) -> Problems:
         first = contents.parent(other, "run_id")
         if run and first and run["task_id"] != first["task_id"]:
             yield f"{name}: is of the data of another task's evaluation {other.id}"
-        counts = [len(one["answers"]) for one in (row, other) if one["answers"] is not None]
+        counts = [len(either["answers"]) for either in (row, other) if either["answers"] is not None]
         if len(set(counts)) > 1:
             yield f"{name}: has {counts[0]} answers, evaluation {other.id} of the same data {counts[1]}"
 

@@ -49,7 +49,9 @@ def record_runs(engine: Engine, records: Sequence[RunRecord]) -> list[str]:
 def _prepared(digest: str, record: RunRecord) -> _Prepared:
     snapshots = {"key": record.key, "value": record.value}
     return _Prepared(
-        digest, record, {kind: (one, addressed(one.prompt)) for kind, one in snapshots.items() if one is not None}
+        digest,
+        record,
+        {kind: (snapshot, addressed(snapshot.prompt)) for kind, snapshot in snapshots.items() if snapshot is not None},
     )
 
 
@@ -60,8 +62,8 @@ def _add_runs(session: Session, runs: Sequence[_Prepared]) -> None:
         return
     identities = [run.record.identity for run in runs]
     ids = {
-        "task": _ids(session, put_task, [(one.task.name, one.task) for one in identities]),
-        "recipe": _ids(session, put_recipe, [(one.recipe.digest, one.recipe) for one in identities]),
+        "task": _ids(session, put_task, [(identity.task.name, identity.task) for identity in identities]),
+        "recipe": _ids(session, put_recipe, [(identity.recipe.digest, identity.recipe) for identity in identities]),
         "prompt": put_prompts(session, [prompt for run in runs for _, prompt in run.snapshots.values()]),
     }
     session.execute(insert(schema.Run), [_run_row(run, ids) for run in runs])
@@ -125,9 +127,11 @@ def record_twin(engine: Engine, identity: RunIdentity, twin: str) -> str:
             data=identity.data or None,
             **{name: getattr(trained, name) for name in SHARED},
         )
-        for one in trained.snapshots:
+        for snapshot in trained.snapshots:
             run.snapshots.append(
-                schema.Snapshot(kind=one.kind, step=one.step, score=one.score, prompt_id=one.prompt_id)
+                schema.Snapshot(
+                    kind=snapshot.kind, step=snapshot.step, score=snapshot.score, prompt_id=snapshot.prompt_id
+                )
             )
         session.add(run)
 

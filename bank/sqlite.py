@@ -99,14 +99,14 @@ def reader(url: URL, path: Path) -> Engine:
 
     def stamp() -> tuple[int, ...]:
         """What a file and its log look like: three numbers each, and whether a writer has the log open."""
-        found = []
+        numbers = []
         for place in (path, _logs(path)[0]):
             try:
                 status = place.stat()
-                found += [status.st_ino, status.st_size, status.st_mtime_ns]
+                numbers += [status.st_ino, status.st_size, status.st_mtime_ns]
             except OSError:
-                found += [0, 0, 0]
-        return (*found, int(_logs(path)[1].exists()))
+                numbers += [0, 0, 0]
+        return (*numbers, int(_logs(path)[1].exists()))
 
     copies: list[str] = []
     engine = create_engine(url, creator=lambda: _connect_reader(path, copies))
@@ -137,10 +137,10 @@ def _connect_reader(path: Path, copies: list[str]) -> sqlite3.Connection:
     """
     log, index = _logs(path)
     journal = path.with_name(f"{path.name}-journal")
-    left = log.exists() and log.stat().st_size > 0
+    has_rest = log.exists() and log.stat().st_size > 0
     if index.exists() or journal.exists():
         options = "mode=ro&readonly_shm=1"
-    elif left:
+    elif has_rest:
         copies.append(tempfile.mkdtemp(prefix="spot-bank-"))
         copy = Path(copies[-1]) / path.name
         shutil.copyfile(path, copy)

@@ -23,11 +23,12 @@ def transfer_runs(row: Row, contents: Contents) -> Problems:
             yield f"{row}: its {name} run {run['digest'][:12]} has the role {run['role']}"
         yield from _of_its_kind(row, f"its {name} run", run, query)
     chosen, candidates = row["chosen_run_id"], contents.children("candidate", "transfer_id", row.id)
-    ended = [one["run_id"] for one in candidates if one["run_id"] is not None]
-    if chosen is not None and chosen not in (row["query_run_id"], row["baseline_run_id"], *ended):
+    ended = [candidate for candidate in candidates if candidate["run_id"] is not None]
+    possible = {row["query_run_id"], row["baseline_run_id"], *(candidate["run_id"] for candidate in ended)}
+    if chosen is not None and chosen not in possible:
         yield f"{row}: its chosen run is none of its own"
     run = contents.parent(row, "chosen_run_id")
-    scores = [one["score"] for one in candidates if one["run_id"] is not None and one["score"] is not None]
+    scores = [candidate["score"] for candidate in ended if candidate["score"] is not None]
     if run and run["score"] is not None and scores and max(scores) > run["score"] + TOLERANCE:
         yield f"{row}: chose a run with {run['score']:g}, another had {max(scores):g}"
 
@@ -51,34 +52,38 @@ def transfer_metrics(row: Row, contents: Contents) -> Problems:
         if row["metric"] is not None and row["metric"] not in metrics:
             yield f"{row}: its {name} metrics do not tell its metric {row['metric']}"
         run = row["chosen_run_id" if name == "outcome" else "baseline_run_id"]
-        known = [one["metrics"] for one in contents.children("evaluation", "run_id", run) if one["metrics"] is not None]
-        if known and not any(
-            metrics.keys() == one.keys() and all(same(metrics[n], one[n]) for n in one) for one in known
-        ):
+        evaluations = contents.children("evaluation", "run_id", run)
+        known = [evaluation["metrics"] for evaluation in evaluations if evaluation["metrics"] is not None]
+        if known and not any(_same_metrics(metrics, other) for other in known):
             yield f"{row}: its {name} metrics are not those that its run's answers had"
+
+
+def _same_metrics(metrics: Mapping[str, float], other: Mapping[str, float]) -> bool:
+    return metrics.keys() == other.keys() and all(same(metrics[name], other[name]) for name in other)
 
 
 def transfer_candidates(row: Row, contents: Contents) -> Problems:
     candidates = contents.children("candidate", "transfer_id", row.id)
-    ranked = sorted((one for one in candidates if one["rank"] is not None), key=lambda one: one["rank"])
-    ranks = [one["rank"] for one in ranked]
+    with_rank = [candidate for candidate in candidates if candidate["rank"] is not None]
+    ranked = sorted(with_rank, key=lambda candidate: candidate["rank"])
+    ranks = [candidate["rank"] for candidate in ranked]
     if "candidate" in contents.unread:
         return
     if ranks != list(range(1, len(candidates) + 1)):
         yield f"{row}: its candidates have the ranks {ranks}, expected 1 to {len(candidates)}"
     if row["top_k"] is not None and row["top_k"] != len(candidates):
         yield f"{row}: has {len(candidates)} candidates, expected {row['top_k']}"
-    found = [one["similarity"] for one in ranked if one["similarity"] is not None]
-    if any(later > earlier + TOLERANCE for earlier, later in itertools.pairwise(found)):
+    similarities = [candidate["similarity"] for candidate in ranked if candidate["similarity"] is not None]
+    if any(later > earlier + TOLERANCE for earlier, later in itertools.pairwise(similarities)):
         yield f"{row}: its candidates are not ranked by their similarities"
-    weights = [one["weight"] for one in candidates if row["method"] != IMPORTED]
+    weights = [candidate["weight"] for candidate in candidates if row["method"] != IMPORTED]
     if weights and None not in weights and (min(weights) < -TOLERANCE or abs(sum(weights) - 1) > 1e-3):
         yield f"{row}: the weights of its candidates are {', '.join(f'{w:g}' for w in weights)}, expected shares of 1"
 
 
 def transfer_single(row: Row, contents: Contents) -> Problems:
     """Whether each run started from one source is told by where they started, if there are several."""
-    runs = [contents.parent(one, "run_id") for one in contents.children("candidate", "transfer_id", row.id)]
+    runs = [contents.parent(candidate, "run_id") for candidate in contents.children("candidate", "transfer_id", row.id)]
     starts = {run["started_from"] for run in runs if run and run["started_from"]}
     if row["single"] is False and (row["method"] == IMPORTED or len(starts) > 1):
         yield f"{row}: each of its runs has a source of its own, but it says that they share them"
@@ -87,8 +92,9 @@ def transfer_single(row: Row, contents: Contents) -> Problems:
 def transfer_digests(row: Row, contents: Contents) -> Problems:
     task = contents.parent(row, "task_id")
     runs = {name: contents.parent(row, f"{name}_run_id") for name in ("query", "baseline", "chosen")}
-    candidates = sorted(contents.children("candidate", "transfer_id", row.id), key=lambda one: one["rank"] or 0)
-    sources = [contents.parent(one, "source_run_id") for one in candidates]
+    candidates = contents.children("candidate", "transfer_id", row.id)
+    candidates = sorted(candidates, key=lambda candidate: candidate["rank"] or 0)
+    sources = [contents.parent(candidate, "source_run_id") for candidate in candidates]
     asked: list[Any] = [task and task["name"], *(row[name] for name in ("method", "similarity", "seed", "budget"))]
     if None in (*asked, *sources, row["digest"], runs["query"], runs["chosen"]):
         return
@@ -99,7 +105,7 @@ def transfer_digests(row: Row, contents: Contents) -> Problems:
     elif row["options"] is None:
         right = first_transfer_digest(*asked, query=named["query"], sources=names)
     else:
-        starts = [(name, one["weight"]) for name, one in zip(names, candidates, strict=True)]
+        starts = [(name, candidate["weight"]) for name, candidate in zip(names, candidates, strict=True)]
         right = transfer_digest(*asked, options=row["options"], **named, starts=starts)
     if row["digest"] != right:
         yield f"{row}: its digest does not follow from its content"

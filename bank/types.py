@@ -22,11 +22,13 @@ class Float32Array(TypeDecorator[ndarray]):
     cache_ok = True
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> bytes | None:
+        """Bytes of ``value[...]``."""
         import numpy as np
 
         return None if value is None else np.ascontiguousarray(value, dtype="<f4").tobytes()
 
     def process_result_value(self, value: Any, dialect: Dialect) -> ndarray | None:
+        """Flat, ``[n]``; a last number that is cut off is missing."""
         import numpy as np
 
         # bytes that end within a number are damage: without their end the size is wrong, and that is noticed

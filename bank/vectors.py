@@ -71,10 +71,10 @@ def belong(prompts: np.ndarray, averages: np.ndarray, normalized: np.ndarray) ->
     import numpy as np
 
     rows = np.moveaxis(prompts, -2, 1).reshape(len(prompts), prompts.shape[-2], -1).astype(np.float64)
-    theirs = np.ones(len(prompts), bool)
+    matching = np.ones(len(prompts), bool)
     for stored, right in ((averages, _mean(rows)), (normalized, _mean(_normalized(rows)))):
-        theirs &= (np.abs(stored - right) <= 1e-6 + 1e-5 * np.abs(right)).all(axis=1)
-    return theirs
+        matching &= (np.abs(stored - right) <= 1e-6 + 1e-5 * np.abs(right)).all(axis=1)
+    return matching
 
 
 def _mean(rows: np.ndarray) -> np.ndarray:

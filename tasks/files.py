@@ -91,17 +91,17 @@ def read_text(path: Path, encoding: str = "") -> str:
     """
     content = read_bytes(path)
     marked = next((name for mark, name in MARKS.items() if content.startswith(mark)), "")
-    said = encoding or marked or "utf-8"
+    codec = encoding or marked or "utf-8"
     try:
-        text = content.decode(said)
+        text = content.decode(codec)
     except UnicodeDecodeError as error:
         if not marked and (zeros := _zeros(content[:PROBE])):
             raise TaskError(f"{path}: {zeros}") from error
         line = content[: error.start].count(b"\n") + 1
         other = f"leave encoding out: its mark says {marked}" if encoding and marked else NAME_ANOTHER
-        raise TaskError(f"{path}, row {line}: not {said.removesuffix('-sig')} text; {other}") from error
+        raise TaskError(f"{path}, row {line}: not {codec.removesuffix('-sig')} text; {other}") from error
     except UnicodeError as error:
-        raise TaskError(f"{path}: not {said} text ({error})") from error
+        raise TaskError(f"{path}: not {codec} text ({error})") from error
     if "\0" in text[:PROBE] and (zeros := _zeros(text[:PROBE].encode(errors="surrogatepass"))):
         raise TaskError(f"{path}: {zeros}")
     return text.removeprefix("\ufeff")

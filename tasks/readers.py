@@ -10,7 +10,7 @@ from tasks.errors import TaskError
 from tasks.files import read_text
 from tasks.json_files import json_document, jsonl
 from tasks.parquet import read_parquet
-from tasks.rows import Left, Numbered, Reader
+from tasks.rows import Numbered, Reader, Skipped
 from tasks.tables import table, text_lines
 
 
@@ -137,7 +137,7 @@ def format_of(path: Path, writing: Writing) -> str:
 def reader_of(writing: Writing) -> Reader:
     """A reader that goes by what is said, and by a file's suffix where nothing is."""
 
-    def read(path: Path) -> Iterator[Numbered | Left]:
+    def read(path: Path) -> Iterator[Numbered | Skipped]:
         return FORMATS[format_of(path, writing)].make(writing)(path)
 
     return read

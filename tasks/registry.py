@@ -65,8 +65,8 @@ def check_distinct(tasks: Iterable[Task | Mixture]) -> None:
         TaskError: naming both.
     """
     known: dict[str, Task | Mixture] = {}
-    for one in tasks:
-        for task in (one, *(one.members if isinstance(one, Mixture) else ())):
+    for learnable in tasks:
+        for task in (learnable, *(learnable.members if isinstance(learnable, Mixture) else ())):
             other = known.setdefault(task.name, task)
             if other.content != task.content:
                 raise TaskError(
@@ -108,5 +108,5 @@ def _mixture_file(path: Path, content: Mapping[str, Any]) -> Mixture:
         if member.endswith(".toml") and "tasks" in read_toml(beside):  # perhaps this very file
             raise TaskError(f"{path}: tasks holds {member}, which is a mixture; expected single tasks")
         members.append(get_task(str(beside) if member.endswith(".toml") else member))
-    given = {key: content[key] for key in ("cap", "temperature") if key in content}
-    return Mixture(name=content.get("name", path.stem), members=tuple(members), **given)
+    options = {key: content[key] for key in ("cap", "temperature") if key in content}
+    return Mixture(name=content.get("name", path.stem), members=tuple(members), **options)

@@ -16,11 +16,11 @@ class Numbered(NamedTuple):
     values: Row
 
 
-class Left(NamedTuple):
+class Skipped(NamedTuple):
     """The number of a row that is left out as the task says, and why."""
 
     number: int
     why: str
 
 
-Reader = Callable[[Path], Iterator[Numbered | Left]]
+Reader = Callable[[Path], Iterator[Numbered | Skipped]]

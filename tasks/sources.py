@@ -11,7 +11,7 @@ from typing import NamedTuple
 from tasks.answers import is_null, spellings
 from tasks.errors import TaskError, reason, shown
 from tasks.readers import Writing, reader_of
-from tasks.rows import Left, Numbered, Reader, Row
+from tasks.rows import Numbered, Reader, Row, Skipped
 
 
 class Rows(NamedTuple):
@@ -142,7 +142,7 @@ class Source:
         Raises:
             TaskError: the part is nowhere to be found, or its file cannot be read.
         """
-        where, rows = self._found(part, data_dir)
+        where, rows = self._open_part(part, data_dir)
         counts = self.skipped[part] = Counter()
         return Rows(where, self._kept(where, rows, counts))
 
@@ -152,7 +152,7 @@ class Source:
             return f"{self.hub.path} {self.hub.config}".strip()
         return str(next(iter(self.files.values())).parent.name) if self.files else ""
 
-    def _found(self, part: str, data_dir: Path | None) -> tuple[str, Iterable[Numbered | Left]]:
+    def _open_part(self, part: str, data_dir: Path | None) -> tuple[str, Iterable[Numbered | Skipped]]:
         path = self._path(part, data_dir)
         if path is not None:
             reader = self.reader or reader_of(Writing())
@@ -163,9 +163,9 @@ class Source:
             raise TaskError(f"no part {part!r} among the files ({', '.join(self.files) or 'none'})")
         raise TaskError(f"{(data_dir or Path()) / self.files[part]}: no such file; see --data-dir and SPOT_DATA")
 
-    def _kept(self, where: str, rows: Iterable[Numbered | Left], counts: Counter[str]) -> Iterator[Numbered]:
+    def _kept(self, where: str, rows: Iterable[Numbered | Skipped], counts: Counter[str]) -> Iterator[Numbered]:
         for row in rows:
-            if isinstance(row, Left):
+            if isinstance(row, Skipped):
                 counts[row.why] += 1
                 continue
             try:

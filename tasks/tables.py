@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tasks.errors import TaskError, repeated, shown
 from tasks.files import read_text
-from tasks.rows import Left, Numbered, Reader
+from tasks.rows import Numbered, Reader, Skipped
 
 Line = tuple[int, list[str]]
 """Number of the line on which a row begins, and its fields."""
@@ -39,7 +39,7 @@ def table(
         allow_bad_rows: rows of another number of columns that are left out, and counted, before one is an error.
     """
 
-    def read(path: Path) -> Iterator[Numbered | Left]:
+    def read(path: Path) -> Iterator[Numbered | Skipped]:
         text = read_text(path, encoding)
         if quoted is None and MARK in text:
             _refuse_quoted_look(path, text, delimiter)
@@ -85,9 +85,9 @@ def _quoted(path: Path, text: str, delimiter: str) -> Iterator[Line]:
         if not row:
             continue
         known += [set() for _ in row[len(known) :]]
-        for seen, field in zip(known, row, strict=False):
+        for column, field in zip(known, row, strict=False):
             if len(field) <= SHORT:
-                seen.add(field.strip())
+                column.add(field.strip())
         if lines.line_num > start and any("\n" in field or "\r" in field for field in row):
             quoted_over_lines.append((start, row))
         yield start, row
@@ -129,13 +129,13 @@ def _rows_within(row: Sequence[str], place: int, delimiter: str, known: Sequence
     if any(len(line) != len(known) for line in lines):
         return 0
     whole = [(place + 1, len(known)), *[(0, len(known))] * (len(lines) - 2), (0, ends - 1)]
-    told, plain = [], []
+    recognised, plain = [], []
     for line, (start, stop) in zip(lines, whole, strict=True):
         fields = [field.strip() for field in line[start:stop]]
-        told.append(any(field and field in seen for field, seen in zip(fields, known[start:], strict=False)))
+        recognised.append(any(field and field in column for field, column in zip(fields, known[start:], strict=False)))
         plain.append(len(inner) >= 3 and all(field and not field[0].isspace() for field in line[start:stop]))
-    between = all(label or no_prose for label, no_prose in zip(told[1:-1], plain[1:-1], strict=True))
-    return len(inner) if between and (told[0] or told[-1] or (plain[0] and plain[-1])) else 0
+    between = all(label or no_prose for label, no_prose in zip(recognised[1:-1], plain[1:-1], strict=True))
+    return len(inner) if between and (recognised[0] or recognised[-1] or (plain[0] and plain[-1])) else 0
 
 
 def _refuse_quoted_look(path: Path, text: str, delimiter: str) -> None:
@@ -172,7 +172,7 @@ def _looks_quoted(path: Path, number: int) -> str:
 
 def _rows(
     path: Path, lines: Iterator[Line], columns: Sequence[str], delimiter: str, allow_bad_rows: int
-) -> Iterator[Numbered | Left]:
+) -> Iterator[Numbered | Skipped]:
     names = tuple(columns)
     if not names:
         number, header = next(lines, (1, []))
@@ -188,7 +188,7 @@ def _rows(
         bad += 1
         if bad > allow_bad_rows:
             raise TaskError(f"{path}, row {number}: {len(values)} columns, expected {len(names)}{_hint(values, bad)}")
-        yield Left(number, f"not {len(names)} columns")
+        yield Skipped(number, f"not {len(names)} columns")
 
 
 def _hint(values: Sequence[str], bad: int) -> str:

@@ -140,10 +140,10 @@ def _format(data: TomlTable, part: str, file: Path, writing: Writing) -> str:
 
 def _skip(data: TomlTable, layout: Layout, labels: Mapping[str, str]) -> Skip:
     values: dict[str, frozenset[str]] = {}
-    for column, given in data.get("skip", dict, {}).items():
-        items = given if isinstance(given, list) else [given]
+    for column, listed in data.get("skip", dict, {}).items():
+        items = listed if isinstance(listed, list) else [listed]
         if not items or not all(isinstance(item, str) or (isinstance(item, int) and _fits(item)) for item in items):
-            raise data.error(f"skip.{column}", f'is {shown(given)}; expected a list of values, as in ["-", "-1"]')
+            raise data.error(f"skip.{column}", f'is {shown(listed)}; expected a list of values, as in ["-", "-1"]')
         values[column] = frozenset(str(item).lower() if isinstance(item, bool) else str(item) for item in items)
     if labels and UNLABELLED not in labels:
         values[layout.label] = values.get(layout.label, frozenset()) | {UNLABELLED}

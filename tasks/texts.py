@@ -28,7 +28,7 @@ def long_sentences(inputs: Iterable[str]) -> set[str]:
     What every one of several inputs says is the form they are written in, and left out.
     """
     whole = set(inputs)
-    texts = collections.Counter(text for one in whole for text in set(texts_of(one)))
+    texts = collections.Counter(text for example in whole for text in set(texts_of(example)))
     counts: collections.Counter[str] = collections.Counter()
     for text, count in texts.items():
         for sentence in {letters(sentence) for sentence in re.split(SENTENCE_ENDS, text)}:

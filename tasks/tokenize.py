@@ -97,9 +97,9 @@ def _shortened(
     ids = encode(around) if around else []
     shortened = {}
     for i, before, field, behind in zip(long, ids[::3], ids[1::3], ids[2::3], strict=True):
-        left = room - len(before) - len(behind)
-        if left >= 0:
-            shortened[i] = [*before, *field[:left], *behind]
+        kept = room - len(before) - len(behind)
+        if kept >= 0:
+            shortened[i] = [*before, *field[:kept], *behind]
     return shortened
 
 
@@ -125,9 +125,9 @@ def check_choices(examples: Sequence[Example], tokenized: Tokenized, *, end: int
     if len(set(rows.values())) == len(rows):
         return
     for choices in dict.fromkeys(example.choices for example in examples):
-        seen: dict[bytes, str] = {}
+        by_tokens: dict[bytes, str] = {}
         for word in choices:
-            other = seen.setdefault(rows[word], word)
+            other = by_tokens.setdefault(rows[word], word)
             if other != word:
                 raise TaskError(
                     f"{prefix}the answers {other!r} and {word!r} become the same tokens, so that neither can be told "

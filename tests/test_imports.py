@@ -17,7 +17,7 @@ from bank import BackboneRecord, TaskRecord
 from bank.files import import_prompt
 from bank.store import Bank
 from benchmarks.structure import cycles, import_graph, read_modules
-from spot.prompts.files import write_prompt
+from spot.prompts.write import write_prompt
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("bank", "spot", "tasks")

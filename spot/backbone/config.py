@@ -248,10 +248,10 @@ class LlamaConfig:
         tied, theta = plain.pop("tied"), plain.pop("rope_theta")
         biased = plain.pop("input_bias"), plain.pop("output_bias")
         del plain["separator_token_id"]
-        family = "qwen2" if biased == (True, False) else "llama"
+        model_type = "qwen2" if biased == (True, False) else "llama"
         return {
-            "model_type": family,
-            "architectures": [f"{family.capitalize()}ForCausalLM"],
+            "model_type": model_type,
+            "architectures": [f"{model_type.capitalize()}ForCausalLM"],
             **_with_ends(plain),
             "rope_parameters": {"rope_type": "default", "rope_theta": theta},
             "attention_bias": all(biased),
@@ -283,22 +283,22 @@ LLAMA_VARIANTS: Mapping[str, Any] = {
 
 
 def config_from_huggingface(config: Mapping[str, Any]) -> Config:
-    """The config of any supported family.
+    """The config of any supported architecture.
 
     Raises:
-        BackboneError: no object, another model type, or what the family's own reader raises.
+        BackboneError: no object, another model type, or what the architecture's own reader raises.
     """
     if not isinstance(config, Mapping):
         raise BackboneError(f"config.json: expected an object, found {type(config).__name__}")
-    family = config.get("model_type")
-    if family in tuple(UNSUPPORTED):
-        raise BackboneError(f"config.json: model_type {family!r} is not supported: {UNSUPPORTED[family]}")
-    if family not in tuple(CONFIGS):
+    model_type = config.get("model_type")
+    if model_type in tuple(UNSUPPORTED):
+        raise BackboneError(f"config.json: model_type {model_type!r} is not supported: {UNSUPPORTED[model_type]}")
+    if model_type not in tuple(CONFIGS):
         raise BackboneError(
-            f"config.json: model_type is {shown(family)}; expected one of {', '.join(CONFIGS)} "
+            f"config.json: model_type is {shown(model_type)}; expected one of {', '.join(CONFIGS)} "
             "(T5, T5 1.1, Flan-T5, mT5, ByT5, Llama, SmolLM2, Qwen2)"
         )
-    return CONFIGS[family].from_huggingface(config)
+    return CONFIGS[model_type].from_huggingface(config)
 
 
 def _present(config: Mapping[str, Any], sizes: Sequence[str]) -> dict[str, Any]:
@@ -309,10 +309,10 @@ def _present(config: Mapping[str, Any], sizes: Sequence[str]) -> dict[str, Any]:
     return present
 
 
-def _typed(given: Mapping[str, Any], config: type[Any]) -> dict[str, Any]:
+def _typed(fields: Mapping[str, Any], config: type[Any]) -> dict[str, Any]:
     """The same values, once each is known to be of its field's type; whole numbers pass for fractions."""
     values = {}
-    for name, value in given.items():
+    for name, value in fields.items():
         kind = type(getattr(config, name, 0))
         whole = isinstance(value, int) and not isinstance(value, bool)
         values[name] = float(value) if kind is float and whole and abs(value) <= LARGEST else value

@@ -15,7 +15,7 @@ from spot.backbone.tokenizer import SENTINELS
 
 
 def named_tensors(model: AnyModel) -> dict[str, np.ndarray]:
-    """Weights by Hugging Face name, in their stored orientation and dtype."""
+    """Weights ``[...]`` by Hugging Face name, in their stored orientation and dtype."""
     _, parameters = nnx.split(model, nnx.Param)[:2]
     return {variable.get_metadata("tensor"): np.asarray(variable[...]) for _, variable in nnx.to_flat_state(parameters)}
 

@@ -15,9 +15,10 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+from spot.backbone.byte_level import byte_level_tokenizer
 from spot.backbone.config import Config, config_from_huggingface
 from spot.backbone.files import check_file
-from spot.backbone.tokenizer import Tokenizer, byte_level_tokenizer
+from spot.backbone.tokenizer import Tokenizer
 from spot.backbone.weights import StoredTensor, Tensors
 from spot.errors import BackboneError
 from tasks.errors import shown
@@ -149,10 +150,10 @@ class GGUFFile:
         }
 
     def _name(self, name: str) -> str:
-        found = re.fullmatch(r"(?:blk\.(\d+)\.)?(.+)\.(weight|bias)", name)
-        if found is None:
+        match = re.fullmatch(r"(?:blk\.(\d+)\.)?(.+)\.(weight|bias)", name)
+        if match is None:
             return name
-        block, part, kind = found.groups()
+        block, part, kind = match.groups()
         known = NAMES.get(part, part)
         return f"model.layers.{block}.{known}.{kind}" if block else f"{known}.{kind}"
 

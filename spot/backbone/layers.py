@@ -1,4 +1,4 @@
-"""What the families of models share: named weights, the norm, dropout, and the mask's number."""
+"""What the architectures share: named weights, the norm, dropout, and the mask's number."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ KeysValues = tuple[Array, Array]
 
 
 def write(past: KeysValues, new: KeysValues, at: Array) -> KeysValues:
-    """Put keys and values of new tokens into those of the past, from place ``at`` of S on."""
+    """Put new keys and values ``[B, K, L, D]`` into those ``[B, K, S, D]`` of the past, from place ``at`` of S on."""
     keys, values = (
-        jax.lax.dynamic_update_slice_in_dim(old, one, at, axis=2) for old, one in zip(past, new, strict=True)
+        jax.lax.dynamic_update_slice_in_dim(old, added, at, axis=2) for old, added in zip(past, new, strict=True)
     )
     return keys, values
 
@@ -80,7 +80,7 @@ def ranked(x: Array, rank: int) -> Array:
 
 
 def parameter(weights: Weights, name: str, *shape: int) -> nnx.Param[Array]:
-    """A frozen weight that remembers its Hugging Face name."""
+    """A frozen weight ``[...]`` of the given shape that remembers its Hugging Face name."""
     return nnx.Param(weights(name, shape), tensor=name)
 
 

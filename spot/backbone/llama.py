@@ -27,6 +27,7 @@ from spot.backbone.config import LlamaConfig
 from spot.backbone.layers import MASKED, Dropout, KeysValues, RMSNorm, Weights, drop, parameter, ranked, write
 from spot.backbone.model import LanguageModel
 from spot.backbone.products import attention, project
+from spot.backbone.shapes import axes
 from spot.backbone.soft import Soft
 
 Rotation = tuple[Array, Array]
@@ -37,7 +38,7 @@ class Read(NamedTuple):
     """What a target sees of its input."""
 
     layers: list[KeysValues]
-    """Keys and values of prompt and text in every layer, keys already turned by their positions."""
+    """Keys and values of prompt and text, two of ``[B, K, S, D]`` a layer; keys are turned by their positions."""
     mask: Array
     """``[B, 1, 1, S]`` float32, 0 or ``MASKED``."""
     end: Array
@@ -103,7 +104,7 @@ class Block(nnx.Module):
         return self._project(out.transpose(0, 2, 1, 3).reshape(rows, folded // self.groups, -1), "o")
 
     def feed(self, x: Array) -> Array:
-        """SwiGLU (Shazeer 2020) of the normed input."""
+        """``[B, Q, H] -> [B, Q, H]`` float32: SwiGLU (Shazeer 2020) of the normed input."""
         normed_BQH = self.feed_forward_norm(x)
         gate_BQF = jax.nn.silu(project(normed_BQH, self.gate[...], self.dtype))
         up_BQF = project(normed_BQH, self.up[...], self.dtype)
@@ -213,7 +214,8 @@ class Llama(LanguageModel[Read, list[KeysValues]]):
 
     def decode(self, memory: Read, ids: Tokens, dropout: Dropout | None = None) -> Array:
         """States ``[B, C, L, H]`` for ``ids[B, C, L]`` that follow the text; the C targets do not see each other."""
-        rows, targets, length = ids.shape
+        sizes = axes("targets", end=("B", memory.end), ids=("B C L", ids))
+        rows, targets, length = (sizes[axis] for axis in "BCL")
         x_BQH = self._embed(ids).reshape(rows, targets * length, -1)
         positions_BQ = memory.end[:, None] + jnp.tile(jnp.arange(length), targets)[None]
         angles = rotation(positions_BQ[:, None], self.config)  # of all heads alike
@@ -239,7 +241,9 @@ class Llama(LanguageModel[Read, list[KeysValues]]):
     def advance(
         self, memory: Read, cache: list[KeysValues], last: Array, step: Array
     ) -> tuple[Array, list[KeysValues]]:
-        rows, candidates = last.shape
+        """See :meth:`LanguageModel.advance`: ``last[B, C]`` int32 gives states ``[B, C, H]`` float32."""
+        sizes = axes("candidates", end=("B", memory.end), last=("B C", last))
+        rows, candidates = sizes["B"], sizes["C"]
         read, length = memory.mask.shape[-1], cache[0][0].shape[2]
         x_R1H = self._embed(last).reshape(rows * candidates, 1, -1)
         positions_R11 = _each(memory.end + step, candidates)[:, None, None]

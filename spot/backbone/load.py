@@ -21,8 +21,8 @@ from jax import Array
 from jax.typing import DTypeLike
 
 from spot import paths
+from spot.backbone.architectures import ARCHITECTURES
 from spot.backbone.config import Config, LlamaConfig, config_from_huggingface
-from spot.backbone.families import FAMILIES
 from spot.backbone.files import read_json
 from spot.backbone.gguf_file import GGUFFile
 from spot.backbone.model import AnyModel
@@ -176,8 +176,8 @@ def find_model(name: str) -> Path:
 
 def _in_package(name: str) -> Path:
     """The GGUF file in the package that carries it; the package's own code is not run."""
-    found = importlib.util.find_spec(PACKAGED[name])
-    folders = list(found.submodule_search_locations or ()) if found else []
+    module = importlib.util.find_spec(PACKAGED[name])
+    folders = list(module.submodule_search_locations or ()) if module else []
     files = sorted(file for folder in folders for file in Path(folder).glob("*.gguf"))
     if not files:
         package = PACKAGED[name].replace("_", "-")
@@ -213,14 +213,14 @@ def read_config(folder: Path) -> Config:
     """The config of a backbone's folder, with the end tokens of its ``generation_config.json``.
 
     Raises:
-        BackboneError: missing, not JSON, or of a family that is not supported.
+        BackboneError: missing, not JSON, or of an architecture that is not supported.
     """
     path, generation = folder / "config.json", folder / "generation_config.json"
     if not path.exists():
         raise BackboneError(f"{folder}: no config.json; is this a model folder?")
     content = read_json(path)
-    found = [content.get("eos_token_id"), read_json(generation).get("eos_token_id") if generation.exists() else None]
-    ends = [end for each in found if each is not None for end in (each if isinstance(each, list) else [each])]
+    named = [content.get("eos_token_id"), read_json(generation).get("eos_token_id") if generation.exists() else None]
+    ends = [end for each in named if each is not None for end in (each if isinstance(each, list) else [each])]
     try:
         return config_from_huggingface(content | ({"eos_token_id": ends} if ends else {}))
     except BackboneError as error:
@@ -236,9 +236,9 @@ def _build(
     digests: dict[str, str] | None,
 ) -> AnyModel:
     """Place every tensor the model asks for, once all of them are known to fit."""
-    family = FAMILIES[type(config)]
-    tensors = plain_names(path, tensors, family)
-    config = _as_stored(config, tensors, family)
+    architecture = ARCHITECTURES[type(config)]
+    tensors = plain_names(path, tensors, architecture)
+    config = _as_stored(config, tensors, architecture)
     sources = _match(path, config, tensors, files)
     damaged: list[str] = []
 
@@ -253,7 +253,7 @@ def _build(
             digests[name] = hashlib.sha256(np.ascontiguousarray(tensor, dtype="<f4").data).hexdigest()
         return jnp.asarray(tensor, dtype=dtype).block_until_ready()  # lets go of the tensor before the next
 
-    model = family(config, weights, dtype=dtype)  # type: ignore[arg-type]
+    model = architecture(config, weights, dtype=dtype)  # type: ignore[arg-type]
     if damaged:
         raise BackboneError(
             f"{path}: weights are NaN or infinite, as when float16 overflows: {_some(damaged, MOST_DAMAGED)}; "
@@ -273,13 +273,13 @@ def _some(things: Sequence[str], most: int) -> str:
     return "; ".join(things[:most]) + (f"; and {len(things) - most} more" if len(things) > most else "")
 
 
-def _as_stored(config: Config, tensors: Tensors, family: type[AnyModel]) -> Config:
+def _as_stored(config: Config, tensors: Tensors, architecture: type[AnyModel]) -> Config:
     """The config as the checkpoint bears it out: an output layer that differs from the embedding is not tied to it."""
-    names = (family.embedding_name, *family.other_names.get(family.embedding_name, ()))
+    names = (architecture.embedding_name, *architecture.other_names.get(architecture.embedding_name, ()))
     stored = next((name for name in names if name in tensors), None)
-    if not config.tied or stored is None or family.head_name not in tensors:
+    if not config.tied or stored is None or architecture.head_name not in tensors:
         return config
-    embedding, head = tensors[stored], tensors[family.head_name]
+    embedding, head = tensors[stored], tensors[architecture.head_name]
     same = embedding.shape == head.shape and np.array_equal(embedding(), head())
     return config if same else dataclasses.replace(config, tied=False)
 
@@ -294,16 +294,16 @@ def _match(path: Path, config: Config, tensors: Tensors, files: Sequence[Path]) 
     Collects all that is wrong before it complains, but follows no config to its end that asks for far more than the
     files hold.
     """
-    family = FAMILIES[type(config)]
+    architecture = ARCHITECTURES[type(config)]
     sources: dict[str, str] = {}
-    known: set[str] = {family.head_name} if config.tied else set()
+    known: set[str] = {architecture.head_name} if config.tied else set()
     problems: list[str] = []
     entries = 0
 
     def check(name: str, shape: tuple[int, ...]) -> jax.ShapeDtypeStruct:
         nonlocal entries
-        names = [name, *family.other_names.get(name, ())]
-        names += [family.head_name] if config.tied and name == family.embedding_name else []
+        names = [name, *architecture.other_names.get(name, ())]
+        names += [architecture.head_name] if config.tied and name == architecture.embedding_name else []
         known.update(names)
         source = next((stored for stored in names if stored in tensors), None)
         if source is None:
@@ -318,14 +318,15 @@ def _match(path: Path, config: Config, tensors: Tensors, files: Sequence[Path]) 
         return jax.ShapeDtypeStruct(shape, jnp.float32)
 
     with contextlib.suppress(_Endless):
-        family(config, check)  # type: ignore[arg-type]
+        architecture(config, check)  # type: ignore[arg-type]
     if not sources and problems and all(problem.startswith("missing") for problem in problems):
         example = shown(next(iter(tensors))) if tensors else "none at all"
         raise BackboneError(
-            f"{path}: none of its {len(tensors)} tensors has a name that a {family.__name__} asks for "
-            f"(it has {example}, expected {family.embedding_name} and others); are these weights of another model?"
+            f"{path}: none of its {len(tensors)} tensors has a name that a {architecture.__name__} asks for "
+            f"(it has {example}, expected {architecture.embedding_name} and others); "
+            "are these weights of another model?"
         )
-    extra = [name for name in sorted(set(tensors) - known) if not re.fullmatch(family.unused, name)]
+    extra = [name for name in sorted(set(tensors) - known) if not re.fullmatch(architecture.unused, name)]
     problems += [f"unexpected {shown(name)[1:-1]}" for name in extra]
     if problems:
         raise BackboneError(f"{path}: weights do not fit their config: {_some(problems, MOST_PROBLEMS)}")
@@ -353,13 +354,13 @@ def _digest_file(files: Sequence[Path]) -> Path:
 
 def _facts(path: Path) -> list[Any]:
     with path.open("rb") as file:
-        found = path.stat()
+        status = path.stat()
         probe = hashlib.sha256()
         for part in range(PROBES):
-            file.seek(max(0, found.st_size - PROBE_BYTES) * part // (PROBES - 1))
+            file.seek(max(0, status.st_size - PROBE_BYTES) * part // (PROBES - 1))
             probe.update(file.read(PROBE_BYTES))
-    times = (found.st_mtime_ns, found.st_ctime_ns)
-    return [str(path.resolve()), found.st_size, *times, found.st_ino, found.st_dev, probe.hexdigest()]
+    times = (status.st_mtime_ns, status.st_ctime_ns)
+    return [str(path.resolve()), status.st_size, *times, status.st_ino, status.st_dev, probe.hexdigest()]
 
 
 def _cached_digest(path: Path) -> str | None:

@@ -1,4 +1,4 @@
-"""The one prompted forward, whatever the family of the model behind it.
+"""The one prompted forward, whatever the architecture of the model behind it.
 
 A frozen model reads prompt and input once (``read``), then computes targets against what it remembers of them
 (``decode``, or ``advance`` one token at a time). Training, rank classification and decoding are these, for
@@ -26,7 +26,7 @@ from spot.backbone.shapes import axes
 from spot.backbone.soft import Soft
 
 Memory = TypeVar("Memory")
-"""What a family remembers of prompt and input: a pytree whose leaves lead with B."""
+"""What an architecture remembers of prompt and input: a pytree whose leaves lead with B."""
 Cache = TypeVar("Cache")
 """Keys and values of the targets so far."""
 
@@ -41,6 +41,7 @@ class LanguageModel(nnx.Module, Generic[Memory, Cache]):
 
     config: Config
     embedding: nnx.Param[Array]
+    """``[V, H]``, of the input."""
 
     other_names: ClassVar[Mapping[str, Sequence[str]]] = {}
     """Names that checkpoints use for a tensor in place of, or beside, its own; the embedding's among them."""
@@ -53,7 +54,7 @@ class LanguageModel(nnx.Module, Generic[Memory, Cache]):
     unused: ClassVar[str] = r"(?!)"
     """Pattern of tensors that checkpoints carry and nothing reads."""
 
-    # -- what a family defines ---------------------------------------------------------------------------
+    # -- what an architecture defines --------------------------------------------------------------------
 
     def read(self, soft: Soft, prompt_ids: Tokens, inputs: Inputs, dropout: Dropout | None = None) -> Memory:
         """Prompt and input, as targets will see them."""
@@ -134,7 +135,7 @@ class LanguageModel(nnx.Module, Generic[Memory, Cache]):
         joined: Memory = jax.tree.map(lambda x: x.reshape(rows, *x.shape[2:]), memory)
         return joined
 
-    # -- what the families share -------------------------------------------------------------------------
+    # -- what architectures share ------------------------------------------------------------------------
 
     def _check(self, soft: Soft, prompt_ids: Tokens, inputs: Inputs) -> None:
         """Hold shapes against each other where prompts, inputs and model meet."""
@@ -161,4 +162,4 @@ class LanguageModel(nnx.Module, Generic[Memory, Cache]):
 
 
 AnyModel: TypeAlias = LanguageModel[Any, Any]
-"""Of any family, for those who do not look into what it remembers."""
+"""Of any architecture, for those who do not look into what it remembers."""

@@ -17,7 +17,7 @@ ADAPTERS = re.compile(r"\.(?:lora_[AB]|lora_embedding_[AB]|base_layer|modules_to
 """Modules of PEFT, whose weights are not those of the model."""
 
 
-def plain_names(path: Path, tensors: Tensors, family: type[AnyModel]) -> Tensors:
+def plain_names(path: Path, tensors: Tensors, architecture: type[AnyModel]) -> Tensors:
     """The tensors under the names that the model asks for.
 
     What all names have in front (``model.`` of Lightning, ``module.`` of DDP, ``base_model.model.`` of PEFT, ...) is
@@ -31,7 +31,7 @@ def plain_names(path: Path, tensors: Tensors, family: type[AnyModel]) -> Tensors
             f"{path}: holds weights of adapters ({shown(adapter)}); merge them into the model "
             "(PEFT's merge_and_unload) and save it again"
         )
-    embeddings = (family.embedding_name, *family.other_names.get(family.embedding_name, ()))
+    embeddings = (architecture.embedding_name, *architecture.other_names.get(architecture.embedding_name, ()))
     bare = [(WRAPPERS.sub("", name), tensor) for name, tensor in tensors.items()]
     if not any(name in embeddings for name, _ in bare):
         endings = tuple(f".{name}" for name in embeddings)
@@ -39,8 +39,9 @@ def plain_names(path: Path, tensors: Tensors, family: type[AnyModel]) -> Tensors
         if fronts:
             front = min(fronts, key=len)
             bare = [(name.removeprefix(front), tensor) for name, tensor in bare]
-        elif any(family.base_prefix + name in embeddings for name, _ in bare):
-            bare = [(name if name == family.head_name else family.base_prefix + name, each) for name, each in bare]
+        elif any(architecture.base_prefix + name in embeddings for name, _ in bare):
+            head, prefix = architecture.head_name, architecture.base_prefix
+            bare = [(name if name == head else prefix + name, tensor) for name, tensor in bare]
     named = dict(bare)
     if len(named) < len(bare):
         twice = next(name for name in named if sum(name == other for other, _ in bare) > 1)

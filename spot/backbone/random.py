@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
 
+from spot.backbone.architectures import ARCHITECTURES
 from spot.backbone.config import Config, LlamaConfig, T5Config
-from spot.backbone.families import FAMILIES
 from spot.backbone.llama import Llama
 from spot.backbone.model import AnyModel
 from spot.backbone.t5 import T5
@@ -34,7 +34,7 @@ def random_model(config: Config, *, seed: int, dtype: DTypeLike = jnp.float32) -
             return jnp.ones(shape, jnp.float32)
         return jax.random.normal(key, shape, jnp.float32) * deviation(config, name, shape)
 
-    return FAMILIES[type(config)](config, draw, dtype=dtype)  # type: ignore[arg-type]
+    return ARCHITECTURES[type(config)](config, draw, dtype=dtype)  # type: ignore[arg-type]
 
 
 def deviation(config: Config, name: str, shape: tuple[int, ...]) -> float:

@@ -24,6 +24,7 @@ from spot.backbone.config import T5Config
 from spot.backbone.layers import MASKED, Dropout, KeysValues, RMSNorm, Weights, drop, drop_keys, parameter, write
 from spot.backbone.model import LanguageModel
 from spot.backbone.products import attention, project, relative_position_buckets
+from spot.backbone.shapes import axes
 from spot.backbone.soft import Soft
 
 
@@ -40,7 +41,9 @@ class Cache(NamedTuple):
     """Keys and values of every decoder layer: of the target so far, and of the encoded input."""
 
     past: list[KeysValues]
+    """Two of ``[B * C, K, L, D]`` a layer."""
     crossed: list[KeysValues | None]
+    """Two of ``[B, K, S, D]`` a layer; ``None`` where attention absorbs its projections."""
 
 
 def _norm(config: T5Config, weights: Weights, name: str) -> RMSNorm:
@@ -87,7 +90,7 @@ class Attention(nnx.Module):
         return self._join(jnp.einsum("bkqh,kdh->bkqd", read_BKQH, values_KDH))
 
     def absorbs(self, queries: int, hidden: Array) -> bool:
-        """Whether so many queries make ``absorbed`` the cheaper way, by the count of multiplications."""
+        """Whether so many queries of ``hidden[B, S, H]`` make ``absorbed`` the cheaper way, by multiplications."""
         tokens, width = hidden.shape[-2:]
         depth = self.q.shape[0] // self.heads
         return queries * ((depth + tokens) * width - tokens * depth) < tokens * width * depth
@@ -187,6 +190,7 @@ class DecoderBlock(nnx.Module):
         return self.cross_attention(queries, crossed, 0.0, memory.mask)
 
     def feed(self, x: Array, dropout: Dropout | None = None, site: int = 0) -> Array:
+        """``[B, L, H] -> [B, L, H]`` float32: the feed-forward of the normed input."""
         return self.feed_forward(self.feed_forward_norm(x), dropout, site)
 
 
@@ -248,7 +252,8 @@ class T5(LanguageModel[Encoded, Cache]):
 
         The C targets of one input attend to themselves apart and to the same encoded input together.
         """
-        rows, targets, length = ids.shape
+        sizes = axes("targets", memory=("B S H", memory.hidden), ids=("B C L", ids))
+        rows, targets, length = (sizes[axis] for axis in "BCL")
         apart, together = (rows * targets, length, -1), (rows, targets * length, -1)
         bias_1KLL = self._position_bias(self.decoder_bias[...], length, length, bidirectional=False)
         causal = jnp.where(jnp.tril(jnp.ones((length, length), bool)), 0.0, MASKED)[None, None]
@@ -272,9 +277,11 @@ class T5(LanguageModel[Encoded, Cache]):
         )
 
     def advance(self, memory: Encoded, cache: Cache, last: Array, step: Array) -> tuple[Array, Cache]:
+        """See :meth:`LanguageModel.advance`: ``last[B, C]`` int32 gives states ``[B, C, H]`` float32."""
         # a token's products with all it sees are bound by memory: half of it in bfloat16, cast once before the loop
         memory = memory._replace(hidden=memory.hidden.astype(self.dtype))
-        rows, candidates = last.shape
+        sizes = axes("candidates", memory=("B S H", memory.hidden), last=("B C", last))
+        rows, candidates = sizes["B"], sizes["C"]
         apart, together = (rows * candidates, 1, -1), (rows, candidates, -1)
         x_R1H, length = self._embed(last).reshape(apart), cache.past[0][0].shape[2]
         bias_1KLL = self._position_bias(self.decoder_bias[...], length, length, bidirectional=False)

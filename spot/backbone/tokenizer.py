@@ -55,7 +55,7 @@ class Tokenizer(Protocol):
         """The written form of one piece."""
 
     def ordinary_ids(self) -> np.ndarray:
-        """int32 ids of the pieces that stand for text (no specials, no sentinels), most frequent first."""
+        """Ids ``[n]`` int32 of the n pieces that stand for text (no specials, no sentinels), most frequent first."""
 
 
 class SentencePieceTokenizer:
@@ -85,8 +85,8 @@ class SentencePieceTokenizer:
         self._pieces = self._model.vocab_size()
         if not self._pieces:
             raise BackboneError("the SentencePiece model is empty")
-        held = self._model.id_to_piece(list(range(self._pieces)))
-        self._held_sentinels = {i for i, piece in enumerate(held) if SENTINEL.fullmatch(piece)}
+        pieces = self._model.id_to_piece(list(range(self._pieces)))
+        self._held_sentinels = {i for i, piece in enumerate(pieces) if SENTINEL.fullmatch(piece)}
         sentinels = 0 if self._held_sentinels else sentinels
         top = self._pieces + sentinels
         self._ends = {self._model.eos_id(), *ends}
@@ -114,11 +114,11 @@ class SentencePieceTokenizer:
 
     def _encode_with_cuts(self, text: str) -> Iterator[int]:
         start = 0
-        for found in self._cuts.finditer(text):
-            if found[0] in self._cut:
-                yield from self._encode_part(text[start : found.start()])
-                yield self._cut[found[0]]
-                start = found.end()
+        for match in self._cuts.finditer(text):
+            if match[0] in self._cut:
+                yield from self._encode_part(text[start : match.start()])
+                yield self._cut[match[0]]
+                start = match.end()
         yield from self._encode_part(text[start:])
 
     def _encode_part(self, text: str) -> list[int]:
@@ -147,6 +147,7 @@ class SentencePieceTokenizer:
         return piece
 
     def ordinary_ids(self) -> np.ndarray:
+        """``[n]`` int32; pieces that are unused or bytes are left out too."""
         tests = (self._is_control, self._model.is_unused, self._model.is_byte, self._held_sentinels.__contains__)
         return np.array([i for i in range(self._pieces) if not any(test(i) for test in tests)], dtype=np.int32)
 
@@ -218,6 +219,7 @@ class TransformersTokenizer:
         return str(self._tokenizer.convert_ids_to_tokens(int(index)))
 
     def ordinary_ids(self) -> np.ndarray:
+        """``[n]`` int32, in the order of the vocabulary."""
         return np.array([i for i in range(self.size) if i not in self._special_ids], dtype=np.int32)
 
 
@@ -279,9 +281,9 @@ def load_tokenizer(folder: Path, *, rows: int | None = None, ends: Sequence[int]
         )
     for name in present:
         content = check_file(folder / name).read_bytes()
-        if name != "tokenizer_config.json" and (found := LARGE_ID.search(content)):
+        if name != "tokenizer_config.json" and (large_id := LARGE_ID.search(content)):
             raise BackboneError(
-                f"{folder / name}: a token has id {shown(int(found[1][:20]))}; no vocabulary is so large"
+                f"{folder / name}: a token has id {shown(int(large_id[1][:20]))}; no vocabulary is so large"
             )
     with _as_one_error(folder):
         from transformers import AutoTokenizer
@@ -300,61 +302,6 @@ def _as_one_error(folder: Path) -> Iterator[None]:
             raise
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
         raise BackboneError(f"{folder}: no tokenizer can be built from its files ({reason})") from error
-
-
-CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+"
-ENDINGS = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-BYTE_LEVEL_STYLES: dict[str, str] = {
-    "default": "",
-    "gpt-2": "",
-    "smollm": r"\p{N}",
-    "qwen2": CONTRACTIONS + r"|\p{N}" + ENDINGS,
-    "llama-bpe": CONTRACTIONS + r"|\p{N}{1,3}" + ENDINGS,
-}
-"""How text is cut before byte-level BPE, by llama.cpp's name: a pattern of pieces, or "" for GPT-2's own."""
-
-
-def byte_level_tokenizer(
-    tokens: Sequence[str],
-    merges: Sequence[str],
-    *,
-    style: str,
-    special: Sequence[str],
-    end: str,
-) -> Tokenizer:
-    """A byte-level BPE tokenizer from its tables.
-
-    Args:
-        tokens: written forms by id.
-        merges: pairs joined by a space, in their order of rank.
-        style: name in ``BYTE_LEVEL_STYLES``.
-        special: tokens that no text is split into.
-        end: the end token.
-
-    Raises:
-        BackboneError: unknown style.
-    """
-    from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers
-    from tokenizers import Tokenizer as Backend
-    from transformers import PreTrainedTokenizerFast
-
-    if style not in BYTE_LEVEL_STYLES:
-        raise BackboneError(
-            f"tokenizer: pre-tokenizer {style!r} is not known; expected one of {', '.join(BYTE_LEVEL_STYLES)}"
-        )
-    pairs = [(left, right) for left, _, right in (merge.partition(" ") for merge in merges)]
-    backend = Backend(models.BPE(vocab={token: i for i, token in enumerate(tokens)}, merges=pairs))
-    pattern = BYTE_LEVEL_STYLES[style]
-    whole = style in ("qwen2", "llama-bpe")
-    cuts = [pre_tokenizers.Split(Regex(pattern), "isolated")] if pattern else []
-    backend.pre_tokenizer = pre_tokenizers.Sequence(
-        [*cuts, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=not whole)]
-    )
-    if style == "qwen2":
-        backend.normalizer = normalizers.NFC()
-    backend.decoder = decoders.ByteLevel()
-    backend.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special])
-    return TransformersTokenizer(PreTrainedTokenizerFast(tokenizer_object=backend, eos_token=end))
 
 
 def _settings(folder: Path) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from tasks.errors import shown
 
 @dataclasses.dataclass(frozen=True)
 class StoredTensor:
-    """A tensor in a file: its shape, and, when called, its values."""
+    """A tensor in a file: its shape, and, when called, its values ``[...]`` of that shape."""
 
     shape: tuple[int, ...]
     read: Callable[[], np.ndarray]

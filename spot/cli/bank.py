@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from spot.cli.options import BankOption, JsonOption, refuse_given, takes
+from spot.cli.groups import refuse_given, takes_groups
+from spot.cli.options import BankOption, JsonOption
 from spot.cli.output import print_json, print_rows, say
 from spot.training.settings import SEED, WHOLE
 
 if TYPE_CHECKING:
     from spot.retrieval.cases import Case
+    from spot.retrieval.judge import Judgement
 
 app = typer.Typer(help="Look into a bank, check it, import and export prompts.", no_args_is_help=True)
 
@@ -27,7 +28,7 @@ PAGE = 50
 
 
 @app.command("tasks", epilog="Example: spot bank tasks --bank bank.sqlite")
-@takes(bank=BankOption, out=JsonOption)
+@takes_groups
 def tasks(*, bank: BankOption, out: JsonOption) -> None:
     """Tasks in the bank, with their runs by role."""
     from bank.listing import list_tasks
@@ -41,7 +42,7 @@ def tasks(*, bank: BankOption, out: JsonOption) -> None:
 
 
 @app.command("runs", epilog="Example: spot bank runs --task sst2 --role source --json")
-@takes(bank=BankOption, out=JsonOption)
+@takes_groups
 def runs(
     *,
     task: TaskFilter = "",
@@ -51,19 +52,18 @@ def runs(
     out: JsonOption,
 ) -> None:
     """Runs in the bank, newest first."""
-    from bank.errors import BankError
     from bank.listing import count, list_runs
-    from bank.records import ROLES
+    from bank.records import check_role
 
-    if role and role not in ROLES:
-        raise BankError(f"role {role!r} is not known; choose from {', '.join(ROLES)}")
+    if role:
+        check_role(role)
     with bank.connect() as engine:
         rows, total = list_runs(engine, task=task, role=role, limit=limit), count(engine, "runs", task=task, role=role)
     _show_page(rows, "runs", limit, total, out)
 
 
 @app.command("show", epilog="Example: spot bank show 1f3a9c0b2d44")
-@takes(bank=BankOption)
+@takes_groups
 def show(run: Annotated[str, typer.Argument(help="Digest of a run, or its start.")], *, bank: BankOption) -> None:
     """Everything about one run, as JSON: recipe, snapshots, history, lineage."""
     from bank.listing import show_run
@@ -73,7 +73,7 @@ def show(run: Annotated[str, typer.Argument(help="Digest of a run, or its start.
 
 
 @app.command("prompts", epilog="Example: spot bank prompts --json")
-@takes(bank=BankOption, out=JsonOption)
+@takes_groups
 def prompts(*, limit: Limit = PAGE, bank: BankOption, out: JsonOption) -> None:
     """Stored prompts and what they are, newest first."""
     from bank.listing import count, list_prompts
@@ -84,7 +84,7 @@ def prompts(*, limit: Limit = PAGE, bank: BankOption, out: JsonOption) -> None:
 
 
 @app.command("transfers", epilog="Example: spot bank transfers --task rte")
-@takes(bank=BankOption, out=JsonOption)
+@takes_groups
 def transfers(*, task: TaskFilter = "", limit: Limit = PAGE, bank: BankOption, out: JsonOption) -> None:
     """Transfers, newest first: ranked sources, why one was chosen, and what it gave."""
     from bank.listing import count, list_transfers
@@ -105,7 +105,7 @@ def _show_transfers(rows: list[dict[str, Any]]) -> None:
 
 
 @app.command("verify", epilog="Example: spot bank verify --bank bank.sqlite")
-@takes(bank=BankOption, out=JsonOption)
+@takes_groups
 def verify(*, bank: BankOption, out: JsonOption) -> None:
     """Check every row against the others and its own digest; exits with 1 if something is wrong."""
     from bank.integrity import verify as verify_bank
@@ -125,7 +125,7 @@ def verify(*, bank: BankOption, out: JsonOption) -> None:
 
 
 @app.command("export", epilog="Example: spot bank export 1f3a9c0b2d44 sst2.safetensors --kind value")
-@takes(bank=BankOption)
+@takes_groups
 def export(
     name: Annotated[str, typer.Argument(help="A prompt's address, or the digest of a run; a start is enough.")],
     path: Annotated[
@@ -139,7 +139,7 @@ def export(
 ) -> None:
     """Write a prompt [P, H] to a file; all formats but .npy carry what is known about it."""
     from bank.files import exported
-    from spot.prompts.files import write_prompt
+    from spot.prompts.write import write_prompt
 
     with bank.open() as opened:
         found = exported(opened, name, kind=kind)
@@ -148,7 +148,7 @@ def export(
 
 
 @app.command("evaluate-retrieval", epilog="Example: spot bank evaluate-retrieval --measure average --measure evidence")
-@takes(bank=BankOption, out=JsonOption)
+@takes_groups
 def evaluate_retrieval(
     context: typer.Context,
     *,
@@ -179,104 +179,75 @@ def evaluate_retrieval(
     comparison: random (k random sources), restarts (k runs without transfer), best on average, same family.
     """
     from bank import BankError
-    from spot.retrieval.cases import cases_of_bank, cases_of_files
+    from spot.retrieval.judge import judge
 
     if bool(prompts) != bool(scores):
         raise BankError("another study needs both --prompts FOLDER and --scores FILE")
-    notes = []
     if prompts and scores:
         refuse_given(context, ["bank"], "--prompts and --scores stand in place of a bank")
-        cases, missing = cases_of_files(prompts, scores)
-        studies = {f"{scores}": cases}
-        notes = [f"left out, for there is no prompt of theirs: {', '.join(missing)}"] if missing else []
+        studies, notes = _study_of_files(prompts, scores)
     else:
-        with bank.open() as opened:
-            studies = {str(partition): cases_of_bank(opened, partition) for partition in opened.partitions()}
-            studies = {name: cases for name, cases in studies.items() if cases} or {str(opened): []}
-    documents = [_judged(name, cases, measure, k, partial, notes) for name, cases in studies.items()]
+        studies, notes = _studies_of_bank(bank), []
+    judged = {name: judge(cases, measures=measure, k=k, partial=partial) for name, cases in studies.items()}
     if out.json:
-        print_json(documents)
+        print_json([_judgement_document(name, judgement, notes) for name, judgement in judged.items()])
         return
-    for document in documents:
-        _show_figures(document)
+    for name, judgement in judged.items():
+        _show_judgement(name, judgement, notes)
 
 
-def _judged(
-    name: str, cases: list[Case], measures: list[str], k: list[int], partial: bool, notes: list[str]
-) -> dict[str, Any]:
-    """What a study says of the measures, and what its reader must know."""
-    from spot.retrieval.cases import complete_cases, telling
-    from spot.retrieval.evaluate import calibration, evaluate, speaking
-    from spot.retrieval.measures import MEASURES
+def _study_of_files(prompts: Path, scores: Path) -> tuple[dict[str, list[Case]], list[str]]:
+    """Cases of one study by its name, and what of it was left out."""
+    from spot.retrieval.cases import cases_of_files
 
-    judged = cases if partial else complete_cases(cases)
-    notes = list(notes)
-    targets = len({case.target for case in judged})
-    if fewer := len(cases) - len(judged):
-        notes.append(f"{fewer} cases left out of which only some sources were tried; --partial takes them in")
-    if judged and (least := min(case.tried for case in judged)) < 1:
-        notes.append(f"down to {least:.0%} of a target's sources were tried: figures are among those")
-    if targets == 1:
-        notes.append("one target: no intervals")
-    told = telling(k, judged)
-    if judged and (mute := [str(at) for at in k if at not in told]):
-        notes.append(
-            f"k {', '.join(mute)} left out: a target has no more than {min(len(c.scores) for c in judged)} sources"
-        )
-    without_backbone = [name for name, one in MEASURES.items() if one.needs not in ("embedding", "target")]
-    chosen = [*(measures or without_backbone)]
-    if not measures and not all(case.knows_starts for case in judged):
-        chosen.remove("displacement")
-        notes.append("displacement left out: the bank does not say where all runs started")
-    calibrated = None
-    if judged and "evidence" in chosen:
-        heard, silence = speaking(judged)
-        if heard:
-            known = [case for case in judged if case.baseline is not None]
-            calibrated = calibration(known) if known else None
-        else:
-            chosen.remove("evidence")
-        if silence:
-            notes.append(f"evidence, for {len(judged) - heard} of {len(judged)} cases: {silence}")
-    return {
-        "study": name,
-        "targets": targets,
-        "cases": len(judged),
-        "k": told,
-        "notes": notes,
-        "figures": evaluate(judged, chosen, k=told),
-        **({"calibration": calibrated} if calibrated else {}),
-    }
+    cases, missing = cases_of_files(prompts, scores)
+    notes = [f"left out, for there is no prompt of theirs: {', '.join(missing)}"] if missing else []
+    return {str(scores): cases}, notes
 
 
-def _show_figures(document: dict[str, Any]) -> None:
+def _studies_of_bank(bank: BankOption) -> dict[str, list[Case]]:
+    """Cases by partition; of a bank without any, an empty study by its name."""
+    from spot.retrieval.cases import cases_of_bank
+
+    with bank.open() as opened:
+        studies = {str(partition): cases_of_bank(opened, partition) for partition in opened.partitions()}
+        return {name: cases for name, cases in studies.items() if cases} or {str(opened): []}
+
+
+def _judgement_document(study: str, judgement: Judgement, notes: list[str]) -> dict[str, Any]:
+    document = {"study": study, **vars(judgement), "notes": [*notes, *judgement.notes]}
+    if judgement.calibration is None:
+        del document["calibration"]
+    return document
+
+
+def _show_judgement(study: str, judgement: Judgement, notes: list[str]) -> None:
     """A table for every k, and lines of what else there is to know."""
-    say(f"{document['study']}: {document['targets']} targets, {document['cases']} cases with seeds; mean over targets "
+    say(f"{study}: {judgement.targets} targets, {judgement.cases} cases with seeds; mean over targets "
         "[95 % bootstrap interval]")  # fmt: skip
-    heads = [f"@{at}" for at in document["k"]] or [""]
-    for head in heads:
+    for head in [f"@{at}" for at in judgement.k] or [""]:
         columns = dict.fromkeys(
             figure
-            for estimates in document["figures"].values()
+            for estimates in judgement.figures.values()
             for figure in estimates
             if figure.endswith(head) or "@" not in figure
         )
-        rows = [
-            {"measure": name} | {figure: str(estimates[figure]) if figure in estimates else None for figure in columns}
-            for name, estimates in document["figures"].items()
+        rows: list[dict[str, Any]] = [
+            {"measure": name, **{figure: estimates.get(figure) for figure in columns}}
+            for name, estimates in judgement.figures.items()
         ]
         print_rows([row for row in rows if any(row[figure] for figure in columns)])
-    if calibrated := document.get("calibration"):
+    if calibrated := judgement.calibration:
         say(
             f"evidence: {calibrated.covered:.0%} of {calibrated.pairs} gains lie in their 90 % interval, "
             f"{calibrated.width:.1f} points wide on average"
         )
-    for note in document["notes"]:
+    for note in (*notes, *judgement.notes):
         say(note)
 
 
 @app.command("import-outcomes", epilog="Example: spot bank import-outcomes scores.csv --bank bank.sqlite")
-@takes(bank=BankOption)
+@takes_groups
 def import_scores(
     path: Annotated[
         Path,
@@ -303,7 +274,7 @@ def import_scores(
 
 
 @app.command("import", epilog="Example: spot bank import mrpc.npy --task mrpc --backbone google/t5-base-lm-adapt")
-@takes(bank=BankOption)
+@takes_groups
 def import_file(
     path: Annotated[
         Path, typer.Argument(help="A prompt [P, H]: .npy, .safetensors, .pt or .bin, or the folder of a PEFT adapter.")
@@ -328,32 +299,17 @@ def import_file(
     bank: BankOption,
 ) -> None:
     """Store a prompt that others trained. It is never ranked against keys trained here."""
-    from bank import BackboneRecord, TaskRecord
-    from bank.files import by_name, import_prompt
-    from spot.errors import PromptError
-    from spot.prompts.files import check_backbone, read_prompt
+    from bank import TaskRecord
+    from bank.files import import_prompt
+    from spot.prompts.files import read_prompt
+    from spot.prompts.made_for import backbone_of, check_backbone
 
     value = read_prompt(path)
     early = read_prompt(key) if key else None
-    name = backbone or value.metadata.get("backbone", "")
-    if not name:
-        raise PromptError(f"{path}: does not name the model it was trained for; give --backbone")
-    said = value.metadata.get("backbone", name)
-    if value.fingerprint and not fingerprint and Path(said).name != Path(name).name:
-        raise PromptError(
-            f"{path}: says that it was made for backbone {said!r} ({value.fingerprint[:12]}), not {name}; leave "
-            "--backbone out, or give that model's --fingerprint"
-        )
-    if fingerprint and not re.fullmatch("[0-9a-f]{64}", fingerprint):
-        raise PromptError(f"fingerprint {fingerprint!r}: expected 64 hexadecimal digits, as `spot doctor` prints it")
-    model = BackboneRecord(
-        fingerprint=fingerprint or value.fingerprint or by_name(name),
-        name=name,
-        width=value.prompt.shape[-1],
-    )
-    for file in (value, early):
-        if file:
-            check_backbone(file, model)
+    model = backbone_of(value, name=backbone, fingerprint=fingerprint)
+    check_backbone(value, model)
+    if early:
+        check_backbone(early, model)
     with bank.open(create=True) as opened:
         run = import_prompt(
             opened,

@@ -72,7 +72,7 @@ def main() -> None:
     except OSError as error:
         failure = failure or error
     if failure:
-        code = _told(failure)
+        code = _print_error(failure)
     _set_handlers(signal.SIG_IGN)  # all is done and said; the interpreter's end takes a while
     sys.exit(code)
 
@@ -80,7 +80,7 @@ def main() -> None:
 # -- errors ----------------------------------------------------------------------------------------------------
 
 
-def _told(error: BaseException) -> int:
+def _print_error(error: BaseException) -> int:
     """Print an exception's line; returns the exit code."""
     if os.environ.get(TRACEBACK):
         import traceback
@@ -167,12 +167,12 @@ def _stop_at_once(number: int, _frame: FrameType | None) -> None:
     _end(Stopped(number))
 
 
-def _unraisable(found: Any) -> None:
+def _unraisable(raised: Any) -> None:
     """What was raised in a finalizer, where Python goes on: end for a signal, and leave the rest to Python."""
-    if isinstance(found.exc_value, Stopped):
-        _end(found.exc_value)
+    if isinstance(raised.exc_value, Stopped):
+        _end(raised.exc_value)
     if os.environ.get(TRACEBACK):
-        sys.__unraisablehook__(found)
+        sys.__unraisablehook__(raised)
 
 
 def _end(stopped: Stopped) -> None:
@@ -211,10 +211,10 @@ def _prepare_streams() -> None:
         raise SpotError("standard output is closed; send it to a file, or to /dev/null")
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
-    given = sys.stdout
-    if isinstance(given, io.TextIOWrapper) and given is sys.__stdout__:
-        raw = _StandardOutput(given.fileno(), "w", closefd=False)
-        sys.stdout = io.TextIOWrapper(io.BufferedWriter(raw), encoding=given.encoding, line_buffering=given.isatty())
+    output = sys.stdout
+    if isinstance(output, io.TextIOWrapper) and output is sys.__stdout__:
+        raw = _StandardOutput(output.fileno(), "w", closefd=False)
+        sys.stdout = io.TextIOWrapper(io.BufferedWriter(raw), encoding=output.encoding, line_buffering=output.isatty())
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -232,9 +232,9 @@ def _check_texts() -> None:
         _text(name, os.environ.get(name, ""))
 
 
-def _text(name: str, given: str) -> str:
+def _text(name: str, value: str) -> str:
     """What the system's bytes say in UTF-8, whatever the locale made of them."""
     try:
-        return os.fsencode(given).decode()
+        return os.fsencode(value).decode()
     except UnicodeError:
-        raise SpotError(f"{name} is not UTF-8 text: {given!a}") from None
+        raise SpotError(f"{name} is not UTF-8 text: {value!a}") from None

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from spot.cli.options import JsonOption, finite, takes
+from spot.cli.groups import takes_groups
+from spot.cli.options import JsonOption
 from spot.cli.output import errors, print_json, say
+from spot.cli.recipes import finite
 from spot.training.settings import LENGTH, SEED, WHOLE
 
 if TYPE_CHECKING:
@@ -65,7 +67,7 @@ class Shape:
         )
 
 
-@takes(phases=Phases, shape=Shape, out=JsonOption)
+@takes_groups
 def pretrain(
     corpora: Annotated[
         list[Path], typer.Argument(help="Text files (.gz too): a paragraph a line, blank between documents.")

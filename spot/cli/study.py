@@ -10,30 +10,23 @@ from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
 
+from spot.cli.groups import takes_groups
 from spot.cli.options import (
     BackboneOption,
     BankOption,
     DataOption,
     ExecutorOption,
     JsonOption,
-    RecipeOptions,
     RunOptions,
+    TrainerOptions,
     find_learnable,
     find_tasks,
-    make_trainer,
-    takes,
 )
 from spot.cli.output import errors, print_json, print_rows, say
+from spot.cli.recipes import RecipeOptions
 
 
-@takes(
-    bank=BankOption,
-    where=BackboneOption,
-    data=DataOption,
-    runs=RunOptions,
-    executor=ExecutorOption,
-    out=JsonOption,
-)
+@takes_groups
 def study(
     context: typer.Context,
     plan_file: Annotated[Path | None, typer.Argument(metavar="STUDY.TOML", help="What to compare.")] = None,
@@ -65,11 +58,11 @@ def study(
     plan = read_plan(plan_file)
     sources, targets = find_learnable(plan.sources), find_tasks(plan.targets)
     check_distinct([*sources, *targets])
-    recipe, began = recipe_options(plan.recipe, plan_file), time.monotonic()
+    training = TrainerOptions(where, data, recipe_options(plan.recipe, plan_file), runs)
+    began = time.monotonic()
     prepare_folders(folder)
     with bank.open(create=True) as opened:
-        trainer = make_trainer(opened, where, data, recipe, runs, executor=executor)
-
+        trainer = training.make(opened, executor)
         shown, findings = str(opened), run_study(plan, sources, targets, trainer=trainer, say=errors().print)
     written = write_tables(findings, folder)
     pictures = write_plots(findings, folder) if plots else []
@@ -94,7 +87,7 @@ def recipe_options(given: Mapping[str, Any], where: Path) -> RecipeOptions:
     known = get_type_hints(RecipeOptions, include_extras=True)
     for name, value in given.items():
         kind, option = get_args(known[choose(name, sorted(known), f"{where}: recipe option", error=SpotError)])
-        kinds = {found for found in (kind, *get_args(kind)) if isinstance(found, type)} - {NoneType}
+        kinds = {each for each in (kind, *get_args(kind)) if isinstance(each, type)} - {NoneType}
         accepted = kinds | ({int} if float in kinds else set())
         if type(value) not in accepted:
             raise SpotError(f"{where}: recipe.{name} is {shown(value)}; expected {kinds.pop().__name__}")

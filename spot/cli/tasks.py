@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 
-from spot.cli.options import DataOption, JsonOption, find_tasks, refuse_given, takes
+from spot.cli.groups import refuse_given, takes_groups
+from spot.cli.options import DataOption, JsonOption, find_tasks
 from spot.cli.output import print_json, print_rows, say
 
 
-@takes(data=DataOption, out=JsonOption)
+@takes_groups
 def list_tasks(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="Show one task with examples.")] = "",
@@ -72,7 +73,7 @@ def _show(name: str, data: DataOption, out: JsonOption) -> None:
         say(f"\n  {example.inputs}\n  -> {example.target}")
 
 
-@takes()
+@takes_groups
 def init_task(
     path: Annotated[Path, typer.Argument(help="Where to write it, ending in .toml.")],
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,

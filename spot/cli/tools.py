@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from spot.cli.groups import refuse_given, takes_groups
 from spot.cli.options import (
     BackboneOption,
     BankOption,
     DataOption,
     JsonOption,
     find_tasks,
-    refuse_given,
-    takes,
 )
 from spot.cli.output import errors, print_json, print_rows, say, stdin_lines
 from spot.training.settings import LENGTH, WHOLE
@@ -67,8 +66,8 @@ def prompt_for(backbone: Backbone, file: PromptFile | None) -> np.ndarray:
     """The prompt ``[..., P, H]``, if it was not made for another backbone; none has no tokens."""
     import numpy as np
 
-    from spot.prompts.files import check_backbone
     from spot.prompts.initializers import check_fits
+    from spot.prompts.made_for import check_backbone
 
     if file is None:
         return np.zeros((0, backbone.width), np.float32)
@@ -87,7 +86,7 @@ def refuse_bank(context: typer.Context, prompt: str) -> None:
         refuse_given(context, ["bank"], "the prompt is a file" if prompt else "there is no --prompt to look up")
 
 
-@takes(bank=BankOption, where=BackboneOption, data=DataOption, out=JsonOption)
+@takes_groups
 def evaluate(
     context: typer.Context,
     task: Annotated[str, typer.Argument(help="A task's name or the path of a task file.")],
@@ -112,9 +111,9 @@ def evaluate(
 
     refuse_bank(context, prompt)
     choose(split, list(Split), "split", error=SpotError)
-    (found,) = find_tasks([task])
+    (learnable,) = find_tasks([task])
     file = find_prompt(prompt, bank)  # before what takes long
-    examples = take(found.examples(Split(split), data_dir=data.folder), limit)
+    examples = take(learnable.examples(Split(split), data_dir=data.folder), limit)
     backbone = where.load()
     soft = prompt_for(backbone, file)
     tokens = tokenize(
@@ -123,24 +122,24 @@ def evaluate(
         tokenizer_fingerprint=backbone.tokenizer.fingerprint,
         ends=backbone.config.ends,
         lengths=Lengths(inputs=max_input),
-        name=found.name,
+        name=learnable.name,
     )
     if tokens.cut:
         errors().print(f"{tokens.cut} of {len(tokens)} inputs are cut at {max_input} tokens (--max-input)")
     answers = predict(backbone, soft, examples, tokens, form=form_of(file), method=evaluate_by)
     most_frequent = most_frequent_target(examples)
-    scores = found.score(answers, examples)
-    floor = found.score([most_frequent] * len(examples), examples)
+    scores = learnable.score(answers, examples)
+    floor = learnable.score([most_frequent] * len(examples), examples)
     rows: list[dict[str, Any]] = [{"of": "prompt" if prompt else "bare backbone"} | scores]
     rows.append({"of": f"most frequent answer of {split}, {most_frequent[:24]!r}"} | floor)
     if out.json:
-        print_json({"task": found.name, "split": split, "examples": len(examples), "scores": scores,
+        print_json({"task": learnable.name, "split": split, "examples": len(examples), "scores": scores,
                     "most frequent answer": floor, "cut inputs": tokens.cut})  # fmt: skip
         return
-    print_rows(rows, title=f"{found.name} {split}, {len(examples)} examples")
+    print_rows(rows, title=f"{learnable.name} {split}, {len(examples)} examples")
 
 
-@takes(bank=BankOption, where=BackboneOption, out=JsonOption)
+@takes_groups
 def predict_texts(
     context: typer.Context,
     texts: Annotated[list[str] | None, typer.Argument(help="Inputs; without any, lines of stdin.")] = None,
@@ -184,7 +183,7 @@ def predict_texts(
         say(answer)
 
 
-@takes(bank=BankOption, where=BackboneOption, out=JsonOption)
+@takes_groups
 def doctor(*, bank: BankOption, where: BackboneOption, out: JsonOption) -> None:
     """Check versions, devices, caches, the backbone and the bank; exits with 1 if something is wrong."""
     from bank import BankError

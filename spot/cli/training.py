@@ -3,35 +3,39 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from spot.cli.groups import refuse_given, takes_groups
 from spot.cli.options import (
-    BackboneOption,
     BankOption,
-    DataOption,
     ExecutorOption,
     JsonOption,
-    RecipeOptions,
-    RunOptions,
+    TrainerOptions,
     find_learnable,
     find_tasks,
-    make_trainer,
-    refuse_given,
-    takes,
 )
 from spot.cli.output import print_json, print_rows, say
+from spot.cli.shown import (
+    gain_document,
+    ranking_document,
+    ranking_rows,
+    run_row,
+    show_transfers,
+    transfer_document,
+)
 from spot.training.settings import SEED, SEEDS, WHOLE
 
 if TYPE_CHECKING:
-    from spot.retrieval.rank import Ranked
-    from spot.transfer.transfer import TransferOptions, Transferred
+    from bank import Bank
+    from spot.retrieval.query import Query
+    from spot.retrieval.rank import Retriever
+    from spot.transfer.runs import Trainer
+    from spot.transfer.transfer import TransferOptions
+    from tasks import Task
 
-Seeds = Annotated[int, typer.Option(help="How many seeds, counted from --first-seed.", min=1, max=SEEDS)]
-FirstSeed = Annotated[int, typer.Option(help="First seed.", min=0, max=SEED)]
 Similarity = Annotated[
     str,
     typer.Option(
@@ -41,23 +45,87 @@ Similarity = Annotated[
         "(nearness to words), trial (loss of sources on 64 examples), evidence (expected gain by what the bank saw)."
     ),
 ]
-AllowOverlap = Annotated[
-    bool, typer.Option(help="Also rank sources whose training texts may hold test examples of the target.")
-]
-Aggregate = Annotated[
-    str, typer.Option(help="Over the seeds that all sources share: mean, max, or none to rank every prompt.")
-]
 
 
-@takes(
-    bank=BankOption,
-    where=BackboneOption,
-    data=DataOption,
-    recipe=RecipeOptions,
-    runs=RunOptions,
-    executor=ExecutorOption,
-    out=JsonOption,
-)
+@dataclasses.dataclass(frozen=True)
+class SeedOptions:
+    """With which seeds."""
+
+    seeds: Annotated[int, typer.Option(help="How many seeds, counted from --first-seed.", min=1, max=SEEDS)] = 1
+    first_seed: Annotated[int, typer.Option(help="First seed.", min=0, max=SEED)] = 0
+
+    @property
+    def range(self) -> range:
+        """The seeds themselves."""
+        return range(self.first_seed, self.first_seed + self.seeds)
+
+
+@dataclasses.dataclass(frozen=True)
+class RankingOptions:
+    """How sources are ranked."""
+
+    similarity: Similarity = "auto"
+    aggregate: Annotated[
+        str, typer.Option(help="Over the seeds that all sources share: mean, max, or none to rank every prompt.")
+    ] = "mean"
+    allow_overlap: Annotated[
+        bool, typer.Option(help="Also rank sources whose training texts may hold test examples of the target.")
+    ] = False
+
+
+@dataclasses.dataclass(frozen=True)
+class MethodOptions:
+    """What is done with the sources that were ranked."""
+
+    method: Annotated[
+        str,
+        typer.Option(
+            help="best: train from each of the k best sources and keep the best on dev; average: from their weighted "
+            "average; mixture: from a prompt trained on their tasks and the target together; generic: from --source; "
+            "oracle: from every source; none: only without transfer."
+        ),
+    ] = "best"
+    top_k: Annotated[int, typer.Option(help="Sources tried.", min=1, max=WHOLE)] = 3
+    source: Annotated[str, typer.Option(help="Task or mixture of the bank that --method generic starts from.")] = ""
+    source_file: Annotated[
+        list[Path] | None, typer.Option(help="Task file of a source, for --method mixture; give it several times.")
+    ] = None
+    baseline: Annotated[bool, typer.Option(help="Also train without transfer, at the same budget.")] = True
+    budget: Annotated[
+        str,
+        typer.Option(
+            help="full: from every source to the end; halving: from all of them, and without transfer, for a little, "
+            "and keep halving the field by dev score. For the methods best and oracle."
+        ),
+    ] = "full"
+
+    def options(self, ranking: RankingOptions) -> TransferOptions:
+        """Both as a transfer takes them.
+
+        Raises:
+            SpotError: names that are not known, or options that exclude each other.
+        """
+        from spot.transfer.transfer import TransferOptions
+
+        settings = dataclasses.asdict(self) | dataclasses.asdict(ranking)
+        settings.pop("source_file")
+        return TransferOptions(**settings)
+
+    def check(self, context: typer.Context) -> None:
+        """Refuse what a known method would not use.
+
+        Raises:
+            SpotError: such an option was given.
+        """
+        from spot.transfer.methods import METHODS
+
+        method = METHODS[self.method]
+        refuse_given(context, method.unused, f"method {self.method} {method.why}")
+        if not method.reads_sources:
+            refuse_given(context, ["source_file"], f"method {self.method} does not train on a source's data")
+
+
+@takes_groups
 def train_source(
     context: typer.Context,
     tasks: Annotated[
@@ -68,16 +136,12 @@ def train_source(
         list[str] | None,
         typer.Option(help="One prompt for all of these: a named mixture, tasks joined by commas, or a TOML file."),
     ] = None,
-    seeds: Seeds = 1,
-    first_seed: FirstSeed = 0,
+    seeds: SeedOptions,
     start: Annotated[
         str, typer.Option(help="Start from this prompt of the bank, an address or a run, not from --init.")
     ] = "",
     bank: BankOption,
-    where: BackboneOption,
-    data: DataOption,
-    recipe: RecipeOptions,
-    runs: RunOptions,
+    training: TrainerOptions,
     executor: ExecutorOption,
     out: JsonOption,
 ) -> None:
@@ -87,37 +151,24 @@ def train_source(
     """
     from bank.vectors import prompt_sha256
     from spot.cli.tools import prompt_of_bank
-    from spot.prompts.files import check_backbone
-    from spot.transfer.executors import data_summary
-    from tasks import Split
+    from spot.prompts.made_for import check_backbone
 
     executor.check(context)
     if start:
         refuse_given(context, ["init"], "--start says where the prompt starts")
     learnt = find_learnable([*(tasks or ()), *(name.replace(",", "+") for name in mixture or ())])
-    recipe.recipe(where.backbone)  # refused before anything is made
+    training.recipe.recipe(training.where.backbone)  # refused before anything is made
     with bank.open(create=True) as opened:
         begin = prompt_of_bank(start, opened) if start else None
         address = prompt_sha256(begin.prompt) if begin else None
-        trainer = make_trainer(opened, where, data, recipe, runs, executor=executor)
+        trainer = training.make(opened, executor)
         if begin:
             check_backbone(begin, trainer.backbone)
-        seeds_wanted = range(first_seed, first_seed + seeds)
-        wanted = [(task, trainer.spec(task, seed, "source", address)) for task in learnt for seed in seeds_wanted]
-        stored = trainer.run_all([spec for _task, spec in wanted])
+        wanted = [(task, seed) for task in learnt for seed in seeds.range]
+        runs = trainer.run_all([trainer.spec(task, seed, "source", address) for task, seed in wanted])
         rows = [
-            {
-                "task": task.name,
-                "seed": spec.seed,
-                "dev score": run.score,
-                "most frequent answer": trainer.data(task).floor(Split.DEV),
-                "steps": run.steps,
-                "padding": data_summary(trainer.data(task), trainer.recipe)["padding share"],
-                "seconds": round(run.seconds, 1),
-                "run": run.digest[:12],
-                "value": run.value[:12],
-            }
-            for (task, spec), run in zip(wanted, stored, strict=True)
+            run_row(task.name, seed, run, trainer.data(task), trainer.recipe)
+            for (task, seed), run in zip(wanted, runs, strict=True)
         ]
         if out.json:
             print_json({"bank": str(opened), "backbone": trainer.backbone.fingerprint, "runs": rows})
@@ -126,104 +177,49 @@ def train_source(
         say(f"in {opened}")
 
 
-@takes(
-    bank=BankOption,
-    where=BackboneOption,
-    data=DataOption,
-    recipe=RecipeOptions,
-    runs=RunOptions,
-    executor=ExecutorOption,
-    out=JsonOption,
-)
+@takes_groups
 def transfer(
     context: typer.Context,
     target: Annotated[str, typer.Argument(help="Target task: a name or the path of a task file.")],
     *,
-    seeds: Seeds = 1,
-    first_seed: FirstSeed = 0,
-    top_k: Annotated[int, typer.Option(help="Sources tried.", min=1, max=WHOLE)] = 3,
-    similarity: Similarity = "auto",
-    aggregate: Aggregate = "mean",
-    method: Annotated[
-        str,
-        typer.Option(
-            help="best: train from each of the k best sources and keep the best on dev; average: from their weighted "
-            "average; mixture: from a prompt trained on their tasks and the target together; generic: from --source; "
-            "oracle: from every source; none: only without transfer."
-        ),
-    ] = "best",
-    source: Annotated[str, typer.Option(help="Task or mixture of the bank that --method generic starts from.")] = "",
-    source_file: Annotated[
-        list[Path] | None, typer.Option(help="Task file of a source, for --method mixture; give it several times.")
-    ] = None,
-    baseline: Annotated[bool, typer.Option(help="Also train without transfer, at the same budget.")] = True,
-    budget: Annotated[
-        str,
-        typer.Option(
-            help="full: from every source to the end; halving: from all of them, and without transfer, for a little, "
-            "and keep halving the field by dev score. For the methods best and oracle."
-        ),
-    ] = "full",
-    allow_overlap: AllowOverlap = False,
+    seeds: SeedOptions,
+    ranking: RankingOptions,
+    method: MethodOptions,
     bank: BankOption,
-    where: BackboneOption,
-    data: DataOption,
-    recipe: RecipeOptions,
-    runs: RunOptions,
+    training: TrainerOptions,
     executor: ExecutorOption,
     out: JsonOption,
 ) -> None:
     """Find the best sources for a target, train from their values, compare with no transfer."""
-    from spot.transfer.methods import METHODS
-    from spot.transfer.transfer import TransferOptions, gain_of, run_transfers
+    from spot.transfer.transfer import gain_of, run_transfers
     from tasks import get_learnable
 
-    options = TransferOptions(
-        method=method,
-        similarity=similarity,
-        top_k=top_k,
-        aggregate=aggregate,
-        baseline=baseline,
-        budget=budget,
-        source=source,
-        allow_overlap=allow_overlap,
-    )
+    options = method.options(ranking)
     executor.check(context)
-    refuse_given(context, METHODS[method].unused, f"method {method} {METHODS[method].why}")
-    if not METHODS[method].reads_sources:
-        refuse_given(context, ["source_file"], f"method {method} does not train on a source's data")
-    task, *files = find_tasks([target, *map(str, source_file or ())])
+    method.check(context)
+    task, *files = find_tasks([target, *map(str, method.source_file or ())])
     from_files = {one.name: one for one in files}
     with bank.open(write=True) as opened:
-        trainer = make_trainer(opened, where, data, recipe, runs, executor=executor)
+        trainer = training.make(opened, executor)
         results = run_transfers(
             trainer,
             task,
-            seeds=range(first_seed, first_seed + seeds),
+            seeds=seeds.range,
             options=options,
             find_task=lambda name: from_files.get(name) or get_learnable(name),
         )
         gain = gain_of(results)
         if out.json:
-            shown = dataclasses.asdict(gain) | {"verdict": gain.verdict} if gain else None
-            if shown:
-                shown["most frequent answer"] = shown.pop("floor")
-            print_json({"bank": str(opened), "transfers": [_transfer_document(r) for r in results], "gain": shown})
+            transfers = [transfer_document(result) for result in results]
+            print_json({"bank": str(opened), "transfers": transfers, "gain": gain_document(gain)})
             return
-        _show_transfers(task.name, results, options, recipe_steps=trainer.recipe.steps)
+        show_transfers(task.name, results, options, recipe_steps=trainer.recipe.steps)
         if gain:
             say(gain.line())
         say(f"in {opened}; `spot bank transfers --task {task.name}` shows them again")
 
 
-@takes(
-    bank=BankOption,
-    where=BackboneOption,
-    data=DataOption,
-    recipe=RecipeOptions,
-    runs=RunOptions,
-    out=JsonOption,
-)
+@takes_groups
 def retrieve(
     context: typer.Context,
     target: Annotated[str, typer.Argument(help="Task whose query is trained (or taken from the bank).")] = "",
@@ -232,160 +228,57 @@ def retrieve(
         Path | None, typer.Option(help="A query prompt [P, H] from a file (or PEFT folder) instead.")
     ] = None,
     top_k: Annotated[int, typer.Option(help="How many to list; 0 lists all.", min=0, max=WHOLE)] = 0,
-    similarity: Similarity = "auto",
-    aggregate: Aggregate = "mean",
+    ranking: RankingOptions,
     seed: Annotated[int, typer.Option(help="Seed of the query.", min=0, max=SEED)] = 0,
-    allow_overlap: AllowOverlap = False,
     bank: BankOption,
-    where: BackboneOption,
-    data: DataOption,
-    recipe: RecipeOptions,
-    runs: RunOptions,
+    training: TrainerOptions,
     out: JsonOption,
 ) -> None:
     """Rank the bank's sources for a task or a query prompt."""
     from spot.errors import RetrievalError
-    from spot.prompts.files import read_prompt
     from spot.retrieval.measures import checked_measure
-    from spot.retrieval.query import Query, partition_of
-    from spot.retrieval.rank import Retriever, checked_aggregate
-    from spot.transfer.sources import query_of, retriever_for
+    from spot.retrieval.rank import checked_aggregate
 
     if bool(target) == bool(query):
         raise RetrievalError("give either a TARGET task or --query FILE")
     if query:
-        unused = (BackboneOption, DataOption, RecipeOptions, RunOptions, "seed", "allow_overlap")
+        unused = (TrainerOptions, "seed", "allow_overlap")
         refuse_given(context, unused, "--query ranks a prompt as it is, with nothing trained or loaded")
-    checked_measure(similarity)
-    checked_aggregate(aggregate)
+    measure, aggregate = checked_measure(ranking.similarity), checked_aggregate(ranking.aggregate)
     with bank.open_or_copy() if target else bank.open() as opened:
         if query:
-            file = read_prompt(query)
-            prompt = Query(file.prompt, file.start)
-            retriever = Retriever(opened, partition_of(file, opened))
+            retriever, prompt = _query_of_file(query, opened)
         else:
             (task,) = find_tasks([target])
-            trainer = make_trainer(opened, where, data, recipe, runs, surely=False)  # the bank may hold the query
-            retriever = retriever_for(trainer, task, allow_overlap=allow_overlap)
-            run = trainer.run(task, seed=seed, role="query")
-            prompt = query_of(trainer, task, run)
-        ranked = retriever.rank(prompt, measure=similarity, top_k=top_k or None, aggregate=aggregate)
-        cautions = retriever.cautions(prompt, measure=similarity, aggregate=aggregate)
+            trainer = training.make(opened, surely=False)  # the bank may hold the query
+            retriever, prompt = _query_of_task(task, trainer, seed=seed, allow_overlap=ranking.allow_overlap)
+        ranked = retriever.rank(prompt, measure=measure, top_k=top_k or None, aggregate=aggregate)
+        cautions = retriever.cautions(prompt, measure=measure, aggregate=aggregate)
         if out.json:
-            document = {
-                "partition": str(retriever.partition),
-                "similarity": retriever.measure(similarity, prompt),
-                "cautions": cautions,
-                "ranked": [dataclasses.asdict(r) for r in ranked],
-            }
-            print_json(document)
+            similarity = retriever.measure(measure, prompt)
+            print_json(ranking_document(ranked, cautions, partition=retriever.partition, similarity=similarity))
             return
-        print_rows(_ranking_rows(ranked), title=f"sources in {opened}: {retriever.partition}")
+        print_rows(ranking_rows(ranked), title=f"sources in {opened}: {retriever.partition}")
         for caution in cautions:
             say(f"caution: {caution}")
 
 
-def _show_transfers(
-    target: str, results: Sequence[Transferred], options: TransferOptions, *, recipe_steps: int
-) -> None:
-    """Tables of rankings and runs, a seed each, and what a reader of all of them must know."""
-    for result in results:
-        if result.ranked:
-            print_rows(_ranking_rows(result.ranked), title=f"sources for {target}, query of seed {result.seed}")
-        print_rows(_candidate_rows(result), title="runs of the target")
-        if options.budget != "full":
-            say(f"{result.steps} steps for the choice, {len(result.candidates) * recipe_steps} by full runs")
-        say()
-    if results[0].left_out:
-        names = ", ".join(results[0].left_out)
-        say(f"left out: {names}, whose training texts may hold test examples of {target} (--allow-overlap)")
-    for caution in dict.fromkeys(line for result in results for line in result.cautions):
-        say(f"caution: {caution}")
-    if options.method == "none":
-        scores = ", ".join(f"{result.outcome_test.metrics['score']:.2f}" for result in results)
-        say(f"{target}, test score by seed: {scores}; most frequent answer {results[0].floor['test']:.2f}")
+def _query_of_file(path: Path, bank: Bank) -> tuple[Retriever, Query]:
+    """A prompt as a query, and what ranks the keys that it can be compared with."""
+    from spot.prompts.files import read_prompt
+    from spot.retrieval.query import Query, partition_of
+    from spot.retrieval.rank import Retriever
+
+    file = read_prompt(path)
+    return Retriever(bank, partition_of(file, bank)), Query(file.prompt, file.start)
 
 
-def _ranking_rows(ranked: list[Ranked] | Any) -> list[dict[str, Any]]:
-    return [
-        {
-            "rank": r.rank,
-            "source": r.task,
-            **{name.replace("_", " "): value for name, value in r.similarities.items()},
-            **({"expected gain": f"{r.expected.low:+.1f} to {r.expected.high:+.1f}"} if r.expected else {}),
-            "best seed": r.seed,
-            "run": r.run[:12],
-        }
-        for r in ranked
-    ]
+def _query_of_task(target: Task, trainer: Trainer, *, seed: int, allow_overlap: bool) -> tuple[Retriever, Query]:
+    """A task's query, trained where the bank does not hold it, and what ranks the bank's sources for it."""
+    from spot.transfer.sources import query_of, retriever_for
 
-
-def _candidate_rows(result: Transferred) -> list[dict[str, Any]]:
-    rows = [
-        {
-            "start": f"value of {candidate.source.task} (seed {candidate.source.seed})",
-            "weight": candidate.weight,
-            "steps": candidate.steps,
-            "dev": candidate.score,
-            "test": result.outcome_test.metrics["score"] if i == result.chosen else None,
-            "": "chosen" if i == result.chosen else "" if candidate.run else "stopped",
-        }
-        for i, candidate in enumerate(result.candidates)
-    ]
-    floor = result.floor
-    rows.append(
-        {
-            "start": "most frequent answer",
-            "weight": None,
-            "steps": 0,
-            "dev": floor["dev"],
-            "test": floor["test"],
-            "": "",
-        }
-    )
-    if result.baseline and result.baseline_test:
-        test, chosen = result.baseline_test.metrics["score"], result.outcome == result.baseline
-        rows.append(
-            {
-                "start": "no transfer",
-                "weight": None,
-                "steps": result.baseline.steps,
-                "dev": result.baseline.score,
-                "test": test,
-                "": "baseline, chosen" if chosen else "baseline",
-            }
-        )
-    return rows
-
-
-def _transfer_document(result: Transferred) -> dict[str, Any]:
-    return {
-        "transfer": result.digest,
-        "target": result.target,
-        "seed": result.seed,
-        "ranked": [dataclasses.asdict(source) for source in result.ranked],
-        "similarity": result.similarity,
-        "cautions": list(result.cautions),
-        "left out": list(result.left_out),
-        "attempts": [
-            {
-                "source": candidate.source.task,
-                "source run": candidate.source.run,
-                "weight": candidate.weight,
-                "score": candidate.score,
-                "steps": candidate.steps,
-                "run": dataclasses.asdict(candidate.run) if candidate.run else None,
-            }
-            for candidate in result.candidates
-        ],
-        "chosen": result.chosen,
-        "outcome": dataclasses.asdict(result.outcome),
-        "steps": result.steps,
-        "most frequent answer": dict(result.floor),
-        "outcome_test": dict(result.outcome_test.metrics),
-        "baseline": dataclasses.asdict(result.baseline) if result.baseline else None,
-        "baseline_test": dict(result.baseline_test.metrics) if result.baseline_test else None,
-    }
+    retriever = retriever_for(trainer, target, allow_overlap=allow_overlap)
+    return retriever, query_of(trainer, target, trainer.run(target, seed=seed, role="query"))
 
 
 def add_to(app: typer.Typer) -> None:

@@ -64,9 +64,13 @@ def greedy(model: AnyModel, memory: Any, rows: int, max_length: int) -> Array:
 
     class State(NamedTuple):
         step: Array
+        """``[]`` int32."""
         last: Array
+        """``[B]`` int32."""
         ended: Array
+        """``[B]`` bool."""
         output: Array
+        """``[B, max_length]`` int32."""
         cache: Any
 
     def unfinished(state: State) -> Array:

@@ -53,7 +53,7 @@ class Questions:
 
 
 class Pass(NamedTuple):
-    """Rows of one forward pass: ``rows[n]`` of the examples, and the same filled up to the batch that is computed."""
+    """Rows of one forward pass: ``rows[n]`` int of the examples, and ``padded[B]``, filled up to what is computed."""
 
     rows: np.ndarray
     padded: np.ndarray
@@ -100,24 +100,25 @@ def predict_many(
         SpotError: unknown method, or ``rank`` without choices.
     """
     choose(method, METHODS, "evaluation method", error=SpotError)
-    ranked = [_ranks(one, method) for one in questions]
+    ranked = [_ranks(question, method) for question in questions]
     answers: list[list[str]] = [[] for _ in questions]
     for ranks in (True, False):
         places = [place for place, flag in enumerate(ranked) if flag == ranks]
         if not places:
             continue
         asked = [questions[place] for place in places]
-        data = _together([one.tokens for one in asked])
-        prompt_ids = np.repeat([one.prompt for one in asked], [len(one.examples) for one in asked]).astype(np.int32)
+        data = _together([question.tokens for question in asked])
+        counts = [len(question.examples) for question in asked]
+        prompt_ids = np.repeat([question.prompt for question in asked], counts).astype(np.int32)
         if ranks:
             best = iter([int(values.argmax()) for values in scores(backbone, soft, prompt_ids, data, batch_size)])
-            for place, one in zip(places, asked, strict=True):
-                answers[place] = [example.choices[next(best)] for example in one.examples]
+            for place, question in zip(places, asked, strict=True):
+                answers[place] = [example.choices[next(best)] for example in question.examples]
         else:
             longest = np.repeat([_longest(one, decoding) for one in asked], [len(one.examples) for one in asked])
             texts = iter(decode(backbone, soft, prompt_ids, data, longest, decoding.policy, batch_size))
-            for place, one in zip(places, asked, strict=True):
-                answers[place] = [next(texts) for _ in one.examples]
+            for place, question in zip(places, asked, strict=True):
+                answers[place] = [next(texts) for _ in question.examples]
     return answers
 
 
@@ -140,8 +141,8 @@ def scores(
     for rows, padded in _passes(backbone, soft, data, prompt_ids, batch_size, apart=counts):
         choices = _choices(data, padded)
         scored = programs.score(backbone.weights, soft, prompt_ids[padded], _inputs(data, padded), choices)
-        for row, one in zip(rows, np.asarray(scored), strict=False):
-            values[row] = one[: len(data.choice_rows[row])]
+        for row, log_likelihoods in zip(rows, np.asarray(scored), strict=False):
+            values[row] = log_likelihoods[: len(data.choice_rows[row])]
     return values
 
 
@@ -208,9 +209,13 @@ class Programs(NamedTuple):
     """Compiled computations of a model's graph, each of its weights, a stack and what the name says."""
 
     prepare: Callable[..., Soft]
+    """The stack, with what does not depend on inputs computed."""
     score: Callable[..., Array]
+    """Of choices ``[B, C]`` float32."""
     generate: Callable[..., Array]
+    """Tokens ``[B, max_length]`` int32."""
     loss: Callable[..., Array]
+    """A target token on average, ``[B]`` float32."""
 
 
 @functools.lru_cache(maxsize=16)
@@ -231,9 +236,9 @@ def _programs(graph: nnx.GraphDef[Any]) -> Programs:
     return Programs(jax.jit(prepare), jax.jit(score), jax.jit(generated, static_argnums=(4, 5)), jax.jit(loss))
 
 
-def _ranks(one: Questions, method: str) -> bool:
+def _ranks(questions: Questions, method: str) -> bool:
     """Whether its examples are answered by rank classification."""
-    choices = all(example.choices for example in one.examples)
+    choices = all(example.choices for example in questions.examples)
     if method == "rank" and not choices:
         raise SpotError("rank classification needs label words; evaluate this task with `generate`")
     return method == "rank" or (method == "auto" and choices)
@@ -259,9 +264,11 @@ def _passes(
     apart: np.ndarray | int = 0,
     whole: bool = False,
 ) -> Iterator[Pass]:
-    """Every example once, by falling length; the last rows of a pass are repeated up to a power of two, so that few
-    shapes are compiled. Rows are sorted by what they are kept ``apart`` by first. ``whole`` passes are of
-    ``batch_size`` rows whatever a CPU's caches hold."""
+    """Passes that take every example once, by falling length, for one value of ``apart[n]`` after the other.
+
+    The last rows of a pass are repeated up to a power of two, so that few shapes are compiled. ``whole`` passes are of
+    ``batch_size`` rows, whatever a CPU's caches hold.
+    """
     here = placement()
     prompt = 0 if backbone.config.reads_prompts_once else soft.length
     order = np.lexsort((prompt_ids, -data.inputs.lengths, np.broadcast_to(apart, len(prompt_ids))))

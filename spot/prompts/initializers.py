@@ -14,8 +14,9 @@ import numpy as np
 from bank.vectors import prompt_sha256
 from spot.backbone.load import Backbone
 from spot.errors import PromptError
-from spot.prompts.files import check_backbone, check_width, read_prompt
+from spot.prompts.files import read_prompt
 from spot.prompts.forms import FORMS
+from spot.prompts.made_for import check_backbone, check_width
 
 Initializer = Callable[[int], np.ndarray]
 

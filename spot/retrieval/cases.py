@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -81,15 +82,12 @@ def cases_of_bank(
         targets: the only ones to look at; all if not given.
         context_of: gives what measures look at beside prompts, by target.
     """
-    tried: dict[tuple[str, int, int, str], list[Outcome]] = {}
+    tried: dict[_Trial, list[Outcome]] = {}
     for outcome in bank.outcomes(partition):
         if targets is None or outcome.target in targets:
-            identity = (outcome.target, outcome.train_limit, outcome.seed, outcome.query)
-            tried.setdefault(identity, []).append(outcome)
-    restarts: dict[tuple[str, int], dict[int, float]] = {}
-    for (target, limit, seed, _query), (first, *_) in tried.items():
-        if first.baseline is not None:
-            restarts.setdefault((target, limit), {})[seed] = first.baseline
+            trial = _Trial(outcome.target, outcome.train_limit, outcome.seed, outcome.query)
+            tried.setdefault(trial, []).append(outcome)
+    restarts = _restarts(tried)
     key_sets = {
         (target, limit): KeySet.from_bank(
             bank,
@@ -97,29 +95,58 @@ def cases_of_bank(
             exclude=[target, *overlapping(target)],
             context=dataclasses.replace(context_of(target), train_limit=limit),
         )
-        for target, limit in dict.fromkeys((target, limit) for target, limit, _seed, _query in tried)
+        for target, limit in dict.fromkeys(trial.sample for trial in tried)
     }
     cases = []
-    for (target, limit, seed, query), outcomes in tried.items():
-        keys = key_sets[target, limit]
-        by_source: dict[str, list[float]] = {}
-        for outcome in outcomes:
-            if outcome.source in keys.number:
-                by_source.setdefault(outcome.source, []).append(outcome.score)
-        if len(by_source) > 1:
+    for trial, outcomes in tried.items():
+        keys, first = key_sets[trial.sample], outcomes[0]
+        scores = _scores_by_source(outcomes, keys)
+        if len(scores) > 1:
             cases.append(
                 Case(
-                    target=target,
-                    family=outcomes[0].target_family,
-                    query=bank.prompt(query),
-                    scores={source: float(np.mean(values)) for source, values in by_source.items()},
+                    target=trial.target,
+                    family=first.target_family,
+                    query=bank.prompt(trial.query),
+                    scores=scores,
                     keys=keys,
-                    baseline=outcomes[0].baseline,
-                    restarts=list(restarts.get((target, limit), {}).values()),
-                    start=outcomes[0].start if keys.context.start is None else keys.context.start(seed),
+                    baseline=first.baseline,
+                    restarts=restarts.get(trial.sample, []),
+                    start=first.start if keys.context.start is None else keys.context.start(trial.seed),
                 )
             )
     return cases
+
+
+class _Trial(NamedTuple):
+    """What outcomes of one case have in common; ``train_limit`` is the number of training examples, 0 for all."""
+
+    target: str
+    train_limit: int
+    seed: int
+    query: str
+
+    @property
+    def sample(self) -> tuple[str, int]:
+        """What its seeds share: the target, and how many of its examples are used."""
+        return self.target, self.train_limit
+
+
+def _restarts(tried: Mapping[_Trial, Sequence[Outcome]]) -> dict[tuple[str, int], list[float]]:
+    """Scores without transfer, one a seed."""
+    by_seed: dict[tuple[str, int], dict[int, float]] = {}
+    for trial, (first, *_) in tried.items():
+        if first.baseline is not None:
+            by_seed.setdefault(trial.sample, {})[trial.seed] = first.baseline
+    return {sample: list(scores.values()) for sample, scores in by_seed.items()}
+
+
+def _scores_by_source(outcomes: Sequence[Outcome], keys: KeySet) -> dict[str, float]:
+    """Mean score from each source that has keys."""
+    scores: dict[str, list[float]] = {}
+    for outcome in outcomes:
+        if outcome.source in keys.number:
+            scores.setdefault(outcome.source, []).append(outcome.score)
+    return {source: float(np.mean(values)) for source, values in scores.items()}
 
 
 def complete_cases(cases: Sequence[Case]) -> list[Case]:
@@ -145,24 +172,9 @@ def cases_of_files(prompts: Path, scores: Path) -> tuple[list[Case], list[str]]:
         RetrievalError: a file that cannot be read so, or prompts of different shapes.
         PromptError: a file that holds no prompt.
     """
-    try:
-        matrix = json.loads(scores.read_text(encoding="utf-8"))
-        table = {str(t): {str(s): float(v) for s, v in row.items() if s != t} for t, row in matrix.items()}
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise RetrievalError(f"{scores}: expected JSON {{target: {{source: score}}}} ({error})") from error
-    bad = [f"{t} from {s}" for t, row in table.items() for s, v in row.items() if not math.isfinite(v)]
-    if bad:
-        raise RetrievalError(f"{scores}: no finite score of {', '.join(bad)}; leave out what was not measured")
-    files = prompts_in(prompts)
+    table = _read_scores(scores)
     named = dict.fromkeys([*table, *(source for row in table.values() for source in row)])
-    missing = [task for task in named if task not in files]
-    loaded = {task: read_prompt(files[task]).prompt for task in named if task in files}
-    shapes = {prompt.shape for prompt in loaded.values()}
-    if len(shapes) > 1:
-        raise RetrievalError(
-            f"{prompts}: prompts of different shapes {sorted(shapes)} cannot be compared; keep those of one backbone "
-            "and length"
-        )
+    loaded = _read_prompts(prompts, list(named))
     table = {t: {s: v for s, v in row.items() if s in loaded} for t, row in table.items() if t in loaded}
     sources = dict.fromkeys(source for row in table.values() for source in row)
     outcomes = [outcome for target, row in table.items() for outcome in _outcomes(target, row)]
@@ -173,17 +185,37 @@ def cases_of_files(prompts: Path, scores: Path) -> tuple[list[Case], list[str]]:
         return KeySet(keys_of_prompts(names, [loaded[task] for task in names]), loaded.__getitem__, lambda: others)
 
     cases = [
-        Case(
-            target=target,
-            family="",
-            query=loaded[target],
-            scores=row,
-            keys=keys(target),
-        )
+        Case(target=target, family="", query=loaded[target], scores=row, keys=keys(target))
         for target, row in table.items()
         if len(row) > 1
     ]
-    return cases, missing
+    return cases, [task for task in named if task not in loaded]
+
+
+def _read_scores(path: Path) -> dict[str, dict[str, float]]:
+    """Scores by target and source, of a target from others."""
+    try:
+        matrix = json.loads(path.read_text(encoding="utf-8"))
+        table = {str(t): {str(s): float(v) for s, v in row.items() if s != t} for t, row in matrix.items()}
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise RetrievalError(f"{path}: expected JSON {{target: {{source: score}}}} ({error})") from error
+    bad = [f"{t} from {s}" for t, row in table.items() for s, v in row.items() if not math.isfinite(v)]
+    if bad:
+        raise RetrievalError(f"{path}: no finite score of {', '.join(bad)}; leave out what was not measured")
+    return table
+
+
+def _read_prompts(folder: Path, tasks: Sequence[str]) -> dict[str, np.ndarray]:
+    """Prompts of one shape, of those tasks that have one in a folder."""
+    files = prompts_in(folder)
+    prompts = {task: read_prompt(files[task]).prompt for task in tasks if task in files}
+    shapes = {prompt.shape for prompt in prompts.values()}
+    if len(shapes) > 1:
+        raise RetrievalError(
+            f"{folder}: prompts of different shapes {sorted(shapes)} cannot be compared; keep those of one backbone "
+            "and length"
+        )
+    return prompts
 
 
 def _outcomes(target: str, row: Mapping[str, float]) -> list[Outcome]:

@@ -76,7 +76,7 @@ class Pairs:
     counts: np.ndarray
 
     def only(self, targets: np.ndarray) -> Pairs:
-        """The pairs of some targets alone."""
+        """The pairs of some targets alone, which are ``[t]`` int64."""
         kept = np.isin(self.target, targets)
         rows = ("target", "source", "similarity", "gains", "counts")
         return dataclasses.replace(self, **{name: getattr(self, name)[kept] for name in rows})
@@ -108,13 +108,13 @@ class Model:
     """The model of this module, given history.
 
     Attributes:
-        seen: the history.
+        history: the pairs that it is given.
         scales: see ``PRIOR``; without ``donor`` and ``pair`` where sources differ by similarity alone.
         widen: factor on standard deviations, at least 1.
         speaks: whether the history orders sources better than similarity does.
     """
 
-    seen: Pairs
+    history: Pairs
     scales: dict[str, float] = dataclasses.field(default_factory=PRIOR.copy)
     widen: float = 1.0
     speaks: bool = False
@@ -126,33 +126,33 @@ class Model:
             target: ``[H]`` of a target that is not among those seen.
             similarity: ``[S]`` standardised.
         """
-        seen, scales = self.seen, self.scales
-        near = kernel(1 - seen.targets @ target, scales["length"])[seen.target]
+        history, scales = self.history, self.scales
+        near = kernel(1 - history.targets @ target, scales["length"])[history.target]
         weight = scales["donor"] ** 2 + scales["pair"] ** 2 * near
-        tried, place = np.unique(seen.source, return_inverse=True)
-        cross = kernel(1 - seen.sources @ seen.sources[tried].T, scales["length"])[:, place] * weight
-        slope = PRIOR_SLOPE + scales["slope"] ** 2 * float(seen.similarity @ self.weights)
+        tried, place = np.unique(history.source, return_inverse=True)
+        cross = kernel(1 - history.sources @ history.sources[tried].T, scales["length"])[:, place] * weight
+        slope = PRIOR_SLOPE + scales["slope"] ** 2 * float(history.similarity @ self.weights)
         if not self.speaks:
             slope = max(slope, LEAST_SLOPE)
         mean = PRIOR_LEVEL**2 * self.weights.sum() + slope * similarity + cross @ self.weights
-        cross = cross + PRIOR_LEVEL**2 + scales["slope"] ** 2 * np.outer(similarity, seen.similarity)
+        cross = cross + PRIOR_LEVEL**2 + scales["slope"] ** 2 * np.outer(similarity, history.similarity)
         rest = sum(scales[name] ** 2 for name in ("donor", "pair", "target", "noise"))
         variance = PRIOR_LEVEL**2 + scales["slope"] ** 2 * similarity**2 + rest
         variance = np.maximum(variance - ((cross @ self.inverse) * cross).sum(axis=1), 1e-9)
-        return seen.spread * mean, seen.spread * self.widen * np.sqrt(variance)
+        return history.spread * mean, history.spread * self.widen * np.sqrt(variance)
 
     def left_out(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation ``[n]`` in points of every target's gains given those of the others alone.
 
         By the inverse of a block of the inverse; scales stay.
         """
-        mean, variance = np.zeros((2, len(self.seen.gains)))
-        for target in np.unique(self.seen.target):
-            rows = np.flatnonzero(self.seen.target == target)
+        mean, variance = np.zeros((2, len(self.history.gains)))
+        for target in np.unique(self.history.target):
+            rows = np.flatnonzero(self.history.target == target)
             block = np.linalg.inv(self.inverse[np.ix_(rows, rows)])
             mean[rows] = self._relative[rows] - block @ self.weights[rows]
             variance[rows] = np.diag(block)
-        return self.seen.spread * mean, self.seen.spread * np.sqrt(np.maximum(variance, 1e-9))
+        return self.history.spread * mean, self.history.spread * np.sqrt(np.maximum(variance, 1e-9))
 
     @property
     def inverse(self) -> np.ndarray:
@@ -162,15 +162,15 @@ class Model:
     @cached_property
     def weights(self) -> np.ndarray:
         """What each pair seen adds to a prediction for a unit of covariance with it, ``[n]``."""
-        return np.asarray(self.inverse @ (self._relative - PRIOR_SLOPE * self.seen.similarity))
+        return np.asarray(self.inverse @ (self._relative - PRIOR_SLOPE * self.history.similarity))
 
     @property
     def _relative(self) -> np.ndarray:
-        return np.asarray(self.seen.gains / self.seen.spreads)
+        return np.asarray(self.history.gains / self.history.spreads)
 
 
 def kernel(distance: np.ndarray, length: float) -> np.ndarray:
-    """``exp(-distance / length)`` of one minus cosines."""
+    """``exp(-distance / length)`` of one minus cosines, ``[...] -> [...]`` float64."""
     near: np.ndarray = np.exp(-distance / length)
     return near
 
@@ -258,7 +258,7 @@ def _inverse(matrix: np.ndarray) -> tuple[np.ndarray, float]:
 @lru_cache(maxsize=2)
 def _inverse_of(model: Model) -> np.ndarray:
     """Kept for the last models alone: it has the history's square of numbers, and every target its own history."""
-    return _inverse(Parts(model.seen).covariance(model.scales))[0]
+    return _inverse(Parts(model.history).covariance(model.scales))[0]
 
 
 def one_thread() -> threadpool_limits:

@@ -141,10 +141,10 @@ def beats_similarity(expected: np.ndarray, pairs: Pairs) -> bool:
 
 def _widening(model: Model) -> float:
     """How much wider intervals must be to hold ``COVERAGE`` of the outcomes of targets that are left out one by one."""
-    if len(np.unique(model.seen.target)) < 3:
+    if len(np.unique(model.history.target)) < 3:
         return 1.0
     mean, deviation = model.left_out()
-    return max(1.0, float(np.quantile(np.abs(model.seen.gains - mean) / deviation, COVERAGE)) / NORMAL_QUANTILE)
+    return max(1.0, float(np.quantile(np.abs(model.history.gains - mean) / deviation, COVERAGE)) / NORMAL_QUANTILE)
 
 
 def _stored(digest: str) -> Fitted | None:

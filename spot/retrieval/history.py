@@ -78,10 +78,10 @@ def learn(keys: KeySet) -> History:
         return History(model, "")
     if not alike:
         return History(model, "no history for this target; ranked by average")
-    targets = len(model.seen.targets)
+    targets = len(model.history.targets)
     return History(
         model,
-        f"the history ({len(model.seen.gains)} pairs, {targets} target{'s' * (targets != 1)}) does not order "
+        f"the history ({len(model.history.gains)} pairs, {targets} target{'s' * (targets != 1)}) does not order "
         "sources better than similarity does; ranked by average",
     )
 

@@ -25,7 +25,8 @@ class Context:
 
     Attributes:
         embedding: the backbone's input embedding ``[V, H]``, for ``vocabulary``.
-        losses: mean loss of each of some prompts on a few training examples of the target, for ``trial``.
+        losses: mean losses ``[n]`` float64 of n prompts ``[..., P, H]`` on a few training examples of the target, for
+            ``trial``.
         start: mean token ``[W]`` of the prompt that runs of a seed start from, where that follows from the seed alone;
             for keys that were stored without theirs.
         train_limit: training examples that the target has, 0 for all, for ``evidence``; ``None`` if not known.
@@ -38,12 +39,12 @@ class Context:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Groups:
+class Segments:
     """Some of the keys, by source or one by one.
 
     Attributes:
-        rows: int ``[n]`` of the keys; those of a group stand together.
-        begins: int ``[G]``, where those of each group begin; none is empty.
+        rows: int ``[n]`` of the keys; those of a segment stand together.
+        begins: int ``[G]``, where those of each of G segments begin; none is empty.
     """
 
     rows: np.ndarray
@@ -63,11 +64,11 @@ class Groups:
         """``[G]`` of ``values[K]``."""
         return np.asarray(np.maximum.reduceat(values[self.rows], self.begins))
 
-    def take(self, groups: np.ndarray) -> Groups:
-        """Those of ``groups[g]`` int, in that order."""
-        begins, sizes = self.begins[groups], self.sizes[groups]
+    def take(self, segments: np.ndarray) -> Segments:
+        """Those of ``segments[g]`` int, in that order."""
+        begins, sizes = self.begins[segments], self.sizes[segments]
         rows = [self.rows[begin : begin + size] for begin, size in zip(begins, sizes, strict=True)]
-        return Groups(np.concatenate(rows), np.cumsum(sizes) - sizes)
+        return Segments(np.concatenate(rows), np.cumsum(sizes) - sizes)
 
 
 class KeySet:
@@ -142,31 +143,31 @@ class KeySet:
         return {task: i for i, task in enumerate(self.tasks)}
 
     @cached_property
-    def every_seed(self) -> Groups:
+    def every_seed(self) -> Segments:
         """All keys of every task."""
         return self._by_task(np.argsort(self.numbers, kind="stable"))
 
     @cached_property
     def shared_seeds(self) -> np.ndarray:
-        """Seeds of which every task has a key, int64 ascending."""
+        """Seeds of which every task has a key, ``[s]`` int64 ascending."""
         pairs = np.unique(np.stack([self.keys.seeds, self.numbers]), axis=1)
         seeds, tasks = np.unique(pairs[0], return_counts=True)
         return np.asarray(seeds[tasks == len(self.tasks)])
 
     @cached_property
-    def shared(self) -> Groups:
+    def shared(self) -> Segments:
         """Every task's keys of the shared seeds; all of them where no seed is shared."""
         if not len(self.shared_seeds):
             return self.every_seed
         rows = self.every_seed.rows
         return self._by_task(rows[np.isin(self.keys.seeds[rows], self.shared_seeds)])
 
-    def groups(self, *, every_seed: bool) -> Groups:
+    def segments(self, *, every_seed: bool) -> Segments:
         """Keys of every task, of all seeds or of those that all tasks share."""
         return self.every_seed if every_seed else self.shared
 
-    def _by_task(self, rows: np.ndarray) -> Groups:
-        return Groups(rows, np.searchsorted(self.numbers[rows], np.arange(len(self.tasks))))
+    def _by_task(self, rows: np.ndarray) -> Segments:
+        return Segments(rows, np.searchsorted(self.numbers[rows], np.arange(len(self.tasks))))
 
     @cached_property
     def best_rows(self) -> np.ndarray:
@@ -176,7 +177,7 @@ class KeySet:
 
     def by_task(self, values: np.ndarray, *, every_seed: bool = False) -> dict[str, np.ndarray]:
         """Mean of ``values[K, ...]`` over the keys of every task, of the shared seeds or of every one."""
-        return dict(zip(self.tasks, self.groups(every_seed=every_seed).mean(values), strict=True))
+        return dict(zip(self.tasks, self.segments(every_seed=every_seed).mean(values), strict=True))
 
     # -- vectors -----------------------------------------------------------------------------------------
 
@@ -207,7 +208,7 @@ class KeySet:
 
     @cached_property
     def displacements(self) -> Directions:
-        """How far mean tokens have come from where their runs started, all of which is known."""
+        """Mean tokens from where their runs started; all starts must be known."""
         moved = self.keys.read("start", np.arange(len(self)))  # and not kept: only the way from it is needed
         for seed in np.unique(self.keys.seeds[~self.keys.has_start]):
             assert self.context.start is not None

@@ -28,23 +28,23 @@ DIRECTIONS = 8
 
 
 def average_token(query: Query, keys: KeySet) -> np.ndarray:
-    """Cosine of the mean tokens (Vu et al. 2022, section 4.1)."""
+    """Cosines ``[K]`` float64 of the mean tokens (Vu et al. 2022, section 4.1)."""
     return keys.mean_tokens.cosines(query.average)
 
 
 def per_token(query: Query, keys: KeySet) -> np.ndarray:
-    """Mean cosine over all pairs of tokens (Vu et al. 2022, section 4.1)."""
+    """Mean cosines ``[K]`` float64 over all pairs of tokens (Vu et al. 2022, section 4.1)."""
     return products(keys.average_normalized, query.average_normalized)
 
 
 def displacement(query: Query, keys: KeySet) -> np.ndarray:
-    """Cosine of how far the mean tokens have come from their starts: what their tasks did to them, and no more."""
+    """Cosines ``[K]`` float64 of how the mean tokens moved from their starts: what their tasks did to them, no more."""
     assert query.start is not None
     return keys.displacements.cosines(query.average - query.start)
 
 
 def centred(query: Query, keys: KeySet) -> np.ndarray:
-    """Cosine of the mean tokens, measured from the bank's mean key: what all prompts share does not count."""
+    """Cosines ``[K]`` float64 of the mean tokens from the bank's mean key: what all prompts share does not count."""
     return keys.once(_from_centre).cosines(query.average - keys.centre)
 
 
@@ -53,7 +53,7 @@ def _from_centre(keys: KeySet) -> Directions:
 
 
 def seed_centred(query: Query, keys: KeySet) -> np.ndarray:
-    """Cosine of the mean tokens, each measured from the mean key of its seed; the query's is the nearest of these.
+    """Cosines ``[K]`` float64 of the mean tokens, each from the mean key of its seed, the query from the nearest.
 
     Runs of one seed start from one prompt, and keys, being early, lie near their start: without this a query is nearest
     to the keys of its own seed, whatever their task.
@@ -74,22 +74,26 @@ def _from_centres(keys: KeySet) -> tuple[np.ndarray, Directions]:
 
 
 def matching(query: Query, keys: KeySet) -> np.ndarray:
-    """Mean cosine of the best one-to-one matching of tokens, since the order of virtual tokens means little."""
+    """Mean cosines ``[K]`` float64 of the best one-to-one matching of tokens, whose order means little."""
     from scipy.optimize import linear_sum_assignment
 
-    left = unit_rows(query.tokens)
+    query_tokens = unit_rows(query.tokens)
 
-    def best(right: np.ndarray) -> float:
-        cosines = left @ unit_rows(right).T
+    def best(key_tokens: np.ndarray) -> float:
+        cosines = query_tokens @ unit_rows(key_tokens).T
         return float(cosines[linear_sum_assignment(cosines, maximize=True)].mean())
 
-    return np.array([best(right) for right in keys.tokens()])
+    return np.array([best(key_tokens) for key_tokens in keys.tokens()])
 
 
 def subspace(query: Query, keys: KeySet) -> np.ndarray:
-    """Mean squared cosine of the principal angles between the leading directions of the tokens, in [0, 1]."""
-    left = _directions(query.tokens)
-    return np.array([float(np.square(left @ _directions(right).T).sum() / len(left)) for right in keys.tokens()])
+    """Mean squared cosines ``[K]`` float64, 0 to 1, of the principal angles between leading directions of tokens."""
+    directions = _directions(query.tokens)
+
+    def overlap(key_tokens: np.ndarray) -> float:
+        return float(np.square(directions @ _directions(key_tokens).T).sum() / len(directions))
+
+    return np.array([overlap(key_tokens) for key_tokens in keys.tokens()])
 
 
 def _directions(tokens: np.ndarray) -> np.ndarray:
@@ -99,15 +103,15 @@ def _directions(tokens: np.ndarray) -> np.ndarray:
 
 
 def vocabulary(query: Query, keys: KeySet) -> np.ndarray:
-    """Correlation over the vocabulary of how near a prompt's tokens lie to every word's embedding, on average.
+    """Correlations ``[K]`` float64 over the vocabulary of how near a prompt's tokens lie to each word, on average.
 
     Raises:
         RetrievalError: tokens are no words' width, since they are of several layers.
     """
     covariance, norms = keys.once(_profiles)
-    left = query.average_normalized.astype(np.float64) @ covariance
-    lengths = norms * np.sqrt(max(0.0, float(left @ query.average_normalized)))
-    return np.asarray(products(keys.average_normalized, left) / np.where(lengths > 0, lengths, 1.0))
+    profile = query.average_normalized.astype(np.float64) @ covariance
+    lengths = norms * np.sqrt(max(0.0, float(profile @ query.average_normalized)))
+    return np.asarray(products(keys.average_normalized, profile) / np.where(lengths > 0, lengths, 1.0))
 
 
 def _profiles(keys: KeySet) -> tuple[np.ndarray, np.ndarray]:
@@ -130,7 +134,7 @@ def _profiles(keys: KeySet) -> tuple[np.ndarray, np.ndarray]:
 
 
 def trial(query: Query, keys: KeySet) -> np.ndarray:
-    """Minus the loss of every source's *value* on a few examples of the target, which costs forward passes only."""
+    """Minus the losses ``[K]`` float64 of the sources' *values* on a few examples of the target: no training."""
     return -keys.once(_losses)
 
 
@@ -140,7 +144,7 @@ def _losses(keys: KeySet) -> np.ndarray:
 
 
 def evidence(query: Query, keys: KeySet) -> np.ndarray:
-    """Expected gain in points by similarity and by what the bank has seen; see :mod:`spot.retrieval.evidence`."""
+    """Expected gains ``[K]`` float64 in points, by similarity and outcomes; see :mod:`spot.retrieval.evidence`."""
     return np.asarray(expected_gains(query, keys).mean[keys.numbers])
 
 
@@ -202,8 +206,12 @@ class Measure:
         return NEEDS[self.needs](query, keys) if self.needs else ""
 
     def by_task(self, query: Query | np.ndarray, keys: KeySet) -> dict[str, float]:
-        """Score of every source task: the mean over the seeds that all of them share, or over every seed where starts
-        do not count."""
+        """Mean of the scores ``[K]`` of every source task: over the seeds that all of them share, or over every seed
+        where starts do not count.
+
+        Raises:
+            RetrievalError: what it needs is not there.
+        """
         means = keys.by_task(self(query, keys), every_seed=not self.shares_starts)
         return {task: float(mean) for task, mean in means.items()}
 

@@ -54,7 +54,7 @@ def as_query(query: Query | np.ndarray) -> Query:
 
 
 def partition_of(file: PromptFile, bank: Bank) -> Partition:
-    """The keys that a query belongs to by what its file says; what that does not say must not be needed.
+    """The partition of a query from a file; of what the file does not say, the bank's keys must not differ.
 
     Warns of a file that says nothing of its recipe, which is then taken to be the keys', and of a value, which is no
     early prompt.

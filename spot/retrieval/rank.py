@@ -13,7 +13,7 @@ from bank.identity import SHAPING, differing
 from spot.errors import RetrievalError
 from spot.retrieval.bootstrap import Estimate
 from spot.retrieval.history import expected_gains, learn
-from spot.retrieval.keys import Context, Groups, KeySet
+from spot.retrieval.keys import Context, KeySet, Segments
 from spot.retrieval.measures import AUTO, MEASURES, checked_measure, resolved_measure
 from spot.retrieval.query import Query, as_query
 from spot.retrieval.similarity import SPOT_MEASURES
@@ -27,7 +27,7 @@ NOISE = 3.0
 """Cosines of random directions in ``H`` dimensions lie within so many times ``H ** -0.5`` of zero."""
 
 
-Combine = Callable[[Groups, np.ndarray], np.ndarray]
+Combine = Callable[[Segments, np.ndarray], np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -89,7 +89,11 @@ class Retriever:
             raise RetrievalError(_no_keys(bank, partition, exclude, options or {}))
 
     def measure(self, name: str, query: Query | np.ndarray) -> str:
-        """The measure that ``name`` stands for with this query; ``auto`` depends on what starts are known."""
+        """The measure that ``name`` stands for with this query ``[..., P, H]``; ``auto`` depends on known starts.
+
+        Raises:
+            RetrievalError: an unknown name.
+        """
         return resolved_measure(checked_measure(name), as_query(query), self.key_set)
 
     def rank(
@@ -119,12 +123,12 @@ class Retriever:
         keys = self.key_set
         gains = expected_gains(query, keys) if name == "evidence" else None
         scores = MEASURES[name](query, keys) if gains is None else gains.mean[keys.numbers]
-        groups, best = self._groups(name, aggregate)
-        combine = Groups.maximum if aggregate == "max" else Groups.mean
-        similarity = combine(groups, scores)
+        segments, best = self._segments(name, aggregate)
+        combine = Segments.maximum if aggregate == "max" else Segments.mean
+        similarity = combine(segments, scores)
         first = largest(similarity, top_k)
         similarities = {
-            each: similarity[first] if each == name else self._similarity(each, query, groups, first, combine)
+            each: similarity[first] if each == name else self._similarity(each, query, segments, first, combine)
             for each in dict.fromkeys((*SPOT_MEASURES, name))
         }
         return [
@@ -141,22 +145,22 @@ class Retriever:
             for place, row in enumerate(best[first])
         ]
 
-    def _groups(self, measure: str, aggregate: str) -> tuple[Groups, np.ndarray]:
+    def _segments(self, measure: str, aggregate: str) -> tuple[Segments, np.ndarray]:
         """What is ranked: keys whose similarities count, and the row of the run that stands for each, int ``[G]``."""
         if aggregate == "none":
             rows = np.arange(len(self.keys))
-            return Groups(rows, rows), rows
-        return self.key_set.groups(every_seed=not MEASURES[measure].shares_starts), self.key_set.best_rows
+            return Segments(rows, rows), rows
+        return self.key_set.segments(every_seed=not MEASURES[measure].shares_starts), self.key_set.best_rows
 
     def _similarity(
-        self, measure: str, query: Query, groups: Groups, chosen: np.ndarray, combine: Combine
+        self, measure: str, query: Query, segments: Segments, chosen: np.ndarray, combine: Combine
     ) -> np.ndarray:
-        """Similarity ``[g]`` of the ``chosen[g]`` groups, for which only their keys are read unless all are chosen."""
-        chosen_groups = groups.take(chosen)
-        if len(chosen) == len(groups.begins):
-            return combine(chosen_groups, MEASURES[measure](query, self.key_set))
-        some = self.key_set.take(chosen_groups.rows)
-        return combine(Groups(np.arange(len(some)), chosen_groups.begins), MEASURES[measure](query, some))
+        """Similarity ``[g]`` of the ``chosen[g]`` segments; only their keys are read, unless all are chosen."""
+        chosen_segments = segments.take(chosen)
+        if len(chosen) == len(segments.begins):
+            return combine(chosen_segments, MEASURES[measure](query, self.key_set))
+        some = self.key_set.take(chosen_segments.rows)
+        return combine(Segments(np.arange(len(some)), chosen_segments.begins), MEASURES[measure](query, some))
 
     def cautions(self, query: Query | np.ndarray, *, measure: str = AUTO, aggregate: str = "mean") -> list[str]:
         """What makes a ranking for a query ``[..., P, H]`` doubtful, a line each.
@@ -257,7 +261,7 @@ def _no_keys(bank: Bank, partition: Partition, exclude: Sequence[str], options: 
 def _difference(bank: Bank, mine: Partition, other: Partition, options: Mapping[str, Any]) -> str:
     """A partition of the bank by what it differs in: fields of the recipe where they are known, else its digests."""
     theirs = bank.recipe_options(other)
-    known = mine.fingerprint == other.fingerprint and all(set(SHAPING) <= one.keys() for one in (theirs, options))
+    known = mine.fingerprint == other.fingerprint and all(set(SHAPING) <= recipe.keys() for recipe in (theirs, options))
     fields = differing(theirs, options) if known else {}
     if not fields:
         return str(other)

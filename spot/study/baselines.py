@@ -22,7 +22,7 @@ def baselines(data: TaskData) -> Mapping[str, Mapping[Split, Evaluation]]:
     if all(example.choices for example in data[Split.TRAIN].examples) and len(set(_targets(data))) > 1:
         answers[BAG_OF_WORDS] = _bag_of_words(data)
     return {
-        name: {split: Evaluation(metrics=data.score(split, given), answers=given) for split, given in splits.items()}
+        name: {split: Evaluation(metrics=data.score(split, texts), answers=texts) for split, texts in splits.items()}
         for name, splits in answers.items()
     }
 

@@ -71,7 +71,7 @@ class Study:
         sized = [self.with_size(size, target) for size in plan.sizes for target in self.targets]
         self.say("what each measure makes of it")
         cases = self.cases(oracles)
-        trials = [self.trial(*one, others) for one in zip(oracles, cases, strict=True)]
+        trials = [self.trial(oracle, case, others) for oracle, case in zip(oracles, cases, strict=True)]
         if sized:
             sized += [self.with_whole_size(target, trials) for target in self.targets]
         return self.findings(trials, cases, sized)
@@ -102,9 +102,9 @@ class Study:
                     continue
                 self.say(f"{target.name}: {name}")
                 results = self.transfers(self.of_targets, target, **options)
-                scores = self.scores(target, [result.outcome for result in results])
-                for result, one in zip(results, scores, strict=True):
-                    others.setdefault((target.name, result.seed), {})[name] = one, result.steps
+                scores = self.scores(target, [result.chosen_run for result in results])
+                for result, run_scores in zip(results, scores, strict=True):
+                    others.setdefault((target.name, result.seed), {})[name] = run_scores, result.steps
         return others
 
     def transfers(self, trainer: Trainer, target: Task, **options: Any) -> list[Transferred]:

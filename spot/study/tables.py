@@ -259,15 +259,15 @@ def _number(value: Any) -> str:
 
 
 def _mean(findings: Findings, target: str, choice: Choice) -> float | None:
-    chosen = [choice(trial) for trial in findings.trials if trial.target == target]
-    scores = [score(one[0]) for one in chosen if one]
+    choices = [choice(trial) for trial in findings.trials if trial.target == target]
+    scores = [score(chosen[0]) for chosen in choices if chosen]
     return float(np.mean(scores)) if scores else None
 
 
-def _minus(left: float | None, right: float | None) -> float:
-    assert left is not None
-    assert right is not None
-    return left - right
+def _minus(with_transfer: float | None, without: float | None) -> float:
+    assert with_transfer is not None
+    assert without is not None
+    return with_transfer - without
 
 
 def _mean_gain(gains: np.ndarray) -> Estimate:

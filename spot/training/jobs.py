@@ -137,9 +137,9 @@ class Job:
         loss: development loss of parameters, as ``start`` gives them, which breaks ties of the score; without it the
             earlier one wins.
         seed: of the dropout noise, 0 to 2**32 - 1.
-        held: whether its result is known already, asked when its turn comes.
+        known: whether its result is there already, asked when its turn comes.
         done: takes the result when the run has ended; may be called again with the same after a restart.
-        dropped: takes the progress of a run that was given up before its end; may be called again likewise.
+        given_up: takes the progress of a run that was given up before its end; may be called again likewise.
         reporter: progress sink.
     """
 
@@ -149,9 +149,9 @@ class Job:
     stream: Callable[[], BatchStream]
     loss: Callable[[Any], float] | None = None
     seed: int = 0
-    held: Callable[[], bool] = lambda: False
+    known: Callable[[], bool] = lambda: False
     done: Callable[[Result], None] = lambda _result: None
-    dropped: Callable[[Progress], object] = lambda _progress: None
+    given_up: Callable[[Progress], object] = lambda _progress: None
     reporter: Reporter = dataclasses.field(default_factory=lambda: Silent())
 
 
@@ -219,7 +219,7 @@ def count_tokens(batch: RaggedBatch | Batch) -> int:
 
 
 def on_device(tree: Any) -> Any:
-    """The same on the device, free to be given away."""
+    """A copy on the device, which a program may take over (donated)."""
     return jax.tree.map(lambda leaf: jnp.array(leaf), tree)
 
 

@@ -66,10 +66,10 @@ def fit(
         Interrupted: SIGINT or SIGTERM arrived; the state is saved.
         TrainingError: a damaged checkpoint, or one of other jobs.
     """
-    Session(jobs, frozen, step, evaluate, slots if step.slots else 1, folder, give_up).run()
+    Loop(jobs, frozen, step, evaluate, slots if step.slots else 1, folder, give_up).run()
 
 
-class Session:
+class Loop:
     """The state of :func:`fit` while it runs."""
 
     def __init__(
@@ -124,7 +124,7 @@ class Session:
             parts = cut(batches, self.prompt_length, apart=self.step.apart)
         active = np.array([number in self.slots for number in range(self.size)])
         self.trained, self.optimizer, losses = self.step.run(
-            self.trained, self.optimizer, self.frozen, parts, self.keys(), active
+            self.trained, self.optimizer, self.frozen, parts, self.noise_keys(), active
         )
         self.clock += 1
         for slot in self.slots.values():
@@ -136,7 +136,7 @@ class Session:
         """P of the prompts ``[1, ..., P, H]`` that train."""
         return int(self.blank.shape[-2])
 
-    def keys(self) -> Array:
+    def noise_keys(self) -> Array:
         """Keys ``[N]`` of this step's noise: each follows from its job's seed and step, whatever shares the program."""
         pairs = np.zeros((self.size, 2), np.uint32)
         if self.step.noisy:
@@ -170,16 +170,16 @@ class Session:
             raise Interrupted(caught[0], reached, self.path)
 
     def check(self, slot: Slot) -> None:
-        """Take in what one slot's steps gave, and its key where that is due.
+        """Take in the losses of a slot's steps, and its key where that is due.
 
         Raises:
             DivergenceError: a loss, or a parameter that would be kept, is not finite.
         """
         slot.collect_losses()
-        one = self.step.take(self.trained, slot.number)
-        check_parameters(one, slot.progress.step)
+        parameters = self.step.take(self.trained, slot.number)
+        check_parameters(parameters, slot.progress.step)
         if slot.at_key:
-            slot.key = on_host(one)
+            slot.key = on_host(parameters)
 
     def evaluate_slots(self, slots: Sequence[Slot]) -> None:
         """Evaluate slots together, and say of each what is its best state and whether it has ended."""
@@ -187,26 +187,26 @@ class Session:
             return
         metrics = self.evaluate([slot.job for slot in slots], self.step.take(self.trained, *(s.number for s in slots)))
         for slot, row in zip(slots, metrics, strict=True):
-            one = self.step.take(self.trained, slot.number)
+            parameters = self.step.take(self.trained, slot.number)
             progress, plan = slot.progress, slot.job.plan
-            progress.record(row, row["score"], wins_tie=functools.partial(self.wins_tie, slot, one))
+            progress.record(row, row["score"], wins_tie=functools.partial(self.wins_tie, slot, parameters))
             if progress.best_step == progress.step:
-                slot.best = on_host(one)
+                slot.best = on_host(parameters)
             slot.job.reporter.evaluated(progress.step, progress.history[-1])
             tired = plan.patience and progress.stale >= plan.patience
             progress.done = slot.last or bool(tired and progress.step >= plan.key_step)
 
-    def wins_tie(self, slot: Slot, one: Any) -> bool:
+    def wins_tie(self, slot: Slot, parameters: Any) -> bool:
         """Whether a state whose score equals the best one's has the smaller development loss."""
         loss, progress = slot.job.loss, slot.progress
         if loss is None:
             return False
         if progress.best_loss is None:
             progress.best_loss = loss(slot.best)
-        now = loss(one)
-        if now >= progress.best_loss:
+        loss_now = loss(parameters)
+        if loss_now >= progress.best_loss:
             return False
-        progress.best_loss = now
+        progress.best_loss = loss_now
         return True
 
     def prune(self) -> None:
@@ -215,7 +215,7 @@ class Session:
         for identity in self.give_up({name: slot.progress for name, slot in running.items()}):
             slot = running[identity]
             self.given_up[identity] = slot.progress
-            slot.job.dropped(slot.progress)
+            slot.job.given_up(slot.progress)
             self.free(slot.number)
 
     # -- slots -------------------------------------------------------------------------------------------
@@ -226,7 +226,7 @@ class Session:
             while number not in self.slots and self.turn < len(self.jobs):
                 job = self.jobs[self.turn]
                 self.turn += 1
-                if not job.held():
+                if not job.known():
                     self.seat(number, job)
 
     def seat(self, number: int, job: Job) -> None:
@@ -279,18 +279,18 @@ class Session:
         checkpoint.save(self.path, self.arrays(), notes, identity=self.identity)
 
     def restore(self) -> None:
-        """Go back to the checkpoint, if there is one; hand on again what had ended in it."""
-        found = checkpoint.load(self.path, self.arrays(), identity=self.identity) if self.path else None
-        if not found:
+        """Go back to the checkpoint, if there is one; results of runs that had ended in it are handed on again."""
+        saved_state = checkpoint.load(self.path, self.arrays(), identity=self.identity) if self.path else None
+        if not saved_state:
             return
-        arrays, notes = found
+        arrays, notes = saved_state
         self.trained, self.optimizer = jax.device_put((arrays["trained"], arrays["optimizer"]))
         self.clock, self.turn = notes["clock"], notes["turn"]
         self.failures = [DivergenceError(line) for line in notes["failures"]]
         by_identity = {job.identity: job for job in self.jobs}
         for identity, progress in notes["given up"].items():
             self.given_up[identity] = Progress(**progress)
-            by_identity[identity].dropped(self.given_up[identity])
+            by_identity[identity].given_up(self.given_up[identity])
         for key, saved in notes["slots"].items():
             number, job = int(key), by_identity[saved["job"]]
             slot = self.slots[number] = Slot(number, job, self.blank)

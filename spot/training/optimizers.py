@@ -67,7 +67,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def promoting(function: Function) -> Function:
-    """A function of optax, whose counts of steps are int32 and which lets JAX make floats of them."""
+    """The function under JAX's standard promotion: optax makes floats of its int32 counts of steps that way."""
 
     @functools.wraps(function)
     def promoted(*args: Any, **more: Any) -> Any:

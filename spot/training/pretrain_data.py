@@ -25,13 +25,13 @@ def hold_out(corpus: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         TrainingError: a corpus too short to hold anything out.
     """
     blocks = np.array_split(corpus, range(HELD_OUT_BLOCK, len(corpus), HELD_OUT_BLOCK))
-    held = blocks[HELD_OUT_EVERY // 2 :: HELD_OUT_EVERY]
-    if not held:
+    held_out = blocks[HELD_OUT_EVERY // 2 :: HELD_OUT_EVERY]
+    if not held_out:
         raise TrainingError(
             f"corpus of {len(corpus)} tokens is too short; expected at least {HELD_OUT_BLOCK * HELD_OUT_EVERY // 2}"
         )
     kept = [block for i, block in enumerate(blocks) if i % HELD_OUT_EVERY != HELD_OUT_EVERY // 2]
-    return np.concatenate(kept), np.concatenate(held)
+    return np.concatenate(kept), np.concatenate(held_out)
 
 
 def prepare(

@@ -92,8 +92,8 @@ class Lines:
 
     def advance(self, step: int, loss: float, tokens: int) -> None:
         per_second, token_rate = self._rates.add(step, tokens)
-        left = (self._steps - step) / per_second if per_second else math.inf
-        self._last = f"{per_second:.1f} steps/s {token_rate:.0f} tokens/s, {left:.0f} s left"
+        seconds_left = (self._steps - step) / per_second if per_second else math.inf
+        self._last = f"{per_second:.1f} steps/s {token_rate:.0f} tokens/s, {seconds_left:.0f} s left"
 
     def evaluated(self, step: int, metrics: Mapping[str, float]) -> None:
         shown = " ".join(f"{name} {value:.3f}" for name, value in metrics.items() if name != "step")

@@ -87,8 +87,8 @@ def prompt_job(
     done: Callable[[TrainedPrompt], None],
     initial: np.ndarray | None = None,
     stop_at_key: bool = False,
-    held: Callable[[], bool] = lambda: False,
-    dropped: Callable[[Progress], object] = lambda _progress: None,
+    known: Callable[[], bool] = lambda: False,
+    given_up: Callable[[Progress], object] = lambda _progress: None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
     reporter: Reporter | None = None,
 ) -> PromptJob:
@@ -104,8 +104,8 @@ def prompt_job(
         done: takes the trained prompt; may be called again with the same after a restart.
         initial: a prompt ``[..., P, H]`` of the recipe's form to start from, in place of its initialiser.
         stop_at_key: train a query: end at the key step.
-        held: whether the result is known already.
-        dropped: takes the progress of a run that was given up before its end.
+        known: whether its result is there already.
+        given_up: takes the progress of a run that was given up before its end.
         checkpoint_seconds: longest time between checkpoints.
         reporter: progress sink.
 
@@ -126,9 +126,9 @@ def prompt_job(
         stream=lambda: TaskStream(data.batches(recipe.batch_size, seed)),
         loss=functools.partial(development_loss, backbone, data, recipe),
         seed=seed,
-        held=held,
+        known=known,
         done=lambda result: done(trained_prompt(result, start, started_from, clock.seconds)),
-        dropped=dropped,
+        given_up=given_up,
         reporter=reporter or Silent(),
         data=data,
     )
@@ -141,7 +141,7 @@ class Clock:
         self._began = time.monotonic()
 
     def start(self, parameters: np.ndarray) -> np.ndarray:
-        """Those parameters, as the clock starts."""
+        """The parameters ``[...]`` that are given, as the clock starts."""
         self._began = time.monotonic()
         return parameters
 
@@ -229,7 +229,7 @@ def evaluate_prompts(
     development = [job.data[Split.DEV] for job in jobs]
     questions = [Questions(row, dev.examples, dev.tokens) for row, dev in enumerate(development)]
     answers = predict_many(backbone, soft, questions, method=recipe.evaluate_by)
-    return [job.data.score(Split.DEV, given) for job, given in zip(jobs, answers, strict=True)]
+    return [job.data.score(Split.DEV, texts) for job, texts in zip(jobs, answers, strict=True)]
 
 
 def train_prompts(

@@ -35,7 +35,7 @@ class Setting:
         help: what it is, as commands say it.
         shapes_key: whether it shapes a prompt up to its key step, so that keys of recipes that differ in it are never
             compared.
-        later: the first release had it not; it stands in a record only where it differs from its default, so that
+        later: the first release did not have it; it stands in a record only where it differs from its default, so that
             records made without it stay what they are. All that came later shapes keys.
         least: smallest number.
         most: largest number.

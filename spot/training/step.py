@@ -20,6 +20,7 @@ from jax import Array
 from spot.backbone.batch import Inputs, Targets, Tokens
 from spot.backbone.layers import Dropout
 from spot.backbone.placement import Placement, placement
+from spot.backbone.shapes import axes
 from spot.prompts.forms import Form
 from spot.training.optimizers import Optimizer, per_prompt
 from tasks.objectives import pad
@@ -70,7 +71,7 @@ class Step:
     def run(
         self, trained: Any, state: Any, frozen: Any, parts: Sequence[Batch], keys: Array, active: np.ndarray
     ) -> tuple[Any, Any, Array]:
-        """One step of all active slots: ``trained, state, losses[N]``. ``trained`` and ``state`` are given away.
+        """One step of all active slots: ``trained, state, losses[N]``. ``trained`` and ``state`` are donated.
 
         ``keys[N]`` are the slots' keys for this step's dropout; without dropout anything will do.
         """
@@ -91,14 +92,14 @@ class Step:
         rows = slice(slots[0], slots[0] + 1) if len(slots) == 1 else np.array(slots)
         return jax.tree.map(lambda leaf: leaf[rows], tree)
 
-    def seat(self, tree: Any, slot: int, one: Any) -> Any:
+    def seat(self, tree: Any, slot: int, stack: Any) -> Any:
         """The same with slot ``slot`` replaced by a stack of one."""
-        return _seat(tree, slot, one) if self.slots else one
+        return _seat(tree, slot, stack) if self.slots else stack
 
 
 @functools.partial(jax.jit, donate_argnums=0)
-def _seat(tree: Any, slot: int, one: Any) -> Any:
-    return jax.tree.map(lambda leaf, new: leaf.at[slot].set(jnp.asarray(new)[0]), tree, one)
+def _seat(tree: Any, slot: int, stack: Any) -> Any:
+    return jax.tree.map(lambda leaf, new: leaf.at[slot].set(jnp.asarray(new)[0]), tree, stack)
 
 
 @functools.lru_cache(maxsize=32)
@@ -132,6 +133,7 @@ def make_step(
         soft = form.soft(trained, model.config)
         if part.stack is not None:
             soft = soft.take(part.stack)
+        axes("step", {"N": len(tokens)}, tokens=("N", tokens), slots=("B", part.slots), inputs=("B T", part.inputs.ids))
         noisy = noise(part, keys)
         losses_BL = model.token_losses(soft, part.prompt_ids, part.inputs, part.targets, noisy, z_loss)
         means_N = jax.ops.segment_sum(losses_BL.sum(axis=-1), part.slots, len(tokens)) / tokens
@@ -161,7 +163,7 @@ def _where(active: Array, new: Array, old: Array) -> Array:
 
 
 class Row(NamedTuple):
-    """An example of a step: its slot, its tokens, and its place in its slot's batch."""
+    """An example of a step: its slot, its tokens ``[T]`` and ``[L]`` int32, and its place in its slot's batch."""
 
     slot: int
     inputs: np.ndarray

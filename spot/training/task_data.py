@@ -139,8 +139,8 @@ def data_of(
 ) -> TaskData | MixtureData:
     """The splits of a task or mixture."""
     kind: Any = MixtureData if isinstance(task, Mixture) else TaskData
-    found: TaskData | MixtureData = kind(task, backbone, recipe, data_dir=data_dir)
-    return found
+    data: TaskData | MixtureData = kind(task, backbone, recipe, data_dir=data_dir)
+    return data
 
 
 def take(examples: Sequence[Example], limit: int) -> Sequence[Example]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 
 from bank import Bank, Evaluation, StoredRun
-from spot.inference.predict import Questions, predict_many
+from spot.inference.decoding import Decoding
+from spot.inference.predict import GREEDY, Questions, predict_many
 from spot.prompts.forms import FORMS
 from spot.training.recipe import Recipe
 from spot.training.task_data import MixtureData, TaskData
@@ -20,22 +22,24 @@ class Evaluator:
     Args of the constructor:
         bank: where runs and answers lie.
         datasets: tasks and splits for the backbone.
+        decoding: how texts are generated; answers of each way are kept apart.
     """
 
-    def __init__(self, bank: Bank, datasets: Datasets) -> None:
-        self._bank, self._datasets = bank, datasets
+    def __init__(self, bank: Bank, datasets: Datasets, *, decoding: Decoding = GREEDY) -> None:
+        self._bank, self._datasets, self._decoding = bank, datasets, decoding
 
     def test_all(self, task: Task | Mixture, runs: Sequence[StoredRun], recipe: Recipe) -> list[Evaluation]:
         """Metrics and answers of every run's value on a task's test split."""
         data = self._datasets.splits(task, recipe)
-        digest = _split_digest(data)
+        digest = _evaluation_digest(data, self._decoding)
         by_digest = {run.digest: run for run in runs}
         evaluations = {name: self._bank.evaluation(name, digest) for name in by_digest}
         new = [run for name, run in by_digest.items() if evaluations[name] is None]
         for run, answers in zip(new, self.answers(data, new, recipe), strict=True):
             metrics = data.score(Split.TEST, answers)
-            self._bank.record_evaluation(run.digest, digest, metrics=metrics, answers=answers)
-            evaluations[run.digest] = Evaluation(metrics=metrics, answers=answers)
+            how = self._decoding.options or None
+            self._bank.record_evaluation(run.digest, digest, metrics=metrics, answers=answers, decoding=how)
+            evaluations[run.digest] = Evaluation(metrics=metrics, answers=answers, decoding=how)
         return [evaluation for run in runs if (evaluation := evaluations[run.digest])]
 
     def answers(self, data: TaskData | MixtureData, runs: Sequence[StoredRun], recipe: Recipe) -> list[list[str]]:
@@ -46,9 +50,13 @@ class Evaluator:
         values = [self._bank.prompt(run.value) for run in runs]
         questions = [Questions(row, split.examples, split.tokens) for row in range(len(runs))]
         soft = FORMS[recipe.form].stack(values, backbone.config)
-        return predict_many(backbone, soft, questions, method=recipe.evaluate_by)
+        return predict_many(backbone, soft, questions, method=recipe.evaluate_by, decoding=self._decoding)
 
 
-def _split_digest(data: TaskData | MixtureData) -> str:
-    """What answers to a test split depend on beside the prompt, by which the bank keeps them."""
-    return hashlib.sha256("\n".join([data[Split.TEST].tokens.digest, *data.task.metrics]).encode()).hexdigest()
+def _evaluation_digest(data: TaskData | MixtureData, decoding: Decoding) -> str:
+    """What answers to a test split depend on beside the prompt, by which the bank keeps them: the split's tokens, its
+    metrics, and what of the decoding differs from greedy."""
+    content = [data[Split.TEST].tokens.digest, *data.task.metrics]
+    if decoding.options:
+        content.append(json.dumps(decoding.options, sort_keys=True))
+    return hashlib.sha256("\n".join(content).encode()).hexdigest()

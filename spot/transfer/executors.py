@@ -37,7 +37,8 @@ class Group:
         dtype: likewise.
         recipe: of all runs.
         data_dir: folder of official data sets.
-        runs: what is wanted, each training once; those that the bank holds are passed over.
+        runs: what is wanted, each training once.
+        stored: digests of those that the bank holds, which are passed over.
         slots: prompts under way at once.
         folder: where the checkpoints of all groups lie; ``None`` saves nothing.
         checkpoint_seconds: longest time between checkpoints.
@@ -48,6 +49,7 @@ class Group:
     dtype: str
     recipe: Recipe
     runs: tuple[PlannedRun, ...]
+    stored: frozenset[str]
     slots: int
     data_dir: Path | None = None
     folder: Path | None = None
@@ -68,11 +70,10 @@ class Executor(Protocol):
 
     @property
     def workers(self) -> int:
-        """Groups that train at once: into as many, what is wanted is cut."""
+        """Groups that train at once; what is wanted is divided into as many."""
 
     def train(self, groups: Sequence[Group]) -> Mapping[str, Progress]:
-        """Train what the bank lacks of every group, and store it; returns how far the runs came that were given up, by
-        digest.
+        """Train what the bank lacks of every group, and store it; returns the progress of runs given up, by digest.
 
         Raises:
             Interrupted: a signal stopped training; what has ended is in the bank, the rest in checkpoints.
@@ -106,13 +107,12 @@ class LocalExecutor:
             raise TrainingError(f"backbone {backbone.name} is not the one that runs were planned with; start again")
         self._bank.try_write()
         paths.prepare_folders(group.folder)
-        stored = set(self._bank.runs([run.digest for run in group.runs]))
-        sharing = [run.digest for run in group.runs if run.digest not in stored]
+        sharing = [run.digest for run in group.runs if run.digest not in group.stored]
         program = {"slots": group.slots, "shared with": sharing if group.slots > 1 else []}
         train_prompts(
             backbone,
             group.recipe,
-            [self._job(run, group, stored, program, given_up) for run in group.runs],
+            [self._job(run, group, program, given_up) for run in group.runs],
             slots=group.slots,
             folder=group.checkpoint,
             give_up=group.halving or (lambda _progress: ()),
@@ -124,11 +124,10 @@ class LocalExecutor:
         self,
         run: PlannedRun,
         group: Group,
-        stored: set[str],
         program: Mapping[str, Any],
         given_up: dict[str, Progress],
     ) -> PromptJob:
-        """Those ``stored`` when the group began are known without asking; others may have ended elsewhere since."""
+        """The bank is asked again at the turn of a run that it lacked: that may have ended elsewhere."""
         task = self._datasets.task(run.spec.task)
         data = self._datasets.splits(task, group.recipe)
         if data.digest != run.identity.data:
@@ -143,7 +142,7 @@ class LocalExecutor:
             }
             self._bank.record_run(run_record(run, trained, group.recipe, texts=self._texts(task), environment=facts))
 
-        def dropped(progress: Progress) -> None:
+        def stopped(progress: Progress) -> None:
             given_up[run.digest] = progress
 
         return prompt_job(
@@ -155,10 +154,10 @@ class LocalExecutor:
             done=done,
             initial=self._bank.prompt(run.spec.start) if run.spec.start else None,
             stop_at_key=run.spec.role == "query",
-            held=lambda: run.digest in stored or bool(self._bank.runs([run.digest])),
-            dropped=dropped,
+            known=lambda: run.digest in group.stored or bool(self._bank.runs([run.digest])),
+            given_up=stopped,
             checkpoint_seconds=group.checkpoint_seconds,
-            reporter=None if run.digest in stored else self._reporters(run.title),
+            reporter=None if run.digest in group.stored else self._reporters(run.title),
         )
 
     def _texts(self, task: Task | Mixture) -> bytes:

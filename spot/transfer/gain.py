@@ -117,7 +117,7 @@ def paired_gain(
     count = len(with_transfer)
 
     def difference(chosen: np.ndarray, rows: np.ndarray) -> float:
-        return float(np.mean([score(one, rows) - score(count + one, rows) for one in chosen]))
+        return float(np.mean([score(pair, rows) - score(count + pair, rows) for pair in chosen]))
 
     def score(side: int, rows: np.ndarray) -> float:
         values = points[side]

@@ -24,17 +24,17 @@ def rungs(candidates: int, steps: int, evaluate_every: int) -> dict[int, int]:
     while fields[-1] > 1:
         fields.append(math.ceil(fields[-1] / 2))
     total = sum(1 / field for field in fields)
-    left_at: dict[int, int] = {}
+    survivors_at: dict[int, int] = {}
     reached = 0.0
-    for field, left in itertools.pairwise(fields):
+    for field, survivors in itertools.pairwise(fields):
         reached += steps / field / total
-        left_at[evaluate_every * math.ceil(round(reached / evaluate_every, 9))] = left
-    return {step: left for step, left in left_at.items() if step < steps}
+        survivors_at[evaluate_every * math.ceil(round(reached / evaluate_every, 9))] = survivors
+    return {step: survivors for step, survivors in survivors_at.items() if step < steps}
 
 
 @dataclasses.dataclass(frozen=True)
 class Halving:
-    """Whom to give up: an argument of :func:`spot.training.loop.fit`.
+    """Which runs to give up at each rung: the ``give_up`` of :func:`spot.training.loop.fit`.
 
     Args of the constructor:
         heats: digests of runs that compete with each other, the more promising first.
@@ -50,19 +50,19 @@ class Halving:
     evaluate_every: int
 
     def __call__(self, progress: Mapping[str, Progress]) -> list[str]:
-        """Those of ``progress`` that are not in the better part where a heat has reached a rung; ties: the earlier."""
+        """Runs to give up: the worse part of every heat that has reached a rung; of equals the earlier stay."""
         given_up: list[str] = []
         for heat in self.heats:
             running = [name for name in heat if name in progress]
-            left = rungs(len(heat), self.steps, self.evaluate_every)
+            survivors_at = rungs(len(heat), self.steps, self.evaluate_every)
             step = min((progress[name].step for name in running), default=0)
-            if step not in left or any(progress[name].step != step for name in running):
+            if step not in survivors_at or any(progress[name].step != step for name in running):
                 continue
             scores = {name: progress[name].best_score for name in running} | {
                 name: best_until(self.histories[name], step) for name in heat if name in self.histories
             }
             order = sorted((name for name in heat if name in scores), key=lambda name: -scores[name])
-            given_up += [name for name in order[left[step] :] if name in progress]
+            given_up += [name for name in order[survivors_at[step] :] if name in progress]
         return given_up
 
 

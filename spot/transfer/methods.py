@@ -93,7 +93,7 @@ def from_average(
     Negative similarities count as zero; where none is positive, all sources weigh the same.
     """
 
-    def average(sources: Sequence[Ranked]) -> list[Candidate]:
+    def averaged(sources: Sequence[Ranked]) -> list[Candidate]:
         shares = weights(sources)
         values = [share * trainer.bank.prompt(source.value) for source, share in zip(sources, shares, strict=True)]
         start = trainer.bank.put(np.sum(values, axis=0))
@@ -101,7 +101,7 @@ def from_average(
             Candidate(source=source, weight=share, start=start) for source, share in zip(sources, shares, strict=True)
         ]
 
-    return [average(selection.sources) for selection in selections]
+    return [averaged(selection.sources) for selection in selections]
 
 
 def from_mixture(
@@ -112,16 +112,17 @@ def from_mixture(
     The target starts from its value. Vu et al. 2022, "top-k multi-task mixture". A recipe's ``train_limit`` is the
     target's: sources take part with all their examples. That prompt is no source: it has seen the target.
     """
-    mixtures = [mixture_of(target, [find_task(source.task) for source in one.sources]) for one in selections]
-    mixed = trainer.run_all(
-        [trainer.spec(mixture, one.seed, "transfer") for mixture, one in zip(mixtures, selections, strict=True)]
-    )
+    specs = []
+    for selection in selections:
+        mixture = mixture_of(target, [find_task(source.task) for source in selection.sources])
+        specs.append(trainer.spec(mixture, selection.seed, "transfer"))
+    mixed = trainer.run_all(specs)
     return [
         [
-            Candidate(source=source, weight=1 / len(one.sources), start=run.value, start_steps=run.steps)
-            for source in one.sources
+            Candidate(source=source, weight=1 / len(selection.sources), start=run.value, start_steps=run.steps)
+            for source in selection.sources
         ]
-        for one, run in zip(selections, mixed, strict=True)
+        for selection, run in zip(selections, mixed, strict=True)
     ]
 
 

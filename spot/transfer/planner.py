@@ -16,7 +16,7 @@ TWINS = {"source": "baseline", "baseline": "source"}
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TaskSpec:
-    """A task or mixture by what gives it again; it pickles, which a task does not.
+    """A task or mixture by what it can be read again from; it pickles, which a task does not.
 
     Attributes:
         name: of a built-in task; of one from a file, and of a mixture, what it is called.
@@ -121,7 +121,7 @@ class Missing:
 
     Attributes:
         train: runs that must be trained, each once, in the order asked for.
-        adopt: digest of every other one to that of the run that trains alike: one of the bank's, or of ``train``.
+        adopt: of the others the digest, with that of the twin, which trains alike and is in the bank or in ``train``.
         stored: what the bank holds of both, by digest.
     """
 
@@ -146,7 +146,7 @@ def missing(bank: Bank, runs: Sequence[PlannedRun]) -> Missing:
 
 
 def distinct(runs: Sequence[PlannedRun]) -> list[PlannedRun]:
-    """The first of all that are the same training: what there is to train where a bank holds nothing."""
+    """What there is to train where a bank holds nothing: of runs that train alike the first."""
     first: dict[str, PlannedRun] = {}
     for run in runs:
         if run.twin not in first:
@@ -155,7 +155,7 @@ def distinct(runs: Sequence[PlannedRun]) -> list[PlannedRun]:
 
 
 def adopt(bank: Bank, runs: Sequence[PlannedRun], twins: Mapping[str, str]) -> None:
-    """Store runs under the snapshots of those that trained alike.
+    """Store runs with the snapshots of their twins, which trained alike.
 
     Args:
         bank: where both lie.
@@ -167,7 +167,7 @@ def adopt(bank: Bank, runs: Sequence[PlannedRun], twins: Mapping[str, str]) -> N
         bank.record_twin(by_digest[digest].identity, twin)
 
 
-def cut(runs: Sequence[PlannedRun], parts: int) -> list[list[PlannedRun]]:
-    """Runs in at most so many groups of neighbours, as equal in size as they can be."""
+def chunks(runs: Sequence[PlannedRun], parts: int) -> list[list[PlannedRun]]:
+    """Runs in at most so many chunks of neighbours, as equal in size as they can be."""
     size = -(-len(runs) // parts)
     return [list(runs[first : first + size]) for first in range(0, len(runs), size or 1)]

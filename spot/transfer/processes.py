@@ -29,15 +29,15 @@ from spot.transfer.worker import Order, write_order
 LOOK_SECONDS = 0.2
 """Time between looks at signals while workers are waited for."""
 
-Answer = dict[str, Any]
+Reply = dict[str, Any]
 """What a worker says of an order, see :func:`spot.transfer.worker.carry_out`; empty where it ended without a word."""
 
 
 class ProcessExecutor:
     """Trains groups in processes of their own, which write to the bank themselves and keep their own checkpoints.
 
-    A signal goes to all workers, which save their states. What a worker says beside its answers is passed on. They live
-    until this object does, or their parent; who is killed with everything can be started again.
+    A signal goes to all workers, which save their states. What a worker says beside its replies is passed on. Workers
+    live as long as this object and its process; where all are killed, the same groups go on from their checkpoints.
 
     Args of the constructor:
         bank: where finished runs go; one that other processes can open.
@@ -64,7 +64,7 @@ class ProcessExecutor:
             )
         self.workers = workers
         self._location, self._say, self._log_dir = bank.location, say, log_dir
-        self._answers: queue.SimpleQueue[tuple[Worker, Answer]] = queue.SimpleQueue()
+        self._replies: queue.SimpleQueue[tuple[Worker, Reply]] = queue.SimpleQueue()
         self._living: list[Worker] = []
 
     def train(self, groups: Sequence[Group]) -> Mapping[str, Progress]:
@@ -73,18 +73,20 @@ class ProcessExecutor:
         with caught_signals() as caught:
             ended = list(self._carry_out(groups, caught))
         if caught:
-            step = max((answer.get("step", 0) for _worker, _group, answer in ended), default=0)
+            step = max((reply.get("step", 0) for _worker, _group, reply in ended), default=0)
             raise Interrupted(caught[0], step, groups[0].folder)
-        failures = [failure for worker, group, answer in ended if (failure := worker.failure(answer, group))]
+        failures = [failure for worker, group, reply in ended if (failure := worker.failure(reply, group))]
         for failure in failures[1:]:
             self._say(str(failure))
         if failures:
             raise failures[0]
-        given_up = [one for _worker, _group, answer in ended for one in answer["given up"].items()]
-        return {digest: Progress(**progress) for digest, progress in given_up}
+        given_up: dict[str, Progress] = {}
+        for _worker, _group, reply in ended:
+            given_up |= {digest: Progress(**progress) for digest, progress in reply["given up"].items()}
+        return given_up
 
-    def _carry_out(self, groups: Sequence[Group], caught: Sequence[int]) -> Iterator[tuple[Worker, Group, Answer]]:
-        """Answers to all groups, or to those under way when a signal is caught."""
+    def _carry_out(self, groups: Sequence[Group], caught: Sequence[int]) -> Iterator[tuple[Worker, Group, Reply]]:
+        """Replies to all groups, or to those under way when a signal is caught."""
         waiting, busy = deque(groups), dict[Worker, Group]()
         told = False
         while busy or (waiting and not caught):
@@ -95,17 +97,17 @@ class ProcessExecutor:
                 told = True
                 for worker in busy:
                     worker.process.terminate()
-            for worker, answer in self._new_answers():
+            for worker, reply in self._new_replies():
                 if worker in busy:
-                    yield worker, busy.pop(worker), answer
+                    yield worker, busy.pop(worker), reply
 
-    def _new_answers(self) -> Iterator[tuple[Worker, Answer]]:
-        """The next one, if it comes in a while."""
+    def _new_replies(self) -> Iterator[tuple[Worker, Reply]]:
+        """The next reply, if there is one within ``LOOK_SECONDS``."""
         with contextlib.suppress(queue.Empty):
-            worker, answer = self._answers.get(timeout=LOOK_SECONDS)
-            if not {"given up", "error"} & set(answer):  # it is about to end, or has
+            worker, reply = self._replies.get(timeout=LOOK_SECONDS)
+            if not {"given up", "error"} & set(reply):  # it is about to end, or has
                 self._living = [other for other in self._living if other is not worker]
-            yield worker, answer
+            yield worker, reply
 
     def _start(self, group: Group, busy: Mapping[Worker, Group]) -> Worker:
         """Have a worker train a group: an idle one, or another in a free place."""
@@ -114,9 +116,9 @@ class ProcessExecutor:
         if not idle:
             taken = {worker.place for worker in self._living}
             place = next(place for place in range(self.workers) if place not in taken)
-            idle = [Worker(place, _cores(place, self.workers), self._answers, self._say)]
+            idle = [Worker(place, _cores(place, self.workers), self._replies, self._say)]
             self._living.append(idle[0])
-        with contextlib.suppress(OSError):  # it has died, which its answers say
+        with contextlib.suppress(OSError):  # it has died, which its replies say
             write_order(idle[0].process.stdin, Order(self._location, group, self._log_dir))
         return idle[0]
 
@@ -127,7 +129,7 @@ class Worker:
     Args of the constructor:
         place: its number among the workers, from 0.
         cores: that it may use; empty for all.
-        answers: where its answers go, and an empty one where it ends.
+        replies: where its replies go, and an empty one where it ends.
         say: takes its lines of progress.
     """
 
@@ -135,7 +137,7 @@ class Worker:
         self,
         place: int,
         cores: set[int],
-        answers: queue.SimpleQueue[tuple[Worker, Answer]],
+        replies: queue.SimpleQueue[tuple[Worker, Reply]],
         say: Callable[[str], None],
     ) -> None:
         self.place = place
@@ -149,31 +151,31 @@ class Worker:
                 start_new_session=True,  # a terminal's signals come through its parent alone
             )
         weakref.finalize(self, _dismiss, self.process)
-        threading.Thread(target=_hear, args=(weakref.ref(self), self.process.stdout, answers), daemon=True).start()
+        threading.Thread(target=_hear, args=(weakref.ref(self), self.process.stdout, replies), daemon=True).start()
         prefix = f"worker {place + 1}: "
         threading.Thread(target=_pass_on, args=(self.process.stderr, prefix, say), daemon=True).start()
 
-    def failure(self, answer: Answer, group: Group) -> TrainingError | None:
-        """What went wrong, if something did."""
+    def failure(self, reply: Reply, group: Group) -> TrainingError | None:
+        """What went wrong with a group, if something did."""
         who = f"worker {self.place + 1}"
-        if "error" in answer:
-            kind = DivergenceError if answer["diverged"] else TrainingError
-            return kind(f"{who}: {answer['error']}")
-        if "given up" in answer:
+        if "error" in reply:
+            kind = DivergenceError if reply["diverged"] else TrainingError
+            return kind(f"{who}: {reply['error']}")
+        if "given up" in reply:
             return None
-        code = -answer["stopped"] if answer else self.process.wait()
+        code = -reply["stopped"] if reply else self.process.wait()
         how = f"was stopped by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         saved = f"what it had saved is in {group.folder}; " if group.folder else ""
         again = "run the same command again to go on, with fewer workers where memory is short"
         return TrainingError(f"{who} {how}: {saved}{again}")
 
 
-def _hear(worker: weakref.ref[Worker], stdout: IO[bytes], answers: queue.SimpleQueue[tuple[Worker, Answer]]) -> None:
-    """Hand on a worker's answers, as long as anybody wants them."""
+def _hear(worker: weakref.ref[Worker], stdout: IO[bytes], replies: queue.SimpleQueue[tuple[Worker, Reply]]) -> None:
+    """Hand on a worker's replies, as long as anybody wants them."""
     with stdout:
         for line in itertools.chain(stdout, [b"{}"]):
             if alive := worker():
-                answers.put((alive, json.loads(line)))
+                replies.put((alive, json.loads(line)))
             del alive
 
 
@@ -203,7 +205,7 @@ def _cores(place: int, workers: int) -> set[int]:
 
 @contextlib.contextmanager
 def _on_cores(cores: set[int]) -> Iterator[None]:
-    """What is started here may use these cores alone; a system that does not tell cores has none to give."""
+    """Processes that are started here use these cores alone, or any, where the system does not tell of cores."""
     if not cores:
         yield
         return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,14 +19,7 @@ from spot.transfer.datasets import Datasets
 from spot.transfer.evaluator import Evaluator
 from spot.transfer.executors import Executor, Group, LocalExecutor
 from spot.transfer.halving import Halving
-from spot.transfer.planner import (
-    PlannedRun,
-    RunSpec,
-    adopt,
-    cut,
-    distinct,
-    missing,
-)
+from spot.transfer.planner import PlannedRun, RunSpec, adopt, chunks, distinct, missing
 from tasks import Mixture, Task
 
 
@@ -124,13 +117,14 @@ class Trainer:
         stored = dict(lacking.stored)
         if lacking.train or lacking.adopt:
             adopt(self.bank, runs, {run: twin for run, twin in lacking.adopt.items() if twin in stored})
-            self._train([self._group(part) for part in cut(distinct(runs), self.executor.workers)], lacking.train)
+            groups = [self._group(chunk, set(stored)) for chunk in chunks(distinct(runs), self.executor.workers)]
+            self._train(groups, lacking.train)
             adopt(self.bank, runs, {run: twin for run, twin in lacking.adopt.items() if twin not in stored})
             stored |= self.bank.runs([*lacking.adopt, *(run.digest for run in lacking.train)])
         return [stored[run.digest] for run in runs if run.digest in stored]
 
     def plan(self, specs: Sequence[RunSpec]) -> list[PlannedRun]:
-        """Runs with their identities; what reads the data.
+        """Runs with their identities, for which their data is read.
 
         Raises:
             BankError: a task whose name stands for another one in the bank.
@@ -149,8 +143,7 @@ class Trainer:
         return [PlannedRun(spec, identity(spec)) for spec in specs]
 
     def race(self, heats: Sequence[Sequence[RunSpec]]) -> list[list[Ended]]:
-        """Successive halving in every heat; who is left at its end is in the bank, as trained alone up to
-        rounding.
+        """Successive halving in every heat; runs that reach its end are in the bank, as trained alone up to rounding.
 
         The runs of a heat compete with each other, the more promising first; a run that the bank holds already takes
         part with its history. All of a heat train at once, however many slots that takes, and as many heats together
@@ -180,17 +173,18 @@ class Trainer:
         return [[ended(run.digest) for run in heat] for heat in planned]
 
     def _train(self, groups: Sequence[Group], lacking: Sequence[PlannedRun]) -> dict[str, Progress]:
-        """Have those groups trained of which something is lacking."""
+        """Have the groups trained that hold a lacking run; the progress of runs given up, by digest."""
         digests = {run.digest for run in lacking}
         groups = [group for group in groups if digests & {run.digest for run in group.runs}]
         return dict(self.executor.train(groups)) if groups else {}
 
-    def _group(self, runs: Sequence[PlannedRun], halving: Halving | None = None) -> Group:
+    def _group(self, runs: Sequence[PlannedRun], stored: Collection[str], halving: Halving | None = None) -> Group:
         return Group(
             backbone=self.backbone.name,
             dtype=self.backbone.dtype,
             recipe=self.recipe,
             runs=tuple(runs),
+            stored=frozenset(run.digest for run in runs if run.digest in stored),
             slots=len(runs) if halving else min(self.slots, len(runs)),
             data_dir=self.datasets.data_dir,
             folder=self.folder,
@@ -206,10 +200,10 @@ class Trainer:
             steps=self.recipe.steps,
             evaluate_every=self.recipe.plan().evaluate_every,
         )
-        return self._group(runs, halving)
+        return self._group(runs, histories, halving)
 
     def _rounds(self, heats: Sequence[Sequence[PlannedRun]]) -> Iterator[Sequence[Sequence[PlannedRun]]]:
-        """Heats that race in one program: as many as there are slots for, and an executor's workers leave to each."""
+        """Heats that race in one program: as many as slots allow, and no more than one worker's share of them."""
         most = -(-len(heats) // self.executor.workers)
         rest = list(heats)
         while rest:

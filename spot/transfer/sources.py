@@ -91,8 +91,8 @@ def sharing_texts(trainer: Trainer, target: Task) -> list[str]:
 
 
 def _sentences(trainer: Trainer, target: Task) -> np.ndarray:
-    """Hashes ``[n]`` uint64 of what selects and reports: of dev alone, which is said, where the test split is not at
-    hand."""
+    """Hashes ``[n]`` uint64 of the sentences of dev and test; of dev alone, which users are told, without a test
+    split."""
     datasets = trainer.datasets
     try:
         return task_sentences(target, datasets.data_dir)

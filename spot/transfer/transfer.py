@@ -82,7 +82,7 @@ class Transferred:
         candidates: sources used and what came of the target's runs from them, in the order of the ranking.
         chosen: index of the candidate that is best on dev (ties: the more similar source); ``None`` where training
             without transfer was chosen, by method ``none`` or because it won under the budget ``halving``.
-        outcome: the chosen run.
+        chosen_run: that candidate's run, or the one without transfer.
         baseline: the target run without transfer, if asked for.
         outcome_test: test metrics and answers of the chosen run.
         baseline_test: of the baseline.
@@ -103,7 +103,7 @@ class Transferred:
     left_out: Sequence[str]
     candidates: Sequence[Candidate]
     chosen: int | None
-    outcome: StoredRun
+    chosen_run: StoredRun
     outcome_test: Evaluation
     baseline: StoredRun | None
     baseline_test: Evaluation | None
@@ -178,8 +178,11 @@ def run_transfers(
         for selection, candidates in zip(selections, started, strict=True)
     ]
     ends = BUDGETS[options.budget](trainer, target, specs)
-    choices = [_choose(*one) for one in zip(selections, started, ends, strict=True)]
-    reported = [choice.outcome for choice in choices] + (queries if options.baseline else [])
+    choices = [
+        _choose(selection, candidates, ended)
+        for selection, candidates, ended in zip(selections, started, ends, strict=True)
+    ]
+    reported = [choice.chosen_run for choice in choices] + (queries if options.baseline else [])
     tests = zip(reported, trainer.test_all(target, reported), strict=True)
     tested = {run.digest: evaluation for run, evaluation in tests}
     return [_record(trainer, target, options, choice, tested) for choice in choices]
@@ -209,13 +212,13 @@ def _select(
 
 def _full(trainer: Trainer, target: Task, specs: Sequence[Sequence[RunSpec]]) -> list[list[Ended]]:
     """Every run to its end."""
-    runs = iter(trainer.run_all([spec for one in specs for spec in one]))
-    return [[Ended(run, run.score, run.steps) for run in itertools.islice(runs, len(one))] for one in specs]
+    runs = iter(trainer.run_all(list(itertools.chain.from_iterable(specs))))
+    return [[Ended(run, run.score, run.steps) for run in itertools.islice(runs, len(of_seed))] for of_seed in specs]
 
 
 def _halving(trainer: Trainer, target: Task, specs: Sequence[Sequence[RunSpec]]) -> list[list[Ended]]:
-    """Successive halving of every seed's runs; one without transfer comes last, as one of them."""
-    return trainer.race([[*one, trainer.spec(target, one[0].seed, "baseline")] for one in specs])
+    """Successive halving of every seed's runs, among which one without transfer competes, as the last."""
+    return trainer.race([[*of_seed, trainer.spec(target, of_seed[0].seed, "baseline")] for of_seed in specs])
 
 
 BUDGETS: dict[str, Callable[[Trainer, Task, Sequence[Sequence[RunSpec]]], list[list[Ended]]]] = {
@@ -238,14 +241,14 @@ class Choice:
         candidates: with what came of each.
         ends: of all runs that competed: of the candidates, and behind them of those without a source.
         best: which of them is the best on dev among those that went to their end; ties: the first.
-        outcome: its run.
+        chosen_run: its run.
     """
 
     selection: Selection
     candidates: Sequence[Candidate]
     ends: Sequence[Ended]
     best: int
-    outcome: StoredRun
+    chosen_run: StoredRun
 
     @property
     def steps(self) -> int:
@@ -255,12 +258,12 @@ class Choice:
 
 
 def _choose(selection: Selection, started: Sequence[Candidate], ends: Sequence[Ended]) -> Choice:
-    candidates = [dataclasses.replace(one, ended=ended) for one, ended in zip(started, ends, strict=False)]
+    candidates = [dataclasses.replace(start, ended=ended) for start, ended in zip(started, ends, strict=False)]
     query = selection.query
     competing = ends or [Ended(query, query.score, query.steps)]
     whole = [(i, ended.run) for i, ended in enumerate(competing) if ended.run]
-    best, outcome = max(whole, key=lambda one: one[1].score)
-    return Choice(selection, candidates, competing, best, outcome)
+    best, chosen_run = max(whole, key=lambda numbered: numbered[1].score)
+    return Choice(selection, candidates, competing, best, chosen_run)
 
 
 def _record(
@@ -280,8 +283,8 @@ def _record(
         left_out=ranking.left_out,
         candidates=choice.candidates,
         chosen=choice.best if choice.best < len(choice.candidates) else None,
-        outcome=choice.outcome,
-        outcome_test=tested[choice.outcome.digest],
+        chosen_run=choice.chosen_run,
+        outcome_test=tested[choice.chosen_run.digest],
         baseline=baseline,
         baseline_test=tested[baseline.digest] if baseline else None,
         floor={split.value: data.floor(split) for split in (Split.DEV, Split.TEST)},
@@ -306,7 +309,7 @@ def transfer_record(transferred: Transferred, options: TransferOptions) -> Trans
         metric="score",
         query_run=transferred.query.digest,
         baseline_run=transferred.baseline.digest if transferred.baseline else None,
-        chosen_run=transferred.outcome.digest,
+        chosen_run=transferred.chosen_run.digest,
         outcome_metrics=transferred.outcome_test.metrics,
         baseline_metrics=baseline.metrics if baseline else None,
         budget=options.budget,

@@ -1,7 +1,7 @@
-"""A process that trains groups for another: orders come on stdin, answers go to stdout, progress to stderr.
+"""A process that trains groups for another: orders come on stdin, replies go to stdout, progress to stderr.
 
 Started by :class:`spot.transfer.processes.ProcessExecutor`. An order is a pickle that the parent made in memory, behind
-its length; an answer is a line of JSON. Where stdin ends the parent is gone: what is under way is saved, and the
+its length; a reply is a line of JSON. Where stdin ends the parent is gone: what is under way is saved, and the
 process ends.
 """
 
@@ -66,20 +66,20 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
     warnings.showwarning = _show_warning
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # whatever a library prints is no answer
+    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # whatever a library prints is no reply
     orders: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     busy = threading.Event()
     threading.Thread(target=_receive, args=(sys.stdin.buffer, orders, busy), daemon=True).start()
     with OPENED:
         while order := orders.get():
             busy.set()
-            answer = carry_out(order)
+            reply = carry_out(order)
             with contextlib.suppress(BrokenPipeError):  # nobody is left to be told
-                answers.write(json.dumps(answer) + "\n")
-                answers.flush()
+                replies.write(json.dumps(reply) + "\n")
+                replies.flush()
             busy.clear()
-            if "stopped" in answer:
+            if "stopped" in reply:
                 break
     os._exit(0)  # the thread that listens may hold stdin
 
@@ -102,7 +102,7 @@ def carry_out(pickled: bytes) -> dict[str, Any]:
 
 @functools.cache
 def _executor(bank: str, backbone: str, dtype: str, data_dir: Path | None, log_dir: Path | None) -> LocalExecutor:
-    """What trains in this process, loaded once; its parent has told already what is to be known of the tasks."""
+    """The executor of this process, loaded once; users have been told of the tasks by the parent."""
     prepare_process()
     datasets = Datasets(load_backbone(backbone, dtype=dtype), data_dir=data_dir)
     display = Display(Console(stderr=True), log_dir=log_dir)
@@ -111,7 +111,7 @@ def _executor(bank: str, backbone: str, dtype: str, data_dir: Path | None, log_d
 
 
 def _receive(stdin: BinaryIO, orders: queue.SimpleQueue[bytes], busy: threading.Event) -> None:
-    """Hand on orders until stdin ends, and an empty one then; what is under way is stopped, unless it is already."""
+    """Hand on orders until stdin ends, then an empty one; a group under way is stopped, unless it is stopping."""
     while len(length := stdin.read(LENGTH)) == LENGTH:
         orders.put(stdin.read(int.from_bytes(length, "big")))
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # nobody is left to be told of progress

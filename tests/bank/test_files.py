@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from bank import BackboneRecord, Bank, BankError, Partition, RunRecord, TaskRecord
-from bank.files import by_name, exported, import_prompt
+from bank.files import exported, import_prompt
+from bank.identity import by_name
 from bank.integrity import verify
 from bank.listing import show_run
 from bank.vectors import prompt_sha256

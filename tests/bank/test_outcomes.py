@@ -37,7 +37,7 @@ def outcomes(bank: Bank) -> list[Outcome]:
 
 def test_what_others_measured_is_an_outcome(stocked: Bank) -> None:
     rows = [row(), row(source="sst2", score=55.0), row(seed=1, score=72.0, baseline=66.0)]
-    assert import_outcomes(stocked, rows) == Imported(added=3, changed=0, held=0)
+    assert import_outcomes(stocked, rows) == Imported(added=3, changed=0, unchanged=0)
     found = outcomes(stocked)
     assert [(o.target, o.seed, o.source, o.score, o.baseline) for o in found] == [
         ("rte", 0, "mnli", 70.0, 60.0),  # the bank's own baseline
@@ -53,9 +53,9 @@ def test_what_others_measured_is_an_outcome(stocked: Bank) -> None:
 def test_importing_twice_keeps_one_and_a_new_score_replaces_the_old(stocked: Bank) -> None:
     rows = [row(), row(source="sst2", score=55.0)]
     import_outcomes(stocked, rows)
-    assert import_outcomes(stocked, rows) == Imported(added=0, changed=0, held=2)
+    assert import_outcomes(stocked, rows) == Imported(added=0, changed=0, unchanged=2)
     changed = [dataclasses.replace(rows[0], score=71.0), rows[1]]
-    assert import_outcomes(stocked, changed) == Imported(added=0, changed=1, held=1)
+    assert import_outcomes(stocked, changed) == Imported(added=0, changed=1, unchanged=1)
     assert [o.score for o in outcomes(stocked)] == [71.0, 55.0]
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from spot.backbone.batch import Inputs, Targets
 from spot.backbone.soft import Soft
-from spot.prompts.files import read_prompt, write_prompt
+from spot.prompts.files import read_prompt
+from spot.prompts.write import write_prompt
 from tests.closeness import assert_close
 
 torch = pytest.importorskip("torch")

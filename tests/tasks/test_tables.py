@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks import TaskError
-from tasks.rows import Left, Numbered, Reader
+from tasks.rows import Numbered, Reader, Skipped
 from tasks.tables import table, tsv
 
 read_csv = table(",")
@@ -235,7 +235,7 @@ def test_a_table_without_header_takes_its_columns_from_the_task(write: Write) ->
 def test_bad_rows_are_left_out_up_to_the_number_that_is_allowed(write: Write) -> None:
     path = write("text\tlabel\nfine\t1\ncut\ndull\t0\nso\tmany\tfields\n")
     rows = list(table("\t", quoted=False, allow_bad_rows=2)(path))
-    assert [row for row in rows if isinstance(row, Left)] == [(3, "not 2 columns"), (5, "not 2 columns")]
+    assert [row for row in rows if isinstance(row, Skipped)] == [(3, "not 2 columns"), (5, "not 2 columns")]
     assert [row.number for row in rows if isinstance(row, Numbered)] == [2, 4]
     assert fails(table("\t", quoted=False, allow_bad_rows=1), path).startswith("row 5: 3 columns, expected 2")
     message = fails(table("\t", quoted=False), path)

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from spot.backbone.architectures import ARCHITECTURES
 from spot.backbone.config import LlamaConfig, T5Config
 from spot.backbone.export import save_backbone
-from spot.backbone.families import FAMILIES
 from spot.backbone.load import embedded_folder, load_backbone
 
 T5 = {"d_model": 8, "d_kv": 2, "d_ff": 12, "num_heads": 3, "vocab_size": 4096, "num_layers": 1}
@@ -72,7 +72,7 @@ def exact(name, shape):
 
 def write(folder, config):
     tokenizer = (embedded_folder() / "spiece.model").read_bytes()
-    save_backbone(FAMILIES[type(config)](config, exact), folder, tokenizer_model=tokenizer)
+    save_backbone(ARCHITECTURES[type(config)](config, exact), folder, tokenizer_model=tokenizer)
     return folder
 
 

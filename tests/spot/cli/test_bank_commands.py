@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from bank import Bank
-from spot.prompts.files import read_prompt, write_prompt
+from spot.prompts.files import read_prompt
+from spot.prompts.write import write_prompt
 from tests.closeness import assert_close
 
 Spot = Callable[..., Any]

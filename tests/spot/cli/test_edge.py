@@ -16,7 +16,7 @@ import pytest
 import typer.main
 
 from spot.cli.app import make_app
-from spot.cli.options import RecipeOptions
+from spot.cli.recipes import RecipeOptions
 from spot.errors import TrainingError
 
 Spot = Callable[..., Any]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, get_args, get_type_hints
 
-from spot.cli.options import PRESETS, RecipeOptions
+from spot.cli.recipes import PRESETS, RecipeOptions
 from spot.training.optimizers import Optimizer
 from spot.training.recipe import Recipe
 from spot.training.settings import settings_of

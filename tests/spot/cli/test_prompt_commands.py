@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from bank import BackboneRecord, Bank, TaskRecord
-from bank.files import by_name, import_prompt
+from bank.files import import_prompt
+from bank.identity import by_name
 from spot.backbone.load import load_backbone
-from spot.prompts.files import write_prompt
+from spot.prompts.write import write_prompt
 
 Spot = Callable[..., Any]
 

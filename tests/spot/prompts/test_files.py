@@ -3,33 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import io
 import json
 import os
 import pickle
 import random
-import subprocess
-import sys
 import warnings
 from pathlib import Path
 
 import ml_dtypes
 import numpy as np
 import pytest
-import safetensors.numpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from bank import BackboneRecord
 from spot.errors import PromptError
-from spot.prompts.files import check_backbone, prompts_in, read_prompt, write_prompt
+from spot.prompts.files import prompts_in, read_prompt
+from spot.prompts.write import write_prompt
 from tests.spot.backbone.test_torch_file import dictionary, tensor, write_legacy, write_zip
-
-SUFFIXES = (".npy", ".safetensors")
-PROMPT = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
-MODEL = BackboneRecord(fingerprint="e" * 64, name="toy", width=4)
+from tests.spot.prompts.samples import PROMPT, SUFFIXES, VALUES, adapter, content, refusal, with_facts
 
 
 class Bomb:
@@ -40,15 +32,6 @@ class Bomb:
 
     def __reduce__(self) -> tuple[object, ...]:
         return Path.touch, (self.path,)
-
-
-def content(suffix: str, **tensors: np.ndarray) -> bytes:
-    """Bytes of a well-formed file."""
-    if suffix == ".safetensors":
-        return safetensors.numpy.save(tensors)
-    stream = io.BytesIO()
-    np.save(stream, next(iter(tensors.values())))
-    return stream.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -78,15 +61,6 @@ def test_a_prompt_goes_through_a_file_bit_by_bit(folder: Path, prompt: np.ndarra
     assert [file.name for file in folder.glob(".*")] == []
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
-def test_any_layout_is_written_the_same(tmp_path: Path, suffix: str) -> None:
-    wide = np.random.default_rng(0).normal(size=(4, 6))
-    for i, view in enumerate((wide[:, ::2], np.asfortranarray(wide[:, ::2]), wide[:, ::2].astype(">f8"))):
-        write_prompt(tmp_path / f"{i}{suffix}", view)
-    assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 1
-    np.testing.assert_array_equal(read_prompt(tmp_path / f"0{suffix}").prompt, wide[:, ::2].astype(np.float32))
-
-
 @pytest.mark.parametrize("dtype", ["<f2", ">f4", "<f8", "<i4", "|u1"])
 def test_other_numbers_are_read_as_float32(tmp_path: Path, dtype: str) -> None:
     np.save(tmp_path / "prompt.npy", np.arange(12).reshape(3, 4).astype(dtype))
@@ -108,9 +82,6 @@ def test_the_tensor_named_prompt_is_read_among_several(tmp_path: Path) -> None:
 
 
 # -- PyTorch's files -----------------------------------------------------------------------------------------
-
-VALUES = np.arange(12, dtype=np.float32).reshape(3, 4)
-"""What the files of the tests of PyTorch's format hold."""
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".pth", ".bin"])
@@ -148,207 +119,7 @@ def test_a_pytorch_file_that_is_no_prompt_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "executed").exists()
 
 
-# -- PEFT ----------------------------------------------------------------------------------------------------
-
-STORED = np.random.default_rng(1).normal(size=(6, 4)).astype(np.float32)
-ADAPTER = {
-    "peft_type": "PROMPT_TUNING",
-    "task_type": "SEQ_2_SEQ_LM",
-    "num_virtual_tokens": 3,
-    "num_transformer_submodules": 2,
-    "token_dim": 4,
-    "base_model_name_or_path": "google/t5-v1_1-small",
-}
-
-
-def adapter(folder: Path, stored: np.ndarray = STORED, **changes: object) -> Path:
-    """The folder of an adapter as PEFT writes it."""
-    folder.mkdir(exist_ok=True)
-    (folder / "adapter_config.json").write_text(json.dumps(ADAPTER | changes))
-    (folder / "adapter_model.safetensors").write_bytes(content(".safetensors", prompt_embeddings=stored))
-    return folder
-
-
-@pytest.mark.parametrize("given", ["", "adapter_model.safetensors"])
-@pytest.mark.parametrize("parts", [2, None])
-def test_an_adapter_of_an_encoder_decoder_gives_the_half_that_is_used(
-    tmp_path: Path, given: str, parts: int | None
-) -> None:
-    read = read_prompt(adapter(tmp_path / "adapter", num_transformer_submodules=parts) / given)
-    np.testing.assert_array_equal(read.prompt, STORED[:3])
-    assert read.metadata["backbone"] == "google/t5-v1_1-small"
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"num_virtual_tokens": 6, "num_transformer_submodules": 1},
-        {"num_virtual_tokens": 6, "num_transformer_submodules": 1, "task_type": "CAUSAL_LM"},
-        {"num_virtual_tokens": 6, "num_transformer_submodules": None, "task_type": "CAUSAL_LM"},
-        {"num_virtual_tokens": 6, "num_transformer_submodules": None, "task_type": None, "token_dim": None},
-    ],
-    ids=range(4),
-)
-def test_an_adapter_of_one_part_gives_all_of_it(tmp_path: Path, changes: dict[str, object]) -> None:
-    np.testing.assert_array_equal(read_prompt(adapter(tmp_path / "adapter", **changes)).prompt, STORED)
-
-
-def test_an_adapter_s_weights_may_be_a_pytorch_file(tmp_path: Path) -> None:
-    folder = adapter(tmp_path / "adapter", num_virtual_tokens=3, num_transformer_submodules=1)
-    (folder / "adapter_model.safetensors").unlink()
-    write_zip(folder / "adapter_model.bin", dictionary(prompt_embeddings=tensor((3, 4), (4, 1))))
-    for path in (folder, folder / "adapter_model.bin"):
-        np.testing.assert_array_equal(read_prompt(path).prompt, VALUES)
-
-
-@pytest.mark.parametrize(
-    ("changes", "complaint"),
-    [
-        ({"peft_type": "LORA"}, "peft_type is 'LORA'; only PROMPT_TUNING is a prompt"),
-        ({"peft_type": "PREFIX_TUNING"}, "only PROMPT_TUNING is a prompt"),
-        ({"peft_type": "MULTITASK_PROMPT_TUNING"}, "only PROMPT_TUNING is a prompt"),
-        ({"peft_type": ["x"] * 10_000}, "only PROMPT_TUNING is a prompt"),
-        ({"task_type": "SEQ_CLS"}, "a classifier's head is no part of a prompt"),
-        ({"num_virtual_tokens": 4}, "has shape [6, 4], but adapter_config.json says [8, 4]: 4 virtual tokens in 2"),
-        ({"num_virtual_tokens": 10**30}, "has shape [6, 4], but adapter_config.json says"),
-        ({"token_dim": 5}, "has shape [6, 4], but adapter_config.json says [6, 5]"),
-        ({"num_virtual_tokens": 0}, "num_virtual_tokens is 0"),
-        ({"num_virtual_tokens": "3"}, "num_virtual_tokens is '3'"),
-        ({"num_virtual_tokens": None}, "num_virtual_tokens is None"),
-        ({"num_transformer_submodules": 3}, "num_transformer_submodules 3"),
-        ({"task_type": "CAUSAL_LM"}, "num_transformer_submodules 2; expected at least 1, and 1 or, for sequence"),
-    ],
-    ids=range(13),
-)
-def test_an_adapter_that_is_no_prompt_is_refused(tmp_path: Path, changes: dict[str, object], complaint: str) -> None:
-    line = refusal(adapter(tmp_path / "adapter", **changes))
-    assert complaint in line
-    assert len(line) < 500
-
-
-def test_an_adapter_that_trained_more_than_a_prompt_is_refused(tmp_path: Path) -> None:
-    folder = adapter(tmp_path / "adapter")
-    weights = folder / "adapter_model.safetensors"
-    weights.write_bytes(content(".safetensors", prompt_embeddings=STORED, prefix_task_cols=PROMPT))
-    for path in (folder, weights):
-        assert "more than a prompt; beside prompt_embeddings it holds 'prefix_task_cols'" in refusal(path)
-
-
-def test_a_damaged_adapter_is_refused(tmp_path: Path) -> None:
-    folder = adapter(tmp_path / "adapter")
-    (folder / "adapter_model.safetensors").unlink()
-    assert "holds neither adapter_model.safetensors nor adapter_model.bin" in refusal(folder)
-    for config in ("", "[]", "{", "[" * 100_000, '{"peft_type": ' + "9" * 5000 + "}"):
-        (folder / "adapter_config.json").write_text(config)
-        refusal(folder)
-
-
-@pytest.mark.parametrize("name", ["prompt_embeddings", "base_model.prompt_encoder.default.embedding.weight"])
-def test_weights_without_their_config_say_what_cannot_be_known(tmp_path: Path, name: str) -> None:
-    path = tmp_path / "weights.safetensors"
-    path.write_bytes(content(".safetensors", **{name: STORED}))
-    with pytest.warns(UserWarning, match="all 6 tokens are taken; PEFT stores twice its length for sequence-to-seq"):
-        np.testing.assert_array_equal(read_prompt(path).prompt, STORED)
-    np.testing.assert_array_equal(read_prompt(path, length=6).prompt, STORED)
-    path.write_bytes(content(".safetensors", prompt_embeddings=STORED[:5]))
-    assert len(read_prompt(path).prompt) == 5
-
-
-@pytest.mark.parametrize("name", ["prompt", "prompt_embeddings"])
-def test_a_prompt_of_twice_the_expected_length_is_refused_with_the_likely_cause(tmp_path: Path, name: str) -> None:
-    path = tmp_path / "weights.safetensors"
-    path.write_bytes(content(".safetensors", **{name: STORED}))
-    with pytest.raises(
-        PromptError, match=r"has 6 tokens, expected 3: PEFT stores twice its length .* the adapter's fol"
-    ):
-        read_prompt(path, length=3)
-    with pytest.raises(PromptError, match="has 6 tokens, expected 4; set --prompt-length to match"):
-        read_prompt(path, length=4)
-    assert len(read_prompt(adapter(tmp_path / "adapter"), length=3).prompt) == 3
-
-
-def test_an_adapter_goes_through_a_folder_bit_by_bit(tmp_path: Path) -> None:
-    facts = {"task": "sst2", "backbone": "toy"}
-    for config, task in (({"num_decoder_layers": 2}, "SEQ_2_SEQ_LM"), ({"num_layers": 2}, "CAUSAL_LM"), (None, None)):
-        write_prompt(tmp_path / "adapter", PROMPT, facts, config=config)
-        read = read_prompt(tmp_path / "adapter", length=3)
-        assert read.prompt.tobytes() == PROMPT.tobytes()
-        assert {name: read.metadata[name] for name in facts} == facts
-        written = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
-        assert (written["task_type"], written["num_transformer_submodules"]) == (task, 1)
-    assert [path.name for path in tmp_path.iterdir()] == ["adapter"]
-
-
-def test_an_adapter_may_replace_one_and_nothing_else(tmp_path: Path) -> None:
-    for name, occupant in (("lora", json.dumps({"peft_type": "LORA"})), ("notes", "")):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / ("adapter_config.json" if occupant else "notes.txt")).write_text(occupant)
-    (tmp_path / "file").touch()
-    for name in ("lora", "notes", "file"):
-        with pytest.raises(PromptError, match="exists and is no PEFT adapter of a prompt; choose another folder"):
-            write_prompt(tmp_path / name, PROMPT)
-    (tmp_path / "empty").mkdir()
-    for name, written in (("empty", ""), ("empty", ""), ("v1.0", "peft"), ("v1.0", "")):
-        write_prompt(tmp_path / name, PROMPT, format=written)
-        np.testing.assert_array_equal(read_prompt(tmp_path / name).prompt, PROMPT)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "file", "lora", "notes", "v1.0"]
-
-
-def test_a_full_disk_leaves_no_part_of_an_adapter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_bytes = Path.write_bytes
-
-    def full(path: Path, content: bytes) -> int:
-        if path.name == "adapter_config.json":
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return write_bytes(path, content)
-
-    monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(PromptError, match=r"cannot be written \(No space left on device\)"):
-        write_prompt(tmp_path / "adapter", PROMPT)
-    assert list(tmp_path.iterdir()) == []
-
-
 # -- facts ---------------------------------------------------------------------------------------------------
-
-
-def with_facts(path: Path, **facts: str) -> Path:
-    write_prompt(path, PROMPT, facts)
-    return path
-
-
-def test_a_prompt_of_another_backbone_is_refused(tmp_path: Path) -> None:
-    wrong = read_prompt(with_facts(tmp_path / "wrong.safetensors", fingerprint="d" * 64, backbone="other"))
-    with pytest.raises(PromptError, match=r"made for backbone 'other' \(dddddddddddd\), not for toy \(eeeeeeeeeeee\)"):
-        check_backbone(wrong, MODEL)
-    right = read_prompt(with_facts(tmp_path / "right.safetensors", fingerprint="e" * 64))
-    check_backbone(right, MODEL)
-    with pytest.raises(PromptError, match="has width 4, but backbone toy has width 5; it was made for another model"):
-        check_backbone(right, BackboneRecord(fingerprint="e" * 64, name="toy", width=5))
-
-
-def test_a_prompt_that_names_no_backbone_is_known_by_its_width(tmp_path: Path) -> None:
-    write_prompt(tmp_path / "prompt.npy", PROMPT)
-    check_backbone(read_prompt(tmp_path / "prompt.npy"), MODEL)
-    with pytest.raises(PromptError, match="it was made for another model"):
-        check_backbone(read_prompt(tmp_path / "prompt.npy"), BackboneRecord(fingerprint="e", name="toy", width=5))
-
-
-@pytest.mark.parametrize(("named", "warned"), [("hub/other", True), ("hub/toy", False), ("/home/me/toy", False)])
-def test_a_prompt_that_only_names_another_backbone_says_so(tmp_path: Path, named: str, warned: bool) -> None:
-    file = read_prompt(with_facts(tmp_path / "a.safetensors", backbone=named))
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        check_backbone(file, MODEL)
-    assert ["has no fingerprint to tell whether toy is the same" in str(w.message) for w in caught] == [True] * warned
-
-
-@pytest.mark.parametrize("fingerprint", ["", "eeee", "e" * 100_000, "E" * 64, "line\nbreak"])
-def test_a_fingerprint_that_is_none_is_refused(tmp_path: Path, fingerprint: str) -> None:
-    file = read_prompt(with_facts(tmp_path / "prompt.safetensors", fingerprint=fingerprint))
-    with pytest.raises(PromptError, match="is no sha256") as caught:
-        check_backbone(file, MODEL)
-    assert "\n" not in str(caught.value)
-    assert len(str(caught.value)) < 500
 
 
 def test_facts_are_read_as_far_as_they_make_sense(tmp_path: Path) -> None:
@@ -420,15 +191,6 @@ def test_prompts_of_a_folder_go_by_their_names(tmp_path: Path) -> None:
 
 
 # -- refusals ------------------------------------------------------------------------------------------------
-
-
-def refusal(path: Path) -> str:
-    with pytest.raises(PromptError) as caught:
-        read_prompt(path)
-    line = str(caught.value)
-    assert line.startswith((f"{path}: ", f"{path}{os.sep}"))
-    assert "\n" not in line
-    return line
 
 
 def test_pickled_objects_are_refused_and_never_run(tmp_path: Path) -> None:
@@ -643,71 +405,3 @@ def test_a_file_larger_than_any_prompt_is_not_read(tmp_path: Path, suffix: str) 
     with path.open("wb") as file:
         file.truncate(2**40)
     assert f"has {2**40} bytes; a prompt has at most" in refusal(path)
-
-
-# -- writing whole or not at all -----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("suffix", SUFFIXES)
-def test_a_full_disk_leaves_the_old_file_and_no_other(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
-) -> None:
-    path = tmp_path / f"prompt{suffix}"
-    write_prompt(path, PROMPT)
-
-    def full(*_arguments: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "replace", full)
-        with pytest.raises(PromptError, match=r"cannot be written \(No space left on device\)"):
-            write_prompt(path, PROMPT + 1)
-    assert [file.name for file in tmp_path.iterdir()] == [path.name]
-    np.testing.assert_array_equal(read_prompt(path).prompt, PROMPT)
-
-
-@pytest.mark.skipif(os.name != "posix", reason="needs POSIX resource limits")
-@pytest.mark.parametrize("suffix", SUFFIXES)
-def test_a_file_that_may_not_grow_says_why_and_leaves_the_old_one(tmp_path: Path, suffix: str) -> None:
-    path = tmp_path / f"prompt{suffix}"
-    write_prompt(path, PROMPT)
-    script = f"""
-import resource, sys
-from pathlib import Path
-import numpy as np
-from spot.errors import PromptError
-from spot.prompts.files import write_prompt
-resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
-try:
-    write_prompt(Path("prompt{suffix}"), np.ones((64, 64)))
-except PromptError as error:
-    print(error)
-"""
-    answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=tmp_path)
-    (line,) = answer.stdout.splitlines()
-    assert "cannot be written (" in line
-    assert "None" not in line
-    assert list(tmp_path.iterdir()) == [path]
-    np.testing.assert_array_equal(read_prompt(path).prompt, PROMPT)
-
-
-@pytest.mark.parametrize("suffix", SUFFIXES)
-def test_a_place_that_takes_no_file_is_refused(tmp_path: Path, suffix: str) -> None:
-    (tmp_path / "file").touch()
-    (tmp_path / f"folder{suffix}").mkdir()
-    for path in (
-        tmp_path / "missing" / f"prompt{suffix}",
-        tmp_path / "file" / f"prompt{suffix}",
-        tmp_path / f"folder{suffix}",
-        tmp_path / f"{'long' * 80}{suffix}",
-    ):
-        with pytest.raises(PromptError, match="cannot be written"):
-            write_prompt(path, PROMPT)
-    assert {file.name for file in tmp_path.iterdir()} == {"file", f"folder{suffix}"}
-
-
-def test_a_prompt_that_cannot_be_is_not_written(tmp_path: Path) -> None:
-    for prompt in (np.full((3, 4), np.nan), np.zeros(12)):
-        with pytest.raises(PromptError):
-            write_prompt(tmp_path / "prompt.npy", prompt)
-    assert list(tmp_path.iterdir()) == []

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from spot.backbone.load import Backbone
 from spot.errors import PromptError
-from spot.prompts.files import write_prompt
 from spot.prompts.initializers import check_fits, file_address, make_initializer, sampled_vocabulary, uniform
+from spot.prompts.write import write_prompt
 from tests.closeness import assert_close
 
 LENGTH, WIDTH = 6, 16

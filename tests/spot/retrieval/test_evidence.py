@@ -381,8 +381,8 @@ def test_two_seeds_of_a_pair_count_for_more_than_one() -> None:
     once = key_set(6, DONOR)
     thrice = key_set(6, [dataclasses.replace(o, seed=seed) for o in DONOR for seed in range(3)])
     model = once.once(learn).model
-    again = dataclasses.replace(model, seen=thrice.once(learn).model.seen)
-    assert set(again.seen.counts) == {3.0}
+    again = dataclasses.replace(model, history=thrice.once(learn).model.history)
+    assert set(again.history.counts) == {3.0}
     target, like = unit_rows(np.ones((1, WIDTH)))[0], np.zeros(6)
     assert (again.predict(target, like)[1] < model.predict(target, like)[1]).all()
 

@@ -15,7 +15,7 @@ from spot.errors import RetrievalError
 from spot.retrieval import similarity
 from spot.retrieval.evidence import COVERAGE
 from spot.retrieval.history import expected_gains, learn
-from spot.retrieval.keys import Context, Groups, KeySet
+from spot.retrieval.keys import Context, KeySet, Segments
 from spot.retrieval.measures import MEASURES, NEEDS
 from spot.retrieval.query import Query
 from spot.retrieval.rank import AGGREGATES, Ranked, Retriever, largest
@@ -343,4 +343,4 @@ def test_a_deep_query_is_no_match_for_plain_keys() -> None:
 
 def test_a_group_of_one_is_itself() -> None:
     rows = np.array([3, 1, 2])
-    assert Groups(rows, np.arange(3)).mean(np.array([0.0, 1.0, 2.0, 3.0])).tolist() == [3.0, 1.0, 2.0]
+    assert Segments(rows, np.arange(3)).mean(np.array([0.0, 1.0, 2.0, 3.0])).tolist() == [3.0, 1.0, 2.0]

@@ -24,7 +24,8 @@ from bank import (
 )
 from bank.files import exported
 from spot.errors import PromptError, RetrievalError
-from spot.prompts.files import PromptFile, read_prompt, write_prompt
+from spot.prompts.files import PromptFile, read_prompt
+from spot.prompts.write import write_prompt
 from spot.retrieval.query import partition_of
 
 LENGTH, WIDTH = 3, 4

@@ -1,4 +1,4 @@
-"""What every form promises, for both families of models: one contract, whatever is trained."""
+"""What every form promises, for both architectures: one contract, whatever is trained."""
 
 from __future__ import annotations
 
@@ -21,9 +21,11 @@ from spot.backbone.load import Backbone
 from spot.backbone.random import random_model
 from spot.errors import Interrupted, PromptError
 from spot.inference.predict import Questions, mean_losses, predict, predict_many
-from spot.prompts.files import RANKS, read_prompt, write_prompt
+from spot.prompts.files import read_prompt
+from spot.prompts.formats import RANKS
 from spot.prompts.forms import FORMS, WEIGHTS
 from spot.prompts.initializers import make_initializer
+from spot.prompts.write import write_prompt
 from spot.training.optimizers import Optimizer
 from spot.training.prompt_tuning import TrainedPrompt, prompt_job, start_of, train_prompt, train_prompts
 from spot.training.recipe import Recipe
@@ -43,10 +45,10 @@ MODERATE = Optimizer(learning_rate=0.05)
 """At 0.3 rounding grows with every step, whoever shares the program."""
 
 
-@pytest.fixture(scope="module", params=[(form, family) for form in FORMS for family in CONFIGS], ids=str)
+@pytest.fixture(scope="module", params=[(form, architecture) for form in FORMS for architecture in CONFIGS], ids=str)
 def case(request: pytest.FixtureRequest, backbone: Backbone, task: Task, recipe: Recipe) -> Case:
-    form, family = request.param
-    model = model_of(CONFIGS[family], backbone)
+    form, architecture = request.param
+    model = model_of(CONFIGS[architecture], backbone)
     chosen = dataclasses.replace(recipe, form=form, optimizer=MODERATE, steps=20, key_step=10)
     return Case(form, model, chosen, TaskData(task, model, chosen))
 

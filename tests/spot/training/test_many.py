@@ -90,7 +90,7 @@ def test_jobs_start_in_their_order_as_slots_become_free() -> None:
 
 
 def test_what_is_held_already_is_left_out() -> None:
-    results = run_toys(2, held=lambda: True)
+    results = run_toys(2, known=lambda: True)
     assert results == {}
 
 

@@ -13,8 +13,8 @@ import pytest
 from bank.vectors import prompt_sha256
 from spot.backbone.load import Backbone
 from spot.errors import PromptError
-from spot.prompts.files import write_prompt
 from spot.prompts.initializers import make_initializer
+from spot.prompts.write import write_prompt
 from spot.training.loop import CHECKPOINT_FILE, Interrupted
 from spot.training.prompt_tuning import TrainedPrompt, run_identity, train_prompt
 from spot.training.recipe import Recipe

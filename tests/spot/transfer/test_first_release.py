@@ -70,6 +70,6 @@ def test_its_sources_are_ranked_from_starts_that_it_did_not_store(trainer: Train
 def test_a_transfer_goes_on_from_it(trainer: Trainer) -> None:
     few = trainer.with_recipe(dataclasses.replace(RECIPE, train_limit=64))
     outcome = run_transfer(few, get_task("wn_living"), seed=0, options=TransferOptions(method="none"))
-    assert outcome.baseline == outcome.outcome
+    assert outcome.baseline == outcome.chosen_run
     assert len(list_transfers(trainer.bank.engine)) == 2
     assert verify(trainer.bank) == []

@@ -41,7 +41,7 @@ def test_a_form_is_banked_ranked_and_transferred(
             result = run_transfer(trainer, tasks["target"], seed=0, options=options)
             assert {source.task for source in result.ranked} == {"first", "second"}
             assert result.similarity == "displacement"
-            assert bank.prompt(result.outcome.value).shape == shape
+            assert bank.prompt(result.chosen_run.value).shape == shape
         assert verify(bank) == []
         specs = [trainer.spec(tasks[name], 0, "source") for name in ("first", "second")]
         assert missing(bank, trainer.plan(specs)).train == []

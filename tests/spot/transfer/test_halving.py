@@ -113,7 +113,7 @@ def test_training_without_transfer_can_win(world: World) -> None:
     outcome = run_transfer(trainer, world.target, seed=0, options=HALVING)
     assert all(candidate.run is None for candidate in outcome.candidates)
     assert outcome.chosen is None
-    assert outcome.outcome == outcome.baseline
+    assert outcome.chosen_run == outcome.baseline
 
 
 def test_a_race_stopped_and_started_again_ends_alike(world: World) -> None:
@@ -160,7 +160,7 @@ def test_patience_and_halving_do_not_go_together(world: World) -> None:
 def test_method_none_trains_and_reports_the_baseline_alone(world: World) -> None:
     outcome = run_transfer(world.trainer, world.target, seed=0, options=TransferOptions(method="none"))
     assert (outcome.ranked, outcome.candidates, outcome.chosen) == ([], [], None)
-    assert outcome.outcome == outcome.baseline == outcome.query
+    assert outcome.chosen_run == outcome.baseline == outcome.query
     assert outcome.outcome_test == outcome.baseline_test
     (row,) = list_transfers(world.bank.engine, task="target")
     assert (row["method"], row["sources"]) == ("none", [])

@@ -10,7 +10,7 @@ import pytest
 
 from bank import Bank, StoredRun
 from spot.training.recipe import Recipe
-from spot.transfer.planner import PlannedRun, TaskSpec, cut, distinct, missing
+from spot.transfer.planner import PlannedRun, TaskSpec, chunks, distinct, missing
 from spot.transfer.runs import Trainer
 from tasks import Mixture, get_learnable, get_task
 from tasks.errors import TaskError
@@ -85,9 +85,9 @@ def test_a_run_in_the_bank_is_asked_for_once(world: World) -> None:
 
 def test_neighbours_share_a_group_and_groups_are_alike_in_size(world: World) -> None:
     runs = plan(world.trainer, world, *((seed, "source") for seed in range(5)))
-    assert [[run.spec.seed for run in part] for part in cut(runs, 2)] == [[0, 1, 2], [3, 4]]
-    assert cut(runs[:1], 4) == [runs[:1]]
-    assert cut([], 2) == []
+    assert [[run.spec.seed for run in part] for part in chunks(runs, 2)] == [[0, 1, 2], [3, 4]]
+    assert chunks(runs[:1], 4) == [runs[:1]]
+    assert chunks([], 2) == []
 
 
 def test_one_digest_names_a_run_everywhere(world: World, recipe: Recipe) -> None:

@@ -12,11 +12,13 @@ from bank.integrity import verify
 from bank.listing import show_run
 from spot.backbone.load import Backbone
 from spot.errors import DivergenceError, Interrupted
+from spot.inference.decoding import Decoding
 from spot.inference.predict import predict
 from spot.training.jobs import Silent
 from spot.training.prompt_tuning import train_prompt
 from spot.training.recipe import Recipe
 from spot.transfer.datasets import Datasets
+from spot.transfer.evaluator import Evaluator
 from spot.transfer.executors import LocalExecutor
 from spot.transfer.runs import Trainer
 from tasks import get_task
@@ -170,6 +172,19 @@ def test_test_metrics_are_of_the_value_on_the_test_split_and_are_kept(world: Wor
         assert evaluation.answers == answers
         assert evaluation.metrics == world.target.score(answers, test.examples)
     assert refusing(world.trainer).test_all(world.target, runs) == evaluations
+
+
+def test_answers_of_another_decoding_are_kept_apart(world: World) -> None:
+    generating = world.trainer.with_recipe(dataclasses.replace(world.trainer.recipe, evaluate_by="generate"))
+    run = generating.run(world.target, seed=0, role="source")
+    short = Evaluator(world.bank, world.trainer.datasets, decoding=Decoding(max_new_tokens=1))
+    (greedy,) = generating.test_all(world.target, [run])
+    (cut,) = short.test_all(world.target, [run], generating.recipe)
+    assert cut.answers != greedy.answers
+    assert generating.test_all(world.target, [run]) == [greedy]
+    assert short.test_all(world.target, [run], generating.recipe) == [cut]
+    decodings = [row["decoding"] for row in show_run(world.bank.engine, run.digest)["evaluations"]]
+    assert sorted(decodings, key=str) == [None, {"max_new_tokens": 1}]
 
 
 def test_another_metric_makes_another_run(world: World, tmp_path: Path) -> None:

@@ -292,7 +292,7 @@ def test_a_mixture_takes_whole_sources_and_the_targets_limit(world: World, tasks
 def test_an_oracle_trains_from_every_source(world: World) -> None:
     outcome = transfer(world, method="oracle", top_k=1)
     assert [candidate.source.task for candidate in outcome.candidates] == [source.task for source in outcome.ranked]
-    assert outcome.outcome.score == max(candidate.score for candidate in outcome.candidates)
+    assert outcome.chosen_run.score == max(candidate.score for candidate in outcome.candidates)
 
 
 def test_a_generic_transfer_starts_from_the_source_it_names(world: World) -> None:

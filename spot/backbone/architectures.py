@@ -1,4 +1,4 @@
-"""The model that belongs to a config."""
+"""The architectures: the model that belongs to a config."""
 
 from __future__ import annotations
 
@@ -9,4 +9,4 @@ from spot.backbone.config import LlamaConfig, T5Config
 from spot.backbone.llama import Llama
 from spot.backbone.t5 import T5
 
-FAMILIES: Mapping[type[Any], type[T5] | type[Llama]] = {T5Config: T5, LlamaConfig: Llama}
+ARCHITECTURES: Mapping[type[Any], type[T5] | type[Llama]] = {T5Config: T5, LlamaConfig: Llama}

@@ -1,0 +1,115 @@
+"""Options of a recipe, made from its settings, and the presets they change."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
+
+import typer
+
+from spot.training.settings import OptimizerSettings, RecipeSettings, Setting, settings_of
+
+if TYPE_CHECKING:
+    from spot.training.recipe import Recipe
+
+EMBEDDED = "tiny"
+
+Options = TypeVar("Options")
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {"dropout": 0.1, "evaluate_by": "generate"},
+    "quick": {
+        "prompt_length": 16,
+        "batch_size": 16,
+        "steps": 300,
+        "key_step": 100,
+        "evaluate_every": 50,
+        "max_input": 128,
+        "max_target": 16,
+        "dev_limit": 200,
+    },
+}
+"""``paper`` is the recipe of Lester et al. (2021) and SPoT, with their released dropout; it scores greedy text by exact
+match as they do, where an answer outside the labels is wrong. ``quick`` suits the embedded backbone, and scores by the
+labels' likelihoods, which a short run learns sooner. The two ways differ by up to 4.5 points on trained prompts."""
+
+
+def finite(value: float | None) -> float | None:
+    """Callback of an option that takes a number: neither NaN nor infinite."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is not a finite number")
+    return value
+
+
+def _option(setting: Setting) -> Any:
+    return typer.Option(
+        help=setting.help,
+        rich_help_panel="Recipe",
+        show_default=False,
+        min=setting.least,
+        max=setting.most,
+        callback=None if setting.least is None else finite,
+    )
+
+
+def with_settings(*groups: type) -> Callable[[type[Options]], type[Options]]:
+    """Give a dataclass an option for every setting of these that has one, ``None`` where it is not given."""
+
+    def decorate(options: type[Options]) -> type[Options]:
+        added: list[tuple[str, Any, Any]] = []
+        for group in groups:
+            kinds = get_type_hints(group)
+            for name, setting in settings_of(group).items():
+                if not setting.hidden:
+                    kind: Any = kinds[name] | None
+                    added.append((setting.option or name, Annotated[kind, _option(setting)], None))
+        made = dataclasses.make_dataclass(options.__name__, added, bases=(options,), frozen=True)
+        made.__module__, made.__doc__ = options.__module__, options.__doc__
+        return made
+
+    return decorate
+
+
+@with_settings(RecipeSettings, OptimizerSettings)
+@dataclasses.dataclass(frozen=True)
+class RecipeOptions:
+    """A preset, and what to change in it: an option for every setting of a recipe and its optimiser."""
+
+    preset: Annotated[
+        str,
+        typer.Option(
+            help="'paper' (P 100, 30,000 steps, key at 10,000, dropout 0.1, greedy text scored by exact match as "
+            "the papers do), 'quick' (P 16, 300 steps, key at 100, labels ranked by likelihood), or 'auto': quick for "
+            "the embedded backbone.",
+            rich_help_panel="Recipe",
+        ),
+    ] = "auto"
+
+    def recipe(self, backbone: str) -> Recipe:
+        """The preset with the given changes.
+
+        Raises:
+            TrainingError: an unknown preset, or settings that a recipe refuses.
+        """
+        from spot.errors import TrainingError
+        from spot.training.optimizers import Optimizer
+        from spot.training.recipe import Recipe
+        from tasks.choices import choose
+
+        choose(self.preset, ("auto", *PRESETS), "preset", error=TrainingError)
+        preset = self.preset
+        if preset == "auto":
+            preset = "quick" if backbone == EMBEDDED else "paper"
+        given = {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
+        given.pop("preset")
+        optimizer = {
+            name: given.pop(setting.option or name)
+            for name, setting in settings_of(Optimizer).items()
+            if (setting.option or name) in given
+        }
+        settings = PRESETS[preset] | given
+        if "steps" in settings and "key_step" not in given:
+            settings["key_step"] = min(settings.get("key_step", 10_000), settings["steps"])
+        return Recipe(optimizer=Optimizer(**optimizer), **settings)
