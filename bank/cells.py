@@ -145,11 +145,17 @@ def _answers(cell: Any) -> list[str]:
 
 def _history(cell: Any) -> list[dict[str, float]]:
     rows = _parsed(cell, "a JSON list of evaluations")
-    if not isinstance(rows, list) or not all(isinstance(row, dict) and "step" in row for row in rows):
+    if not isinstance(rows, list) or not all(
+        isinstance(row, dict) and "step" in row for row in rows
+    ):
         raise ValueError("a JSON list of evaluations with their steps")
     for row in rows:
         for name, value in row.items():
-            if name != "loss" or value is None or not (isinstance(value, float) and math.isnan(value)):
+            if (
+                name != "loss"
+                or value is None
+                or not (isinstance(value, float) and math.isnan(value))
+            ):
                 _number(value)  # the first evaluation may have no training loss
     return rows
 
@@ -167,7 +173,11 @@ def _time(cell: Any) -> dt.datetime:
     except (ValueError, TypeError):
         raise ValueError("a time") from None
     time = time.replace(tzinfo=dt.UTC)
-    if not dt.datetime(2020, 1, 1, tzinfo=dt.UTC) <= time <= dt.datetime.now(dt.UTC) + dt.timedelta(days=1):
+    if (
+        not dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
+        <= time
+        <= dt.datetime.now(dt.UTC) + dt.timedelta(days=1)
+    ):
         raise ValueError("a time since 2020 that has been")
     return time
 

@@ -83,9 +83,17 @@ class Contents:
         try:
             inspector, place = inspect(connection), home(connection)
             known = name in inspector.get_table_names(place)
-            there = {column["name"] for column in inspector.get_columns(name, place)} if known else set()
-            columns = [column for column in COLUMNS[name] if column in there or _shown_late(name, column)]
-            query = text(f"SELECT {', '.join([key, *columns])} FROM {name}").execution_options(yield_per=AT_ONCE)
+            there = (
+                {column["name"] for column in inspector.get_columns(name, place)}
+                if known
+                else set()
+            )
+            columns = [
+                column for column in COLUMNS[name] if column in there or _shown_late(name, column)
+            ]
+            query = text(f"SELECT {', '.join([key, *columns])} FROM {name}").execution_options(
+                yield_per=AT_ONCE
+            )
             for identity, *cells in connection.execute(query):
                 row = rows[identity] = Row(name, identity)
                 bad = row.take(dict(zip(columns, cells, strict=True)), nullable)
@@ -109,7 +117,14 @@ class Contents:
 
     def snapshot(self, run: Row, kind: str) -> Row | None:
         """A run's key or value."""
-        return next((child for child in self.children("snapshot", "run_id", run.id) if child["kind"] == kind), None)
+        return next(
+            (
+                child
+                for child in self.children("snapshot", "run_id", run.id)
+                if child["kind"] == kind
+            ),
+            None,
+        )
 
 
 def _shown_late(table: str, column: str) -> bool:

@@ -16,7 +16,10 @@ from bank.location import file_of, secrets, shown
 HINTS = (
     ("database is locked", "another process holds it; try again"),
     ("database or disk is full", "the disk is full; free some space, nothing was lost"),
-    ("disk i/o error", "the disk failed, or a limit on the size of files was reached; nothing was lost"),
+    (
+        "disk i/o error",
+        "the disk failed, or a limit on the size of files was reached; nothing was lost",
+    ),
     ("file is not a database", "the file is something else"),
     ("malformed", "the file is damaged; take a copy that is sound"),
     ("readonly database", "the file or its folder is read-only, or another user's"),
@@ -61,7 +64,12 @@ def _refusal(url: URL, said: str) -> BankError:
     known = said.lower()
     hint = next((hint for words, hint in HINTS if words in known), ELSE)
     path = file_of(url)
-    if path is not None and "check the folder" in hint and path.exists() and not os.access(path, os.R_OK):
+    if (
+        path is not None
+        and "check the folder" in hint
+        and path.exists()
+        and not os.access(path, os.R_OK)
+    ):
         hint = "this user may not read it"
     if any(word.lower() in told.lower() for word in secrets(url)):
         told = "its server or driver refused"  # a driver quotes what it cannot read

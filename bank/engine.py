@@ -65,22 +65,32 @@ def open_engine(url: URL, *, create: bool, write: bool | None = None) -> Engine:
 def _check_place(path: Path, *, create: bool) -> None:
     """A file that is there, or where one is made a folder for it."""
     if not create and not path.exists():
-        raise BankError(f"bank {path}: no such file; train a source into it with `spot train-source`")
+        raise BankError(
+            f"bank {path}: no such file; train a source into it with `spot train-source`"
+        )
     if path.is_dir():
-        raise BankError(f"bank {path}: a folder, not a file; name the file in it, such as {path / 'bank.sqlite'}")
+        raise BankError(
+            f"bank {path}: a folder, not a file; name the file in it, such as {path / 'bank.sqlite'}"
+        )
     if path.exists() and not path.is_file():
         raise BankError(f"bank {path}: a pipe or device, not a file; name a file")
     if create:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise BankError(f"bank {path}: its folder cannot be made ({error.strerror}); name another") from error
+            raise BankError(
+                f"bank {path}: its folder cannot be made ({error.strerror}); name another"
+            ) from error
 
 
 def _connect(url: URL, path: Path | None, *, write: bool) -> Engine:
     """An engine whose connections wait for others, of a driver that is installed."""
     try:
-        engine = sqlite.reader(url, path) if path is not None and not write else create_engine(driver_url(url))
+        engine = (
+            sqlite.reader(url, path)
+            if path is not None and not write
+            else create_engine(driver_url(url))
+        )
     except (NoSuchModuleError, ModuleNotFoundError, ImportError) as error:
         raise BankError(f"bank {shown(url)}: no driver for it is installed ({error})") from None
     except (ArgumentError, TypeError, ValueError):  # they may quote the URL
@@ -117,7 +127,9 @@ def sound_reading(connection: Connection) -> Iterator[None]:
     except BankError:
         raise
     except (ValueError, TypeError, AttributeError, KeyError, IndexError, RecursionError) as error:
-        raise BankError(f"bank {place}: a damaged cell ({reason(error)}); see `spot bank verify`") from error
+        raise BankError(
+            f"bank {place}: a damaged cell ({reason(error)}); see `spot bank verify`"
+        ) from error
     look = connection.info.get("look")
     if look and connection.info["stamp"][:3] != look()[:3] and not connection.info["stamp"][-1]:
         raise BankError(f"bank {place}: was written while it was read; try again")
@@ -131,7 +143,10 @@ def copied(url: URL) -> Engine:
     """
     if file_of(url) is None:
         raise BankError(f"bank {shown(url)}: only a file can be copied; ask for the right to write")
-    source, copy = open_engine(url, create=False), open_engine(URL.create("sqlite", database=":memory:"), create=True)
+    source, copy = (
+        open_engine(url, create=False),
+        open_engine(URL.create("sqlite", database=":memory:"), create=True),
+    )
     try:
         with database_errors(url), source.connect() as one, copy.connect() as other:
             original: Any = one.connection.dbapi_connection
@@ -156,15 +171,21 @@ def try_write(engine: Engine) -> None:
         sqlite.check_writable(path)
         free = shutil.disk_usage(path.parent).free
         if free < ROOM:
-            raise BankError(f"bank {path}: the disk is full ({free} bytes are left); free some space")
+            raise BankError(
+                f"bank {path}: the disk is full ({free} bytes are left); free some space"
+            )
     with database_errors(engine.url), engine.execution_options(writes=True).connect() as connection:
         transaction = connection.begin()
         try:
             version = current_version(connection, engine.url)
             if version != HEAD:
-                raise BankError(f"bank {shown(engine.url)}: its schema is {version}, not {HEAD}; open it for writing")
+                raise BankError(
+                    f"bank {shown(engine.url)}: its schema is {version}, not {HEAD}; open it for writing"
+                )
             connection.execute(
-                text('INSERT INTO prompt (sha256, length, width, "values") VALUES (:name, 1, 1, :room)'),
+                text(
+                    'INSERT INTO prompt (sha256, length, width, "values") VALUES (:name, 1, 1, :room)'
+                ),
                 {"name": f"trial {os.getpid()} {random.random()}"[:64], "room": bytes(ROOM)},
             )
         finally:

@@ -26,7 +26,14 @@ def record_evaluation(
     with transaction(engine) as session:
         where = {"run_id": find_run(session, run).id, "data": data}
         how = None if decoding is None else dict(decoding)
-        get_or_add(session, schema.Evaluation, where, metrics=dict(metrics), answers=list(answers), decoding=how)
+        get_or_add(
+            session,
+            schema.Evaluation,
+            where,
+            metrics=dict(metrics),
+            answers=list(answers),
+            decoding=how,
+        )
 
 
 def get_evaluation(engine: Engine, run: str, data: str) -> Evaluation | None:

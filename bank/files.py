@@ -58,7 +58,9 @@ def import_prompt(
     )
     return bank.record_run(
         RunRecord(
-            identity=RunIdentity(recipe=recipe, task=task, seed=seed, role="source", data=prompt_sha256(value)),
+            identity=RunIdentity(
+                recipe=recipe, task=task, seed=seed, role="source", data=prompt_sha256(value)
+            ),
             steps=0,
             metric="unknown",
             score=score,
@@ -114,7 +116,9 @@ def exported(bank: Bank, name: str, *, kind: str = "") -> Exported:
         snapshots = session.scalars(query).all()
         of_run = [one for one in snapshots if one.run.digest.startswith(name)]
         if kind and not of_run:
-            raise BankError(f"prompt {name!r} is named by its address, which is of one kind; leave out --kind {kind}")
+            raise BankError(
+                f"prompt {name!r} is named by its address, which is of one kind; leave out --kind {kind}"
+            )
         if not snapshots:
             return Exported(prompt, {"sha256": address}, {})
         snapshot = next((one for one in of_run if one.kind == (kind or "value")), snapshots[0])

@@ -37,7 +37,9 @@ def recipe_family(options: Mapping[str, Any]) -> str:
         KeyError: options that are not those of a recipe, such as an imported prompt's.
     """
     added = {name: value for name, value in options.items() if name not in FIRST}
-    return digest(*(options[name] for name in SHAPING), _decay(options), *([added] if added else []))
+    return digest(
+        *(options[name] for name in SHAPING), _decay(options), *([added] if added else [])
+    )
 
 
 def _decay(options: Mapping[str, Any]) -> Any:
@@ -52,7 +54,11 @@ def differing(options: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str,
     """
     mine, theirs = _comparable(options), _comparable(other)
     names = dict.fromkeys([*mine, *theirs])
-    return {name: (mine.get(name), theirs.get(name)) for name in names if mine.get(name) != theirs.get(name)}
+    return {
+        name: (mine.get(name), theirs.get(name))
+        for name in names
+        if mine.get(name) != theirs.get(name)
+    }
 
 
 def _comparable(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -64,10 +70,14 @@ def _comparable(options: Mapping[str, Any]) -> dict[str, Any]:
     optimizer = shaping.pop("optimizer", {})
     if "schedule" in optimizer and _decay(options) is not None:
         shaping["steps"] = options["steps"]
-    return shaping | {"optimizer" if name == "name" else name: value for name, value in optimizer.items()}
+    return shaping | {
+        "optimizer" if name == "name" else name: value for name, value in optimizer.items()
+    }
 
 
-def recipe_digest(fingerprint: str, prompt_length: int, key_step: int, family: str, options: Mapping[str, Any]) -> str:
+def recipe_digest(
+    fingerprint: str, prompt_length: int, key_step: int, family: str, options: Mapping[str, Any]
+) -> str:
     """Two recipes are the same where backbone, length, key step, family and all options are."""
     return digest(fingerprint, prompt_length, key_step, family, dict(options))
 
@@ -77,7 +87,9 @@ def by_name(backbone: str) -> str:
     return digest("by name", backbone)
 
 
-def run_digest(recipe: str, task: str, data: str, seed: int, role: str, started_from: str | None) -> str:
+def run_digest(
+    recipe: str, task: str, data: str, seed: int, role: str, started_from: str | None
+) -> str:
     """Two runs are the same where recipe, task, training data, seed, role and starting prompt are."""
     return digest(recipe, task, data, seed, role, started_from)
 
@@ -101,7 +113,14 @@ def transfer_digest(
 
 
 def first_transfer_digest(
-    task: str, method: str, similarity: str, seed: int, budget: str, *, query: str, sources: Sequence[str]
+    task: str,
+    method: str,
+    similarity: str,
+    seed: int,
+    budget: str,
+    *,
+    query: str,
+    sources: Sequence[str],
 ) -> str:
     """The first release's, which leaves out options, so that others can share it; transfers that it stored keep it."""
     spent = [] if budget == "full" else [budget]

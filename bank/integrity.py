@@ -121,10 +121,13 @@ def _schema_problems(connection: Connection, version: str | None) -> Problems:
             "column": columns,
             "index": {index["name"] for index in inspector.get_indexes(name, place)},
             "unique constraint on": {
-                ", ".join(constraint["column_names"]) for constraint in inspector.get_unique_constraints(name, place)
+                ", ".join(constraint["column_names"])
+                for constraint in inspector.get_unique_constraints(name, place)
             },
             "reference of": {
-                column for key in inspector.get_foreign_keys(name, place) for column in key["constrained_columns"]
+                column
+                for key in inspector.get_foreign_keys(name, place)
+                for column in key["constrained_columns"]
             },
         }
         for kind, names in expected.items():
@@ -139,7 +142,9 @@ def _doubles(contents: Contents, name: str) -> Problems:
     for constraint in schema.Base.metadata.tables[name].constraints:
         if isinstance(constraint, UniqueConstraint):
             columns = [column.name for column in constraint.columns]
-            counts = Counter(tuple(row[c] for c in columns) for row in contents.tables[name].values())
+            counts = Counter(
+                tuple(row[c] for c in columns) for row in contents.tables[name].values()
+            )
             for values, count in counts.items():
                 if count > 1 and None not in values:
                     yield f"{name}: {count} rows have the same {', '.join(columns)} ({', '.join(map(str, values))})"
@@ -151,5 +156,8 @@ def _lost_references(contents: Contents, name: str) -> Problems:
         if parent in contents.unread:
             continue
         for row in contents.tables[name].values():
-            if row[key.parent.name] is not None and row[key.parent.name] not in contents.tables[parent]:
+            if (
+                row[key.parent.name] is not None
+                and row[key.parent.name] not in contents.tables[parent]
+            ):
                 yield f"database: row {row.id} of {name} refers to a missing {parent} ({key.parent.name})"

@@ -73,7 +73,9 @@ def get_keys(engine: Engine, partition: Partition, exclude: Sequence[str]) -> Ke
         started_from=columns["started_from"].tolist(),
         has_start=has_start,
         shape=shape,
-        read=_Stored(engine, partition, columns["id"], names, runs, has_start, vector_width(shape)).read,
+        read=_Stored(
+            engine, partition, columns["id"], names, runs, has_start, vector_width(shape)
+        ).read,
     )
 
 
@@ -95,7 +97,9 @@ def _read_tasks(connection: Connection, exclude: Sequence[str]) -> _Tasks:
         members = connection.execute(select(schema.Member.task_id, schema.Member.name))
         left_out |= {row for row, name in members if name in excluded}
     rows, names, families, known = [], list[str](), list[str](), dict[str, str]()
-    for row, name, family in connection.execute(select(schema.Task.id, schema.Task.name, schema.Task.family)):
+    for row, name, family in connection.execute(
+        select(schema.Task.id, schema.Task.name, schema.Task.family)
+    ):
         rows.append(row)
         names.append(name)
         families.append(known.setdefault(family, family))
@@ -103,7 +107,9 @@ def _read_tasks(connection: Connection, exclude: Sequence[str]) -> _Tasks:
             left_out.add(row)
     order = sorted(range(len(names)), key=names.__getitem__)
     place = {rows[at]: i for i, at in enumerate(order)}
-    return _Tasks([names[at] for at in order], [families[at] for at in order], place, frozenset(left_out))
+    return _Tasks(
+        [names[at] for at in order], [families[at] for at in order], place, frozenset(left_out)
+    )
 
 
 def _read_shape(connection: Connection, partition: Partition) -> tuple[int, ...]:
@@ -112,17 +118,33 @@ def _read_shape(connection: Connection, partition: Partition) -> tuple[int, ...]
     Raises:
         BankError: a width or shape that none can have.
     """
-    width = connection.scalar(select(schema.Backbone.width).filter_by(fingerprint=partition.fingerprint)) or 0
-    first = select(schema.Prompt.shape).join(schema.Snapshot, schema.Snapshot.prompt_id == schema.Prompt.id)
-    first = first.join(schema.Run, schema.Run.id == schema.Snapshot.run_id).where(schema.Snapshot.kind == "key")
+    width = (
+        connection.scalar(
+            select(schema.Backbone.width).filter_by(fingerprint=partition.fingerprint)
+        )
+        or 0
+    )
+    first = select(schema.Prompt.shape).join(
+        schema.Snapshot, schema.Snapshot.prompt_id == schema.Prompt.id
+    )
+    first = first.join(schema.Run, schema.Run.id == schema.Snapshot.run_id).where(
+        schema.Snapshot.kind == "key"
+    )
     axes = connection.scalar(_of_sources(first, partition).limit(1)) or ()
     shape = (*axes[:-2], partition.prompt_length, width)
-    if not all(isinstance(axis, int) and 0 <= axis <= WIDEST for axis in shape) or vector_width(shape) > WIDEST:
-        raise BankError(f"keys of {partition}: their shape is {list(shape)}, which is none; see `spot bank verify`")
+    if (
+        not all(isinstance(axis, int) and 0 <= axis <= WIDEST for axis in shape)
+        or vector_width(shape) > WIDEST
+    ):
+        raise BankError(
+            f"keys of {partition}: their shape is {list(shape)}, which is none; see `spot bank verify`"
+        )
     return shape
 
 
-def _read_columns(connection: Connection, partition: Partition, tasks: _Tasks) -> dict[str, np.ndarray]:
+def _read_columns(
+    connection: Connection, partition: Partition, tasks: _Tasks
+) -> dict[str, np.ndarray]:
     """What the partition's source runs say, a column each; of a task its place.
 
     Raises:
@@ -166,8 +188,16 @@ def _columns_query(partition: Partition) -> Select[*tuple[Any, ...]]:
 
 def _are_whole(cells: dict[str, tuple[Any, ...]], tasks: _Tasks) -> bool:
     """Whether nothing is amiss with some sources, seen at a glance at their columns."""
-    lost = None in cells["key"] or None in cells["value"] or not set(cells["task"]) <= tasks.place.keys()
-    return not lost and set(map(type, cells["score"])) == {float} and all(map(math.isfinite, cells["score"]))
+    lost = (
+        None in cells["key"]
+        or None in cells["value"]
+        or not set(cells["task"]) <= tasks.place.keys()
+    )
+    return (
+        not lost
+        and set(map(type, cells["score"])) == {float}
+        and all(map(math.isfinite, cells["score"]))
+    )
 
 
 def _refuse_broken(rows: Iterable[Any], tasks: _Tasks) -> None:
@@ -231,7 +261,9 @@ class _Stored:
             for part in session.connection().execute(query).partitions(VECTORS_AT_ONCE):
                 runs = np.array([run for run, _ in part], np.int64)
                 place = np.minimum(np.searchsorted(ids, runs), len(ids) - 1)
-                wanted = np.flatnonzero(ids[place] == runs)  # the others are of excluded tasks, or came later
+                wanted = np.flatnonzero(
+                    ids[place] == runs
+                )  # the others are of excluded tasks, or came later
                 filled = order[place[wanted]]
                 numbers = self._numbers([part[i][1] for i in wanted.tolist()], rows[filled])
                 if not len(matrix):  # made once a vector has shown that the width is true
@@ -252,7 +284,9 @@ class _Stored:
 
         for row, cell in zip(rows, cells, strict=True):
             if len(cell) != 4 * self.width:
-                self._refuse(row, f"a key vector has {len(cell) // 4} numbers, its backbone {self.width}")
+                self._refuse(
+                    row, f"a key vector has {len(cell) // 4} numbers, its backbone {self.width}"
+                )
         numbers = np.frombuffer(b"".join(cells), "<f4").reshape(-1, self.width)
         for row in rows[~np.isfinite(numbers).all(axis=1)]:
             self._refuse(row, "a key vector is not finite")
@@ -265,13 +299,17 @@ class _Stored:
 def _vectors_query(kind: str, partition: Partition) -> Select[*tuple[Any, ...]]:
     """Ids of a partition's source runs, and bytes of their vectors."""
     table = schema.Run if kind == "start" else schema.KeyVectors
-    query: Select[*tuple[Any, ...]] = select(schema.Run.id, type_coerce(getattr(table, kind), LargeBinary))
+    query: Select[*tuple[Any, ...]] = select(
+        schema.Run.id, type_coerce(getattr(table, kind), LargeBinary)
+    )
     if kind == "start":
         query = query.where(schema.Run.start.is_not(None))
     else:
         key = (schema.Snapshot.run_id == schema.Run.id) & (schema.Snapshot.kind == "key")
         query = query.join(schema.Snapshot, key)
-        query = query.join(schema.KeyVectors, schema.KeyVectors.prompt_id == schema.Snapshot.prompt_id)
+        query = query.join(
+            schema.KeyVectors, schema.KeyVectors.prompt_id == schema.Snapshot.prompt_id
+        )
     return _of_sources(query, partition)
 
 

@@ -41,7 +41,9 @@ class Digests(Sequence[str]):
     @overload
     def __getitem__(self, row: slice) -> Digests: ...
     def __getitem__(self, row: int | slice) -> str | Digests:
-        return Digests(self._digests[row]) if isinstance(row, slice) else self._digests[row].decode()
+        return (
+            Digests(self._digests[row]) if isinstance(row, slice) else self._digests[row].decode()
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

@@ -146,7 +146,9 @@ def list_tasks(engine: Engine) -> Rows:
     rows: dict[str, dict[str, Any]] = {}
     with _asking(engine) as ask:
         for name, family, role, count in ask(TASKS):
-            rows.setdefault(name, {"task": name, "family": family} | dict.fromkeys(ROLES, 0))[role] = count
+            rows.setdefault(name, {"task": name, "family": family} | dict.fromkeys(ROLES, 0))[
+                role
+            ] = count
     return list(rows.values())
 
 
@@ -165,7 +167,12 @@ def list_runs(engine: Engine, *, task: str = "", role: str = "", limit: int = 0)
         answer = ask(RUNS, {"environment": JSON}, task=task, role=role, limit=limit or ALL)
         rows = [dict(zip(columns, values, strict=True)) for values in answer]
         return [
-            row | {"run": row["run"][:12], FLOOR: row[FLOOR].get(FLOOR), "seconds": round(row["seconds"], 1)}
+            row
+            | {
+                "run": row["run"][:12],
+                FLOOR: row[FLOOR].get(FLOOR),
+                "seconds": round(row["seconds"], 1),
+            }
             for row in rows
         ]
 
@@ -176,33 +183,58 @@ def show_run(engine: Engine, digest: str) -> dict[str, Any]:
     Raises:
         BankError: no such run, or several whose digests begin so.
     """
-    types = {"metrics": JSON, "options": JSON, "environment": JSON, "history": JSON, "created": UtcTime}
+    types = {
+        "metrics": JSON,
+        "options": JSON,
+        "environment": JSON,
+        "history": JSON,
+        "created": UtcTime,
+    }
     with _asking(engine) as ask:
         whole = len(digest) == DIGEST  # found by its index
-        query = RUN.format(matches="run.digest = :digest" if whole else "substr(run.digest, 1, :length) = :digest")
-        runs = ask(query, types, digest=digest, **({} if whole else {"length": len(digest)})).mappings().all()
+        query = RUN.format(
+            matches="run.digest = :digest" if whole else "substr(run.digest, 1, :length) = :digest"
+        )
+        runs = (
+            ask(query, types, digest=digest, **({} if whole else {"length": len(digest)}))
+            .mappings()
+            .all()
+        )
         if len(runs) != 1 or not digest:
             raise unknown_run(digest, ambiguous=bool(runs))
         run = runs[0]
         snapshots = ask(SNAPSHOTS, {"shape": JSON}, run=run["id"]).all()
-        evaluations = ask(EVALUATIONS, {"decoding": JSON, "metrics": JSON}, run=run["id"]).mappings().all()
+        evaluations = (
+            ask(EVALUATIONS, {"decoding": JSON, "metrics": JSON}, run=run["id"]).mappings().all()
+        )
         uses = ask(USES, run=run["id"]).all()
         return {
             "run": run["digest"],
             "task": run["task"],
             "family": run["task_family"],
             **{name: run[name] for name in ("role", "seed", "steps", "metric", "score", "metrics")},
-            "backbone": {"name": run["backbone"], "fingerprint": run["fingerprint"], "width": run["width"]},
+            "backbone": {
+                "name": run["backbone"],
+                "fingerprint": run["fingerprint"],
+                "width": run["width"],
+            },
             "recipe": run["options"],
             "recipe family": run["recipe_family"],
             "snapshots": [
-                {"kind": kind, "step": step, "score": score, "prompt": prompt, "shape": shape or [length, width]}
+                {
+                    "kind": kind,
+                    "step": step,
+                    "score": score,
+                    "prompt": prompt,
+                    "shape": shape or [length, width],
+                }
                 for kind, step, score, prompt, length, width, shape in snapshots
             ],
             "evaluations": [dict(row) for row in evaluations],
             "started from": run["started_from"],
             "source of transfers": [
-                {"transfer": transfer[:12], "target": target, "rank": rank} for transfer, target, rank in uses
+                {"transfer": transfer[:12], "target": target, "rank": rank}
+                for transfer, target, rank in uses
             ],
             "environment": run["environment"],
             "seconds": run["seconds"],
@@ -221,7 +253,10 @@ def list_prompts(engine: Engine, *, limit: int = 0) -> Rows:
     """Stored prompts and the runs they are snapshots of, newest first; no more prompts than a limit that is not 0."""
     columns = ("prompt", "length", "width", "shape", "kind", "step", "task", "seed", "run")
     with _asking(engine) as ask:
-        rows = [dict(zip(columns, values, strict=True)) for values in ask(PROMPTS, {"shape": JSON}, limit=limit or ALL)]
+        rows = [
+            dict(zip(columns, values, strict=True))
+            for values in ask(PROMPTS, {"shape": JSON}, limit=limit or ALL)
+        ]
         return [
             row
             | {

@@ -20,7 +20,14 @@ DIALECTS = ("sqlite", "postgresql", "postgres", "mysql", "mariadb", "mssql", "or
 SHOWN_OPTIONS = ("host", "port")
 """Options of a URL that say where it leads; what the others say is hidden."""
 
-SQLITE_OPTIONS = {"timeout", "isolation_level", "detect_types", "check_same_thread", "cached_statements", "uri"}
+SQLITE_OPTIONS = {
+    "timeout",
+    "isolation_level",
+    "detect_types",
+    "check_same_thread",
+    "cached_statements",
+    "uri",
+}
 
 PLAIN = re.compile(r"[\w.\-+]*")
 """What a name in a URL looks like where it was taken apart as its writer meant it."""
@@ -42,7 +49,9 @@ def bank_url(location: str | Path) -> URL:
         return URL.create("sqlite", database=_file(_checked_path(text)))
     dialect = scheme.partition("+")[0].lower()
     if dialect == "postgres":
-        raise BankError(f"bank {_scheme(scheme)}://{HIDDEN}: write postgresql:// in place of postgres://")
+        raise BankError(
+            f"bank {_scheme(scheme)}://{HIDDEN}: write postgresql:// in place of postgres://"
+        )
     if dialect != "sqlite" and rest.count("@") > 1:
         _refuse(scheme, "more than one @; write %40 for those in a user, password or name")
     try:
@@ -56,9 +65,14 @@ def bank_url(location: str | Path) -> URL:
         if url.host:
             _refuse(scheme, "not a database URL or path (sqlite:/// has three slashes)")
         if set(url.query) - SQLITE_OPTIONS and not url.query.get("uri"):
-            _refuse(scheme, f"its options are not those of SQLite ({', '.join(sorted(SQLITE_OPTIONS))})")
+            _refuse(
+                scheme, f"its options are not those of SQLite ({', '.join(sorted(SQLITE_OPTIONS))})"
+            )
         if database.startswith("file:") and not url.query.get("uri"):
-            _refuse(scheme, "a file: address of SQLite's is read with uri=true among the options; or give a path")
+            _refuse(
+                scheme,
+                "a file: address of SQLite's is read with uri=true among the options; or give a path",
+            )
         if database in ("", ":memory:") or database.startswith("file:"):
             return url
         return url.set(database=_file(_checked_path(database)))
@@ -70,14 +84,20 @@ def bank_url(location: str | Path) -> URL:
 def in_memory(url: URL) -> bool:
     """Whether a database lies in the memory of the process that opened it."""
     database = url.database or ":memory:"
-    named = database == ":memory:" or (database.startswith("file:") and "memory" in f"{database} {url.query}")
+    named = database == ":memory:" or (
+        database.startswith("file:") and "memory" in f"{database} {url.query}"
+    )
     return url.get_backend_name() == "sqlite" and named
 
 
 def file_of(url: URL) -> Path | None:
     """The file that a URL names by its path."""
     database = url.database
-    if url.get_backend_name() != "sqlite" or database in (None, "", ":memory:") or database.startswith("file:"):
+    if (
+        url.get_backend_name() != "sqlite"
+        or database in (None, "", ":memory:")
+        or database.startswith("file:")
+    ):
         return None
     return Path(database)
 
@@ -94,7 +114,11 @@ def shown(url: URL) -> str:
     if url.get_backend_name() == "sqlite":
         place, name = "", url.database or ""
     else:
-        user = "" if url.username is None else _plain(url.username) + (f":{HIDDEN}" if url.password is not None else "")
+        user = (
+            ""
+            if url.username is None
+            else _plain(url.username) + (f":{HIDDEN}" if url.password is not None else "")
+        )
         host = _plain(url.host or "") + (f":{url.port}" if url.port else "")
         place, name = (f"{user}@" if user else "") + host, _plain(url.database or "")
     options = [
@@ -109,7 +133,11 @@ def shown(url: URL) -> str:
 def shown_location(location: str | Path) -> str:
     """A location as it was given, as it may be printed."""
     try:
-        return shown(bank_url(location)) if "://" in str(location) else str(_checked_path(str(location)))
+        return (
+            shown(bank_url(location))
+            if "://" in str(location)
+            else str(_checked_path(str(location)))
+        )
     except BankError as error:
         return str(error).partition(": ")[0].removeprefix("bank ")
 
@@ -142,10 +170,16 @@ def _checked_path(path: str) -> str:
     if start and start[1] in DIALECTS:
         meant = "postgresql" if start[1] == "postgres" else start[1]
         slashes = "///" if meant == "sqlite" else "//"
-        raise BankError(f"bank {start[1]}:{HIDDEN}: not a database URL or path; write {meant}:{slashes}...")
+        raise BankError(
+            f"bank {start[1]}:{HIDDEN}: not a database URL or path; write {meant}:{slashes}..."
+        )
     if path.startswith("file:"):
-        raise BankError(f"bank file:{HIDDEN}: an address, not a path; give the path, or ./ before it")
-    if not path.startswith(("/", ".", "~")) and re.match(r"[^@]*:[^@]*@|.*\bpass(wd|word)?\s*=", path, re.I | re.S):
+        raise BankError(
+            f"bank file:{HIDDEN}: an address, not a path; give the path, or ./ before it"
+        )
+    if not path.startswith(("/", ".", "~")) and re.match(
+        r"[^@]*:[^@]*@|.*\bpass(wd|word)?\s*=", path, re.I | re.S
+    ):
         raise BankError(
             f"bank {HIDDEN}: not a database URL or path; write scheme://user:password@host/name, or ./ before a path"
         )
@@ -155,7 +189,9 @@ def _checked_path(path: str) -> str:
 def _file(path: str) -> str:
     expanded = os.path.expanduser(path)
     if expanded.startswith("~"):
-        raise BankError(f"bank {path}: no home folder is known for {path.partition('/')[0]}; write ./ before a file")
+        raise BankError(
+            f"bank {path}: no home folder is known for {path.partition('/')[0]}; write ./ before a file"
+        )
     return str(Path(expanded))
 
 

@@ -55,7 +55,9 @@ class Imported(NamedTuple):
     unchanged: int
 
 
-def read_measured(path: Path, *, score: str = "score", baseline: str = "baseline") -> list[Measured]:
+def read_measured(
+    path: Path, *, score: str = "score", baseline: str = "baseline"
+) -> list[Measured]:
     """Rows of a table: CSV with a header, or JSON, a list of objects.
 
     Args:
@@ -72,7 +74,9 @@ def read_measured(path: Path, *, score: str = "score", baseline: str = "baseline
     try:
         rows = list(readers[path.suffix](path))
     except (OSError, ValueError, csv.Error, RecursionError) as error:
-        raise BankError(f"{path}: cannot be read as {path.suffix[1:].upper()} in UTF-8 ({error})") from error
+        raise BankError(
+            f"{path}: cannot be read as {path.suffix[1:].upper()} in UTF-8 ({error})"
+        ) from error
     if not rows:
         raise BankError(f"{path}: has no rows; expected one a target, source and seed")
     return [_measured(f"{path}, {place}", row, score, baseline) for place, row in rows]
@@ -125,7 +129,9 @@ def _csv_rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
             raise ValueError(f"column {twice[0]!r} is there {names.count(twice[0])} times")
         for cells in reader:
             if cells and len(cells) != len(names):
-                raise ValueError(f"line {reader.line_num}: {len(cells)} cells, expected {len(names)}")
+                raise ValueError(
+                    f"line {reader.line_num}: {len(cells)} cells, expected {len(names)}"
+                )
             if cells:
                 yield f"line {reader.line_num}", dict(zip(names, cells, strict=True))
 
@@ -155,7 +161,9 @@ def _measured(where: str, row: Mapping[str, Any], score: str, baseline: str) -> 
         except (TypeError, ValueError, OverflowError):
             value = math.nan
         if not math.isfinite(value):
-            raise BankError(f"{where}: {names.get(name, name)} is {str(cell(name))[:40]!r}; expected a number")
+            raise BankError(
+                f"{where}: {names.get(name, name)} is {str(cell(name))[:40]!r}; expected a number"
+            )
         return value
 
     def points(name: str) -> float:
@@ -167,7 +175,9 @@ def _measured(where: str, row: Mapping[str, Any], score: str, baseline: str) -> 
     def seed(name: str) -> int:
         value = number(name)
         if not value.is_integer() or not 0 <= value < 2**63:
-            raise BankError(f"{where}: {name} is {str(cell(name))[:40]!r}; expected a whole number from 0")
+            raise BankError(
+                f"{where}: {name} is {str(cell(name))[:40]!r}; expected a whole number from 0"
+            )
         return int(value)
 
     return Measured(
@@ -212,7 +222,9 @@ def _query_run(runs: Runs, row: Measured, recipe: str) -> schema.Run:
         raise BankError(f"{row.where}: the bank has no baseline or query of target {row.target!r}; train it with "
                         "`spot transfer TARGET --method none`")  # fmt: skip
     seeds = ", ".join(map(str, sorted({run.seed for run in of_recipe}))) or "none of that recipe"
-    raise BankError(f"{row.where}: the bank has no run of {row.target} with seed {row.seed}; it has {seeds}")
+    raise BankError(
+        f"{row.where}: the bank has no run of {row.target} with seed {row.seed}; it has {seeds}"
+    )
 
 
 def _source_run(runs: Runs, row: Measured, query: schema.Run) -> schema.Run:
@@ -227,7 +239,9 @@ def _source_run(runs: Runs, row: Measured, query: schema.Run) -> schema.Run:
         raise BankError(f"{row.where}: the bank has no run of source {row.source} with seed {row.source_seed}; "
                         f"it has {seeds}")  # fmt: skip
     state = "none that can be compared with this target's" if of_task else "none"
-    raise BankError(f"{row.where}: of source {row.source!r} the bank has {state}; train it with `spot train-source`")
+    raise BankError(
+        f"{row.where}: of source {row.source!r} the bank has {state}; train it with `spot train-source`"
+    )
 
 
 def _partition(run: schema.Run) -> tuple[Any, ...]:
@@ -238,7 +252,9 @@ def _partition(run: schema.Run) -> tuple[Any, ...]:
 def _transfer(session: Session, query: schema.Run, row: Measured) -> schema.Transfer:
     """The transfer of what was measured of a target and seed, added if missing; it trained nothing."""
     name = imported_digest(query.digest)
-    transfer = session.scalars(select(schema.Transfer).where(schema.Transfer.digest == name)).one_or_none()
+    transfer = session.scalars(
+        select(schema.Transfer).where(schema.Transfer.digest == name)
+    ).one_or_none()
     if transfer is None:
         transfer = schema.Transfer(
             digest=name,
@@ -270,7 +286,9 @@ def _candidate(transfer: schema.Transfer, source: schema.Run, row: Measured) -> 
             return "changed" if changed else "unchanged"
     rank = max((candidate.rank for candidate in transfer.candidates), default=0) + 1
     transfer.candidates.append(
-        schema.Candidate(rank=rank, source_run_id=source.id, similarity=0.0, weight=1.0, score=row.score)
+        schema.Candidate(
+            rank=rank, source_run_id=source.id, similarity=0.0, weight=1.0, score=row.score
+        )
     )
     transfer.top_k = len(transfer.candidates)
     return "added"

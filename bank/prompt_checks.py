@@ -45,7 +45,10 @@ def prompt_problems(connection: Connection, contents: Contents) -> Problems:
     query = text(PROMPTS).execution_options(yield_per=AT_ONCE)
     try:
         for some in connection.execute(query).partitions(AT_ONCE):
-            rows = [(contents.tables["prompt"].get(key) or Row("prompt", key), blobs) for key, *blobs in some]
+            rows = [
+                (contents.tables["prompt"].get(key) or Row("prompt", key), blobs)
+                for key, *blobs in some
+            ]
             yield from guarded("prompts", _some_problems, rows)
     except SQLAlchemyError as error:
         yield f"prompts: cannot be read ({reason(error)})"
@@ -73,7 +76,9 @@ def _some_problems(rows: Sequence[tuple[Row, list[Any]]]) -> Problems:
         if None in (row["length"], row["width"], blobs[0]):
             continue
         shape = tuple(row["shape"] or (row["length"], row["width"]))
-        values, *vectors = (None if blob is None else np.frombuffer(blob, "<f4", len(blob) // 4) for blob in blobs)
+        values, *vectors = (
+            None if blob is None else np.frombuffer(blob, "<f4", len(blob) // 4) for blob in blobs
+        )
         if len(blobs[0] or b"") != 4 * math.prod(shape):
             size = len(blobs[0] or b"") // 4
             yield f"{row}: {size} numbers stored, expected {' x '.join(map(str, shape))}"
@@ -89,7 +94,10 @@ def _problems_of_a_shape(prompts: Sequence[_Prompt], width: int) -> Problems:
     finite = np.isfinite(np.stack([prompt.values for prompt in prompts]))
     sound: list[_Prompt] = []
     for prompt, numbers in zip(prompts, finite, strict=True):
-        row, sizes = prompt.row, [None if vector is None else vector.size for vector in prompt.vectors]
+        row, sizes = (
+            prompt.row,
+            [None if vector is None else vector.size for vector in prompt.vectors],
+        )
         if row["sha256"] is not None and prompt_sha256(prompt.values) != row["sha256"]:
             yield f"{row}: checksum differs from its address"
         elif not numbers.all():
@@ -110,4 +118,6 @@ def _with_others_vectors(prompts: Sequence[_Prompt]) -> Iterator[Row]:
     if prompts:
         average, normalized = (np.stack([p.vectors[i] for p in prompts]) for i in range(2))  # type: ignore[misc]
         matching = belong(np.stack([prompt.values for prompt in prompts]), average, normalized)
-        yield from (prompt.row for prompt, sound in zip(prompts, matching, strict=True) if not sound)
+        yield from (
+            prompt.row for prompt, sound in zip(prompts, matching, strict=True) if not sound
+        )

@@ -54,7 +54,11 @@ def put_prompts(session: Session, prompts: Sequence[Addressed]) -> dict[str, int
         ids |= ids_by(session, schema.Prompt.sha256, [prompt.sha256 for prompt in missing])
     with_vectors = ids_by(session, schema.KeyVectors.prompt_id, list(ids.values()))
     vectors = [
-        {"prompt_id": ids[sha256], "average": prompt.average, "average_normalized": prompt.average_normalized}
+        {
+            "prompt_id": ids[sha256],
+            "average": prompt.average,
+            "average_normalized": prompt.average_normalized,
+        }
         for sha256, prompt in by_address.items()
         if ids[sha256] not in with_vectors
     ]
@@ -85,16 +89,24 @@ def put(engine: Engine, prompt: np.ndarray) -> str:
 def get_prompt(engine: Engine, sha256: str) -> np.ndarray:
     """See :meth:`bank.store.Bank.prompt`; ``[..., P, H]`` float32."""
     with reading(engine) as session:
-        rows = session.scalars(select(schema.Prompt).where(named(schema.Prompt.sha256, sha256)).limit(2)).all()
+        rows = session.scalars(
+            select(schema.Prompt).where(named(schema.Prompt.sha256, sha256)).limit(2)
+        ).all()
         if len(rows) != 1 or len(sha256) < 8:
-            raise BankError(f"prompt {sha256!r} {_unknown(sha256, bool(rows))}; `spot bank prompts` lists addresses")
+            raise BankError(
+                f"prompt {sha256!r} {_unknown(sha256, bool(rows))}; `spot bank prompts` lists addresses"
+            )
         row = rows[0]
         shape = row.shape or [row.length, row.width]
         if row.values.size != math.prod(shape):
-            raise BankError(f"prompt {row.sha256}: damaged (wrong number of bytes); see `spot bank verify`")
+            raise BankError(
+                f"prompt {row.sha256}: damaged (wrong number of bytes); see `spot bank verify`"
+            )
         values = row.values.reshape(shape)
         if prompt_sha256(values) != row.sha256:
-            raise BankError(f"prompt {row.sha256}: damaged (checksum differs); see `spot bank verify`")
+            raise BankError(
+                f"prompt {row.sha256}: damaged (checksum differs); see `spot bank verify`"
+            )
         return checked_prompt(values, where=f"prompt {row.sha256}")
 
 
@@ -102,13 +114,19 @@ def _unknown(sha256: str, ambiguous: bool) -> str:
     """What to say of an address that names no single prompt."""
     if ambiguous:
         return "is ambiguous; give more of its address"
-    return "is too short to name one; give 8 characters or more" if len(sha256) < 8 else "is not in the bank"
+    return (
+        "is too short to name one; give 8 characters or more"
+        if len(sha256) < 8
+        else "is not in the bank"
+    )
 
 
 def find_prompt(engine: Engine, name: str, kind: str) -> np.ndarray:
     """See :meth:`bank.store.Bank.find_prompt`; ``[..., P, H]`` float32."""
     with reading(engine) as session:
-        runs = session.scalars(select(schema.Run).where(named(schema.Run.digest, name)).limit(2)).all()
+        runs = session.scalars(
+            select(schema.Run).where(named(schema.Run.digest, name)).limit(2)
+        ).all()
         if len(runs) != 1 or len(name) < 8:
             return get_prompt(engine, name)
         addresses = {snapshot.kind: snapshot.prompt.sha256 for snapshot in runs[0].snapshots}

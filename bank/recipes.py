@@ -75,6 +75,8 @@ def partitions(engine: Engine) -> list[Partition]:
 
 def recipe_options(engine: Engine, partition: Partition) -> dict[str, Any]:
     """See :meth:`bank.store.Bank.recipe_options`."""
-    query = select(schema.Recipe.options).join(schema.Recipe.backbone).where(*in_partition(partition))
+    query = (
+        select(schema.Recipe.options).join(schema.Recipe.backbone).where(*in_partition(partition))
+    )
     with reading(engine) as session:
         return dict(session.scalars(query.order_by(schema.Recipe.id).limit(1)).one_or_none() or {})

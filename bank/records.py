@@ -77,7 +77,9 @@ class RecipeRecord:
 
     @property
     def digest(self) -> str:
-        return recipe_digest(self.backbone.fingerprint, self.prompt_length, self.key_step, self.family, self.options)
+        return recipe_digest(
+            self.backbone.fingerprint, self.prompt_length, self.key_step, self.family, self.options
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -120,7 +122,9 @@ class RunIdentity:
 
     @property
     def digest(self) -> str:
-        return run_digest(self.recipe.digest, self.task.name, self.data, self.seed, self.role, self.started_from)
+        return run_digest(
+            self.recipe.digest, self.task.name, self.data, self.seed, self.role, self.started_from
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -148,12 +152,16 @@ class RunRecord:
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.score):
-            raise BankError(f"score of {self.identity.task.name} is {self.score}; expected a number")
+            raise BankError(
+                f"score of {self.identity.task.name} is {self.score}; expected a number"
+            )
         recipe = self.identity.recipe
         expected = (recipe.prompt_length, recipe.backbone.width)
         for kind, snapshot in (("key", self.key), ("value", self.value)):
             if snapshot is not None:
-                self._check_shape(kind, snapshot.prompt.shape, (*self.value.prompt.shape[:-2], *expected))
+                self._check_shape(
+                    kind, snapshot.prompt.shape, (*self.value.prompt.shape[:-2], *expected)
+                )
         if self.start is not None:
             start = checked_prompt(self.start[None], where=f"start of {self.identity.task.name}")[0]
             self._check_shape("start", start.shape, tokens(self.value.prompt).shape[1:])
@@ -211,7 +219,11 @@ class TransferRecord:
     @property
     def options(self) -> dict[str, Any]:
         """What was asked for beside method, similarity and budget; and the floor, which follows from the target."""
-        asked = {"aggregate": self.aggregate, "allow_overlap": self.allow_overlap, "top_k": len(self.candidates)}
+        asked = {
+            "aggregate": self.aggregate,
+            "allow_overlap": self.allow_overlap,
+            "top_k": len(self.candidates),
+        }
         return asked if self.floor is None else asked | {"floor": self.floor}
 
     @property

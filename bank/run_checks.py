@@ -20,7 +20,11 @@ def backbone_width(row: Row, contents: Contents) -> Problems:
 
 
 def is_used(row: Row, contents: Contents) -> Problems:
-    by = {"backbone": ("recipe", "backbone_id"), "recipe": ("run", "recipe_id"), "task": ("run", "task_id")}
+    by = {
+        "backbone": ("recipe", "backbone_id"),
+        "recipe": ("run", "recipe_id"),
+        "task": ("run", "task_id"),
+    }
     table, column = by[row.table]
     if table not in contents.unread and not contents.children(table, column, row.id):
         yield f"{row}: no {table} belongs to it"
@@ -47,9 +51,17 @@ def recipe_digests(row: Row, contents: Contents) -> Problems:
         stated = (options or {}).get(name, row[name])
         if row[name] is not None and stated != row[name]:
             yield f"{row}: has {name} {row[name]}, but its options say {cut(stated)}"
-    if options is not None and set(SHAPING) <= options.keys() and row["family"] not in (None, recipe_family(options)):
+    if (
+        options is not None
+        and set(SHAPING) <= options.keys()
+        and row["family"] not in (None, recipe_family(options))
+    ):
         yield f"{row}: its family does not follow from its options"
-    parts = (backbone and backbone["fingerprint"], *(row[n] for n in ("prompt_length", "key_step", "family")), options)
+    parts = (
+        backbone and backbone["fingerprint"],
+        *(row[n] for n in ("prompt_length", "key_step", "family")),
+        options,
+    )
     if None not in parts and row["digest"] not in (None, recipe_digest(*parts)):
         yield f"{row}: its digest does not follow from its content"
 
@@ -81,7 +93,10 @@ def run_snapshots(row: Row, contents: Contents) -> Problems:
         prompt = contents.parent(snapshot, "prompt_id")
         backbone = recipe and contents.parent(recipe, "backbone_id")
         if prompt and recipe and backbone:
-            shape, expected = (prompt["length"], prompt["width"]), (recipe["prompt_length"], backbone["width"])
+            shape, expected = (
+                (prompt["length"], prompt["width"]),
+                (recipe["prompt_length"], backbone["width"]),
+            )
             if None not in (*shape, *expected) and shape != expected:
                 yield f"{row}: its {kind} has shape {list(shape)}, its recipe and backbone {list(expected)}"
         shapes.append(prompt and prompt["shape"])
@@ -90,7 +105,12 @@ def run_snapshots(row: Row, contents: Contents) -> Problems:
     if len(shapes) == 2 and shapes[0] != shapes[1]:
         yield f"{row}: its key and value have different shapes"
     key = contents.snapshot(row, "key")
-    if key and recipe and None not in (key["step"], recipe["key_step"]) and key["step"] != recipe["key_step"]:
+    if (
+        key
+        and recipe
+        and None not in (key["step"], recipe["key_step"])
+        and key["step"] != recipe["key_step"]
+    ):
         yield f"{row}: its key is of step {key['step']}, its recipe's key step is {recipe['key_step']}"
 
 
@@ -106,7 +126,9 @@ def run_steps(row: Row, contents: Contents) -> Problems:
 
 
 def run_scores(row: Row, contents: Contents) -> Problems:
-    score, metrics, history, metric = (row[name] for name in ("score", "metrics", "history", "metric"))
+    score, metrics, history, metric = (
+        row[name] for name in ("score", "metrics", "history", "metric")
+    )
     value = contents.snapshot(row, "value")
     low = -100 if CORRELATIONS & {metric, *(metrics or {})} else 0
     if score is not None and not low - TOLERANCE <= score <= 100 + TOLERANCE:
@@ -127,7 +149,11 @@ def run_scores(row: Row, contents: Contents) -> Problems:
 
 
 def _history_problems(row: Row, history: list[dict[str, float]], value: Row | None) -> Problems:
-    steps, metric, score = [evaluation["step"] for evaluation in history], row["metric"], row["score"]
+    steps, metric, score = (
+        [evaluation["step"] for evaluation in history],
+        row["metric"],
+        row["score"],
+    )
     if any(later <= earlier for earlier, later in itertools.pairwise(steps)):
         yield f"{row}: its history does not go forward in steps"
     if row["steps"] is not None and steps[-1] != row["steps"]:
@@ -144,7 +170,9 @@ def _history_problems(row: Row, history: list[dict[str, float]], value: Row | No
         return
     if row.has("score") and value["score"] is None:
         yield f"{row}: its value has no score"
-    taken = next((evaluation for evaluation in history if evaluation["step"] == value["step"]), None)
+    taken = next(
+        (evaluation for evaluation in history if evaluation["step"] == value["step"]), None
+    )
     if taken is None:
         yield f"{row}: its value is of step {value['step']}, which was not evaluated"
         return
@@ -179,7 +207,9 @@ def evaluation_fits(row: Row, contents: Contents) -> Problems:
         first = contents.parent(other, "run_id")
         if run and first and run["task_id"] != first["task_id"]:
             yield f"{name}: is of the data of another task's evaluation {other.id}"
-        counts = [len(either["answers"]) for either in (row, other) if either["answers"] is not None]
+        counts = [
+            len(either["answers"]) for either in (row, other) if either["answers"] is not None
+        ]
         if len(set(counts)) > 1:
             yield f"{name}: has {counts[0]} answers, evaluation {other.id} of the same data {counts[1]}"
 

@@ -38,7 +38,9 @@ def record_runs(engine: Engine, records: Sequence[RunRecord]) -> list[str]:
     with reading(engine) as session:
         known = ids_by(session, schema.Run.digest, list(by_digest))
     # other writers wait from the transaction on: what takes time comes first
-    prepared = [_prepared(digest, record) for digest, record in by_digest.items() if digest not in known]
+    prepared = [
+        _prepared(digest, record) for digest, record in by_digest.items() if digest not in known
+    ]
     if prepared:
         with transaction(engine) as session:
             for some in some_at_once(prepared):
@@ -51,7 +53,11 @@ def _prepared(digest: str, record: RunRecord) -> _Prepared:
     return _Prepared(
         digest,
         record,
-        {kind: (snapshot, addressed(snapshot.prompt)) for kind, snapshot in snapshots.items() if snapshot is not None},
+        {
+            kind: (snapshot, addressed(snapshot.prompt))
+            for kind, snapshot in snapshots.items()
+            if snapshot is not None
+        },
     )
 
 
@@ -62,16 +68,29 @@ def _add_runs(session: Session, runs: Sequence[_Prepared]) -> None:
         return
     identities = [run.record.identity for run in runs]
     ids = {
-        "task": _ids(session, put_task, [(identity.task.name, identity.task) for identity in identities]),
-        "recipe": _ids(session, put_recipe, [(identity.recipe.digest, identity.recipe) for identity in identities]),
-        "prompt": put_prompts(session, [prompt for run in runs for _, prompt in run.snapshots.values()]),
+        "task": _ids(
+            session, put_task, [(identity.task.name, identity.task) for identity in identities]
+        ),
+        "recipe": _ids(
+            session,
+            put_recipe,
+            [(identity.recipe.digest, identity.recipe) for identity in identities],
+        ),
+        "prompt": put_prompts(
+            session, [prompt for run in runs for _, prompt in run.snapshots.values()]
+        ),
     }
     session.execute(insert(schema.Run), [_run_row(run, ids) for run in runs])
     ids["run"] = ids_by(session, schema.Run.digest, [run.digest for run in runs])
-    session.execute(insert(schema.Snapshot), [_snapshot_row(run, kind, ids) for run in runs for kind in run.snapshots])
+    session.execute(
+        insert(schema.Snapshot),
+        [_snapshot_row(run, kind, ids) for run in runs for kind in run.snapshots],
+    )
 
 
-def _ids(session: Session, put: Callable[[Session, Any], Any], records: Sequence[tuple[str, Any]]) -> dict[str, int]:
+def _ids(
+    session: Session, put: Callable[[Session, Any], Any], records: Sequence[tuple[str, Any]]
+) -> dict[str, int]:
     """Ids of records by name, each put once, and again where another record has its name, so that it is checked."""
     ids: dict[str, int] = {}
     last: dict[str, Any] = {}
@@ -130,15 +149,23 @@ def record_twin(engine: Engine, identity: RunIdentity, twin: str) -> str:
         for snapshot in trained.snapshots:
             run.snapshots.append(
                 schema.Snapshot(
-                    kind=snapshot.kind, step=snapshot.step, score=snapshot.score, prompt_id=snapshot.prompt_id
+                    kind=snapshot.kind,
+                    step=snapshot.step,
+                    score=snapshot.score,
+                    prompt_id=snapshot.prompt_id,
                 )
             )
         session.add(run)
 
     with transaction(engine) as session:
         trained = find_run(session, twin)
-        if (trained.recipe.digest, trained.task.name) != (identity.recipe.digest, identity.task.name):
-            raise BankError(f"run {twin[:12]} is of another recipe or task; it cannot stand for this one")
+        if (trained.recipe.digest, trained.task.name) != (
+            identity.recipe.digest,
+            identity.task.name,
+        ):
+            raise BankError(
+                f"run {twin[:12]} is of another recipe or task; it cannot stand for this one"
+            )
         put_task(session, identity.task)
         unless_first(session, write)
     return identity.digest
@@ -148,12 +175,17 @@ def get_runs(engine: Engine, digests: Sequence[str]) -> dict[str, StoredRun]:
     """See :meth:`bank.store.Bank.runs`."""
     query = select(schema.Run).options(
         joinedload(schema.Run.task).load_only(schema.Task.name),
-        selectinload(schema.Run.snapshots).joinedload(schema.Snapshot.prompt).load_only(schema.Prompt.sha256),
+        selectinload(schema.Run.snapshots)
+        .joinedload(schema.Snapshot.prompt)
+        .load_only(schema.Prompt.sha256),
     )
     stored: dict[str, StoredRun] = {}
     with reading(engine) as session:
         for some in some_at_once(digests):
-            stored |= {row.digest: _stored(row) for row in session.scalars(query.where(schema.Run.digest.in_(some)))}
+            stored |= {
+                row.digest: _stored(row)
+                for row in session.scalars(query.where(schema.Run.digest.in_(some)))
+            }
     return stored
 
 
@@ -181,7 +213,9 @@ def find_run(session: Session, digest: str) -> schema.Run:
     Raises:
         BankError: no such run, or several whose digests begin so.
     """
-    rows = session.scalars(select(schema.Run).where(named(schema.Run.digest, digest)).limit(2)).all()
+    rows = session.scalars(
+        select(schema.Run).where(named(schema.Run.digest, digest)).limit(2)
+    ).all()
     if len(rows) != 1 or not digest:
         raise unknown_run(digest, ambiguous=bool(rows))
     return rows[0]
@@ -200,5 +234,9 @@ def check_scores(scores: Sequence[tuple[str, Any]]) -> None:
         BankError: the first of them.
     """
     for name, score in scores:
-        if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score):
+        if (
+            isinstance(score, bool)
+            or not isinstance(score, int | float)
+            or not math.isfinite(score)
+        ):
             raise BankError(f"{name}: its score is {score!r}, not a number; see `spot bank verify`")

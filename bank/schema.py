@@ -5,7 +5,16 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
-from sqlalchemy import JSON, CheckConstraint, ForeignKey, LargeBinary, MetaData, String, UniqueConstraint, false
+from sqlalchemy import (
+    JSON,
+    CheckConstraint,
+    ForeignKey,
+    LargeBinary,
+    MetaData,
+    String,
+    UniqueConstraint,
+    false,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from bank.types import Float32Array, UtcTime, ndarray
@@ -111,7 +120,9 @@ class Prompt(Base):
     values: Mapped[ndarray] = mapped_column(Float32Array, deferred=True)
     shape: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
 
-    vectors: Mapped[KeyVectors | None] = relationship(back_populates="prompt", cascade="all, delete-orphan")
+    vectors: Mapped[KeyVectors | None] = relationship(
+        back_populates="prompt", cascade="all, delete-orphan"
+    )
 
 
 class KeyVectors(Base):
@@ -133,7 +144,9 @@ class Run(Base):
     """
 
     __tablename__ = "run"
-    __table_args__ = (CheckConstraint("role in ('source','query','baseline','transfer')", name="role"),)
+    __table_args__ = (
+        CheckConstraint("role in ('source','query','baseline','transfer')", name="role"),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     digest: Mapped[str] = mapped_column(String(64), unique=True)
@@ -155,7 +168,9 @@ class Run(Base):
 
     recipe: Mapped[Recipe] = relationship()
     task: Mapped[Task] = relationship()
-    snapshots: Mapped[list[Snapshot]] = relationship(back_populates="run", cascade="all, delete-orphan")
+    snapshots: Mapped[list[Snapshot]] = relationship(
+        back_populates="run", cascade="all, delete-orphan"
+    )
 
 
 class Snapshot(Base):

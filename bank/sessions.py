@@ -43,7 +43,11 @@ def reading(engine: Engine) -> Iterator[Session]:
     Raises:
         BankError: a cell that cannot be what its column holds.
     """
-    with database_errors(engine.url), Session(engine) as session, sound_reading(session.connection()):
+    with (
+        database_errors(engine.url),
+        Session(engine) as session,
+        sound_reading(session.connection()),
+    ):
         yield session
 
 
@@ -84,7 +88,9 @@ def some_at_once(values: Sequence[Value]) -> Iterator[Sequence[Value]]:
         yield values[start : start + AT_ONCE]
 
 
-def ids_by(session: Session, column: InstrumentedAttribute[Any], values: Sequence[Any]) -> dict[Any, Any]:
+def ids_by(
+    session: Session, column: InstrumentedAttribute[Any], values: Sequence[Any]
+) -> dict[Any, Any]:
     """Primary keys of the rows of a table that have one of ``values`` in a column, by that value."""
     (key,) = column.class_.__table__.primary_key.columns
     pairs: dict[Any, Any] = {}

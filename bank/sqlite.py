@@ -24,9 +24,15 @@ BUSY_SECONDS = 60
 
 
 def check_writable(path: Path) -> None:
-    for place, what in ((path, "the file"), (path.parent, "its folder"), *((p, p.name) for p in _logs(path))):
+    for place, what in (
+        (path, "the file"),
+        (path.parent, "its folder"),
+        *((p, p.name) for p in _logs(path)),
+    ):
         if place.exists() and not os.access(place, os.W_OK):
-            raise BankError(f"bank {path}: this user may not write {what} ({os.strerror(errno.EACCES)})")
+            raise BankError(
+                f"bank {path}: this user may not write {what} ({os.strerror(errno.EACCES)})"
+            )
 
 
 def _logs(path: Path) -> tuple[Path, Path]:
@@ -37,7 +43,9 @@ def _logs(path: Path) -> tuple[Path, Path]:
 def prepare(engine: Engine) -> None:
     @event.listens_for(engine, "connect")
     def connected(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None  # SQLAlchemy, not the driver, says when a transaction begins
+        connection.isolation_level = (
+            None  # SQLAlchemy, not the driver, says when a transaction begins
+        )
         cursor = connection.cursor()
         cursor.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
         cursor.execute("PRAGMA foreign_keys = ON")
@@ -148,4 +156,6 @@ def _connect_reader(path: Path, copies: list[str]) -> sqlite3.Connection:
         path, options = copy, "mode=rw"
     else:
         options = "mode=ro&immutable=1"
-    return sqlite3.connect(f"file:{quote(str(path.absolute()))}?{options}", uri=True, check_same_thread=False)
+    return sqlite3.connect(
+        f"file:{quote(str(path.absolute()))}?{options}", uri=True, check_same_thread=False
+    )

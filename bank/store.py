@@ -13,7 +13,16 @@ from bank import evaluations, key_store, prompts, recipes, runs, schema, tasks, 
 from bank.engine import copied, open_engine, try_write
 from bank.keys import Keys
 from bank.location import bank_url, in_memory, shown
-from bank.records import Evaluation, Outcome, Partition, RunIdentity, RunRecord, StoredRun, TaskRecord, TransferRecord
+from bank.records import (
+    Evaluation,
+    Outcome,
+    Partition,
+    RunIdentity,
+    RunRecord,
+    StoredRun,
+    TaskRecord,
+    TransferRecord,
+)
 from bank.sessions import reading
 
 if TYPE_CHECKING:
@@ -60,7 +69,10 @@ class Bank:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()
 
@@ -148,7 +160,9 @@ class Bank:
         Raises:
             BankError: the run is not in the bank.
         """
-        evaluations.record_evaluation(self.engine, run, data, metrics=metrics, answers=answers, decoding=decoding)
+        evaluations.record_evaluation(
+            self.engine, run, data, metrics=metrics, answers=answers, decoding=decoding
+        )
 
     def put(self, prompt: np.ndarray) -> str:
         """Store a prompt ``[..., P, H]`` that no run made, such as an average; returns its address.

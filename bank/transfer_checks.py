@@ -14,7 +14,11 @@ from bank.records import ROLES
 
 def transfer_runs(row: Row, contents: Contents) -> Problems:
     query = contents.parent(row, "query_run_id")
-    roles = {"query_run_id": ("query", "baseline"), "baseline_run_id": ("baseline",), "chosen_run_id": ROLES[1:]}
+    roles = {
+        "query_run_id": ("query", "baseline"),
+        "baseline_run_id": ("baseline",),
+        "chosen_run_id": ROLES[1:],
+    }
     for column, allowed in roles.items():
         run, name = contents.parent(row, column), column.removesuffix("_run_id")
         if run is None:
@@ -24,7 +28,11 @@ def transfer_runs(row: Row, contents: Contents) -> Problems:
         yield from _of_its_kind(row, f"its {name} run", run, query)
     chosen, candidates = row["chosen_run_id"], contents.children("candidate", "transfer_id", row.id)
     ended = [candidate for candidate in candidates if candidate["run_id"] is not None]
-    possible = {row["query_run_id"], row["baseline_run_id"], *(candidate["run_id"] for candidate in ended)}
+    possible = {
+        row["query_run_id"],
+        row["baseline_run_id"],
+        *(candidate["run_id"] for candidate in ended),
+    }
     if chosen is not None and chosen not in possible:
         yield f"{row}: its chosen run is none of its own"
     run = contents.parent(row, "chosen_run_id")
@@ -38,7 +46,11 @@ def _of_its_kind(row: Row, name: str, run: Row, query: Row | None) -> Problems:
     for column, what in (("task_id", "another task"), ("seed", "another seed")):
         if None not in (run[column], row[column]) and run[column] != row[column]:
             yield f"{row}: {name} {(run['digest'] or '')[:12]} is of {what}"
-    if query and None not in (run["recipe_id"], query["recipe_id"]) and run["recipe_id"] != query["recipe_id"]:
+    if (
+        query
+        and None not in (run["recipe_id"], query["recipe_id"])
+        and run["recipe_id"] != query["recipe_id"]
+    ):
         yield f"{row}: {name} {(run['digest'] or '')[:12]} is of another recipe than its query"
 
 
@@ -53,13 +65,17 @@ def transfer_metrics(row: Row, contents: Contents) -> Problems:
             yield f"{row}: its {name} metrics do not tell its metric {row['metric']}"
         run = row["chosen_run_id" if name == "outcome" else "baseline_run_id"]
         evaluations = contents.children("evaluation", "run_id", run)
-        known = [evaluation["metrics"] for evaluation in evaluations if evaluation["metrics"] is not None]
+        known = [
+            evaluation["metrics"] for evaluation in evaluations if evaluation["metrics"] is not None
+        ]
         if known and not any(_same_metrics(metrics, other) for other in known):
             yield f"{row}: its {name} metrics are not those that its run's answers had"
 
 
 def _same_metrics(metrics: Mapping[str, float], other: Mapping[str, float]) -> bool:
-    return metrics.keys() == other.keys() and all(same(metrics[name], other[name]) for name in other)
+    return metrics.keys() == other.keys() and all(
+        same(metrics[name], other[name]) for name in other
+    )
 
 
 def transfer_candidates(row: Row, contents: Contents) -> Problems:
@@ -73,17 +89,26 @@ def transfer_candidates(row: Row, contents: Contents) -> Problems:
         yield f"{row}: its candidates have the ranks {ranks}, expected 1 to {len(candidates)}"
     if row["top_k"] is not None and row["top_k"] != len(candidates):
         yield f"{row}: has {len(candidates)} candidates, expected {row['top_k']}"
-    similarities = [candidate["similarity"] for candidate in ranked if candidate["similarity"] is not None]
+    similarities = [
+        candidate["similarity"] for candidate in ranked if candidate["similarity"] is not None
+    ]
     if any(later > earlier + TOLERANCE for earlier, later in itertools.pairwise(similarities)):
         yield f"{row}: its candidates are not ranked by their similarities"
     weights = [candidate["weight"] for candidate in candidates if row["method"] != IMPORTED]
-    if weights and None not in weights and (min(weights) < -TOLERANCE or abs(sum(weights) - 1) > 1e-3):
+    if (
+        weights
+        and None not in weights
+        and (min(weights) < -TOLERANCE or abs(sum(weights) - 1) > 1e-3)
+    ):
         yield f"{row}: the weights of its candidates are {', '.join(f'{w:g}' for w in weights)}, expected shares of 1"
 
 
 def transfer_single(row: Row, contents: Contents) -> Problems:
     """Whether each run started from one source is told by where they started, if there are several."""
-    runs = [contents.parent(candidate, "run_id") for candidate in contents.children("candidate", "transfer_id", row.id)]
+    runs = [
+        contents.parent(candidate, "run_id")
+        for candidate in contents.children("candidate", "transfer_id", row.id)
+    ]
     starts = {run["started_from"] for run in runs if run and run["started_from"]}
     if row["single"] is False and (row["method"] == IMPORTED or len(starts) > 1):
         yield f"{row}: each of its runs has a source of its own, but it says that they share them"
@@ -91,11 +116,16 @@ def transfer_single(row: Row, contents: Contents) -> Problems:
 
 def transfer_digests(row: Row, contents: Contents) -> Problems:
     task = contents.parent(row, "task_id")
-    runs = {name: contents.parent(row, f"{name}_run_id") for name in ("query", "baseline", "chosen")}
+    runs = {
+        name: contents.parent(row, f"{name}_run_id") for name in ("query", "baseline", "chosen")
+    }
     candidates = contents.children("candidate", "transfer_id", row.id)
     candidates = sorted(candidates, key=lambda candidate: candidate["rank"] or 0)
     sources = [contents.parent(candidate, "source_run_id") for candidate in candidates]
-    asked: list[Any] = [task and task["name"], *(row[name] for name in ("method", "similarity", "seed", "budget"))]
+    asked: list[Any] = [
+        task and task["name"],
+        *(row[name] for name in ("method", "similarity", "seed", "budget")),
+    ]
     if None in (*asked, *sources, row["digest"], runs["query"], runs["chosen"]):
         return
     named: dict[str, Any] = {name: run and run["digest"] for name, run in runs.items()}
@@ -105,7 +135,9 @@ def transfer_digests(row: Row, contents: Contents) -> Problems:
     elif row["options"] is None:
         right = first_transfer_digest(*asked, query=named["query"], sources=names)
     else:
-        starts = [(name, candidate["weight"]) for name, candidate in zip(names, candidates, strict=True)]
+        starts = [
+            (name, candidate["weight"]) for name, candidate in zip(names, candidates, strict=True)
+        ]
         right = transfer_digest(*asked, options=row["options"], **named, starts=starts)
     if row["digest"] != right:
         yield f"{row}: its digest does not follow from its content"
@@ -140,6 +172,12 @@ def candidate_runs(row: Row, contents: Contents) -> Problems:
 
 
 CHECKS: Mapping[str, tuple[Check, ...]] = {
-    "transfer": (transfer_runs, transfer_metrics, transfer_candidates, transfer_single, transfer_digests),
+    "transfer": (
+        transfer_runs,
+        transfer_metrics,
+        transfer_candidates,
+        transfer_single,
+        transfer_digests,
+    ),
     "candidate": (candidate_runs,),
 }

@@ -35,7 +35,9 @@ def _put_transfer(session: Session, record: TransferRecord) -> str:
 
     chosen = find_run(session, record.chosen_run)
     if chosen.task.name != record.task:
-        raise BankError(f"transfer to {record.task}: its chosen run {chosen.digest[:12]} is {chosen.task.name}'s")
+        raise BankError(
+            f"transfer to {record.task}: its chosen run {chosen.digest[:12]} is {chosen.task.name}'s"
+        )
     transfer = schema.Transfer(
         digest=record.digest,
         task_id=chosen.task_id,
@@ -76,7 +78,8 @@ def _same_transfer(stored: schema.Transfer, record: TransferRecord) -> bool:
         (record.aggregate, record.allow_overlap) == ("mean", False)
         and stored.chosen_run.digest == record.chosen_run
         and (stored.baseline_run.digest if stored.baseline_run else None) == record.baseline_run
-        and [candidate.weight for candidate in stored.candidates] == [c.weight for c in record.candidates]
+        and [candidate.weight for candidate in stored.candidates]
+        == [c.weight for c in record.candidates]
     )
 
 
@@ -119,10 +122,14 @@ def get_outcomes(engine: Engine, partition: Partition) -> list[Outcome]:
         [(f"{o.target} from run {o.source_run[:12]}", score) for o in outcomes for score in (o.score, o.baseline)
          if score is not None or score is o.score]
     )  # fmt: skip
-    return list({(o.target, o.train_limit, o.seed, o.query, o.source_run): o for o in outcomes}.values())
+    return list(
+        {(o.target, o.train_limit, o.seed, o.query, o.source_run): o for o in outcomes}.values()
+    )
 
 
-def _outcome(*, options: Mapping[str, Any], method: str, measured: Any, data: str | None, **row: Any) -> Outcome:
+def _outcome(
+    *, options: Mapping[str, Any], method: str, measured: Any, data: str | None, **row: Any
+) -> Outcome:
     """Of a row of :func:`get_outcomes`; what others measured has its score without a source in the transfer."""
     if method == IMPORTED and measured:
         row["baseline"] = measured["score"]

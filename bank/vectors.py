@@ -70,7 +70,9 @@ def belong(prompts: np.ndarray, averages: np.ndarray, normalized: np.ndarray) ->
     1e-6 or 1e-5 of their size: bool ``[N]``."""
     import numpy as np
 
-    rows = np.moveaxis(prompts, -2, 1).reshape(len(prompts), prompts.shape[-2], -1).astype(np.float64)
+    rows = (
+        np.moveaxis(prompts, -2, 1).reshape(len(prompts), prompts.shape[-2], -1).astype(np.float64)
+    )
     matching = np.ones(len(prompts), bool)
     for stored, right in ((averages, _mean(rows)), (normalized, _mean(_normalized(rows)))):
         matching &= (np.abs(stored - right) <= 1e-6 + 1e-5 * np.abs(right)).all(axis=1)

@@ -18,7 +18,19 @@ HEAD = "0004"
 
 VERSIONS = ("0001", "0002", "0003", "0004")
 
-TABLES = frozenset({"backbone", "task", "recipe", "prompt", "key_vectors", "run", "snapshot", "transfer", "candidate"})
+TABLES = frozenset(
+    {
+        "backbone",
+        "task",
+        "recipe",
+        "prompt",
+        "key_vectors",
+        "run",
+        "snapshot",
+        "transfer",
+        "candidate",
+    }
+)
 """Those of the first schema: where they are missing, the tables are another program's."""
 
 NO_NUMBER = "CAST(NULL AS INTEGER)"
@@ -46,7 +58,9 @@ NO_EVALUATIONS = f"SELECT {NO_NUMBER} AS id, {NO_NUMBER} AS run_id, NULL AS data
 MEMBERS = "SELECT row_number() OVER () AS id, task_id, name FROM (SELECT DISTINCT task.id AS task_id, {}) AS members"
 
 NEW: Mapping[str, Mapping[str, Mapping[str, str]]] = {
-    "0002": {"evaluation": dict.fromkeys(("sqlite", "postgresql"), f"{NO_EVALUATIONS} WHERE 1 = 0")},
+    "0002": {
+        "evaluation": dict.fromkeys(("sqlite", "postgresql"), f"{NO_EVALUATIONS} WHERE 1 = 0")
+    },
     "0004": {
         "member": {
             "sqlite": MEMBERS.format(
@@ -65,7 +79,9 @@ NEW: Mapping[str, Mapping[str, Mapping[str, str]]] = {
 
 def home(connection: Connection) -> str | None:
     """The schema of a server in which a bank's tables lie, to be named where views of a reader hide them."""
-    return connection.dialect.default_schema_name if connection.dialect.name == "postgresql" else None
+    return (
+        connection.dialect.default_schema_name if connection.dialect.name == "postgresql" else None
+    )
 
 
 def current_version(connection: Connection, url: URL) -> str | None:
@@ -77,18 +93,26 @@ def current_version(connection: Connection, url: URL) -> str | None:
     tables = set(inspect(connection).get_table_names(home(connection)))
     versions = []
     if "alembic_version" in tables:
-        versions = list(connection.execute(text("SELECT version_num FROM alembic_version")).scalars())
+        versions = list(
+            connection.execute(text("SELECT version_num FROM alembic_version")).scalars()
+        )
     ours = tables >= TABLES
-    foreign = tables - {"alembic_version"} if connection.dialect.name == "sqlite" else tables & TABLES
+    foreign = (
+        tables - {"alembic_version"} if connection.dialect.name == "sqlite" else tables & TABLES
+    )
     if (versions or foreign) and not ours:
-        raise BankError(f"bank {shown(url)}: holds tables of another program, or not all of a bank's; name another")
+        raise BankError(
+            f"bank {shown(url)}: holds tables of another program, or not all of a bank's; name another"
+        )
     if not versions and not ours:
         return None
     current = str(versions[0]) if len(versions) == 1 else ""
     if current in VERSIONS:
         return current
     if not (current.isdigit() and len(current) == 4 and current > HEAD):
-        raise BankError(f"bank {shown(url)}: does not say which schema it has; take a copy that is sound")
+        raise BankError(
+            f"bank {shown(url)}: does not say which schema it has; take a copy that is sound"
+        )
     raise BankError(
         f"bank {shown(url)}: its schema is {current}, newer than {HEAD} that this version knows; upgrade the program"
     )
@@ -100,7 +124,9 @@ def upgrade(engine: Engine, url: URL) -> None:
     from alembic.config import Config
 
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    config.set_main_option(
+        "script_location", str(Path(__file__).parent / "migrations").replace("%", "%%")
+    )
     with (
         database_errors(url),
         engine.execution_options(writes=True).begin() as connection,
@@ -151,7 +177,9 @@ def _views(current: str, dialect: str, place: str) -> Iterator[str]:
         for table, selects in NEW.get(version, {}).items():
             rows[table] = f"({selects[dialect].replace('{place}', place)}) AS rows"
         for table, added in ADDED[version].items():
-            columns.setdefault(table, []).extend(f"{value} AS {name}" for name, value in added.items())
+            columns.setdefault(table, []).extend(
+                f"{value} AS {name}" for name, value in added.items()
+            )
     for table in {**rows, **columns}:
         selected = ", ".join(["*", *columns.get(table, ())])
         yield f"CREATE TEMPORARY VIEW {table} AS SELECT {selected} FROM {rows.get(table, f'{place}.{table}')}"

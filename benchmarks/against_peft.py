@@ -81,13 +81,18 @@ def real_batches(options: argparse.Namespace, *, by_length: bool = False) -> lis
     examples = task.examples(Split.TRAIN, data_dir=options.data_dir)
     chosen = np.random.default_rng(0).permutation(len(examples))[: options.batches * options.batch]
     encode = backbone.tokenizer.encode
-    lengths = np.array([min(256, len(ids) + 1) for ids in encode([examples[i].inputs for i in chosen])])
+    lengths = np.array(
+        [min(256, len(ids) + 1) for ids in encode([examples[i].inputs for i in chosen])]
+    )
     answers = np.array([len(ids) + 1 for ids in encode([examples[i].target for i in chosen])])
     order = np.argsort(lengths, kind="stable") if by_length else np.arange(len(lengths))
     rng, batches = np.random.default_rng(2), []
     for start in range(0, len(order), options.batch):
         rows = order[start : start + options.batch]
-        sides = [[rng.integers(3, 32_000, n).astype(np.int32) for n in side[rows]] for side in (lengths, answers)]
+        sides = [
+            [rng.integers(3, 32_000, n).astype(np.int32) for n in side[rows]]
+            for side in (lengths, answers)
+        ]
         batches.append(RaggedBatch(*sides))
     return batches
 
@@ -95,7 +100,11 @@ def real_batches(options: argparse.Namespace, *, by_length: bool = False) -> lis
 def flax_ragged(options: argparse.Namespace) -> Work:
     (graph, weights), batches = ours(options), real_batches(options)
     run = stepper(
-        make_step(graph, Optimizer(), steps=1000, form=FORMS["prompt"]), weights, 1, options.prompt, SMALL.width
+        make_step(graph, Optimizer(), steps=1000, form=FORMS["prompt"]),
+        weights,
+        1,
+        options.prompt,
+        SMALL.width,
     )
     return lambda: [run({0: batch}) for batch in batches]
 
@@ -170,7 +179,10 @@ def flax_decoding(options: argparse.Namespace) -> Work:
 def peft_decoding(options: argparse.Namespace) -> Work:
     import torch
 
-    tuned, given = theirs(options), torch.tensor(tokens(options.batch, options.inputs), dtype=torch.long)
+    tuned, given = (
+        theirs(options),
+        torch.tensor(tokens(options.batch, options.inputs), dtype=torch.long),
+    )
     settings = {"max_new_tokens": NEW, "min_new_tokens": NEW, "do_sample": False, "num_beams": 1}
 
     def generate() -> None:
@@ -200,7 +212,10 @@ def flax_mixed(options: argparse.Namespace) -> Work:
 
     size = placement().rows_at_once(len(which), options.prompt + options.inputs)
     parts = [slice(start, start + size) for start in range(0, len(which), size)]
-    cuts = [(which[rows], Inputs(*(x[rows] for x in inputs)), Targets(*(x[rows] for x in targets))) for rows in parts]
+    cuts = [
+        (which[rows], Inputs(*(x[rows] for x in inputs)), Targets(*(x[rows] for x in targets)))
+        for rows in parts
+    ]
     return lambda: jax.block_until_ready([run(weights, stack, *part) for part in cuts])
 
 
@@ -215,7 +230,11 @@ def peft_mixed(options: argparse.Namespace) -> Work:
             for i in range(TASKS):
                 tuned.set_adapter(str(i))
                 rows = slice(i * EACH, (i + 1) * EACH)
-                tuned(input_ids=given[rows], attention_mask=torch.ones_like(given[rows]), labels=labels[rows])
+                tuned(
+                    input_ids=given[rows],
+                    attention_mask=torch.ones_like(given[rows]),
+                    labels=labels[rows],
+                )
 
     return switch
 
@@ -229,7 +248,9 @@ WORK: dict[str, dict[str, Make]] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("work", choices=tuple(WORK))
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--prompt", type=int, default=100)
@@ -240,7 +261,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--task", default="mrpc")
     parser.add_argument("--data-dir", type=Path)
-    parser.add_argument("--peft-sorts", action="store_true", help="PEFT's batches of `ragged` sorted by length")
+    parser.add_argument(
+        "--peft-sorts", action="store_true", help="PEFT's batches of `ragged` sorted by length"
+    )
     add_peers(parser)
     options = parser.parse_args()
     found = in_turn(WORK[options.work], options, rounds=options.rounds, against="peft")

@@ -23,7 +23,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from memory import peak_bytes
 
-from bank import BackboneRecord, Bank, RecipeRecord, RunIdentity, RunRecord, SnapshotRecord, TaskRecord
+from bank import (
+    BackboneRecord,
+    Bank,
+    RecipeRecord,
+    RunIdentity,
+    RunRecord,
+    SnapshotRecord,
+    TaskRecord,
+)
 from bank.identity import recipe_family
 from bank.vectors import average
 
@@ -69,7 +77,9 @@ def runs_of(keys: int) -> Iterator[RunRecord]:
         middle = np.random.default_rng(task).normal(size=(LENGTH, WIDTH))
         early, late = middle + random.normal(size=(2, LENGTH, WIDTH))
         scores = [float(score) for score in np.sort(random.uniform(50, 90, size=4))]
-        history = [{"step": 10.0 * (i + 1), "loss": 0.5, "score": score} for i, score in enumerate(scores)]
+        history = [
+            {"step": 10.0 * (i + 1), "loss": 0.5, "score": score} for i, score in enumerate(scores)
+        ]
         yield RunRecord(
             identity=RunIdentity(
                 recipe=recipe, task=TaskRecord(name=f"task{task:05}", family="toy"), seed=seed, role="source",
@@ -96,7 +106,9 @@ def recipe_of(model: BackboneRecord) -> RecipeRecord:
         "max_target": 16, "train_limit": 0, "dev_limit": 0, "evaluate_by": "auto", "dtype": "float32",
     }  # fmt: skip
     family = recipe_family(options)
-    return RecipeRecord(backbone=model, prompt_length=LENGTH, key_step=10, family=family, options=options)
+    return RecipeRecord(
+        backbone=model, prompt_length=LENGTH, key_step=10, family=family, options=options
+    )
 
 
 # -- figures -------------------------------------------------------------------------------------------------
@@ -115,7 +127,9 @@ def timed(arguments: list[str]) -> Timed:
     began, before = time.perf_counter(), os.times()
     done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=True)
     seconds, after = time.perf_counter() - began, os.times()
-    used = after.children_user + after.children_system - before.children_user - before.children_system
+    used = (
+        after.children_user + after.children_system - before.children_user - before.children_system
+    )
     return Timed(seconds, used, done.stdout, done.stderr)
 
 
@@ -143,7 +157,9 @@ def rank_here(path: Path, measure: str) -> list[dict[str, object]]:
     from spot.retrieval.rank import Retriever
 
     random = np.random.default_rng(1)
-    query = Query(random.normal(size=(LENGTH, WIDTH)).astype(np.float32), np.zeros(WIDTH, np.float32))
+    query = Query(
+        random.normal(size=(LENGTH, WIDTH)).astype(np.float32), np.zeros(WIDTH, np.float32)
+    )
     with Bank.open(path, create=False) as bank:
         (partition,) = bank.partitions()
         before = peak_bytes()  # with all that is imported to look into a bank
@@ -156,7 +172,10 @@ def rank_here(path: Path, measure: str) -> list[dict[str, object]]:
         seconds.append(time.perf_counter())
         processor.append(time.process_time())
     made, first, *further = np.diff(seconds)
-    used, vectors = peak_bytes() - before, NEEDED[measure] * len(retriever.keys) * retriever.keys.width * 4
+    used, vectors = (
+        peak_bytes() - before,
+        NEEDED[measure] * len(retriever.keys) * retriever.keys.width * 4,
+    )
     return [
         {"what": f"retriever made, first ranking by {measure}", "seconds": round(made + first, 2),
          "processor": round(processor[2] - processor[0], 2)},
@@ -167,11 +186,15 @@ def rank_here(path: Path, measure: str) -> list[dict[str, object]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder", type=Path, nargs="?")
     parser.add_argument("--keys", type=int, nargs="+", default=[10_000, 100_000])
     parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument("--rank", type=Path, help="rank in this process, and print its figures as JSON")
+    parser.add_argument(
+        "--rank", type=Path, help="rank in this process, and print its figures as JSON"
+    )
     parser.add_argument("--measure", choices=NEEDED, default="average", help="what ranks")
     options = parser.parse_args()
     if options.rank:
@@ -185,7 +208,10 @@ def main() -> None:
         if not path.exists():
             began = time.perf_counter()
             make_bank(path, keys)
-            print(f"{path}: {path.stat().st_size >> 20} MB made in {time.perf_counter() - began:.0f} s", flush=True)
+            print(
+                f"{path}: {path.stat().st_size >> 20} MB made in {time.perf_counter() - began:.0f} s",
+                flush=True,
+            )
         for figures in (command_figures(path, options.repeat), retriever_figures(path)):
             for figure in figures:
                 print(json.dumps({"keys": keys} | figure), flush=True)

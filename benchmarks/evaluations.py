@@ -28,12 +28,16 @@ from tasks import Split, get_task
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--backbone", default="tiny")
     parser.add_argument("--prompts", type=int, nargs="+", default=[1, 4, 16])
     parser.add_argument("--length", type=int, default=16)
     parser.add_argument("--tasks", nargs="+", default=["wn_living"])
-    parser.add_argument("--examples", type=int, default=200, help="development examples of each task")
+    parser.add_argument(
+        "--examples", type=int, default=200, help="development examples of each task"
+    )
     parser.add_argument("--method", choices=METHODS, default="auto")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--data-dir", type=Path)
@@ -42,7 +46,8 @@ def main() -> None:
     backbone = load_backbone(options.backbone)
     recipe = Recipe(prompt_length=options.length, dev_limit=options.examples)
     splits = [
-        TaskData(get_task(name), backbone, recipe, data_dir=options.data_dir)[Split.DEV] for name in options.tasks
+        TaskData(get_task(name), backbone, recipe, data_dir=options.data_dir)[Split.DEV]
+        for name in options.tasks
     ]
     ids = np.random.default_rng(0).integers(3, 1000, (max(options.prompts), options.length))
     prompts = np.asarray(backbone.embedding)[ids].astype(np.float32)
@@ -65,7 +70,9 @@ def main() -> None:
             assert together == alone
         medians = {name: round(statistics.median(times), 3) for name, times in seconds.items()}
         ratio = statistics.median(seconds["one by one"]) / statistics.median(seconds["together"])
-        print(json.dumps({"prompts": count, "seconds": medians, "speed": round(ratio, 2)}), flush=True)
+        print(
+            json.dumps({"prompts": count, "seconds": medians, "speed": round(ratio, 2)}), flush=True
+        )
 
 
 if __name__ == "__main__":

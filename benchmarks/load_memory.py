@@ -23,7 +23,15 @@ from memory import peak_bytes
 
 from spot.backbone.config import T5Config
 
-BASE = T5Config(vocab_size=32_128, d_model=768, d_kv=64, d_ff=2048, num_layers=12, num_decoder_layers=12, num_heads=12)
+BASE = T5Config(
+    vocab_size=32_128,
+    d_model=768,
+    d_kv=64,
+    d_ff=2048,
+    num_layers=12,
+    num_decoder_layers=12,
+    num_heads=12,
+)
 
 
 def write_folders(root: Path) -> int:
@@ -40,7 +48,9 @@ def write_folders(root: Path) -> int:
     save_backbone(model, root / "safetensors", tokenizer_model=vocabulary)
     tensors = named_tensors(model)
     for name in ("msgpack", "bin"):
-        shutil.copytree(root / "safetensors", root / name, ignore=shutil.ignore_patterns("*.safetensors"))
+        shutil.copytree(
+            root / "safetensors", root / name, ignore=shutil.ignore_patterns("*.safetensors")
+        )
     torch.save({k: torch.tensor(v) for k, v in tensors.items()}, root / "bin" / "pytorch_model.bin")
     tree: dict[str, object] = {}
     for name, tensor in tensors.items():
@@ -54,7 +64,9 @@ def write_folders(root: Path) -> int:
             node["weight"] = tensor
         else:
             node["kernel"] = np.ascontiguousarray(tensor.T)
-    (root / "msgpack" / "flax_model.msgpack").write_bytes(flax.serialization.msgpack_serialize(tree))
+    (root / "msgpack" / "flax_model.msgpack").write_bytes(
+        flax.serialization.msgpack_serialize(tree)
+    )
     return sum(tensor.nbytes for tensor in tensors.values())
 
 
@@ -83,7 +95,9 @@ def main() -> None:
         result = {"weights_mb": round(size / 1e6)}
         for name in ("safetensors", "msgpack", "bin"):
             command = [sys.executable, __file__, str(root / name)]
-            done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+            done = subprocess.run(
+                command, capture_output=True, text=True, check=True, env=environment
+            )
             result[name] = round(int(done.stdout.split()[-1]) / size, 3)
         print(json.dumps(result))
 

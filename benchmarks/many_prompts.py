@@ -49,7 +49,12 @@ def stepper(
     def run(batches: dict[int, RaggedBatch]) -> None:
         active = np.array([slot in batches for slot in range(slots)])
         state["trained"], state["optimizer"], losses = step.run(
-            state["trained"], state["optimizer"], weights, cut(batches, prompt), jax.random.key(0), active
+            state["trained"],
+            state["optimizer"],
+            weights,
+            cut(batches, prompt),
+            jax.random.key(0),
+            active,
         )
         losses.block_until_ready()
 
@@ -57,8 +62,12 @@ def stepper(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="tiny", help="tiny, smollm2, or t5-small: its shape with random weights")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--model", default="tiny", help="tiny, smollm2, or t5-small: its shape with random weights"
+    )
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--slots", type=int, nargs="+", default=[1, 2, 4, 8, 16])
     parser.add_argument("--batch", type=int, default=16)
@@ -91,7 +100,10 @@ def main() -> None:
                 if timed:
                     seconds["together"].append(middle - began)
                     seconds["apart"].append(time.perf_counter() - middle)
-        rates = {name: slots * options.batch / statistics.median(times) for name, times in seconds.items()}
+        rates = {
+            name: slots * options.batch / statistics.median(times)
+            for name, times in seconds.items()
+        }
         row = {
             "model": options.model,
             "dtype": options.dtype,

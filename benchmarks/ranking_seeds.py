@@ -53,13 +53,17 @@ def one_each(scores: np.ndarray, keys: KeySet, rng: np.random.Generator) -> list
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("bank")
     parser.add_argument("--backbone", default="tiny")
     options = parser.parse_args()
     backbone, rng = load_backbone(options.backbone), np.random.default_rng(0)
     measures = [
-        name for name, measure in MEASURES.items() if measure.needs in ("", "starts") and name != "seed_centred"
+        name
+        for name, measure in MEASURES.items()
+        if measure.needs in ("", "starts") and name != "seed_centred"
     ]
     with Bank.open(options.bank, create=False) as bank:
         (partition,) = bank.partitions()
@@ -70,15 +74,22 @@ def main() -> None:
         for target, queries in queries_of(bank).items():
             keys = KeySet.from_bank(bank, partition, exclude=[target], context=context)
             for name in measures:
-                scores = np.array([MEASURES[name](Query(q, context.start(seed)), keys) for seed, q in queries])
+                scores = np.array(
+                    [MEASURES[name](Query(q, context.start(seed)), keys) for seed, q in queries]
+                )
                 whole = keys.every_seed.mean(scores.mean(axis=0))
-                drawn = [one_each(scores[rng.integers(len(scores))], keys, rng) for _ in range(DRAWS)]
+                drawn = [
+                    one_each(scores[rng.integers(len(scores))], keys, rng) for _ in range(DRAWS)
+                ]
                 kept[name] += [float(np.argmax(one) == np.argmax(whole)) for one in drawn]
                 agreement[name] += [
-                    float(stats.spearmanr(one, other).statistic) for one, other in itertools.pairwise(drawn)
+                    float(stats.spearmanr(one, other).statistic)
+                    for one, other in itertools.pairwise(drawn)
                 ]
     for name in measures:
-        print(f"{name:14s} rank correlation {np.mean(agreement[name]):5.2f}, same first {np.mean(kept[name]):4.0%}")
+        print(
+            f"{name:14s} rank correlation {np.mean(agreement[name]):5.2f}, same first {np.mean(kept[name]):4.0%}"
+        )
 
 
 if __name__ == "__main__":

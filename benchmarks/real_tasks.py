@@ -45,15 +45,21 @@ def with_words(task: Task, words: dict[str, str]) -> Task:
 
     def formatter(row: object) -> list:
         return [
-            dataclasses.replace(e, target=words[e.target], choices=tuple(words[c] for c in e.choices))
+            dataclasses.replace(
+                e, target=words[e.target], choices=tuple(words[c] for c in e.choices)
+            )
             for e in task.formatter(row)
         ]
 
-    return dataclasses.replace(task, formatter=formatter, labels=tuple(words[label] for label in task.labels))
+    return dataclasses.replace(
+        task, formatter=formatter, labels=tuple(words[label] for label in task.labels)
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("tasks", nargs="+")
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--own-words", action="store_true")
@@ -79,13 +85,20 @@ def main() -> None:
             task = with_words(task, OWN_WORDS[name])
         data = TaskData(task, backbone, recipe, data_dir=options.data_dir)
         test = data[Split.TEST]
-        majority = collections.Counter(e.target for e in data[Split.TRAIN].examples).most_common(1)[0][0]
+        majority = collections.Counter(e.target for e in data[Split.TRAIN].examples).most_common(1)[
+            0
+        ][0]
         scores, dev, began = [], [], time.monotonic()
         for seed in range(options.seeds):
             trained = train_prompt(backbone, data, recipe, seed=seed)
             answers = predict(backbone, trained.value, test.examples, test.tokens)
             scores.append(round(data.score(Split.TEST, answers)["score"], 2))
-            dev.append([(int(row["step"]), round(row["loss"], 2), round(row["score"], 1)) for row in trained.history])
+            dev.append(
+                [
+                    (int(row["step"]), round(row["loss"], 2), round(row["score"], 1))
+                    for row in trained.history
+                ]
+            )
         row = {
             "task": name,
             "own words": options.own_words,

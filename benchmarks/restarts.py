@@ -28,11 +28,20 @@ def main(path: Path) -> None:
     without: dict[str, dict[str, Score]] = {}
     sources: dict[tuple[str, str], list[Score]] = {}
     for row in rows:
-        without.setdefault(row["target"], {})[row["seed"]] = float(row["dev without"]), float(row["test without"])
-        sources.setdefault((row["target"], row["seed"]), []).append((float(row["dev"]), float(row["test"])))
+        without.setdefault(row["target"], {})[row["seed"]] = (
+            float(row["dev without"]),
+            float(row["test without"]),
+        )
+        sources.setdefault((row["target"], row["seed"]), []).append(
+            (float(row["dev"]), float(row["test"]))
+        )
     restarts = {target: list(runs.values()) for target, runs in without.items()}
     for k in range(1, min(map(len, restarts.values())) + 1):
-        show(f"best of {k} restarts", {target: [best_of(k, runs)] for target, runs in restarts.items()}, restarts)
+        show(
+            f"best of {k} restarts",
+            {target: [best_of(k, runs)] for target, runs in restarts.items()},
+            restarts,
+        )
     most = min(map(len, sources.values()))
     for k in sorted({1, 2, 3, 6, most} & {*range(1, most + 1)}):
         of_target: dict[str, list[float]] = {}
@@ -56,7 +65,9 @@ def chosen(runs: Iterable[Score]) -> float:
 
 
 def show(name: str, tests: dict[str, list[float]], restarts: dict[str, list[Score]]) -> None:
-    gains = np.array([np.mean(found) - np.mean([test for _, test in restarts[t]]) for t, found in tests.items()])
+    gains = np.array(
+        [np.mean(found) - np.mean([test for _, test in restarts[t]]) for t, found in tests.items()]
+    )
     gain: Estimate = bootstrap(lambda drawn: float(gains[drawn].mean()), len(gains), draws=2000)
     print(f"{name:28s} {gain}")
 

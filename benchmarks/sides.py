@@ -29,7 +29,9 @@ def _serve(make: Make, options: argparse.Namespace, connection: Connection) -> N
     connection.send(peak_bytes())
 
 
-def in_turn(sides: Mapping[str, Make], options: argparse.Namespace, *, rounds: int, against: str) -> dict[str, Any]:
+def in_turn(
+    sides: Mapping[str, Make], options: argparse.Namespace, *, rounds: int, against: str
+) -> dict[str, Any]:
     """Medians and minima in ms after two rounds to warm up, the speed of all sides against one, and peak memory."""
     spawn = multiprocessing.get_context("spawn")
     connections: dict[str, Connection] = {}
@@ -53,7 +55,9 @@ def in_turn(sides: Mapping[str, Make], options: argparse.Namespace, *, rounds: i
         values = {name: of(times) for name, times in seconds.items()}
         found[f"{title}_ms"] = {name: round(1000 * value) for name, value in values.items()}
         found[f"speed_against_{against}_by_{title}"] = {
-            name: round(values[against] / value, 3) for name, value in values.items() if name != against
+            name: round(values[against] / value, 3)
+            for name, value in values.items()
+            if name != against
         }
     peaks = {}
     for name, connection in connections.items():

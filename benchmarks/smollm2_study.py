@@ -53,7 +53,9 @@ INSTRUCTIONS: dict[str, Sequence[str]] = {
 }
 
 
-def accuracy_of(backbone: Backbone, task: Task, examples: Sequence[Example], recipe: Recipe, instruction: str) -> float:
+def accuracy_of(
+    backbone: Backbone, task: Task, examples: Sequence[Example], recipe: Recipe, instruction: str
+) -> float:
     """Score of the bare model behind a text prompt."""
     plain = [example.inputs.split(": ", 1)[-1] if example.inputs.count(": ") == 1 else example.inputs
              for example in examples]  # fmt: skip
@@ -73,7 +75,9 @@ def accuracy_of(backbone: Backbone, task: Task, examples: Sequence[Example], rec
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("tasks", nargs="+")
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--bank", required=True)
@@ -88,7 +92,9 @@ def main() -> None:
     parser.add_argument("--dev", type=int, default=100)
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--zero-shot", action=argparse.BooleanOptionalAction, default=True)
-    parser.add_argument("--test-limit", type=int, default=0, help="test examples of a task; 0 takes all")
+    parser.add_argument(
+        "--test-limit", type=int, default=0, help="test examples of a task; 0 takes all"
+    )
     options = parser.parse_args()
     prepare_process()
     backbone = load_backbone(options.backbone, dtype=options.dtype)
@@ -119,7 +125,9 @@ def main() -> None:
         for task in names:
             if options.test_limit:
                 data = trainer.data(task)
-                data._splits[Split.TEST] = data._tokenize(take(data[Split.TEST].examples, options.test_limit))
+                data._splits[Split.TEST] = data._tokenize(
+                    take(data[Split.TEST].examples, options.test_limit)
+                )
             report(trainer, task, recipe, options.seeds, zero_shot=options.zero_shot)
 
 
@@ -132,7 +140,11 @@ def _reporter(title: str):  # type: ignore[no-untyped-def]
 def report(trainer: Trainer, task: Task, recipe: Recipe, seeds: int, *, zero_shot: bool) -> None:
     """One line of JSON: every method's test score."""
     began, backbone, data = time.monotonic(), trainer.backbone, trainer.data(task)
-    dev, test, train = data[Split.DEV].examples, data[Split.TEST].examples, data[Split.TRAIN].examples
+    dev, test, train = (
+        data[Split.DEV].examples,
+        data[Split.TEST].examples,
+        data[Split.TRAIN].examples,
+    )
     most = collections.Counter(example.target for example in train).most_common(1)[0][0]
     lines = INSTRUCTIONS[task.name] if zero_shot else ()
     by_dev = {line: accuracy_of(backbone, task, dev, recipe, line) for line in lines}

@@ -25,7 +25,15 @@ from sides import Make, in_turn
 from spot.backbone.config import T5Config
 from spot.backbone.process import keep_freed_memory, prepare_process
 
-SMALL = T5Config(vocab_size=32_128, d_model=512, d_kv=64, d_ff=1024, num_layers=8, num_decoder_layers=8, num_heads=6)
+SMALL = T5Config(
+    vocab_size=32_128,
+    d_model=512,
+    d_kv=64,
+    d_ff=1024,
+    num_layers=8,
+    num_decoder_layers=8,
+    num_heads=6,
+)
 
 
 def batch(rows: int, inputs: int, targets: int) -> tuple[np.ndarray, np.ndarray]:
@@ -56,7 +64,9 @@ def torch_t5(dtype: str) -> Any:
 
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "config.json").write_text(json.dumps(SMALL.to_huggingface()))
-        return T5ForConditionalGeneration(TorchConfig.from_pretrained(folder)).to(getattr(torch, dtype))
+        return T5ForConditionalGeneration(TorchConfig.from_pretrained(folder)).to(
+            getattr(torch, dtype)
+        )
 
 
 def prompted(model: Any, kind: str, options: argparse.Namespace, *, adapters: int = 1) -> Any:
@@ -68,7 +78,9 @@ def prompted(model: Any, kind: str, options: argparse.Namespace, *, adapters: in
         keep_freed_memory()
     if options.compile:
         model = torch.compile(model)
-    settings = PromptTuningConfig(task_type=kind, num_virtual_tokens=options.prompt, num_transformer_submodules=1)
+    settings = PromptTuningConfig(
+        task_type=kind, num_virtual_tokens=options.prompt, num_transformer_submodules=1
+    )
     tuned = get_peft_model(model, settings, adapter_name="0")
     for i in range(1, adapters):
         tuned.add_adapter(str(i), settings)
@@ -127,18 +139,27 @@ def peft_step(options: argparse.Namespace) -> Callable[[], float]:
     torch.set_num_threads(options.threads)
     if options.model == "smollm2":
         file = find_model("smollm2")
-        model = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
+        model = AutoModelForCausalLM.from_pretrained(
+            file.parent, gguf_file=file.name, dtype=torch.float32
+        )
         model.config.use_cache = False
         model, kind = model.to(getattr(torch, options.dtype)), "CAUSAL_LM"
     else:
         model, kind = torch_t5(options.dtype), "SEQ_2_SEQ_LM"
     tuned = prompted(model, kind, options)
     optimizer = adafactor(tuned)
-    inputs, targets = (torch.tensor(x, dtype=torch.long) for x in batch(options.batch, options.inputs, options.targets))
+    inputs, targets = (
+        torch.tensor(x, dtype=torch.long)
+        for x in batch(options.batch, options.inputs, options.targets)
+    )
     labels = targets
-    if kind == "CAUSAL_LM":  # text, separator and target are one sequence, of which the target alone is predicted
+    if (
+        kind == "CAUSAL_LM"
+    ):  # text, separator and target are one sequence, of which the target alone is predicted
         separator = torch.full((len(inputs), 1), 198)
-        labels = torch.cat([torch.full_like(inputs, -100), torch.full_like(separator, -100), targets], dim=1)
+        labels = torch.cat(
+            [torch.full_like(inputs, -100), torch.full_like(separator, -100), targets], dim=1
+        )
         inputs = torch.cat([inputs, separator, targets], dim=1)
     mask = torch.ones_like(inputs)
 
@@ -158,11 +179,17 @@ SIDES: dict[str, Make] = {"spot": flax_step, "peft": peft_step}
 def add_peers(parser: argparse.ArgumentParser) -> None:
     """What may be changed about PEFT's side."""
     parser.add_argument("--compile", action="store_true", help="PEFT's model through torch.compile")
-    parser.add_argument("--peft-keeps-memory", action="store_true", help="give PEFT spot's setting of malloc as well")
+    parser.add_argument(
+        "--peft-keeps-memory",
+        action="store_true",
+        help="give PEFT spot's setting of malloc as well",
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", choices=("t5-small", "smollm2"), default="t5-small")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--batch", type=int, default=32)
@@ -173,7 +200,11 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     add_peers(parser)
     options = parser.parse_args()
-    print(json.dumps(vars(options) | in_turn(SIDES, options, rounds=options.rounds, against="peft"), indent=1))
+    print(
+        json.dumps(
+            vars(options) | in_turn(SIDES, options, rounds=options.rounds, against="peft"), indent=1
+        )
+    )
 
 
 if __name__ == "__main__":

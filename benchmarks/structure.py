@@ -59,14 +59,22 @@ class Function:
 
     @property
     def public(self) -> bool:
-        return not self.nested and not any(part.startswith("_") for part in self.qualified.split("."))
+        return not self.nested and not any(
+            part.startswith("_") for part in self.qualified.split(".")
+        )
 
     @property
     def handles_arrays(self) -> bool:
         """Whether an annotation of a parameter or of the result names an array."""
         arguments = self.node.args
-        annotations = [a.annotation for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]
-        return any(ARRAY.search(ast.unparse(one)) for one in (*annotations, self.node.returns) if one is not None)
+        annotations = [
+            a.annotation for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)
+        ]
+        return any(
+            ARRAY.search(ast.unparse(one))
+            for one in (*annotations, self.node.returns)
+            if one is not None
+        )
 
     @property
     def gives_shape(self) -> bool:
@@ -92,7 +100,9 @@ def read_modules(checkout: Path, packages: Sequence[str] = PACKAGES) -> list[Mod
         for path in sorted((checkout / package).rglob("*.py")):
             relative, source = path.relative_to(checkout), path.read_text(encoding="utf-8")
             name = ".".join(relative.with_suffix("").parts).removesuffix(".__init__")
-            modules.append(Module(name, str(relative), tuple(source.splitlines()), ast.parse(source)))
+            modules.append(
+                Module(name, str(relative), tuple(source.splitlines()), ast.parse(source))
+            )
     return modules
 
 
@@ -137,7 +147,9 @@ def _targets(node: ast.AST, types: bool) -> Iterator[str]:
             yield from (alias.name for alias in child.names)
         elif isinstance(child, ast.ImportFrom):
             yield from (f"{child.module}.{alias.name}" for alias in child.names)
-        elif types or not (isinstance(child, ast.If) and ast.unparse(child.test).endswith("TYPE_CHECKING")):
+        elif types or not (
+            isinstance(child, ast.If) and ast.unparse(child.test).endswith("TYPE_CHECKING")
+        ):
             yield from _targets(child, types)
 
 
@@ -196,25 +208,47 @@ def report(checkout: Path) -> Iterator[tuple[str, object, Sequence[object]]]:
     arrays = [function for function in functions if function.public and function.handles_arrays]
     shapeless = [function for function in arrays if not function.gives_shape]
     at_run_time = cycles(import_graph(modules, types=False))
-    with_types = [cycle for cycle in cycles(import_graph(modules, types=True)) if cycle not in at_run_time]
+    with_types = [
+        cycle for cycle in cycles(import_graph(modules, types=True)) if cycle not in at_run_time
+    ]
 
     yield "files", len(modules), ()
     yield "lines", sum(len(module.lines) for module in modules), ()
     yield "median file", statistics.median(len(module.lines) for module in modules), ()
-    yield "longest file", _largest(by_length[0].path, len(by_length[0].lines)), [m.path for m in by_length[:10]]
+    yield (
+        "longest file",
+        _largest(by_length[0].path, len(by_length[0].lines)),
+        [m.path for m in by_length[:10]],
+    )
     yield "functions", len(functions), ()
     yield "median function", statistics.median(function.lines for function in functions), ()
     yield "longest function", _largest(longest[0], longest[0].lines), ()
-    long = [f"{function.lines} {function}" for function in longest if function.lines > LONG_FUNCTION]
+    long = [
+        f"{function.lines} {function}" for function in longest if function.lines > LONG_FUNCTION
+    ]
     yield f"functions over {LONG_FUNCTION} lines", len(long), long
-    yield "most parameters", _largest(widest[0], widest[0].parameters), [f"{f.parameters} {f}" for f in widest[:10]]
+    yield (
+        "most parameters",
+        _largest(widest[0], widest[0].parameters),
+        [f"{f.parameters} {f}" for f in widest[:10]],
+    )
     share = f"{len(shapeless)} of {len(arrays)} ({len(shapeless) / max(1, len(arrays)):.0%})"
     yield "public array functions without shapes", share, shapeless
     yield "import cycles", len(at_run_time), [" <-> ".join(cycle) for cycle in at_run_time]
-    yield "import cycles of types only", len(with_types), [" <-> ".join(cycle) for cycle in with_types]
+    yield (
+        "import cycles of types only",
+        len(with_types),
+        [" <-> ".join(cycle) for cycle in with_types],
+    )
     for what, places in (
-        (f"lines over {LONG_LINE} columns", [place for module in modules for place in long_lines(module)]),
-        ("nested comprehensions", [place for module in modules for place in nested_comprehensions(module)]),
+        (
+            f"lines over {LONG_LINE} columns",
+            [place for module in modules for place in long_lines(module)],
+        ),
+        (
+            "nested comprehensions",
+            [place for module in modules for place in nested_comprehensions(module)],
+        ),
         ("duplicate function bodies", duplicates(functions)),
     ):
         yield what, len(places), places
@@ -226,7 +260,9 @@ def _largest(name: object, size: int) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="How a checkout is built.")
-    parser.add_argument("checkout", type=Path, nargs="?", default=Path(__file__).resolve().parents[1])
+    parser.add_argument(
+        "checkout", type=Path, nargs="?", default=Path(__file__).resolve().parents[1]
+    )
     parser.add_argument("--list", action="store_true", help="name what is counted")
     options = parser.parse_args()
     for what, figure, things in report(options.checkout):

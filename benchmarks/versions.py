@@ -49,7 +49,9 @@ def take_step(process: subprocess.Popen[str]) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("before", type=Path)
     parser.add_argument("after", type=Path)
     parser.add_argument("--model", choices=("t5-small", "smollm2"), default="t5-small")
@@ -65,13 +67,19 @@ def main() -> None:
     processes = {name: start(checkout, options) for name, checkout in checkouts.items()}
     seconds: dict[str, list[float]] = {name: [] for name in processes}
     for timed in range(rounds + 2):
-        for name in sorted(processes, reverse=bool(timed % 2)):  # so that each is first as often as last
+        for name in sorted(
+            processes, reverse=bool(timed % 2)
+        ):  # so that each is first as often as last
             taken = take_step(processes[name])
             if timed >= 2:
                 seconds[name].append(taken)
-    ratios = [after / before for before, after in zip(seconds["before"], seconds["after"], strict=True)]
+    ratios = [
+        after / before for before, after in zip(seconds["before"], seconds["after"], strict=True)
+    ]
     figures = {
-        "medians_ms": {name: round(1000 * statistics.median(times)) for name, times in seconds.items()},
+        "medians_ms": {
+            name: round(1000 * statistics.median(times)) for name, times in seconds.items()
+        },
         "minima_ms": {name: round(1000 * min(times)) for name, times in seconds.items()},
         "time_after_over_before": {
             "median of rounds": round(statistics.median(ratios), 3),

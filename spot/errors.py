@@ -43,6 +43,8 @@ class Interrupted(Exception):
     """
 
     def __init__(self, number: int, step: int, path: Path | None) -> None:
-        where = f"saved in {path}; run the same command again to go on" if path else "nothing was saved"
+        where = (
+            f"saved in {path}; run the same command again to go on" if path else "nothing was saved"
+        )
         super().__init__(f"stopped by {signal.Signals(number).name} at step {step}: {where}")
         self.number, self.step = number, step

@@ -19,7 +19,9 @@ def expanded(path: Path | str) -> Path:
     try:
         return Path(path).expanduser()
     except RuntimeError as error:
-        raise SpotError(f"{path}: no home folder is known for {Path(path).parts[0]}; write the whole path") from error
+        raise SpotError(
+            f"{path}: no home folder is known for {Path(path).parts[0]}; write the whole path"
+        ) from error
 
 
 def cache_folder() -> Path:
@@ -35,7 +37,9 @@ def cache_folder() -> Path:
     try:
         return Path.home() / ".cache" / "spot"
     except RuntimeError as error:
-        raise SpotError("no home folder is known; set SPOT_CACHE to a folder for the caches") from error
+        raise SpotError(
+            "no home folder is known; set SPOT_CACHE to a folder for the caches"
+        ) from error
 
 
 def check_writable(folder: Path) -> None:
@@ -56,7 +60,9 @@ def check_writable(folder: Path) -> None:
             with contextlib.suppress(FileNotFoundError):
                 trial.unlink()
     except OSError as error:
-        raise SpotError(f"{folder}: cannot be written ({error.strerror}); choose another folder") from error
+        raise SpotError(
+            f"{folder}: cannot be written ({error.strerror}); choose another folder"
+        ) from error
 
 
 def prepare_cache() -> bool:
@@ -69,7 +75,9 @@ def prepare_cache() -> bool:
     try:
         check_writable(folder)
     except SpotError as error:
-        warnings.warn(f"cache {error} with SPOT_CACHE; nothing is kept for the next start", stacklevel=2)
+        warnings.warn(
+            f"cache {error} with SPOT_CACHE; nothing is kept for the next start", stacklevel=2
+        )
         return False
     return True
 

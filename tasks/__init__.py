@@ -5,4 +5,13 @@ from tasks.mixture import Mixture
 from tasks.registry import get_learnable, get_task, registry
 from tasks.task import Example, Split, Task
 
-__all__ = ["Example", "Mixture", "Split", "Task", "TaskError", "get_learnable", "get_task", "registry"]
+__all__ = [
+    "Example",
+    "Mixture",
+    "Split",
+    "Task",
+    "TaskError",
+    "get_learnable",
+    "get_task",
+    "registry",
+]

@@ -35,12 +35,16 @@ def text_in(row: Mapping[str, Any], column: str) -> str:
         text = value
     elif is_null(value):
         shape = "null" if value is None else "NaN"
-        raise ValueError(f"column {shown(column)} is {shape}; skip_nulls = true under [data] leaves such rows out")
+        raise ValueError(
+            f"column {shown(column)} is {shape}; skip_nulls = true under [data] leaves such rows out"
+        )
     elif isinstance(value, bytes):
         try:
             text = value.decode()
         except UnicodeDecodeError as error:
-            raise ValueError(f"column {shown(column)} holds bytes that are not UTF-8 text") from error
+            raise ValueError(
+                f"column {shown(column)} holds bytes that are not UTF-8 text"
+            ) from error
     elif isinstance(value, list | tuple | set | Mapping):
         kind = "an object" if isinstance(value, Mapping) else "a list"
         raise ValueError(f"column {shown(column)} holds {kind}, expected text")
@@ -51,7 +55,9 @@ def text_in(row: Mapping[str, Any], column: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise ValueError(f"column {shown(column)} holds half a character (a lone surrogate)") from error
+        raise ValueError(
+            f"column {shown(column)} holds half a character (a lone surrogate)"
+        ) from error
     return text
 
 
@@ -113,8 +119,12 @@ def _from_json(text: str) -> object:
         value = json.loads(text)
     except (ValueError, RecursionError):
         if PYTHON_LIST.fullmatch(text):
-            raise ValueError(f"answers are {shown(text)}, a list as Python shows it; write it as JSON") from None
+            raise ValueError(
+                f"answers are {shown(text)}, a list as Python shows it; write it as JSON"
+            ) from None
         return text
     items = value if isinstance(value, list) else [value]
-    shaped = all(isinstance(item, str) or (isinstance(item, dict) and "text" in item) for item in items)
+    shaped = all(
+        isinstance(item, str) or (isinstance(item, dict) and "text" in item) for item in items
+    )
     return value if shaped else text

@@ -32,4 +32,6 @@ def choose(
         return name
     near = get_close_matches(name, known, n=3 if listing else 1)
     hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
-    raise error(f"{what} {shown(name)} is not known; {hint}{listing or 'choose from ' + ', '.join(known)}")
+    raise error(
+        f"{what} {shown(name)} is not known; {hint}{listing or 'choose from ' + ', '.join(known)}"
+    )

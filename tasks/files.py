@@ -57,7 +57,9 @@ def checked_file(path: Path) -> os.stat_result:
     if stat.S_ISDIR(state.st_mode):
         raise TaskError(f"{path}: cannot be read (a folder, expected a file)")
     if not stat.S_ISREG(state.st_mode):
-        raise TaskError(f"{path}: cannot be read (a pipe or device, expected a file); write it to a file first")
+        raise TaskError(
+            f"{path}: cannot be read (a pipe or device, expected a file); write it to a file first"
+        )
     if start == POINTER:
         raise TaskError(f"{path}: a git-LFS pointer, not the file; fetch it with `git lfs pull`")
     for magic, kind in PACKED.items():
@@ -98,8 +100,12 @@ def read_text(path: Path, encoding: str = "") -> str:
         if not marked and (zeros := _zeros(content[:PROBE])):
             raise TaskError(f"{path}: {zeros}") from error
         line = content[: error.start].count(b"\n") + 1
-        other = f"leave encoding out: its mark says {marked}" if encoding and marked else NAME_ANOTHER
-        raise TaskError(f"{path}, row {line}: not {codec.removesuffix('-sig')} text; {other}") from error
+        other = (
+            f"leave encoding out: its mark says {marked}" if encoding and marked else NAME_ANOTHER
+        )
+        raise TaskError(
+            f"{path}, row {line}: not {codec.removesuffix('-sig')} text; {other}"
+        ) from error
     except UnicodeError as error:
         raise TaskError(f"{path}: not {codec} text ({error})") from error
     if "\0" in text[:PROBE] and (zeros := _zeros(text[:PROBE].encode(errors="surrogatepass"))):
@@ -142,7 +148,9 @@ def file_digest(path: Path) -> str:
     if not stat.S_ISREG(state.st_mode):
         return ""
     try:
-        return _digest(path, state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
+        return _digest(
+            path, state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns
+        )
     except OSError:
         return ""
 

@@ -21,7 +21,9 @@ def fields(*names: str, **columns: str) -> dict[str, str]:
 
 def joined(keys: Mapping[str, str], row: Row) -> str:
     """``key: text key: text`` in the given order, with single spaces."""
-    return " ".join(f"{key}: {' '.join(text_in(row, column).split())}" for key, column in keys.items())
+    return " ".join(
+        f"{key}: {' '.join(text_in(row, column).split())}" for key, column in keys.items()
+    )
 
 
 def text_to_text(keys: Mapping[str, str], row: Row, target: str, **others: Any) -> Example:
@@ -34,7 +36,9 @@ def text_to_text(keys: Mapping[str, str], row: Row, target: str, **others: Any) 
         others: further fields of the example.
     """
     pieces = [joined({key: column}, row) for key, column in keys.items()]
-    return Example(inputs=" ".join(pieces), target=target, cut=_longest(list(keys), pieces), **others)
+    return Example(
+        inputs=" ".join(pieces), target=target, cut=_longest(list(keys), pieces), **others
+    )
 
 
 def _longest(keys: Sequence[str], pieces: Sequence[str]) -> tuple[int, int]:
@@ -47,7 +51,9 @@ def _longest(keys: Sequence[str], pieces: Sequence[str]) -> tuple[int, int]:
     return stop - sizes[longest], stop
 
 
-def classify(keys: Mapping[str, str], labels: Mapping[str, str], *, label: str = "label") -> Formatter:
+def classify(
+    keys: Mapping[str, str], labels: Mapping[str, str], *, label: str = "label"
+) -> Formatter:
     """Classification: ``labels`` maps every raw label to its word; the words in their first order are the choices."""
     choices = tuple(dict.fromkeys(labels.values()))
 
@@ -71,7 +77,9 @@ def free_text(keys: Mapping[str, str], target: str) -> Formatter:
     return formatter
 
 
-def multiple_choice(keys: Mapping[str, str], choices: Sequence[str], *, label: str = "label") -> Formatter:
+def multiple_choice(
+    keys: Mapping[str, str], choices: Sequence[str], *, label: str = "label"
+) -> Formatter:
     """The answer is the text of one of the ``choices`` columns."""
 
     def formatter(row: Row) -> Sequence[Example]:
@@ -95,7 +103,11 @@ def similarity_score(row: Row) -> Sequence[Example]:
 def multirc(row: Row) -> Sequence[Example]:
     """MultiRC: one example an answer, in the order question, answer, paragraph, without ``<br>`` and ``<b>``."""
     if _is_flat(row):
-        return [_multirc_example(row["question"], row["answer"], row["paragraph"], row["label"], _flat_group(row))]
+        return [
+            _multirc_example(
+                row["question"], row["answer"], row["paragraph"], row["label"], _flat_group(row)
+            )
+        ]
     passage = row["passage"]
     return [
         _multirc_example(
@@ -116,14 +128,21 @@ def multirc_passages(rows: Sequence[Row]) -> Sequence[object]:
     questions: dict[tuple[int, int], dict[str, Any]] = {}
     for row in filter(_is_flat, rows):
         index = row["idx"]
-        passage = passages.setdefault(index["paragraph"], {"text": row["paragraph"], "questions": []})
+        passage = passages.setdefault(
+            index["paragraph"], {"text": row["paragraph"], "questions": []}
+        )
         key = index["paragraph"], index["question"]
         if key not in questions:
             questions[key] = {"question": row["question"], "answers": [], "idx": index["question"]}
             passage["questions"].append(questions[key])
         label = int(_truth(row["label"]) == "True")
-        questions[key]["answers"].append({"text": row["answer"], "idx": index["answer"], "label": label})
-    nested = {number: {"idx": number, "version": 1.1, "passage": passage} for number, passage in passages.items()}
+        questions[key]["answers"].append(
+            {"text": row["answer"], "idx": index["answer"], "label": label}
+        )
+    nested = {
+        number: {"idx": number, "version": 1.1, "passage": passage}
+        for number, passage in passages.items()
+    }
     return [nested[row["idx"]["paragraph"]] if _is_flat(row) else row for row in rows]
 
 
@@ -136,8 +155,14 @@ def _flat_group(row: Row) -> str:
     return f"{row['idx']['paragraph']}-{row['idx']['question']}"
 
 
-def _multirc_example(question: str, answer: str, paragraph: str, label: object, group: str) -> Example:
-    values = {"question": question, "answer": answer, "paragraph": re.sub(r"<br>|</?b>", " ", paragraph)}
+def _multirc_example(
+    question: str, answer: str, paragraph: str, label: object, group: str
+) -> Example:
+    values = {
+        "question": question,
+        "answer": answer,
+        "paragraph": re.sub(r"<br>|</?b>", " ", paragraph),
+    }
     keys = fields("question", "answer", "paragraph")
     return text_to_text(keys, values, _truth(label), choices=("False", "True"), group=group)
 
@@ -151,7 +176,11 @@ def wsc(row: Row) -> Sequence[Example]:
     span = row.get("target", row)
     start, stop = _pronoun(row["text"], span["span2_text"], int(span["span2_index"]))
     marked = f"{row['text'][:start]} *{row['text'][start:stop]}* {row['text'][stop:]}"
-    return [Example(inputs=" ".join(marked.split()), target=span["span1_text"], label=_truth(row["label"]))]
+    return [
+        Example(
+            inputs=" ".join(marked.split()), target=span["span1_text"], label=_truth(row["label"])
+        )
+    ]
 
 
 def _pronoun(text: str, pronoun: str, index: int) -> tuple[int, int]:
@@ -161,7 +190,11 @@ def _pronoun(text: str, pronoun: str, index: int) -> tuple[int, int]:
         ValueError: the text has no such word.
     """
     words = r"\s+".join(map(re.escape, pronoun.split()))
-    spans = [match.span() for match in re.finditer(rf"(?<!\w){words}(?!\w)", text, re.IGNORECASE)] if words else []
+    spans = (
+        [match.span() for match in re.finditer(rf"(?<!\w){words}(?!\w)", text, re.IGNORECASE)]
+        if words
+        else []
+    )
     if not spans:
         raise ValueError(f"the pronoun {pronoun!r} is not in the text")
     return min(spans, key=lambda span: abs(text[: span[0]].count(" ") - index))

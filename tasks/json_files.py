@@ -51,7 +51,11 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _depth_exceeds(content: object, deepest: int) -> bool:
     level = [content]
     for _ in range(deepest):
-        inner = [item.values() if isinstance(item, dict) else item for item in level if isinstance(item, dict | list)]
+        inner = [
+            item.values() if isinstance(item, dict) else item
+            for item in level
+            if isinstance(item, dict | list)
+        ]
         level = [value for values in inner for value in values]
     return any(isinstance(item, dict | list) for item in level)
 
@@ -63,7 +67,11 @@ def jsonl(encoding: str = "") -> Callable[[Path], Iterator[Numbered]]:
         for number, line in enumerate(text_lines(read_text(path, encoding)), 1):
             if line.strip():
                 row = _as_row(path, number, _line(path, number, line))
-                questions = _squad_questions(f"{path}, row {number}", [row]) if "paragraphs" in row else [row]
+                questions = (
+                    _squad_questions(f"{path}, row {number}", [row])
+                    if "paragraphs" in row
+                    else [row]
+                )
                 yield from (Numbered(number, question) for question in questions)
 
     return read
@@ -74,7 +82,11 @@ def _line(path: Path, number: int, line: str) -> Any:
         return parse_json(f"{path}, row {number}", line)
     except TaskError as error:
         whole = number == 1 and line.strip() in ("[", "{", "[{")
-        hint = '; if the file is one list of objects, say format = "json" under [data]' if whole else ""
+        hint = (
+            '; if the file is one list of objects, say format = "json" under [data]'
+            if whole
+            else ""
+        )
         raise TaskError(f"{error}{hint}") from error.__cause__
 
 
@@ -91,7 +103,9 @@ def json_document(encoding: str = "") -> Callable[[Path], Iterator[Numbered]]:
         if isinstance(content, dict):
             rows = content.get("data", [content] if "paragraphs" in content else None)
         if not isinstance(rows, list):
-            raise TaskError(f"{path}: expected a list of objects, or SQuAD's format, found {_outline(content)}")
+            raise TaskError(
+                f"{path}: expected a list of objects, or SQuAD's format, found {_outline(content)}"
+            )
         if any(isinstance(row, dict) and "paragraphs" in row for row in rows):
             rows = list(_squad_questions(str(path), rows))
         for number, row in enumerate(rows, 1):
@@ -106,7 +120,11 @@ def _located(path: Path, text: str, error: TaskError) -> TaskError:
     if not isinstance(cause, json.JSONDecodeError):
         return error
     lines = cause.msg == "Extra data" and text.lstrip().startswith("{")
-    hint = '; if every line is an object of its own, say format = "jsonl" under [data]' if lines else ""
+    hint = (
+        '; if every line is an object of its own, say format = "jsonl" under [data]'
+        if lines
+        else ""
+    )
     return TaskError(f"{path}, row {cause.lineno}: not JSON ({cause.msg}){hint}")
 
 
@@ -116,7 +134,9 @@ def _outline(content: object) -> str:
         return f"{type(content).__name__}"
     keys = ", ".join(shown(key) for key in list(content)[:5])
     columns = content and all(isinstance(value, dict | list) for value in content.values())
-    hint = '; write a list of rows, as pandas does with to_json(orient="records")' if columns else ""
+    hint = (
+        '; write a list of rows, as pandas does with to_json(orient="records")' if columns else ""
+    )
     return f"an object with {keys or 'nothing in it'}{hint}"
 
 
@@ -134,14 +154,18 @@ def _squad_questions(where: str, articles: Iterable[Any]) -> Iterator[Row]:
             for paragraph in article["paragraphs"]:
                 for question in paragraph["qas"]:
                     number += 1
-                    answers = () if question.get("is_impossible") else answer_texts(question["answers"])
+                    answers = (
+                        () if question.get("is_impossible") else answer_texts(question["answers"])
+                    )
                     yield {
                         "context": paragraph["context"],
                         "question": question["question"],
                         "answers": list(answers),
                     }
     except KeyError as error:
-        raise TaskError(f"{where}: not in SQuAD's format (question {number}: no {error})") from error
+        raise TaskError(
+            f"{where}: not in SQuAD's format (question {number}: no {error})"
+        ) from error
     except (TypeError, AttributeError, ValueError) as error:
         raise TaskError(f"{where}: not in SQuAD's format (question {number}: {error})") from error
 

@@ -60,7 +60,9 @@ def mean_of(share: Callable[[str, Scored], float]) -> Metric:
     """The metric that is the mean over examples."""
 
     def score(predictions: Predictions, examples: Examples, labels: Labels) -> float:
-        return 100 * float(np.mean([share(p, e) for p, e in zip(predictions, examples, strict=True)]))
+        return 100 * float(
+            np.mean([share(p, e) for p, e in zip(predictions, examples, strict=True)])
+        )
 
     return Metric(score, share)
 
@@ -77,7 +79,9 @@ def compute(name: str, predictions: Predictions, examples: Examples, labels: Lab
     return float(metric.score(predictions, examples, labels))
 
 
-def points_of_each(names: Sequence[str], predictions: Predictions, examples: Examples) -> np.ndarray | None:
+def points_of_each(
+    names: Sequence[str], predictions: Predictions, examples: Examples
+) -> np.ndarray | None:
     """Points of every example ``[n]``, the mean over metrics, where all of these are means over examples."""
     shares = [share for name in names if (share := METRICS[name].share)]
     if len(shares) < len(names):
@@ -116,7 +120,9 @@ def macro_f1(predictions: Predictions, examples: Examples, labels: Labels) -> fl
     index = {label: i for i, label in enumerate(labels)}
     gold = [index[e.target] for e in examples]
     guess = [index.get(p, -1) for p in predictions]
-    return 100 * float(f1_score(gold, guess, labels=list(range(len(labels))), average="macro", zero_division=0))
+    return 100 * float(
+        f1_score(gold, guess, labels=list(range(len(labels))), average="macro", zero_division=0)
+    )
 
 
 def pearson(predictions: Predictions, examples: Examples, labels: Labels) -> float:
@@ -154,7 +160,10 @@ def names_referent(prediction: str, example: Scored) -> float:
     An answer without a word, or of determiners alone, is wrong whatever the label.
     """
     guess = _without_determiners(prediction)
-    return float(bool(guess) and _names(guess, _without_determiners(example.target)) == (example.label == "True"))
+    return float(
+        bool(guess)
+        and _names(guess, _without_determiners(example.target)) == (example.label == "True")
+    )
 
 
 METRICS: dict[str, Metric] = {
@@ -191,10 +200,14 @@ def _overlap_f1(prediction: str, answer: str) -> float:
     return 2 * common / (len(guess) + len(gold))
 
 
-def _binary(predictions: Predictions, examples: Examples, labels: Labels) -> tuple[list[int], list[int]]:
+def _binary(
+    predictions: Predictions, examples: Examples, labels: Labels
+) -> tuple[list[int], list[int]]:
     index = {label: i for i, label in enumerate(labels)}
     gold = [int(index[e.target] == 1) for e in examples]
-    guess = [int(index[p] == 1) if p in index else 1 - g for p, g in zip(predictions, gold, strict=True)]
+    guess = [
+        int(index[p] == 1) if p in index else 1 - g for p, g in zip(predictions, gold, strict=True)
+    ]
     return gold, guess
 
 

@@ -67,7 +67,9 @@ class Mixture:
     def content(self) -> str:
         """Digest of what the mixture is made of: members with their contents, cap and temperature."""
         members = [[task.name, task.content] for task in self.members]
-        return hashlib.sha256(json.dumps([members, self.cap, self.temperature]).encode()).hexdigest()
+        return hashlib.sha256(
+            json.dumps([members, self.cap, self.temperature]).encode()
+        ).hexdigest()
 
     def describe(self) -> dict[str, Any]:
         """Plain facts for listings and for the bank."""
@@ -92,7 +94,15 @@ class Mixture:
 MIXTURES: dict[str, tuple[str, ...]] = {
     "glue": ("sst2", "cola", "mrpc", "stsb", "glue_rte", "wnli", "qnli"),
     "super_glue": ("boolq", "cb", "copa", "multirc", "rte", "wic", "wsc"),
-    "sentiment": ("sst2", "mr", "sst5", "imdb", "blitzer_books", "blitzer_dvd", "blitzer_electronics"),
+    "sentiment": (
+        "sst2",
+        "mr",
+        "sst5",
+        "imdb",
+        "blitzer_books",
+        "blitzer_dvd",
+        "blitzer_electronics",
+    ),
     "inference": ("rte", "cb", "snli", "scitail", "qnli"),
     "wordnet": (
         "wn_noun_topic",

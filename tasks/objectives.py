@@ -36,7 +36,9 @@ def read_lines(paths: Iterable[Path]) -> Iterator[str]:
         yield ""
 
 
-def tokenize_corpus(lines: Iterable[str], encode: Encode, path: Path, *, end: int, chunk: int = 4096) -> None:
+def tokenize_corpus(
+    lines: Iterable[str], encode: Encode, path: Path, *, end: int, chunk: int = 4096
+) -> None:
     """Write all tokens to ``path`` as little-endian uint16, an ``end`` token after every document."""
     temporary = path.with_suffix(".part")
     with temporary.open("wb") as out:
@@ -111,7 +113,9 @@ class SpanCorruption:
         noise, spans = self._counts(self.window)
         return noise + spans + 1
 
-    def example(self, tokens: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    def example(
+        self, tokens: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Corrupt ``tokens[window]``: (input ids, target ids), both with the end token."""
         noise, spans = self._counts(len(tokens))
         noise_lengths = _split_at_random(noise, spans, rng)
@@ -141,7 +145,9 @@ class PrefixLM:
     def window(self) -> int:
         return self.input_length + self.target_length
 
-    def example(self, tokens: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    def example(
+        self, tokens: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Split ``tokens[window]`` at a random point: (prefix, continuation), no end token."""
         split = int(rng.integers(8, self.input_length + 1))
         return tokens[:split], tokens[split : split + self.target_length]
@@ -150,7 +156,9 @@ class PrefixLM:
 Objective = SpanCorruption | PrefixLM
 
 
-def objective_batch(corpus: np.ndarray, objective: Objective, *, index: int, batch_size: int, seed: int) -> TextBatch:
+def objective_batch(
+    corpus: np.ndarray, objective: Objective, *, index: int, batch_size: int, seed: int
+) -> TextBatch:
     """The ``index``-th batch of an endless pass over ``corpus``, whole numbers ``[n]``.
 
     Every epoch cuts the corpus into windows from another offset and visits them in another order.
@@ -175,7 +183,9 @@ def objective_batch(corpus: np.ndarray, objective: Objective, *, index: int, bat
         pairs.append(objective.example(window, noise))
     inputs = pad([pair[0] for pair in pairs], objective.input_length)
     targets = pad([pair[1] for pair in pairs], objective.target_length)
-    return TextBatch(input_ids=inputs[0], input_mask=inputs[1], target_ids=targets[0], target_mask=targets[1])
+    return TextBatch(
+        input_ids=inputs[0], input_mask=inputs[1], target_ids=targets[0], target_mask=targets[1]
+    )
 
 
 def pad(rows: Sequence[Sequence[int] | np.ndarray], length: int) -> tuple[np.ndarray, np.ndarray]:

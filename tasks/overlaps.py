@@ -20,7 +20,9 @@ from tasks.task import Split, Task
 from tasks.texts import long_sentences
 
 SHARED_TEXTS: tuple[frozenset[str], ...] = (
-    frozenset({"sst2", "sst5", "mr"}),  # SST annotates the sentences of MR anew, and cuts them otherwise
+    frozenset(
+        {"sst2", "sst5", "mr"}
+    ),  # SST annotates the sentences of MR anew, and cuts them otherwise
     frozenset({"rte", "glue_rte", "few_rte"}),
     frozenset({"boolq", "few_boolq"}),
     frozenset({"cb", "few_cb"}),
@@ -52,7 +54,9 @@ def hashes(inputs: Iterable[str]) -> np.ndarray:
 
     Case, spaces, punctuation and the keys before texts do not count, so that a text under two templates is one.
     """
-    drawn = b"".join(hashlib.blake2b(text.encode(), digest_size=8).digest() for text in long_sentences(inputs))
+    drawn = b"".join(
+        hashlib.blake2b(text.encode(), digest_size=8).digest() for text in long_sentences(inputs)
+    )
     return np.unique(np.frombuffer(drawn, "<u8").astype(np.uint64))
 
 
@@ -78,20 +82,29 @@ def containment(sentences: np.ndarray, source: np.ndarray) -> float:
 
 def task_sketch(task: Task | Mixture, data_dir: Path | None = None) -> np.ndarray:
     """The sketch, uint64 ``[n]``, of all training inputs: of a task, or of a mixture's members together."""
-    return np.unique(np.concatenate([sketch(inputs) for inputs in _inputs(task, data_dir, Split.TRAIN)]))[:SKETCH]
+    return np.unique(
+        np.concatenate([sketch(inputs) for inputs in _inputs(task, data_dir, Split.TRAIN)])
+    )[:SKETCH]
 
 
 def task_sentences(
-    task: Task | Mixture, data_dir: Path | None = None, *, splits: Sequence[Split] = (Split.DEV, Split.TEST)
+    task: Task | Mixture,
+    data_dir: Path | None = None,
+    *,
+    splits: Sequence[Split] = (Split.DEV, Split.TEST),
 ) -> np.ndarray:
     """The hashes, uint64 ``[n]``, of all development and test inputs, by which a source's sketch is judged."""
-    return np.unique(np.concatenate([hashes(inputs) for inputs in _inputs(task, data_dir, *splits)]))
+    return np.unique(
+        np.concatenate([hashes(inputs) for inputs in _inputs(task, data_dir, *splits)])
+    )
 
 
 def _inputs(task: Task | Mixture, data_dir: Path | None, *splits: Split) -> Iterator[list[str]]:
     """Inputs of a task, or of every member of a mixture; the longest text of each stands apart."""
     for member in task.members if isinstance(task, Mixture) else (task,):
-        examples = itertools.chain.from_iterable(member.examples(split, data_dir=data_dir) for split in splits)
+        examples = itertools.chain.from_iterable(
+            member.examples(split, data_dir=data_dir) for split in splits
+        )
         yield [_set_apart(example.inputs, *example.cut) for example in examples]
 
 

@@ -25,7 +25,9 @@ def read_parquet(path: Path) -> Iterator[Numbered]:
     try:
         import pyarrow.parquet
     except ImportError as error:
-        raise TaskError(f"{path}: Parquet needs pyarrow; install spot-prompt-transfer[hub]") from error
+        raise TaskError(
+            f"{path}: Parquet needs pyarrow; install spot-prompt-transfer[hub]"
+        ) from error
     size = checked_file(path).st_size
     most_bytes, most_rows = max(PARQUET_FREE[0], PARQUET_GROWTH * size), max(PARQUET_FREE[1], size)
     number = 0
@@ -36,17 +38,27 @@ def read_parquet(path: Path) -> Iterator[Numbered]:
             raise TaskError(f"{path}: two columns are called {shown(twice[0])}; rename one of them")
         unpacked = sum(facts.row_group(i).total_byte_size for i in range(facts.num_row_groups))
         if unpacked > most_bytes or facts.num_rows > most_rows:
-            raise TaskError(f"{path}: {facts.num_rows} rows of {unpacked} bytes, which no file of its size holds")
-        texts = [field.name for field in fields if field.type in (pyarrow.string(), pyarrow.large_string())]
+            raise TaskError(
+                f"{path}: {facts.num_rows} rows of {unpacked} bytes, which no file of its size holds"
+            )
+        texts = [
+            field.name
+            for field in fields
+            if field.type in (pyarrow.string(), pyarrow.large_string())
+        ]
         # As a dictionary, a text that many rows share is unpacked once.
         with pyarrow.parquet.ParquetFile(path, read_dictionary=texts) as file:
             for batch in file.iter_batches(PARQUET_ROWS):
                 columns = [_parquet_values(column) for column in batch.columns]
                 for values in zip(*columns, strict=True):
                     number += 1
-                    most_bytes -= sum(len(value) for value in values if isinstance(value, str | bytes))
+                    most_bytes -= sum(
+                        len(value) for value in values if isinstance(value, str | bytes)
+                    )
                     if most_bytes < 0:
-                        raise TaskError(f"{path}, row {number}: unpacks to more than a file of its size holds")
+                        raise TaskError(
+                            f"{path}, row {number}: unpacks to more than a file of its size holds"
+                        )
                     yield Numbered(number, dict(zip(names, values, strict=True)))
     except TaskError:
         raise

@@ -63,11 +63,15 @@ class Batches:
         if not len(self.data):
             raise TaskError("no examples to draw batches from")
         if self.draws and sum(rows for rows, _ in self.draws) != len(self.data):
-            raise TaskError(f"draws cover {sum(rows for rows, _ in self.draws)} of {len(self.data)} examples")
+            raise TaskError(
+                f"draws cover {sum(rows for rows, _ in self.draws)} of {len(self.data)} examples"
+            )
 
     def __getitem__(self, index: int) -> RaggedBatch:
         rows = self._order(index // self.per_epoch)[index % self.per_epoch]
-        return RaggedBatch([self.data.inputs[row] for row in rows], [self.data.targets[row] for row in rows])
+        return RaggedBatch(
+            [self.data.inputs[row] for row in rows], [self.data.targets[row] for row in rows]
+        )
 
     @property
     def per_epoch(self) -> int:
@@ -97,7 +101,9 @@ class Batches:
         size = self.batch_size * self.window
         for start in range(0, len(rows), size):
             chunk = rows[start : start + size]
-            rows[start : start + size] = chunk[np.argsort(self.data.inputs.lengths[chunk], kind="stable")]
+            rows[start : start + size] = chunk[
+                np.argsort(self.data.inputs.lengths[chunk], kind="stable")
+            ]
         order = rng.permutation(rows.reshape(-1, self.batch_size))
         self.__dict__["_cached"] = (epoch, order)
         return order

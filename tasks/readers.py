@@ -43,10 +43,14 @@ def text_and_labels(encoding: str = "", labels: Mapping[Path, Path] | None = Non
         texts = _lines_with_blanks(path, encoding)
         beside = (labels or {}).get(path) or labels_beside(path)
         if beside == path:
-            raise TaskError(f"{path}: its labels are not known; expected NAME_text beside NAME_labels")
+            raise TaskError(
+                f"{path}: its labels are not known; expected NAME_text beside NAME_labels"
+            )
         words = _lines_with_blanks(beside, encoding)
         if len(texts) != len(words):
-            raise TaskError(f"{path}: {len(texts)} texts, but {beside.name} has {len(words)} labels")
+            raise TaskError(
+                f"{path}: {len(texts)} texts, but {beside.name} has {len(words)} labels"
+            )
         for number, (text, word) in enumerate(zip(texts, words, strict=True), 1):
             yield Numbered(number, {"text": text.strip(), "label": word.strip()})
 
@@ -112,7 +116,9 @@ FORMATS: Mapping[str, Format] = {
     "tsv": Format((".tsv", ".tab"), _table("\t", None), OF_TABLES),
     "parquet": Format((".parquet",), lambda writing: read_parquet, ()),
     "label text": Format((), lambda writing: label_first(writing.encoding)),
-    "text and labels": Format((), lambda writing: text_and_labels(writing.encoding, writing.labels)),
+    "text and labels": Format(
+        (), lambda writing: text_and_labels(writing.encoding, writing.labels)
+    ),
 }
 """Formats of files by the name that a task file calls them; those without a suffix are only read when named."""
 
@@ -131,7 +137,9 @@ def format_of(path: Path, writing: Writing) -> str:
     for name, format in FORMATS.items():
         if path.suffix.lower() in format.suffixes:
             return name
-    raise TaskError(f"{path}: unknown format {path.suffix!r}; expected one of {SUFFIXES}, or say format under [data]")
+    raise TaskError(
+        f"{path}: unknown format {path.suffix!r}; expected one of {SUFFIXES}, or say format under [data]"
+    )
 
 
 def reader_of(writing: Writing) -> Reader:

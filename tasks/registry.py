@@ -95,7 +95,12 @@ def _from_file(path: Path) -> Task | Mixture:
 
 
 def _mixture_file(path: Path, content: Mapping[str, Any]) -> Mixture:
-    kinds: dict[str, type | tuple[type, ...]] = {"name": str, "tasks": list, "cap": int, "temperature": (int, float)}
+    kinds: dict[str, type | tuple[type, ...]] = {
+        "name": str,
+        "tasks": list,
+        "cap": int,
+        "temperature": (int, float),
+    }
     for key, value in content.items():
         choose(key, kinds, f"{path}: mixture's key")
         if not isinstance(value, kinds[key]) or isinstance(value, bool):
@@ -106,7 +111,9 @@ def _mixture_file(path: Path, content: Mapping[str, Any]) -> Mixture:
             raise TaskError(f"{path}: tasks holds {shown(member)}; expected names of tasks")
         beside = path.parent / member
         if member.endswith(".toml") and "tasks" in read_toml(beside):  # perhaps this very file
-            raise TaskError(f"{path}: tasks holds {member}, which is a mixture; expected single tasks")
+            raise TaskError(
+                f"{path}: tasks holds {member}, which is a mixture; expected single tasks"
+            )
         members.append(get_task(str(beside) if member.endswith(".toml") else member))
     options = {key: content[key] for key in ("cap", "temperature") if key in content}
     return Mixture(name=content.get("name", path.stem), members=tuple(members), **options)

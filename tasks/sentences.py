@@ -58,7 +58,22 @@ BLAME = frozenset(
     vile violent vulgar waste wasted weak weary wicked worse worst worthless wrong
     """.split()  # noqa: SIM905
 )
-NEGATIONS = frozenset("cannot hardly neither never no nobody none nor not nothing scarcely without".split())  # noqa: SIM905
+NEGATIONS = frozenset(
+    [
+        "cannot",
+        "hardly",
+        "neither",
+        "never",
+        "no",
+        "nobody",
+        "none",
+        "nor",
+        "not",
+        "nothing",
+        "scarcely",
+        "without",
+    ]
+)
 
 ARTICLES_ABOUT = {
     "art": "album band book cartoon character film franchise genre instrument movie novel play poem series song style "
@@ -109,12 +124,16 @@ def sentence_tasks(lines: Iterable[str], count: int, *, seed: int) -> dict[str, 
         "acceptability": lambda i: _acceptability(neighbours[i][0], i % 2 == 0, rng),
         "follows": lambda i: _follows(neighbours, i, i % 2 == 0, rng),
         "paraphrase": lambda i: _paraphrase(neighbours, i, i % 2 == 0, rng),
-        "sentiment": lambda i: _sentiment(" ".join(neighbours[i][: 1 + i % 3 // 2]), i % 2 == 0, rng),
+        "sentiment": lambda i: _sentiment(
+            " ".join(neighbours[i][: 1 + i % 3 // 2]), i % 2 == 0, rng
+        ),
     }
     tasks: dict[str, list[Labelled]] = {}
     for name, make in makers.items():
         made = (make(int(i)) for i in rng.permutation(len(neighbours)))
-        tasks[name] = [example for example, _ in zip(filter(None, made), range(count), strict=False)]
+        tasks[name] = [
+            example for example, _ in zip(filter(None, made), range(count), strict=False)
+        ]
     tasks |= _article_tasks(paragraphs, count, rng)
     return {name: examples for name, examples in tasks.items() if examples}
 
@@ -131,7 +150,9 @@ def _neighbours(lines: Iterable[str]) -> Iterator[tuple[str, str]]:
                 yield left, right
 
 
-def _sample(pairs: Iterable[tuple[str, str]], size: int, rng: np.random.Generator) -> list[tuple[str, str]]:
+def _sample(
+    pairs: Iterable[tuple[str, str]], size: int, rng: np.random.Generator
+) -> list[tuple[str, str]]:
     """A uniform sample of a stream (algorithm R of Vitter 1985)."""
     kept: list[tuple[str, str]] = []
     for i, pair in enumerate(pairs):
@@ -162,14 +183,18 @@ def _acceptability(sentence: str, keep: bool, rng: np.random.Generator) -> Label
     return Labelled(f"sentence: {' '.join(words)}", *_two("acceptable", "unacceptable", keep))
 
 
-def _follows(neighbours: Sequence[tuple[str, str]], i: int, keep: bool, rng: np.random.Generator) -> Labelled:
+def _follows(
+    neighbours: Sequence[tuple[str, str]], i: int, keep: bool, rng: np.random.Generator
+) -> Labelled:
     left, right = neighbours[i]
     if not keep:
         right = neighbours[int(rng.integers(len(neighbours)))][1]
     return Labelled(f"sentence1: {left} sentence2: {right}", *_two("yes", "no", keep))
 
 
-def _paraphrase(neighbours: Sequence[tuple[str, str]], i: int, keep: bool, rng: np.random.Generator) -> Labelled | None:
+def _paraphrase(
+    neighbours: Sequence[tuple[str, str]], i: int, keep: bool, rng: np.random.Generator
+) -> Labelled | None:
     words = neighbours[i][0].split()
     if keep:
         small = [k for k, word in enumerate(words) if word in SMALL_WORDS]
@@ -179,7 +204,11 @@ def _paraphrase(neighbours: Sequence[tuple[str, str]], i: int, keep: bool, rng: 
         changed = [word for k, word in enumerate(words) if k not in dropped]
     else:
         content = [k for k, word in enumerate(words) if len(word) > 4 and word.isalpha()]
-        other = [w for w in neighbours[int(rng.integers(len(neighbours)))][0].split() if len(w) > 4 and w.isalpha()]
+        other = [
+            w
+            for w in neighbours[int(rng.integers(len(neighbours)))][0].split()
+            if len(w) > 4 and w.isalpha()
+        ]
         if not content or not other:
             return None
         changed = list(words)
@@ -203,7 +232,9 @@ def _sentiment(text: str, praise: bool, rng: np.random.Generator) -> Labelled | 
     return Labelled(f"sentence: {' '.join(words)}", *_two("positive", "negative", praise))
 
 
-def _article_tasks(paragraphs: Sequence[str], count: int, rng: np.random.Generator) -> dict[str, list[Labelled]]:
+def _article_tasks(
+    paragraphs: Sequence[str], count: int, rng: np.random.Generator
+) -> dict[str, list[Labelled]]:
     topics: dict[str, list[str]] = {}
     for topic, words in ARTICLES_ABOUT.items():
         for noun in words.split():

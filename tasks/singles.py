@@ -85,10 +85,18 @@ def tweets() -> Iterator[Task]:
     words = {
         "irony": {"0": "literal", "1": "irony", "non_irony": "literal", "irony": "irony"},
         "hate": {"0": "harmless", "1": "hate", "non-hate": "harmless", "hate": "hate"},
-        "offensive": {"0": "polite", "1": "offensive", "non-offensive": "polite", "offensive": "offensive"},
+        "offensive": {
+            "0": "polite",
+            "1": "offensive",
+            "non-offensive": "polite",
+            "offensive": "offensive",
+        },
     }
     for name, labels in words.items():
-        paths = {p.value: Path("tweet_eval", name, f"{'val' if p == 'dev' else p}_text.txt") for p in PUBLISHED}
+        paths = {
+            p.value: Path("tweet_eval", name, f"{'val' if p == 'dev' else p}_text.txt")
+            for p in PUBLISHED
+        }
         yield classification(
             f"tweet_{name}", "tweets", paths, text_and_labels(), fields("text"), labels,
             hub=Hub(path="cardiffnlp/tweet_eval", config=name), splits=PUBLISHED,

@@ -49,7 +49,9 @@ class Hub:
         """
         name = f"{self.path}{'/' + self.config if self.config else ''}"
         if part not in self.parts:
-            raise TaskError(f"hub data set {name}: has no part {part!r}; it has {', '.join(self.parts)}")
+            raise TaskError(
+                f"hub data set {name}: has no part {part!r}; it has {', '.join(self.parts)}"
+            )
         try:
             import datasets
         except ImportError as error:
@@ -59,7 +61,9 @@ class Hub:
             ) from error
         revision = {"revision": self.revision} if self.revision else {}
         try:
-            data = datasets.load_dataset(self.path, self.config or None, split=self.parts[part], **revision)
+            data = datasets.load_dataset(
+                self.path, self.config or None, split=self.parts[part], **revision
+            )
         except Exception as error:  # the hub's client raises errors of several libraries
             raise TaskError(
                 f"hub data set {name}: cannot be loaded ({reason(error)}); give --data-dir with the official files"
@@ -67,18 +71,30 @@ class Hub:
         names = {c: f.names for c, f in data.features.items() if isinstance(f, datasets.ClassLabel)}
         return Rows(f"hub data set {name}", self._numbered(name, data, names))
 
-    def _numbered(self, name: str, data: Iterable[Row], names: Mapping[str, list[str]]) -> Iterator[Numbered]:
+    def _numbered(
+        self, name: str, data: Iterable[Row], names: Mapping[str, list[str]]
+    ) -> Iterator[Numbered]:
         theirs = set(self.columns.values())
         number = 0
         try:
             for row in data:
-                values = {c: names[c][v] if c in names and v is not None and v >= 0 else v for c, v in row.items()}
+                values = {
+                    c: names[c][v] if c in names and v is not None and v >= 0 else v
+                    for c, v in row.items()
+                }
                 number += 1
                 # A column of the hub that has our name already gives way to the one that is named for it.
-                plain = {c: v for c, v in values.items() if c not in theirs and c not in self.columns}
-                yield Numbered(number, plain | {ours: values[c] for ours, c in self.columns.items() if c in values})
+                plain = {
+                    c: v for c, v in values.items() if c not in theirs and c not in self.columns
+                }
+                yield Numbered(
+                    number,
+                    plain | {ours: values[c] for ours, c in self.columns.items() if c in values},
+                )
         except Exception as error:  # files are unpacked as rows are asked for
-            raise TaskError(f"hub data set {name}, row {number + 1}: cannot be read ({reason(error)})") from error
+            raise TaskError(
+                f"hub data set {name}, row {number + 1}: cannot be read ({reason(error)})"
+            ) from error
 
 
 NO_LABEL = "no label"
@@ -134,7 +150,9 @@ class Source:
     reader: Reader | None = None
     hub: Hub | None = None
     skip: Skip = dataclasses.field(default_factory=Skip)
-    skipped: dict[str, Counter[str]] = dataclasses.field(default_factory=dict, compare=False, repr=False)
+    skipped: dict[str, Counter[str]] = dataclasses.field(
+        default_factory=dict, compare=False, repr=False
+    )
 
     def rows(self, part: str, data_dir: Path | None) -> Rows:
         """Rows of a part; ``skipped`` counts those that are left out while they are read.
@@ -152,7 +170,9 @@ class Source:
             return f"{self.hub.path} {self.hub.config}".strip()
         return str(next(iter(self.files.values())).parent.name) if self.files else ""
 
-    def _open_part(self, part: str, data_dir: Path | None) -> tuple[str, Iterable[Numbered | Skipped]]:
+    def _open_part(
+        self, part: str, data_dir: Path | None
+    ) -> tuple[str, Iterable[Numbered | Skipped]]:
         path = self._path(part, data_dir)
         if path is not None:
             reader = self.reader or reader_of(Writing())
@@ -161,9 +181,13 @@ class Source:
             return self.hub.rows(part)
         if part not in self.files:
             raise TaskError(f"no part {part!r} among the files ({', '.join(self.files) or 'none'})")
-        raise TaskError(f"{(data_dir or Path()) / self.files[part]}: no such file; see --data-dir and SPOT_DATA")
+        raise TaskError(
+            f"{(data_dir or Path()) / self.files[part]}: no such file; see --data-dir and SPOT_DATA"
+        )
 
-    def _kept(self, where: str, rows: Iterable[Numbered | Skipped], counts: Counter[str]) -> Iterator[Numbered]:
+    def _kept(
+        self, where: str, rows: Iterable[Numbered | Skipped], counts: Counter[str]
+    ) -> Iterator[Numbered]:
         for row in rows:
             if isinstance(row, Skipped):
                 counts[row.why] += 1

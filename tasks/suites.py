@@ -10,8 +10,24 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from tasks.classification import ENTAILMENT, NO_YES_ENTAILMENT, SENTIMENT, TRUTH, Labels, classification, files
-from tasks.formats import classify, fields, multirc, multirc_passages, similarity_score, wsc, wsc_is_true
+from tasks.classification import (
+    ENTAILMENT,
+    NO_YES_ENTAILMENT,
+    SENTIMENT,
+    TRUTH,
+    Labels,
+    classification,
+    files,
+)
+from tasks.formats import (
+    classify,
+    fields,
+    multirc,
+    multirc_passages,
+    similarity_score,
+    wsc,
+    wsc_is_true,
+)
 from tasks.json_files import read_jsonl
 from tasks.sources import Hub, Source
 from tasks.tables import tsv
@@ -49,7 +65,9 @@ def glue() -> Iterator[Task]:
     yield Task(
         name="stsb",
         family="similarity",
-        source=Source(files=files("glue/STS-B", both, "{}.tsv"), reader=tsv(), hub=_glue_hub("stsb")),
+        source=Source(
+            files=files("glue/STS-B", both, "{}.tsv"), reader=tsv(), hub=_glue_hub("stsb")
+        ),
         formatter=similarity_score,
         metrics=("pearson", "spearman"),
         splits=TRAIN_AND_DEV,
@@ -77,7 +95,10 @@ def _super_glue(folder: str, config: str, parts: Mapping[str, str]) -> Source:
 
 
 def _few(folder: str) -> Source:
-    few = {part: Path("few_glue", folder, f"{file}.jsonl") for part, file in (("train", "train"), ("dev", "dev32"))}
+    few = {
+        part: Path("few_glue", folder, f"{file}.jsonl")
+        for part, file in (("train", "train"), ("dev", "dev32"))
+    }
     return Source(files=few | {"test": Path("super_glue", folder, "val.jsonl")}, reader=read_jsonl)
 
 
@@ -90,12 +111,25 @@ def super_glue() -> Iterator[Task]:
     three = {word: word for word in ("entailment", "contradiction", "neutral")}
     contexts = ("sentence1", "sentence2")
     yield from _in_both(
-        "boolq", "qa", "BoolQ", fields("passage", "question"), TRUTH, split_key="passage", only_dev=True
+        "boolq",
+        "qa",
+        "BoolQ",
+        fields("passage", "question"),
+        TRUTH,
+        split_key="passage",
+        only_dev=True,
     )
     yield from _in_both("cb", "inference", "CB", entail, three, metrics=("macro_f1", "accuracy"))
-    yield from _in_both("rte", "inference", "RTE", entail, ENTAILMENT, split_key=by_shared_texts(*entail))
     yield from _in_both(
-        "wic", "word_sense", "WiC", fields(*contexts, "word"), TRUTH, split_key=by_shared_texts(*contexts)
+        "rte", "inference", "RTE", entail, ENTAILMENT, split_key=by_shared_texts(*entail)
+    )
+    yield from _in_both(
+        "wic",
+        "word_sense",
+        "WiC",
+        fields(*contexts, "word"),
+        TRUTH,
+        split_key=by_shared_texts(*contexts),
     )
     yield Task(
         name="copa",
@@ -151,7 +185,9 @@ def _in_both(
         labels=tuple(labels.values()),
         splits=one_part("dev") if only_dev else TRAIN_AND_DEV,
         split_key=split_key,
-        notes="only the published validation set, cut 80/10/10 by hash of the passage" if only_dev else "",
+        notes="only the published validation set, cut 80/10/10 by hash of the passage"
+        if only_dev
+        else "",
     )
     yield task
     yield dataclasses.replace(

@@ -61,7 +61,9 @@ def text_lines(text: str) -> list[str]:
 
 
 def _unquoted(text: str, delimiter: str) -> Iterator[Line]:
-    return ((i, line.split(delimiter)) for i, line in enumerate(text_lines(text), 1) if line.strip())
+    return (
+        (i, line.split(delimiter)) for i, line in enumerate(text_lines(text), 1) if line.strip()
+    )
 
 
 def _quoted(path: Path, text: str, delimiter: str) -> Iterator[Line]:
@@ -70,7 +72,9 @@ def _quoted(path: Path, text: str, delimiter: str) -> Iterator[Line]:
     A mark that never closes is an error: at the end of the file, where text follows the next mark, or, if the next one
     happens to end a field, where the lines in between are rows by themselves.
     """
-    csv.field_size_limit(2**31 - 1)  # of the whole process, and 131072 by default: shorter than many a document
+    csv.field_size_limit(
+        2**31 - 1
+    )  # of the whole process, and 131072 by default: shorter than many a document
     lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     known: list[set[str]] = []
     quoted_over_lines: list[Line] = []
@@ -81,7 +85,9 @@ def _quoted(path: Path, text: str, delimiter: str) -> Iterator[Line]:
         except StopIteration:
             break
         except csv.Error as error:
-            raise TaskError(f"{path}, row {start}: {_reason(str(error), lines.line_num)}") from error
+            raise TaskError(
+                f"{path}, row {start}: {_reason(str(error), lines.line_num)}"
+            ) from error
         if not row:
             continue
         known += [set() for _ in row[len(known) :]]
@@ -123,7 +129,10 @@ def _rows_within(row: Sequence[str], place: int, delimiter: str, known: Sequence
     if not inner or len(known) < 2:
         return 0
     middle = [line for line in inner[:-1] if line.strip()]
-    lines = [[*row[:place], *first.split(delimiter)], *(line.split(delimiter) for line in (*middle, inner[-1]))]
+    lines = [
+        [*row[:place], *first.split(delimiter)],
+        *(line.split(delimiter) for line in (*middle, inner[-1])),
+    ]
     ends = len(lines[-1])
     lines[-1] += row[place + 1 :]
     if any(len(line) != len(known) for line in lines):
@@ -132,10 +141,23 @@ def _rows_within(row: Sequence[str], place: int, delimiter: str, known: Sequence
     recognised, plain = [], []
     for line, (start, stop) in zip(lines, whole, strict=True):
         fields = [field.strip() for field in line[start:stop]]
-        recognised.append(any(field and field in column for field, column in zip(fields, known[start:], strict=False)))
-        plain.append(len(inner) >= 3 and all(field and not field[0].isspace() for field in line[start:stop]))
-    between = all(label or no_prose for label, no_prose in zip(recognised[1:-1], plain[1:-1], strict=True))
-    return len(inner) if between and (recognised[0] or recognised[-1] or (plain[0] and plain[-1])) else 0
+        recognised.append(
+            any(
+                field and field in column
+                for field, column in zip(fields, known[start:], strict=False)
+            )
+        )
+        plain.append(
+            len(inner) >= 3 and all(field and not field[0].isspace() for field in line[start:stop])
+        )
+    between = all(
+        label or no_prose for label, no_prose in zip(recognised[1:-1], plain[1:-1], strict=True)
+    )
+    return (
+        len(inner)
+        if between and (recognised[0] or recognised[-1] or (plain[0] and plain[-1]))
+        else 0
+    )
 
 
 def _refuse_quoted_look(path: Path, text: str, delimiter: str) -> None:
@@ -149,7 +171,11 @@ def _refuse_quoted_look(path: Path, text: str, delimiter: str) -> None:
             if MARK not in field:
                 continue
             inside = field.strip()[1:-1]
-            if len(field.strip()) > 1 and field.strip()[0] == field.strip()[-1] == MARK and _doubled(inside):
+            if (
+                len(field.strip()) > 1
+                and field.strip()[0] == field.strip()[-1] == MARK
+                and _doubled(inside)
+            ):
                 between = between or number
                 if MARK in inside:
                     raise TaskError(_looks_quoted(path, number))
@@ -181,13 +207,17 @@ def _rows(
     bad = 0
     for number, values in lines:
         if number == 1 and tuple(values) == tuple(columns):
-            raise TaskError(f"{path}, row 1: holds the names of the columns; leave columns under [data] out")
+            raise TaskError(
+                f"{path}, row 1: holds the names of the columns; leave columns under [data] out"
+            )
         if len(values) == len(names):
             yield Numbered(number, dict(zip(names, values, strict=True)))
             continue
         bad += 1
         if bad > allow_bad_rows:
-            raise TaskError(f"{path}, row {number}: {len(values)} columns, expected {len(names)}{_hint(values, bad)}")
+            raise TaskError(
+                f"{path}, row {number}: {len(values)} columns, expected {len(names)}{_hint(values, bad)}"
+            )
         yield Skipped(number, f"not {len(names)} columns")
 
 
@@ -201,8 +231,12 @@ def _hint(values: Sequence[str], bad: int) -> str:
 
 def _check_header(path: Path, number: int, names: Sequence[str], delimiter: str) -> None:
     if twice := repeated(name for name in names if name):
-        raise TaskError(f"{path}, row {number}: two columns are called {shown(twice[0])}; rename one of them")
-    other = next((mark for mark in ("\t", ";", "|", ",") if len(names) == 1 and mark in names[0]), None)
+        raise TaskError(
+            f"{path}, row {number}: two columns are called {shown(twice[0])}; rename one of them"
+        )
+    other = next(
+        (mark for mark in ("\t", ";", "|", ",") if len(names) == 1 and mark in names[0]), None
+    )
     if other is not None and other != delimiter:
         raise TaskError(
             f"{path}, row {number}: one column, {shown(names[0])}; if {shown(other)} stands between columns, "

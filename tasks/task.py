@@ -191,7 +191,11 @@ class Task:
                 return f": none of its {used + left_out} rows has a label"
             reasons = ", ".join(f"{why}: {count}" for why, count in skipped.items())
             return f": none of its {used + left_out} rows can be used ({reasons})"
-        return f": none of {read} rows falls into it; name a file for it, or give more rows" if read else ""
+        return (
+            f": none of {read} rows falls into it; name a file for it, or give more rows"
+            if read
+            else ""
+        )
 
     def _kept(self, data_dir: Path | None) -> Callable[[Row], bool] | None:
         """Whether a row trains."""
@@ -206,7 +210,9 @@ class Task:
         def keep(row: Row) -> bool:
             text = letters(str(row[self.unseen]))
             for i in range(len(text) - LONG + 1):
-                if any(text.startswith(other, i) for other in selecting.get(text[i : i + LONG], ())):
+                if any(
+                    text.startswith(other, i) for other in selecting.get(text[i : i + LONG], ())
+                ):
                     return False
             return not self.train_filter or self.train_filter(row)
 
@@ -257,4 +263,7 @@ def _split_keys(keys: SplitKeys, rows: Rows, read: Sequence[Numbered]) -> Sequen
 def place(key: object) -> float:
     """Where a split key falls in ``[0, 1)``, by its hash."""
     text = json.dumps(key, sort_keys=True, ensure_ascii=False, default=str)
-    return int.from_bytes(hashlib.sha256(text.encode(errors="surrogatepass")).digest()[:8], "big") / 2**64
+    return (
+        int.from_bytes(hashlib.sha256(text.encode(errors="surrogatepass")).digest()[:8], "big")
+        / 2**64
+    )

@@ -119,12 +119,16 @@ def _metrics(file: TomlTable, labels: Mapping[str, str]) -> tuple[str, ...]:
         raise TaskError(f'{file.path}: metrics must be a list of names, such as ["accuracy"]')
     for metric in metrics:
         if not isinstance(metric, str):
-            raise TaskError(f"{file.path}: metric {shown(metric)} is no text; choose from {', '.join(METRICS)}")
+            raise TaskError(
+                f"{file.path}: metric {shown(metric)} is no text; choose from {', '.join(METRICS)}"
+            )
         needs = METRICS[choose(metric, METRICS, f"{file.path}: metric")]
         if needs.needs_labels and len(labels) < 2:
             raise TaskError(f"{file.path}: metric {metric!r} needs at least two [labels]")
         if needs.needs_groups and not file.table("format").values.get("group"):
-            raise TaskError(f"{file.path}: metric {metric!r} needs format.group, the column of what is scored together")
+            raise TaskError(
+                f"{file.path}: metric {metric!r} needs format.group, the column of what is scored together"
+            )
     return tuple(metrics)
 
 
@@ -134,7 +138,9 @@ def _labels(file: TomlTable) -> dict[str, str]:
         if not isinstance(word, str) or not word:
             raise labels.error(raw, "is no text")
     if len(labels.values) > 1 and len(set(labels.values.values())) == 1:
-        raise TaskError(f"{file.path}: every value of [labels] is {shown(word)}; expected two words or more")
+        raise TaskError(
+            f"{file.path}: every value of [labels] is {shown(word)}; expected two words or more"
+        )
     return dict(labels.values)
 
 
@@ -143,14 +149,17 @@ def _content(source: Source, data: TomlTable, layout: Layout, labels: Mapping[st
 
     Paths, name, notes and metrics are left out, and so is an option that is not given: later ones change nothing.
     """
-    options = {key: value for key, value in data.values.items() if key not in (*PARTS, "format", *OF_HUB)}
+    options = {
+        key: value for key, value in data.values.items() if key not in (*PARTS, "format", *OF_HUB)
+    }
     if source.hub:
         options |= {key: value for key, value in dataclasses.asdict(source.hub).items() if value}
     else:
         options |= {"columns": data.values["columns"]} if "columns" in data.values else {}
         form = Writing(format=data.get("format", str, ""))
         options["files"] = {
-            part: [format_of(files[0], form), *map(file_digest, files)] for part, files in paths_of(data).items()
+            part: [format_of(files[0], form), *map(file_digest, files)]
+            for part, files in paths_of(data).items()
         }
     layout_of = {
         "template": layout.template,

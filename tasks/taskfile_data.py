@@ -32,7 +32,9 @@ OF_ROWS = ("split_key", "skip", "skip_nulls")
 OF_HUB = ("hub", "config", "revision", "parts", "columns")
 
 
-def read_source(data: TomlTable, layout: Layout, labels: Mapping[str, str]) -> tuple[Source, Mapping[Split, Part]]:
+def read_source(
+    data: TomlTable, layout: Layout, labels: Mapping[str, str]
+) -> tuple[Source, Mapping[Split, Part]]:
     """Where rows come from, and which part serves as train, dev and test.
 
     Raises:
@@ -50,12 +52,17 @@ def read_source(data: TomlTable, layout: Layout, labels: Mapping[str, str]) -> t
     files = {part: pair[0] for part, pair in paths.items()}
     beside = {pair[0]: pair[1] for pair in paths.values() if len(pair) == 2}
     if not files:
-        raise TaskError(f"{data.path}: [data] names neither a file for train, dev or test, nor a hub data set")
+        raise TaskError(
+            f"{data.path}: [data] names neither a file for train, dev or test, nor a hub data set"
+        )
     for part, file in files.items():
         told = FORMATS[_format(data, part, file, writing)].told
         for key in OF_TABLES:
             if key in data.values and key not in told:
-                raise data.error(key, f"is not for files such as {file.name}; remove it, or say another data.format")
+                raise data.error(
+                    key,
+                    f"is not for files such as {file.name}; remove it, or say another data.format",
+                )
     reader = reader_of(dataclasses.replace(writing, labels=beside))
     return Source(files=files, reader=reader, skip=skip), SPLITS_BY_PARTS[frozenset(files)]
 
@@ -72,14 +79,19 @@ def _hub(data: TomlTable) -> Hub:
     columns = data.values.get("columns", {})
     if not _texts_by_text(columns):
         raise data.error(
-            "columns", f'is {shown(columns)}; expected our names for the hub\'s, as in {{ label = "star" }}'
+            "columns",
+            f'is {shown(columns)}; expected our names for the hub\'s, as in {{ label = "star" }}',
         )
     config, revision = data.get("config", str, ""), data.get("revision", str, "")
-    return Hub(path=data.get("hub", str), config=config, revision=revision, parts=parts, columns=columns)
+    return Hub(
+        path=data.get("hub", str), config=config, revision=revision, parts=parts, columns=columns
+    )
 
 
 def _texts_by_text(value: object) -> bool:
-    return isinstance(value, dict) and all(isinstance(item, str) and item for item in value.values())
+    return isinstance(value, dict) and all(
+        isinstance(item, str) and item for item in value.values()
+    )
 
 
 def _writing(data: TomlTable) -> Writing:
@@ -95,7 +107,8 @@ def _writing(data: TomlTable) -> Writing:
             checked_encoding(encoding)
     except LookupError as error:
         raise data.error(
-            "encoding", f"is {shown(encoding)}, which is not known; known are utf-8, latin-1, cp1252"
+            "encoding",
+            f"is {shown(encoding)}, which is not known; known are utf-8, latin-1, cp1252",
         ) from error
     columns = data.texts("columns")
     if twice := repeated(columns):
@@ -105,7 +118,12 @@ def _writing(data: TomlTable) -> Writing:
         raise data.error("allow_bad_rows", f"is {shown(allowed)}; expected the number of rows")
     quoted = data.get("quoted", bool, False) if "quoted" in data.values else None
     return Writing(
-        format=form, columns=columns, delimiter=delimiter, quoted=quoted, encoding=encoding, allow_bad_rows=allowed
+        format=form,
+        columns=columns,
+        delimiter=delimiter,
+        quoted=quoted,
+        encoding=encoding,
+        allow_bad_rows=allowed,
     )
 
 
@@ -123,7 +141,9 @@ def paths_of(data: TomlTable) -> dict[str, list[Path]]:
         try:
             paths[part] = [(data.path.parent / name).resolve() for name in names]
         except (OSError, ValueError, RuntimeError) as error:
-            raise TaskError(f"{data.path}: [data] names a file that cannot exist ({error})") from error
+            raise TaskError(
+                f"{data.path}: [data] names a file that cannot exist ({error})"
+            ) from error
         if pairs and len(names) == 1:
             paths[part].append(labels_beside(paths[part][0]))
     return paths
@@ -135,20 +155,33 @@ def _format(data: TomlTable, part: str, file: Path, writing: Writing) -> str:
     try:
         return format_of(file, writing)
     except TaskError as error:
-        raise data.error(part, f'is {file.name}; expected one of {SUFFIXES}, or say format = "csv"') from error
+        raise data.error(
+            part, f'is {file.name}; expected one of {SUFFIXES}, or say format = "csv"'
+        ) from error
 
 
 def _skip(data: TomlTable, layout: Layout, labels: Mapping[str, str]) -> Skip:
     values: dict[str, frozenset[str]] = {}
     for column, listed in data.get("skip", dict, {}).items():
         items = listed if isinstance(listed, list) else [listed]
-        if not items or not all(isinstance(item, str) or (isinstance(item, int) and _fits(item)) for item in items):
-            raise data.error(f"skip.{column}", f'is {shown(listed)}; expected a list of values, as in ["-", "-1"]')
-        values[column] = frozenset(str(item).lower() if isinstance(item, bool) else str(item) for item in items)
+        if not items or not all(
+            isinstance(item, str) or (isinstance(item, int) and _fits(item)) for item in items
+        ):
+            raise data.error(
+                f"skip.{column}",
+                f'is {shown(listed)}; expected a list of values, as in ["-", "-1"]',
+            )
+        values[column] = frozenset(
+            str(item).lower() if isinstance(item, bool) else str(item) for item in items
+        )
     if labels and UNLABELLED not in labels:
         values[layout.label] = values.get(layout.label, frozenset()) | {UNLABELLED}
     used = (*layout.columns, layout.label, layout.group, data.get("split_key", str, ""))
-    nulls = tuple(dict.fromkeys(column for column in used if column)) if data.get("skip_nulls", bool, False) else ()
+    nulls = (
+        tuple(dict.fromkeys(column for column in used if column))
+        if data.get("skip_nulls", bool, False)
+        else ()
+    )
     return Skip(values=values, nulls=nulls, label=layout.label)
 
 

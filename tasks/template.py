@@ -56,14 +56,20 @@ def read_layout(file: TomlTable, labels: Mapping[str, str]) -> Layout:
     if several and "label" in file.values:
         raise file.error("answers", "stands beside format.label; give one of them")
     if several and labels:
-        raise file.error("answers", "is for free text; with [labels], name the column by format.label")
+        raise file.error(
+            "answers", "is for free text; with [labels], name the column by format.label"
+        )
     try:
         parsed = list(string.Formatter().parse(template))
     except ValueError as error:
         raise file.error("template", f"cannot be read: {error}") from error
     pieces = [(literal, column) for literal, column, _, _ in parsed]
-    if written := next((column for _, column, form, conversion in parsed if form or conversion), None):
-        raise file.error("template", f"says how {shown(written)} is written; a column stands alone in its braces")
+    if written := next(
+        (column for _, column, form, conversion in parsed if form or conversion), None
+    ):
+        raise file.error(
+            "template", f"says how {shown(written)} is written; a column stands alone in its braces"
+        )
     layout = Layout(
         template=template,
         pieces=pieces,
@@ -95,19 +101,28 @@ def formatter_of(layout: Layout, labels: Mapping[str, str], split_key: str) -> F
             raise ValueError(f"column {shown(split_key)}, the split_key, is null")
         texts = {column: text_in(row, column) for column in layout.columns}
         inputs, spans = fill(layout.pieces, texts)
-        span = spans[layout.cut] if layout.cut else max(spans.values(), key=lambda span: (span[1] - span[0], span))
+        span = (
+            spans[layout.cut]
+            if layout.cut
+            else max(spans.values(), key=lambda span: (span[1] - span[0], span))
+        )
         span = span if span[1] < len(inputs) else (0, 0)  # what stands last is the tail
         group = text_in(row, layout.group) if layout.group else ""
         if inner is not None:
             examples = inner({layout.label: _raw_label(row, layout.label, labels)})
         else:
             examples = [_free_text(row, layout)]
-        return [dataclasses.replace(example, inputs=inputs, group=group, cut=span) for example in examples]
+        return [
+            dataclasses.replace(example, inputs=inputs, group=group, cut=span)
+            for example in examples
+        ]
 
     return formatter
 
 
-def fill(pieces: Sequence[tuple[str, str | None]], texts: Mapping[str, str]) -> tuple[str, dict[str, tuple[int, int]]]:
+def fill(
+    pieces: Sequence[tuple[str, str | None]], texts: Mapping[str, str]
+) -> tuple[str, dict[str, tuple[int, int]]]:
     """A template with its columns filled in and single spaces.
 
     Args:

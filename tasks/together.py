@@ -27,7 +27,9 @@ def by_shared_texts(*columns: str, equal: str = "") -> SplitKeys:
 
     def keys(rows: Sequence[Row]) -> Sequence[object]:
         texts = tuple(tuple(letters(str(row[column])) for column in columns) for row in rows)
-        return _keys(texts, frozenset(letters(str(row[equal])) for row in rows) if equal else frozenset())
+        return _keys(
+            texts, frozenset(letters(str(row[equal])) for row in rows) if equal else frozenset()
+        )
 
     return keys
 

@@ -65,20 +65,28 @@ def tokenize(
     return tokenized
 
 
-def _tokenize(examples: Sequence[Example], encode: Encode, lengths: Lengths, ends: Ends, digest: str) -> Tokenized:
+def _tokenize(
+    examples: Sequence[Example], encode: Encode, lengths: Lengths, ends: Ends, digest: str
+) -> Tokenized:
     words = _words(examples)
     row_of = {word: i for i, word in enumerate(words)}
     encoded = encode([example.inputs for example in examples])
     room = lengths.inputs - len(ends[0])
     shortened = _shortened(examples, encoded, encode, room)
-    inputs = _ended([shortened.get(i, ids) for i, ids in enumerate(encoded)], lengths.inputs, ends[0])
+    inputs = _ended(
+        [shortened.get(i, ids) for i, ids in enumerate(encoded)], lengths.inputs, ends[0]
+    )
     if any(ids != encoded[i][:room] for i, ids in shortened.items()):
-        digest = hashlib.sha256(f"{digest} shortened".encode() + inputs.ids.astype("<i4").tobytes()).hexdigest()
+        digest = hashlib.sha256(
+            f"{digest} shortened".encode() + inputs.ids.astype("<i4").tobytes()
+        ).hexdigest()
     return Tokenized(
         inputs=inputs,
         targets=_ended(encode([example.target for example in examples]), lengths.targets, ends[1]),
         choices=_ended(encode(words), lengths.targets, ends[1]),
-        choice_rows=Ragged.from_rows([[row_of[choice] for choice in example.choices] for example in examples]),
+        choice_rows=Ragged.from_rows(
+            [[row_of[choice] for choice in example.choices] for example in examples]
+        ),
         cut=sum(len(ids) > room for ids in encoded),
         digest=digest,
     )
@@ -88,7 +96,11 @@ def _shortened(
     examples: Sequence[Example], encoded: Sequence[list[int]], encode: Encode, room: int
 ) -> Mapping[int, list[int]]:
     """Ids of the inputs that are too long and have a field to shorten, where what stands around it leaves it room."""
-    long = [i for i, ids in enumerate(encoded) if len(ids) > room and 0 < examples[i].cut[1] < len(examples[i].inputs)]
+    long = [
+        i
+        for i, ids in enumerate(encoded)
+        if len(ids) > room and 0 < examples[i].cut[1] < len(examples[i].inputs)
+    ]
     around: list[str] = []
     for i in long:
         text, (start, stop) = examples[i].inputs, examples[i].cut
@@ -103,7 +115,9 @@ def _shortened(
     return shortened
 
 
-def check_choices(examples: Sequence[Example], tokenized: Tokenized, *, end: int, name: str = "") -> None:
+def check_choices(
+    examples: Sequence[Example], tokenized: Tokenized, *, end: int, name: str = ""
+) -> None:
     """Refuse answers that become the same tokens, and answers that become none.
 
     Args:
@@ -119,9 +133,13 @@ def check_choices(examples: Sequence[Example], tokenized: Tokenized, *, end: int
     words = _words(examples)
     rows = {word: tokenized.choices[i].tobytes() for i, word in enumerate(words)}
     answers = [words[i] for i in np.flatnonzero(tokenized.choices.lengths <= end).tolist()]
-    answers += [examples[i].target for i in np.flatnonzero(tokenized.targets.lengths <= end).tolist()]
+    answers += [
+        examples[i].target for i in np.flatnonzero(tokenized.targets.lengths <= end).tolist()
+    ]
     for answer in filter(None, answers):
-        raise TaskError(f"{prefix}the answer {answer!r} becomes no token; choose one that the tokenizer can write")
+        raise TaskError(
+            f"{prefix}the answer {answer!r} becomes no token; choose one that the tokenizer can write"
+        )
     if len(set(rows.values())) == len(rows):
         return
     for choices in dict.fromkeys(example.choices for example in examples):
@@ -144,8 +162,12 @@ def _ended(rows: Sequence[Sequence[int]], longest: int, end: Sequence[int]) -> R
     return Ragged.from_rows([[*row[: longest - len(end)], *end] for row in rows])
 
 
-def _digest(examples: Sequence[Example], tokenizer_fingerprint: str, lengths: Lengths, ends: Ends) -> str:
-    sha = hashlib.sha256(json.dumps([tokenizer_fingerprint, dataclasses.asdict(lengths), ends]).encode())
+def _digest(
+    examples: Sequence[Example], tokenizer_fingerprint: str, lengths: Lengths, ends: Ends
+) -> str:
+    sha = hashlib.sha256(
+        json.dumps([tokenizer_fingerprint, dataclasses.asdict(lengths), ends]).encode()
+    )
     for example in examples:
         sha.update(json.dumps([example.inputs, example.target, example.choices]).encode())
     return sha.hexdigest()

@@ -100,9 +100,13 @@ def read_cache(path: Path) -> Tokenized | None:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             if sum(member.file_size for member in arrays.zip.infolist()) > path.stat().st_size:
                 return None  # nothing is compressed where we write
-            ragged = {name: Ragged(arrays[f"{name}_ids"], arrays[f"{name}_starts"]) for name in RAGGED}
+            ragged = {
+                name: Ragged(arrays[f"{name}_ids"], arrays[f"{name}_starts"]) for name in RAGGED
+            }
             if any(len(rows.ids) != rows.starts[-1] for rows in ragged.values()):
                 return None
             return Tokenized(**ragged, cut=int(arrays["cut"]), digest=str(arrays["digest"]))
-    except Exception:  # zipfile and numpy raise errors of many kinds; all of them mean: tokenise anew
+    except (
+        Exception
+    ):  # zipfile and numpy raise errors of many kinds; all of them mean: tokenise anew
         return None

@@ -41,7 +41,9 @@ def read_toml(path: Path) -> dict[str, Any]:
     try:
         size = path.stat().st_size
     except FileNotFoundError as error:
-        raise TaskError(f"{path}: no such file; `spot init-task` writes one to start from") from error
+        raise TaskError(
+            f"{path}: no such file; `spot init-task` writes one to start from"
+        ) from error
     except (OSError, ValueError):
         size = 0  # said when it is read
     if size > LARGEST:

@@ -36,12 +36,16 @@ class Labelled(NamedTuple):
 
 def other_names(examples: Iterable[Labelled], *, at_least: int = 20) -> list[str]:
     """Words that occur ``at_least`` times in the inputs, as they are and capitalised, to rename options by."""
-    counts = Counter(word for example in examples for word in re.findall(r"\b[a-z]{3,10}\b", example.input))
+    counts = Counter(
+        word for example in examples for word in re.findall(r"\b[a-z]{3,10}\b", example.input)
+    )
     words = sorted(word for word, count in counts.items() if count >= at_least)
     return words + [word.capitalize() for word in words]
 
 
-def reword(task: str, example: Labelled, names: Sequence[str], rng: np.random.Generator) -> tuple[str, str]:
+def reword(
+    task: str, example: Labelled, names: Sequence[str], rng: np.random.Generator
+) -> tuple[str, str]:
     """Input and target of one way to ask, drawn by ``rng``; an example without choices is asked by task name."""
     way = rng.choice(3, p=SHARES) if example.choices else 0
     if way == 0 or len(names) < OPTIONS:
@@ -49,8 +53,18 @@ def reword(task: str, example: Labelled, names: Sequence[str], rng: np.random.Ge
     others = [choice for choice in example.choices if choice != example.target]
     kept = rng.permutation(len(others))[: OPTIONS - 1]
     options = [example.target, *(others[i] for i in kept)]
-    renamed = dict(zip(options, (names[i] for i in rng.choice(len(names), len(options), replace=False)), strict=True))
+    renamed = dict(
+        zip(
+            options,
+            (names[i] for i in rng.choice(len(names), len(options), replace=False)),
+            strict=True,
+        )
+    )
     order = [options[i] for i in rng.permutation(len(options))]
-    listed = ", ".join(order if way == 1 else (f"{option} is {renamed[option]}" for option in order))
+    listed = ", ".join(
+        order if way == 1 else (f"{option} is {renamed[option]}" for option in order)
+    )
     lead = f"{task}: " if rng.integers(2) else ""
-    return f"{lead}{listed}. {example.input}", example.target if way == 1 else renamed[example.target]
+    return f"{lead}{listed}. {example.input}", example.target if way == 1 else renamed[
+        example.target
+    ]

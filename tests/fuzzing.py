@@ -116,11 +116,21 @@ def wrong_length(rng: random.Random, content: bytes) -> bytes:
     """A hostile number over bytes that may be a length, more often near the file's beginning or end."""
     number = rng.choice(LENGTHS)
     near = min(len(content), 600)
-    at = rng.choice((rng.randrange(near), rng.randrange(len(content)), len(content) - 1 - rng.randrange(near)))
+    at = rng.choice(
+        (rng.randrange(near), rng.randrange(len(content)), len(content) - 1 - rng.randrange(near))
+    )
     return content[:at] + number + content[at + len(number) :]
 
 
-BYTES: tuple[Mutate, ...] = (flipped, overwritten, truncated, duplicated, cut_out, spliced, wrong_length)
+BYTES: tuple[Mutate, ...] = (
+    flipped,
+    overwritten,
+    truncated,
+    duplicated,
+    cut_out,
+    spliced,
+    wrong_length,
+)
 
 # -- text ------------------------------------------------------------------------------------------------------
 
@@ -139,7 +149,9 @@ def hostile_text(rng: random.Random, content: bytes) -> bytes:
     """A word of the text is replaced by, or followed by, a hostile one."""
     words = list(re.finditer(rb"[\w.+-]+", content)) or [re.match(b"", content)]
     start, stop = rng.choice(words).span()  # type: ignore[union-attr]
-    return content[: rng.choice((start, stop))] + rng.choice(HOSTILE_TEXTS).encode() + content[stop:]
+    return (
+        content[: rng.choice((start, stop))] + rng.choice(HOSTILE_TEXTS).encode() + content[stop:]
+    )
 
 
 def other_encoding(rng: random.Random, content: bytes) -> bytes:
@@ -162,7 +174,14 @@ def lines_mixed(rng: random.Random, content: bytes) -> bytes:
     return b"\n".join(lines)
 
 
-TEXT: tuple[Mutate, ...] = (*BYTES, hostile_text, hostile_text, hostile_text, other_encoding, lines_mixed)
+TEXT: tuple[Mutate, ...] = (
+    *BYTES,
+    hostile_text,
+    hostile_text,
+    hostile_text,
+    other_encoding,
+    lines_mixed,
+)
 
 # -- trees: JSON and msgpack -----------------------------------------------------------------------------------
 
@@ -207,7 +226,9 @@ def mutated_tree(rng: random.Random, tree: Any) -> Any:
                 with contextlib.suppress(LookupError):
                     holder[key] = copy.deepcopy(source[name])
             case 3 if isinstance(holder[key], int | float) and not isinstance(holder[key], bool):
-                holder[key] = rng.choice((-1, 0, 1, 7, 10**6, 10**9, 10**12, 10**30, 0.5, float("nan"), 1e308))
+                holder[key] = rng.choice(
+                    (-1, 0, 1, 7, 10**6, 10**9, 10**12, 10**30, 0.5, float("nan"), 1e308)
+                )
             case _:
                 holder[key] = rng.choice(HOSTILE_VALUES)
     return tree
@@ -253,7 +274,9 @@ def msgpack_tree(rng: random.Random, content: bytes) -> bytes:
     if rng.random() < 0.2:
         deep = rng.choice((b"\x81\xa1a", b"\x91", b"\xdd\xff\xff\xff\xff", b"\xdf\xff\xff\xff\xff"))
         return deep * rng.choice((1, 1500, DEEP)) + b"\x01"
-    tree = msgpack.unpackb(content, ext_hook=lambda _code, data: {"array": msgpack.unpackb(data)}, strict_map_key=False)
+    tree = msgpack.unpackb(
+        content, ext_hook=lambda _code, data: {"array": msgpack.unpackb(data)}, strict_map_key=False
+    )
     tree = mutated_tree(rng, tree)
 
     def packed(value: Any) -> Any:
@@ -296,7 +319,10 @@ def toml_line(rng: random.Random, content: bytes) -> bytes:
             lines[at] = f"{'a.' * rng.choice((3, 1000, 20_000))}{name.strip()} ={value}"
         case 3:
             lines.insert(
-                at, rng.choice(("[", "[[")) + rng.choice(("data", "format", "a." * 20_000 + "a", "recipe")) + "]"
+                at,
+                rng.choice(("[", "[["))
+                + rng.choice(("data", "format", "a." * 20_000 + "a", "recipe"))
+                + "]",
             )
         case _:
             lines[at] = f"{name}= {rng.choice(TOML_VALUES)}"
@@ -312,7 +338,18 @@ def npy_header(rng: random.Random, content: bytes) -> bytes:
     shape = rng.choice(("(3,)", "()", "(1000000000000, 4)", "(-1, 4)", "(4, 4,", "(0, 0)", "(2, 2, 3, 1)", "(" * 3000,
                         "('a', 4)", "(True, 12)", "(" + "9" * 5000 + ", 1)", "([" * 500, "-" * 5000 + "1"))  # fmt: skip
     dtype = rng.choice(
-        ("<f4", ">f8", "|O", "<U99999999", "<c16", "[('a', '<f4')]", "|V999999999", "<M8[s]", "nothing", "<f2")
+        (
+            "<f4",
+            ">f8",
+            "|O",
+            "<U99999999",
+            "<c16",
+            "[('a', '<f4')]",
+            "|V999999999",
+            "<M8[s]",
+            "nothing",
+            "<f2",
+        )
     )
     if rng.random() < 0.6:
         header = re.sub(r"'shape': \([^)]*\)", f"'shape': {shape}", header)
@@ -320,7 +357,13 @@ def npy_header(rng: random.Random, content: bytes) -> bytes:
         header = header.replace("'<f4'", dtype if dtype.startswith("[") else f"'{dtype}'")
     packed = header.encode()
     if len(packed) > 65_000:
-        return content[:6] + b"\x02\0" + struct.pack("<I", len(packed)) + packed + content[10 + length :]
+        return (
+            content[:6]
+            + b"\x02\0"
+            + struct.pack("<I", len(packed))
+            + packed
+            + content[10 + length :]
+        )
     return content[:8] + struct.pack("<H", len(packed)) + packed + content[10 + length :]
 
 
@@ -336,11 +379,17 @@ def zip_member(rng: random.Random, content: bytes) -> bytes:
         members = {info.filename: archive.read(info) for info in archive.infolist()}
     chosen = rng.choice(list(members))
     damage = (
-        (*BYTES, pickle_code) if chosen.endswith(".pkl") else (*BYTES, npy_header) if chosen.endswith(".npy") else BYTES
+        (*BYTES, pickle_code)
+        if chosen.endswith(".pkl")
+        else (*BYTES, npy_header)
+        if chosen.endswith(".npy")
+        else BYTES
     )
     if members[chosen]:
         members[chosen] = rng.choice(damage)(rng, members[chosen])
-    return zipped(members, rng.choice((zipfile.ZIP_STORED, zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)))
+    return zipped(
+        members, rng.choice((zipfile.ZIP_STORED, zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))
+    )
 
 
 def zip_bomb(rng: random.Random, content: bytes) -> bytes:
@@ -400,9 +449,13 @@ def sql(rng: random.Random, content: bytes) -> bytes:
         path = Path(folder) / "bank.sqlite"
         path.write_bytes(content)
         with contextlib.closing(sqlite3.connect(path)) as connection:
-            names = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'"
+            names = (
+                "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'"
+            )
             tables = [row[0] for row in connection.execute(names)]
-            filled = [t for t in tables if connection.execute(f"SELECT count(*) FROM {t}").fetchone()[0]]
+            filled = [
+                t for t in tables if connection.execute(f"SELECT count(*) FROM {t}").fetchone()[0]
+            ]
             table = rng.choice(filled)
             columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
             column = rng.choice(columns)
@@ -438,7 +491,10 @@ def unpacked(mutations: tuple[Mutate, ...]) -> Mutate:
 
 # -- sound files -----------------------------------------------------------------------------------------------
 
-ROWS = [{"text": f"a {word} film number {i}", "label": i % 2} for i, word in enumerate(("bad", "fine") * 20)]
+ROWS = [
+    {"text": f"a {word} film number {i}", "label": i % 2}
+    for i, word in enumerate(("bad", "fine") * 20)
+]
 
 TASK = """\
 name = "mine"
@@ -481,7 +537,10 @@ label = "label"
 
 LABEL_TEXT = 'name = "lines"\n[data]\nformat = "label text"\ntrain = "rows.txt"\n' + LABELS
 
-TEXTS = 'name = "texts"\n[data]\nformat = "text and labels"\ntrain = ["texts.txt", "labels.txt"]\n' + LABELS
+TEXTS = (
+    'name = "texts"\n[data]\nformat = "text and labels"\ntrain = ["texts.txt", "labels.txt"]\n'
+    + LABELS
+)
 
 ODD = """\
 name = "odd"
@@ -535,21 +594,34 @@ def make_tasks(folder: Path) -> None:
     def task(name: str, suffix: str, content: bytes, text: str = TASK) -> None:
         place = folder / name
         place.mkdir(parents=True)
-        (place / "task.toml").write_text(text.format(suffix=suffix) if text is TASK else text, encoding="utf-8")
+        (place / "task.toml").write_text(
+            text.format(suffix=suffix) if text is TASK else text, encoding="utf-8"
+        )
         (place / f"rows.{suffix}").write_bytes(content)
 
     def table(mark: str) -> bytes:
-        return "\n".join(["text" + mark + "label", *(f"{row['text']}{mark}{row['label']}" for row in ROWS)]).encode()
+        return "\n".join(
+            ["text" + mark + "label", *(f"{row['text']}{mark}{row['label']}" for row in ROWS)]
+        ).encode()
 
     task("csv", "csv", table(","))
     task("tsv", "tsv", table("\t"))
     task("json", "json", json.dumps(ROWS).encode())
     task("jsonl", "jsonl", "\n".join(map(json.dumps, ROWS)).encode())
-    task("label_text", "txt", "\n".join(f"{row['label']} {row['text']}" for row in ROWS).encode(), LABEL_TEXT)
+    task(
+        "label_text",
+        "txt",
+        "\n".join(f"{row['label']} {row['text']}" for row in ROWS).encode(),
+        LABEL_TEXT,
+    )
     task("odd", "txt", table(";").replace(b"text;label\n", b"").decode().encode("utf-16"), ODD)
     task("texts", "txt", b"", TEXTS)
-    (folder / "texts" / "texts.txt").write_text("\n".join(str(row["text"]) for row in ROWS), encoding="utf-8")
-    (folder / "texts" / "labels.txt").write_text("\n".join(str(row["label"]) for row in ROWS), encoding="utf-8")
+    (folder / "texts" / "texts.txt").write_text(
+        "\n".join(str(row["text"]) for row in ROWS), encoding="utf-8"
+    )
+    (folder / "texts" / "labels.txt").write_text(
+        "\n".join(str(row["label"]) for row in ROWS), encoding="utf-8"
+    )
     task("squad", "json", json.dumps(SQUAD).encode(), SQUAD_TASK)
     with contextlib.suppress(ImportError):
         import pyarrow
@@ -561,7 +633,9 @@ def make_tasks(folder: Path) -> None:
     (folder / "csv" / "mixture.toml").write_text(MIXTURE, encoding="utf-8")
     (folder / "csv" / "study.toml").write_text(STUDY, encoding="utf-8")
     supervised = [{"task": "t", "input": row["text"], "target": str(row["label"])} for row in ROWS]
-    (folder / "csv" / "supervised.jsonl").write_text("\n".join(map(json.dumps, supervised)), encoding="utf-8")
+    (folder / "csv" / "supervised.jsonl").write_text(
+        "\n".join(map(json.dumps, supervised)), encoding="utf-8"
+    )
     (folder / "csv" / "corpus.txt.gz").write_bytes(gzip.compress(table(" ") * 4, mtime=0))
 
 
@@ -572,7 +646,9 @@ def make_prompts(folder: Path) -> None:
     place.mkdir()
     values = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
     np.save(place / "prompt.npy", values)
-    (place / "prompt.safetensors").write_bytes(safetensors.numpy.save({"prompt": values}, metadata={"backbone": "toy"}))
+    (place / "prompt.safetensors").write_bytes(
+        safetensors.numpy.save({"prompt": values}, metadata={"backbone": "toy"})
+    )
     (place / "prompt.pt").write_bytes(torch_zip({"prompt_embeddings": values}))
     peft = place / "peft"
     peft.mkdir()
@@ -582,10 +658,14 @@ def make_prompts(folder: Path) -> None:
     (peft / "adapter_config.json").write_text(json.dumps(config), encoding="utf-8")
     measured = folder / "measured"
     measured.mkdir()
-    (measured / "scores.json").write_text(json.dumps({"a": {"b": 1.0, "c": 2.0}, "b": {"a": 3.0, "c": 0.5}}))
+    (measured / "scores.json").write_text(
+        json.dumps({"a": {"b": 1.0, "c": 2.0}, "b": {"a": 3.0, "c": 0.5}})
+    )
     for number, name in enumerate("abc"):
         np.save(measured / f"{name}.npy", values + number)
-    rows = [{"target": "a", "source": name, "score": 70.5, "baseline": 60, "seed": 0} for name in "bc"]
+    rows = [
+        {"target": "a", "source": name, "score": 70.5, "baseline": 60, "seed": 0} for name in "bc"
+    ]
     (measured / "outcomes.json").write_text(json.dumps(rows))
     lines = [",".join(rows[0]), *(",".join(map(str, row.values())) for row in rows)]
     (measured / "outcomes.csv").write_text("\n".join(lines))
@@ -605,10 +685,18 @@ def torch_zip(tensors: dict[str, np.ndarray]) -> bytes:
         strides = tuple(stride // values.itemsize for stride in values.strides)
         storage = b"(" + text("storage") + b"ctorch\nFloatStorage\n" + text(str(key)) + text("cpu")
         storage += b"J" + struct.pack("<i", values.size) + b"tQ"
-        code += text(name) + b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + b"K\0" + numbers(values.shape)
+        code += (
+            text(name)
+            + b"ctorch._utils\n_rebuild_tensor_v2\n("
+            + storage
+            + b"K\0"
+            + numbers(values.shape)
+        )
         code += numbers(strides) + b"\x89ccollections\nOrderedDict\n)RtR"
     members = {"archive/data.pkl": code + b"u."}
-    members |= {f"archive/data/{key}": values.tobytes() for key, values in enumerate(tensors.values())}
+    members |= {
+        f"archive/data/{key}": values.tobytes() for key, values in enumerate(tensors.values())
+    }
     return zipped(members, zipfile.ZIP_STORED)
 
 
@@ -629,7 +717,10 @@ def make_backbones(folder: Path) -> None:
     model = random_model(T5Config(**sizes, num_layers=1, num_decoder_layers=1), seed=0)
     t5 = folder / "t5"
     save_backbone(model, t5, tokenizer_model=pieces)
-    tensors = {name: np.ascontiguousarray(tensor, np.float32) for name, tensor in named_tensors(model).items()}
+    tensors = {
+        name: np.ascontiguousarray(tensor, np.float32)
+        for name, tensor in named_tensors(model).items()
+    }
 
     def beside(name: str, file: str, content: bytes) -> Path:
         place = shutil.copytree(t5, folder / name)
@@ -641,11 +732,17 @@ def make_backbones(folder: Path) -> None:
     beside("flax", "flax_model.msgpack", flax_file(tensors))
     half = len(tensors) // 2
     parts = dict(list(tensors.items())[:half]), dict(list(tensors.items())[half:])
-    named = {name: f"model-0000{number}-of-00002.safetensors" for number, part in enumerate(parts, 1) for name in part}
+    named = {
+        name: f"model-0000{number}-of-00002.safetensors"
+        for number, part in enumerate(parts, 1)
+        for name in part
+    }
     index = {"metadata": {"total_size": 1}, "weight_map": named}
     place = beside("shards", "model.safetensors.index.json", json.dumps(index).encode())
     for number, part in enumerate(parts, 1):
-        (place / f"model-0000{number}-of-00002.safetensors").write_bytes(safetensors.numpy.save(part))
+        (place / f"model-0000{number}-of-00002.safetensors").write_bytes(
+            safetensors.numpy.save(part)
+        )
     added = shutil.copytree(t5, folder / "added")
     (added / "added_tokens.json").write_text(
         json.dumps({f"<extra_id_{i}>": 139 - i for i in range(100)}), encoding="utf-8"
@@ -675,7 +772,9 @@ def flax_file(tensors: dict[str, np.ndarray]) -> bytes:
         kernel = values.ndim == 2 and modules[-1] not in ("shared", "relative_attention_bias")
         leaf = "kernel" if kernel else "embedding" if values.ndim == 2 else leaf
         stored = np.ascontiguousarray(values.T) if kernel else values
-        at[leaf] = msgpack.ExtType(1, msgpack.packb((stored.shape, stored.dtype.name, stored.tobytes())))
+        at[leaf] = msgpack.ExtType(
+            1, msgpack.packb((stored.shape, stored.dtype.name, stored.tobytes()))
+        )
     return msgpack.packb(tree)
 
 
@@ -690,12 +789,18 @@ def byte_level(folder: Path) -> None:
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
     tokens = alphabet()
-    backend = Tokenizer(models.BPE(vocab={t: i for i, t in enumerate(tokens)}, merges=[("a", "b"), ("Ġ", "a")]))
+    backend = Tokenizer(
+        models.BPE(vocab={t: i for i, t in enumerate(tokens)}, merges=[("a", "b"), ("Ġ", "a")])
+    )
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
     backend.add_special_tokens([AddedToken(token, special=True) for token in tokens[:2]])
     backend.save(str(folder / "tokenizer.json"))
-    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<end>", "pad_token": "<pad>"}
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "eos_token": "<end>",
+        "pad_token": "<pad>",
+    }
     (folder / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
 
 
@@ -745,7 +850,12 @@ def make_states(folder: Path) -> None:
 
     place = folder / "states"
     place.mkdir()
-    checkpoint.save(place / "checkpoint.msgpack", TEMPLATE, {"clock": 3, "slots": {"0": {"step": 1}}}, identity="mine")
+    checkpoint.save(
+        place / "checkpoint.msgpack",
+        TEMPLATE,
+        {"clock": 3, "slots": {"0": {"step": 1}}},
+        identity="mine",
+    )
     write_small_bank(place / "bank.sqlite")
     tokens(place)
     caches(folder / "t5")
@@ -781,7 +891,9 @@ def tokens(folder: Path) -> object:
     from tasks.task import Example
     from tasks.tokenize import Lengths, tokenize
 
-    examples = [Example(inputs=str(row["text"]), target="good", choices=("bad", "good")) for row in ROWS]
+    examples = [
+        Example(inputs=str(row["text"]), target="good", choices=("bad", "good")) for row in ROWS
+    ]
     cache = folder / "tokens"
     if (folder / "tokens.npz").exists():
         for path in cache.iterdir():
@@ -910,10 +1022,26 @@ READERS = (
     Reader("gguf", "gguf", "model.gguf", backbone, BYTES),
     Reader("npy", "prompts", "prompt.npy", prompt("prompt.npy"), (*BYTES, *[npy_header] * 8)),
     Reader(
-        "prompt", "prompts", "prompt.safetensors", prompt("prompt.safetensors"), (*BYTES, *[safetensors_header] * 8)
+        "prompt",
+        "prompts",
+        "prompt.safetensors",
+        prompt("prompt.safetensors"),
+        (*BYTES, *[safetensors_header] * 8),
     ),
-    Reader("prompt_pt", "prompts", "prompt.pt", prompt("prompt.pt"), (*BYTES, *[zip_member] * 14, zip_bomb)),
-    Reader("peft", "prompts", "peft/adapter_model.bin", prompt("peft"), (*BYTES, *[zip_member] * 14, zip_bomb)),
+    Reader(
+        "prompt_pt",
+        "prompts",
+        "prompt.pt",
+        prompt("prompt.pt"),
+        (*BYTES, *[zip_member] * 14, zip_bomb),
+    ),
+    Reader(
+        "peft",
+        "prompts",
+        "peft/adapter_model.bin",
+        prompt("peft"),
+        (*BYTES, *[zip_member] * 14, zip_bomb),
+    ),
     Reader("peft_config", "prompts", "peft/adapter_config.json", prompt("peft"), JSON),
     Reader("scores", "measured", "scores.json", scores, JSON),
     Reader("outcomes", "measured", "outcomes.json", measured("outcomes.json"), JSON),
@@ -1009,7 +1137,9 @@ def work(reader: Reader, seeds: Path, seed: int, indices: list[int], answers: in
                 return  # what it left behind must not fail the next
 
 
-def answered(reader: Reader, seeds: Path, seed: int, indices: list[int]) -> Iterator[tuple[int, str, float]]:
+def answered(
+    reader: Reader, seeds: Path, seed: int, indices: list[int]
+) -> Iterator[tuple[int, str, float]]:
     """Outcomes of the damaged files of these indices; a child that hangs or dies is replaced."""
     left = list(indices)
     while left:
@@ -1085,7 +1215,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--each", type=int, default=12, help="damaged files of every reader")
     parser.add_argument("--only", default="", help="a reader, or one of its files: csv, csv/17")
-    parser.add_argument("--keep", type=Path, help="with --only: write the damaged file here and read nothing")
+    parser.add_argument(
+        "--keep", type=Path, help="with --only: write the damaged file here and read nothing"
+    )
     options = parser.parse_args()
     os.environ["JAX_PLATFORMS"] = "cpu"
     began = time.monotonic()
@@ -1106,18 +1238,32 @@ def main() -> None:
             indices = [int(one)] if one else [SOUND, *range(options.each)]
             slowest = 0.0
             for index, found, seconds in answered(reader, seeds, options.seed, indices):
-                kind = found if found == "read" or (found == "refused" and index != SOUND) else "failed"
+                kind = (
+                    found
+                    if found == "read" or (found == "refused" and index != SOUND)
+                    else "failed"
+                )
                 counts[kind] = counts.get(kind, 0) + 1
                 slowest = max(slowest, seconds)
                 if kind == "failed":
                     failures.append(
-                        {"reader": reader.name, "index": index, "found": found, "seconds": round(seconds, 2)}
+                        {
+                            "reader": reader.name,
+                            "index": index,
+                            "found": found,
+                            "seconds": round(seconds, 2),
+                        }
                     )
             print(
                 f"{reader.name}: {len(indices)}, slowest {slowest:.2f} s, after {time.monotonic() - began:.0f} s",
                 file=sys.stderr,
             )
-    print(json.dumps({"counts": counts, "seconds": round(time.monotonic() - began, 1), "failures": failures}, indent=1))
+    print(
+        json.dumps(
+            {"counts": counts, "seconds": round(time.monotonic() - began, 1), "failures": failures},
+            indent=1,
+        )
+    )
 
 
 if __name__ == "__main__":

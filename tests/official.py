@@ -24,8 +24,13 @@ PASSAGES, QUESTIONS, ANSWERS = 20, 2, 3
 """Of MultiRC's training part: passages, questions of each, answers of each question; its other part has half."""
 
 ROWS = {
-    **dict.fromkeys(("sst2", "cola", "mrpc", "stsb", "glue_rte", "wnli", "cb", "rte", "wic", "copa"), TRAIN + TEST),
-    **dict.fromkeys(("trec", "imdb", "blitzer_books", "blitzer_dvd", "blitzer_electronics"), TRAIN + TEST),
+    **dict.fromkeys(
+        ("sst2", "cola", "mrpc", "stsb", "glue_rte", "wnli", "cb", "rte", "wic", "copa"),
+        TRAIN + TEST,
+    ),
+    **dict.fromkeys(
+        ("trec", "imdb", "blitzer_books", "blitzer_dvd", "blitzer_electronics"), TRAIN + TEST
+    ),
     **dict.fromkeys(("quora", "ag_news", "mr"), TRAIN + TEST),
     **dict.fromkeys(("sst5", "tweet_irony", "tweet_hate", "tweet_offensive"), TRAIN + 2 * TEST),
     **dict.fromkeys(("few_cb", "few_rte", "few_wic"), 2 * FEW + TEST),
@@ -62,9 +67,14 @@ def _write(path: Path, text: str, encoding: str = "utf-8") -> None:
     path.write_bytes(text.encode(encoding))
 
 
-def _table(path: Path, header: str, rows: Iterable[Sequence[object]], encoding: str = "utf-8") -> None:
+def _table(
+    path: Path, header: str, rows: Iterable[Sequence[object]], encoding: str = "utf-8"
+) -> None:
     """Unquoted tab-separated values, as GLUE's: a quotation mark is a character."""
-    lines = [*([header.replace(" | ", "\t")] if header else []), *("\t".join(map(str, row)) for row in rows)]
+    lines = [
+        *([header.replace(" | ", "\t")] if header else []),
+        *("\t".join(map(str, row)) for row in rows),
+    ]
     _write(path, "\n".join(lines) + "\n", encoding)
 
 
@@ -80,7 +90,9 @@ def _json_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     _write(path, "".join(json.dumps(row) + "\n" for row in rows))
 
 
-def _label_first(path: Path, of: str, labels: Sequence[int], numbers: range, encoding: str = "latin-1") -> None:
+def _label_first(
+    path: Path, of: str, labels: Sequence[int], numbers: range, encoding: str = "latin-1"
+) -> None:
     lines = (f"{labels[i % len(labels)]} {sentence(of, i)} \n" for i in numbers)
     _write(path, "".join(lines), encoding)
 
@@ -96,8 +108,15 @@ def _glue(folder: Path) -> None:
         _table(folder / f"glue/SST-2/{part}.tsv", "sentence | label", reviews)
         judged = (("kl04", i % 2, "" if i % 2 else "*", sentence("grammar", i)) for i in numbers)
         _table(folder / f"glue/CoLA/{part}.tsv", "", judged)
-        news = ((i % 2, i, 1000 + i, sentence("news", i), sentence("news again", i)) for i in numbers)
-        _table(folder / f"glue/MRPC/{part}.tsv", "Quality | #1 ID | #2 ID | #1 String | #2 String", news, "utf-8-sig")
+        news = (
+            (i % 2, i, 1000 + i, sentence("news", i), sentence("news again", i)) for i in numbers
+        )
+        _table(
+            folder / f"glue/MRPC/{part}.tsv",
+            "Quality | #1 ID | #2 ID | #1 String | #2 String",
+            news,
+            "utf-8-sig",
+        )
         scored = (
             (i, "news", "file", "2012", f"{i:04}", "none", "none", sentence("news", i), sentence("like news", i),
              f"{i % 26 / 5:.3f}")
@@ -106,12 +125,19 @@ def _glue(folder: Path) -> None:
         columns = "index | genre | filename | year | old_index | source1 | source2 | sentence1 | sentence2 | score"
         _table(folder / f"glue/STS-B/{part}.tsv", columns, scored)
         header = "index | sentence1 | sentence2 | label"
-        entailed = ((i, *_entailment("rte", i), ("entailment", "not_entailment")[i % 2]) for i in numbers)
+        entailed = (
+            (i, *_entailment("rte", i), ("entailment", "not_entailment")[i % 2]) for i in numbers
+        )
         _table(folder / f"glue/RTE/{part}.tsv", header, entailed)
         resolved = ((i, _pronoun(i + TEST), sentence("resolved", i), i % 2) for i in numbers)
         _table(folder / f"glue/WNLI/{part}.tsv", header, resolved)
     asked = (
-        (i, f"{sentence('asked', i // MEMBERS)} ?", sentence("answering", i), ("entailment", "not_entailment")[i % 2])
+        (
+            i,
+            f"{sentence('asked', i // MEMBERS)} ?",
+            sentence("answering", i),
+            ("entailment", "not_entailment")[i % 2],
+        )
         for i in range(GROUPS * MEMBERS)
     )
     _table(folder / "glue/QNLI/dev.tsv", "index | question | sentence | label", asked)
@@ -148,7 +174,10 @@ def _super_glue(folder: Path) -> None:
         )  # fmt: skip
         _json_lines(base / "WiC" / f"{part}.jsonl", used)
         if group == "few_glue":
-            _json_lines(base / "BoolQ" / f"{part}.jsonl", _boolq(range(numbers.start, numbers.stop), members=1))
+            _json_lines(
+                base / "BoolQ" / f"{part}.jsonl",
+                _boolq(range(numbers.start, numbers.stop), members=1),
+            )
             continue
         caused = (
             {"premise": sentence("copa", i), "choice1": sentence("first", i), "choice2": sentence("second", i),
@@ -159,7 +188,10 @@ def _super_glue(folder: Path) -> None:
         _json_lines(base / "WSC" / f"{part}.jsonl", map(_wsc, numbers))
         passages = range(PASSAGES) if part == "train" else range(PASSAGES, PASSAGES + PASSAGES // 2)
         _json_lines(base / "MultiRC" / f"{part}.jsonl", map(_multirc, passages))
-    _json_lines(folder / "super_glue/BoolQ/val.jsonl", _boolq(range(FEW * 2, FEW * 2 + GROUPS), members=MEMBERS))
+    _json_lines(
+        folder / "super_glue/BoolQ/val.jsonl",
+        _boolq(range(FEW * 2, FEW * 2 + GROUPS), members=MEMBERS),
+    )
 
 
 def _boolq(passages: range, *, members: int) -> Iterable[dict[str, Any]]:
@@ -173,7 +205,12 @@ def _boolq(passages: range, *, members: int) -> Iterable[dict[str, Any]]:
 
 def _wsc(number: int) -> dict[str, Any]:
     text = _pronoun(number)
-    span = {"span1_index": 0, "span1_text": "Toma", "span2_index": text.split(" ").index("he"), "span2_text": "he"}
+    span = {
+        "span1_index": 0,
+        "span1_text": "Toma",
+        "span2_index": text.split(" ").index("he"),
+        "span2_text": "he",
+    }
     return {"text": text, "target": span, "idx": number, "label": number % 2 == 0}
 
 
@@ -182,7 +219,11 @@ def _multirc(passage: int) -> dict[str, Any]:
         {
             "question": f"{sentence('reading', passage * QUESTIONS + question)} ?",
             "answers": [
-                {"text": f"{sentence('read', passage * 10 + question * 5 + a)}", "idx": a, "label": (passage + a) % 2}
+                {
+                    "text": f"{sentence('read', passage * 10 + question * 5 + a)}",
+                    "idx": a,
+                    "label": (passage + a) % 2,
+                }
                 for a in range(ANSWERS)
             ],
             "idx": passage * QUESTIONS + question,
@@ -203,25 +244,39 @@ def _sentiment(folder: Path) -> None:
     _label_first(folder / "trec/train.txt", "question types", range(6), LEARNT)
     _label_first(folder / "trec/test.txt", "question types", range(6), REPORTED)
     topics = ("World", "Sports", "Business", "Sci/Tech")
-    _quoted_table(folder / "ag_news/train.tsv", (), ((sentence("topics", i), topics[i % 4]) for i in both))
+    _quoted_table(
+        folder / "ag_news/train.tsv", (), ((sentence("topics", i), topics[i % 4]) for i in both)
+    )
     for part, numbers in (("train", LEARNT), ("test", REPORTED)):
-        films = ({"text": f"{sentence('films', i)}<br /><br />{sentence('more', i)}", "label": i % 2} for i in numbers)
+        films = (
+            {"text": f"{sentence('films', i)}<br /><br />{sentence('more', i)}", "label": i % 2}
+            for i in numbers
+        )
         _json_lines(folder / f"imdb/{part}.jsonl", films)
     for domain in ("books", "dvd", "electronics"):
         for part, numbers in (("train", LEARNT), ("dev", REPORTED)):
-            products = ((f'{sentence(domain, i)}\n\tthe "{sentence("details", i)}"\n', i % 2) for i in numbers)
+            products = (
+                (f'{sentence(domain, i)}\n\tthe "{sentence("details", i)}"\n', i % 2)
+                for i in numbers
+            )
             _quoted_table(folder / f"blitzer/{domain}/{part}.tsv", ("sentence", "label"), products)
 
 
 def _pairs(folder: Path) -> None:
     grouped, reported = range(GROUPS * MEMBERS), range(GROUPS * MEMBERS, GROUPS * MEMBERS + TEST)
     for part, numbers in (("dev", grouped), ("test", reported)):
-        inferred = ((sentence("pictures", i // MEMBERS), sentence("seen", i), i % 3) for i in numbers)
+        inferred = (
+            (sentence("pictures", i // MEMBERS), sentence("seen", i), i % 3) for i in numbers
+        )
         _table(folder / f"snli/{part}.txt", "", inferred)
-        known = ((sentence("evidence", i), sentence("science", i // MEMBERS), i % 2) for i in numbers)
+        known = (
+            (sentence("evidence", i), sentence("science", i // MEMBERS), i % 2) for i in numbers
+        )
         _table(folder / f"scitail/{part}.txt", "", known)
     for part, numbers in (("dev", LEARNT), ("test", REPORTED)):
-        asked = ((f"{sentence('quora', i)} ?", f"{sentence('asked again', i)} ?", i % 2) for i in numbers)
+        asked = (
+            (f"{sentence('quora', i)} ?", f"{sentence('asked again', i)} ?", i % 2) for i in numbers
+        )
         _table(folder / f"quora/{part}.txt", "", asked)
 
 
@@ -231,7 +286,10 @@ def _tweets(folder: Path) -> None:
         for part, numbers in (("train", LEARNT), ("val", REPORTED), ("test", later)):
             texts = "".join(f"@user {sentence(name, i)} #{name} \n" for i in numbers)
             _write(folder / f"tweet_eval/{name}/{part}_text.txt", texts)
-            _write(folder / f"tweet_eval/{name}/{part}_labels.txt", "".join(f"{i % 2}\n" for i in numbers))
+            _write(
+                folder / f"tweet_eval/{name}/{part}_labels.txt",
+                "".join(f"{i % 2}\n" for i in numbers),
+            )
 
 
 def _squad(folder: Path) -> None:

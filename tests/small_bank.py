@@ -33,7 +33,9 @@ def _run(bank: Bank, task: str, seed: int, role: str) -> str:
     key, value = np.random.default_rng([len(task), seed, len(role)]).normal(size=(2, LENGTH, WIDTH))
     return bank.record_run(
         RunRecord(
-            identity=RunIdentity(recipe=recipe, task=TaskRecord(name=task, family="toy"), seed=seed, role=role),
+            identity=RunIdentity(
+                recipe=recipe, task=TaskRecord(name=task, family="toy"), seed=seed, role=role
+            ),
             steps=steps,
             metric="accuracy",
             score=90.0,
@@ -48,7 +50,10 @@ def _run(bank: Bank, task: str, seed: int, role: str) -> str:
 def write_small_bank(path: Path) -> None:
     """Make the bank; its prompts are ``[3, 4]``, of a backbone that there is not."""
     with Bank.open(path) as bank:
-        sources = [_run(bank, task, seed, "source") for task, seed in (("mnli", 0), ("mnli", 1), ("boolq", 0))]
+        sources = [
+            _run(bank, task, seed, "source")
+            for task, seed in (("mnli", 0), ("mnli", 1), ("boolq", 0))
+        ]
         query, outcome = (_run(bank, "rte", 0, role) for role in ("query", "transfer"))
         bank.record_transfer(
             TransferRecord(
@@ -62,7 +67,8 @@ def write_small_bank(path: Path) -> None:
                 chosen_run=outcome,
                 outcome_metrics={"accuracy": 70.0},
                 candidates=[
-                    CandidateRecord(source_run=source, similarity=0.5, weight=1 / 3, run=outcome) for source in sources
+                    CandidateRecord(source_run=source, similarity=0.5, weight=1 / 3, run=outcome)
+                    for source in sources
                 ],
             )
         )

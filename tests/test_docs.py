@@ -34,7 +34,9 @@ def test_every_file_linked_from_the_readme_exists():
 
 
 def test_the_wheel_lists_every_package_and_no_tests():
-    listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
+    listed = set(
+        tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    )
     found = {
         ".".join(path.parent.relative_to(ROOT).parts)
         for top in ("spot", "bank", "tasks")
@@ -60,7 +62,10 @@ def test_the_readmes_python_example_runs_on_the_demos_bank(tmp_path):
         for name in ("a", "b", "c", "d"):
             prompt = rng.normal(size=(16, backbone.width)).astype(np.float32)
             identity = RunIdentity(
-                recipe=recipe.record(backbone), task=TaskRecord(name=name, family="f"), seed=0, role="source"
+                recipe=recipe.record(backbone),
+                task=TaskRecord(name=name, family="f"),
+                seed=0,
+                role="source",
             )
             bank.record_run(
                 RunRecord(
@@ -73,7 +78,9 @@ def test_the_readmes_python_example_runs_on_the_demos_bank(tmp_path):
                 )
             )
     (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    done = subprocess.run([sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert len(lines) == 3

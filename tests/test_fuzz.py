@@ -12,7 +12,9 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="children are forked, and their memory is read from /proc")
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="children are forked, and their memory is read from /proc"
+)
 def test_every_reader_reads_a_damaged_file_or_refuses_it_in_one_line() -> None:
     answer = subprocess.run(
         [sys.executable, "-m", "tests.fuzzing", "--seed", "0", "--each", "14"],

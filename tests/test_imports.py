@@ -101,7 +101,9 @@ def imports_of(module: str, source: str) -> Iterator[Import]:
                 targets = [f"{start}.{alias.name}" for alias in child.names]
             else:
                 inside = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
-                typing = isinstance(child, ast.If) and ast.unparse(child.test).endswith("TYPE_CHECKING")
+                typing = isinstance(child, ast.If) and ast.unparse(child.test).endswith(
+                    "TYPE_CHECKING"
+                )
                 yield from walk(child, late or inside, types_only or typing)
                 continue
             for target in targets:
@@ -165,11 +167,21 @@ def jax_outside_spot(found: Import) -> bool:
 
 
 def late(found: Import) -> bool:
-    allowed = LATE | ({"numpy"} if within(found.importer, "bank") else set())  # `spot bank tasks` needs no arrays
+    allowed = LATE | (
+        {"numpy"} if within(found.importer, "bank") else set()
+    )  # `spot bank tasks` needs no arrays
     return found.late and not within(found.importer, "spot.cli") and found.top not in allowed
 
 
-RULES = (relative, between_packages, uphill, bank_in_the_loop, sql_outside_the_bank, jax_outside_spot, late)
+RULES = (
+    relative,
+    between_packages,
+    uphill,
+    bank_in_the_loop,
+    sql_outside_the_bank,
+    jax_outside_spot,
+    late,
+)
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
@@ -262,13 +274,18 @@ sys.stderr.write(json.dumps(sorted({name.partition(".")[0] for name in sys.modul
 def loaded_by(*commands: list[str]) -> set[str]:
     """Top-level packages that a process has loaded after these commands."""
     answer = subprocess.run(
-        [sys.executable, "-c", LOADED, json.dumps(commands)], capture_output=True, text=True, check=True
+        [sys.executable, "-c", LOADED, json.dumps(commands)],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     return set(json.loads(answer.stderr))
 
 
 def test_help_loads_neither_jax_nor_the_bank() -> None:
-    loaded = loaded_by(["--help"], ["bank", "--help"], ["train-source", "--help"], ["tasks", "--help"])
+    loaded = loaded_by(
+        ["--help"], ["bank", "--help"], ["train-source", "--help"], ["tasks", "--help"]
+    )
     assert "typer" in loaded
     assert not loaded & (HEAVY | SQL | {"numpy"})
 
@@ -279,7 +296,10 @@ def test_commands_about_the_bank_and_tasks_load_no_jax(tmp_path: Path) -> None:
     with Bank.open(path) as bank:
         model = BackboneRecord(fingerprint="f" * 64, name="toy", width=4)
         run = import_prompt(
-            bank, np.ones((3, 4), np.float32), task=TaskRecord(name="sst2", family="toy"), backbone=model
+            bank,
+            np.ones((3, 4), np.float32),
+            task=TaskRecord(name="sst2", family="toy"),
+            backbone=model,
         )
     commands = [["bank", name] for name in ("tasks", "runs", "prompts", "transfers", "verify")]
     commands += [
@@ -297,6 +317,10 @@ def test_commands_about_the_bank_and_tasks_load_no_jax(tmp_path: Path) -> None:
 def test_what_trains_loads_no_sql(room: str) -> None:
     modules = [f"spot.{room}.{path.stem}" for path in sorted((ROOT / "spot" / room).glob("*.py"))]
     names = ", ".join(module.removesuffix(".__init__") for module in modules)
-    script = f"import sys, {names}; print(*sorted({{name.partition('.')[0] for name in sys.modules}}))"
-    answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    script = (
+        f"import sys, {names}; print(*sorted({{name.partition('.')[0] for name in sys.modules}}))"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
     assert not set(answer.stdout.split()) & SQL

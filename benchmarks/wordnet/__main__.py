@@ -34,7 +34,13 @@ def write_lines(path: Path, lines: Iterable[str]) -> None:
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
 
 
-def build(database: Path, out: Path, corpus: Path | None, supervised: Path | None = None, rows: int = 20_000) -> None:
+def build(
+    database: Path,
+    out: Path,
+    corpus: Path | None,
+    supervised: Path | None = None,
+    rows: int = 20_000,
+) -> None:
     """Writes the task files, their licence and, if asked, the corpus and the supervised examples."""
     wordnet = read_wordnet(database)
     if supervised is not None:
@@ -52,12 +58,19 @@ def build(database: Path, out: Path, corpus: Path | None, supervised: Path | Non
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command."""
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.wordnet", description="Derive small text-to-text tasks from WordNet 3.0."
+        prog="python -m benchmarks.wordnet",
+        description="Derive small text-to-text tasks from WordNet 3.0.",
     )
-    parser.add_argument("--wordnet", type=Path, help="folder of the WordNet 3.0 database files to build from")
+    parser.add_argument(
+        "--wordnet", type=Path, help="folder of the WordNet 3.0 database files to build from"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder of the task files")
-    parser.add_argument("--corpus", type=Path, help="also write the training synsets' glosses to this file")
-    parser.add_argument("--supervised", type=Path, help="also write larger training sets to this file")
+    parser.add_argument(
+        "--corpus", type=Path, help="also write the training synsets' glosses to this file"
+    )
+    parser.add_argument(
+        "--supervised", type=Path, help="also write larger training sets to this file"
+    )
     parser.add_argument("--rows", type=int, default=20_000, help="examples of a task in that file")
     parser.add_argument("--baselines", action="store_true", help="recompute baselines.json")
     options = parser.parse_args(arguments)

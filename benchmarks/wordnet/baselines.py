@@ -22,10 +22,14 @@ def read_rows(folder: Path, task: Task, split: Split) -> list[dict[str, Any]]:
 
 def input_text(row: Mapping[str, Any]) -> str:
     """All fields of a row in one text, each after its name."""
-    return " ".join(f"{name}: {value}" for name, value in row.items() if name not in ("label", "synsets"))
+    return " ".join(
+        f"{name}: {value}" for name, value in row.items() if name not in ("label", "synsets")
+    )
 
 
-def majority_accuracy(train: Sequence[Mapping[str, Any]], test: Sequence[Mapping[str, Any]]) -> float:
+def majority_accuracy(
+    train: Sequence[Mapping[str, Any]], test: Sequence[Mapping[str, Any]]
+) -> float:
     """Test accuracy of always giving the most frequent training label, or the first of several such."""
     counts = Counter(row["label"] for row in train)
     majority = min(counts, key=lambda label: (-counts[label], label))
@@ -34,11 +38,15 @@ def majority_accuracy(train: Sequence[Mapping[str, Any]], test: Sequence[Mapping
 
 def accuracy(predictions: Sequence[str], test: Sequence[Mapping[str, Any]]) -> float:
     """The share of predictions that are right, to four digits."""
-    right = [guess == row["label"] for guess, row in zip(predictions, test, strict=True)].count(True)
+    right = [guess == row["label"] for guess, row in zip(predictions, test, strict=True)].count(
+        True
+    )
     return round(right / len(test), 4)
 
 
-def predict_by_regression(train: Sequence[Mapping[str, Any]], test: Sequence[Mapping[str, Any]]) -> list[str]:
+def predict_by_regression(
+    train: Sequence[Mapping[str, Any]], test: Sequence[Mapping[str, Any]]
+) -> list[str]:
     """Logistic regression on TF-IDF weights of the words and pairs of words in all fields."""
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
@@ -49,11 +57,15 @@ def predict_by_regression(train: Sequence[Mapping[str, Any]], test: Sequence[Map
     return [str(label) for label in model.predict([input_text(row) for row in test])]
 
 
-def predict_by_spelling(train: Sequence[Mapping[str, Any]], test: Sequence[Mapping[str, Any]]) -> list[str]:
+def predict_by_spelling(
+    train: Sequence[Mapping[str, Any]], test: Sequence[Mapping[str, Any]]
+) -> list[str]:
     """The choice most like the definition in its TF-IDF weights of two to four letters; learns no labels."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    model = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4)).fit([input_text(row) for row in train])
+    model = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4)).fit(
+        [input_text(row) for row in train]
+    )
     predictions = []
     for row in test:
         choices = [row[f"choice{number}"] for number in range(1, 5)]
@@ -62,7 +74,9 @@ def predict_by_spelling(train: Sequence[Mapping[str, Any]], test: Sequence[Mappi
     return predictions
 
 
-def predict_by_neighbour(train: Sequence[Mapping[str, Any]], test: Sequence[Mapping[str, Any]]) -> list[str]:
+def predict_by_neighbour(
+    train: Sequence[Mapping[str, Any]], test: Sequence[Mapping[str, Any]]
+) -> list[str]:
     """The label of the training row with the nearest TF-IDF weights."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 

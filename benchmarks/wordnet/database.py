@@ -40,7 +40,9 @@ def parse_synset(line: str) -> Synset:
     offset, supersense, kind = columns[:3]
     part_of_speech = "a" if kind == "s" else kind
     pointers_at = 4 + 2 * int(columns[3], 16)
-    words = (re.sub(r"\([a-z]+\)$", "", word).replace("_", " ") for word in columns[4:pointers_at:2])
+    words = (
+        re.sub(r"\([a-z]+\)$", "", word).replace("_", " ") for word in columns[4:pointers_at:2]
+    )
     starts = range(pointers_at + 1, pointers_at + 1 + 4 * int(columns[pointers_at]), 4)
     pointers = (parse_pointer(columns[start : start + 4]) for start in starts)
     definition, examples = split_gloss(gloss.strip())
@@ -63,7 +65,9 @@ def parse_pointer(columns: Sequence[str]) -> Pointer:
 
 def read_lines(path: Path) -> list[str]:
     """The lines of a database file without its licence header, whose lines are indented."""
-    return [line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("  ")]
+    return [
+        line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("  ")
+    ]
 
 
 def read_senses(folder: Path) -> dict[tuple[str, str], tuple[str, ...]]:
@@ -78,7 +82,9 @@ def read_senses(folder: Path) -> dict[tuple[str, str], tuple[str, ...]]:
     return senses
 
 
-def read_sense_counts(folder: Path, senses: Mapping[tuple[str, str], tuple[str, ...]]) -> dict[tuple[str, str], int]:
+def read_sense_counts(
+    folder: Path, senses: Mapping[tuple[str, str], tuple[str, ...]]
+) -> dict[tuple[str, str], int]:
     """Reads ``cntlist.rev``: how often each word was tagged with each synset."""
     counts = {}
     for line in read_lines(folder / "cntlist.rev"):
@@ -154,5 +160,7 @@ def read_wordnet(folder: Path) -> WordNet:
         sense_counts=read_sense_counts(folder, senses),
         irregular_forms=read_irregular_forms(folder),
         splits=assign_splits(synsets),
-        antonyms=frozenset(frozenset((left, right)) for left, _, right, _ in antonym_pairs(synsets)),
+        antonyms=frozenset(
+            frozenset((left, right)) for left, _, right, _ in antonym_pairs(synsets)
+        ),
     )

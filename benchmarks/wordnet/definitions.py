@@ -26,7 +26,8 @@ def defined_words(wordnet: WordNet, split: Split) -> list[tuple[str, Synset]]:
     return [
         (word, synset)
         for word, synset in pairs
-        if wordnet.total_count(word, synset.part_of_speech) > 0 and not leaks(word, synset.definition)
+        if wordnet.total_count(word, synset.part_of_speech) > 0
+        and not leaks(word, synset.definition)
     ]
 
 
@@ -61,7 +62,9 @@ def gloss_word_examples(wordnet: WordNet, split: Split) -> Iterator[Example]:
         shown = synset
         if coin("gloss", synset.identifier):
             same_kind = coin("kind", synset.identifier)
-            others = next_accepted(defined, position, accepts_distractor(wordnet, word, synset, same_kind), 1)
+            others = next_accepted(
+                defined, position, accepts_distractor(wordnet, word, synset, same_kind), 1
+            )
             if not others:
                 continue
             shown = others[0][1]

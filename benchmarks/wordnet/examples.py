@@ -66,7 +66,9 @@ def is_familiar(wordnet: WordNet, word: str, synset: Synset, least_sense_number:
     )
 
 
-def next_accepted(items: Sequence[Item], position: int, accepts: Callable[[Item], bool], count: int) -> list[Item]:
+def next_accepted(
+    items: Sequence[Item], position: int, accepts: Callable[[Item], bool], count: int
+) -> list[Item]:
     """The first items after the position, going round, that are accepted; fewer where there are no more."""
     following = itertools.chain(items[position + 1 :], items[:position])
     return list(itertools.islice(filter(accepts, following), count))

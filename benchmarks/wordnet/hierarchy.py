@@ -97,7 +97,9 @@ def part_pairs(wordnet: WordNet, split: Split) -> list[Pair]:
     for part in usable.values():
         kinds = wordnet.reachable(part.targets(*PART_OF), "~")
         wholes = [usable[identifier] for identifier in sorted(kinds & usable.keys())]
-        named = (Pair(wordnet.best_word(part), part, wordnet.best_word(whole), whole) for whole in wholes)
+        named = (
+            Pair(wordnet.best_word(part), part, wordnet.best_word(whole), whole) for whole in wholes
+        )
         fit = [pair for pair in named if is_physical_part(wordnet, pair)]
         pairs += sorted(fit, key=familiar_first)[:WHOLES_OF_ONE_PART]
     return sorted(pairs, key=lambda pair: digest("part", pair.left, pair.right))

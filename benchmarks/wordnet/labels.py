@@ -46,10 +46,13 @@ VERB_LABELS = {
     "verb.social": "social",
 }
 
-LIVING_LABELS = {name: NOUN_LABELS[name] for name in ("noun.animal", "noun.plant", "noun.person", "noun.food")}
+LIVING_LABELS = {
+    name: NOUN_LABELS[name] for name in ("noun.animal", "noun.plant", "noun.person", "noun.food")
+}
 
 VERB_MOTION_LABELS = {
-    name: VERB_LABELS[name] for name in ("verb.motion", "verb.communication", "verb.contact", "verb.possession")
+    name: VERB_LABELS[name]
+    for name in ("verb.motion", "verb.communication", "verb.contact", "verb.possession")
 }
 
 PHYSICAL = (

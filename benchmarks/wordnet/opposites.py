@@ -19,7 +19,10 @@ PAIRS_OF_ONE_OPPOSITION = 3
 
 def synonym_examples(wordnet: WordNet, split: Split) -> Iterator[Example]:
     """Pairs of synonyms and pairs of antonyms."""
-    labelled = (("synonym", synonym_pairs(wordnet, split)), ("antonym", opposite_pairs(wordnet, split)))
+    labelled = (
+        ("synonym", synonym_pairs(wordnet, split)),
+        ("antonym", opposite_pairs(wordnet, split)),
+    )
     for label, pairs in labelled:
         for pair in pairs:
             if not pair.for_target_task:
@@ -50,7 +53,9 @@ def opposite_pairs(wordnet: WordNet, split: Split) -> list[Pair]:
     synsets = {synset.identifier: synset for synset in wordnet.usable(split)}
     pairs: list[Pair] = []
     for left, left_synset, right, right_synset in antonym_pairs(synsets):
-        others = itertools.product(known_words(wordnet, left_synset), known_words(wordnet, right_synset))
+        others = itertools.product(
+            known_words(wordnet, left_synset), known_words(wordnet, right_synset)
+        )
         single = [words for words in ((left, right), *others) if all(map(is_single, words))]
         fit = list(dict.fromkeys(words for words in single if not looks_alike(*words)))
         if single and not fit and digest("alike", left, right) % ALIKE_KEPT_ONE_IN == 0:

@@ -46,16 +46,23 @@ def same_sense_examples(wordnet: WordNet, split: Split) -> Iterator[Example]:
     for (word, part_of_speech), sentences in sorted(usages(wordnet, split).items()):
         pairs = sorted(
             itertools.combinations(sentences, 2),
-            key=lambda pair: digest("wic", word, part_of_speech, pair[0].sentence, pair[1].sentence),
+            key=lambda pair: digest(
+                "wic", word, part_of_speech, pair[0].sentence, pair[1].sentence
+            ),
         )
         for label in ("yes", "no"):
             chosen = (
                 (first, second)
                 for first, second in pairs
-                if sense_label(first.synset, second.synset) == label and first.sentence != second.sentence
+                if sense_label(first.synset, second.synset) == label
+                and first.sentence != second.sentence
             )
             for first, second in itertools.islice(chosen, EXAMPLES_OF_ONE_WORD):
-                fields = (("word", word), ("sentence1", first.sentence), ("sentence2", second.sentence))
+                fields = (
+                    ("word", word),
+                    ("sentence1", first.sentence),
+                    ("sentence2", second.sentence),
+                )
                 identifiers = dict.fromkeys((first.synset.identifier, second.synset.identifier))
                 yield Example(fields, label, tuple(identifiers))
 
@@ -64,7 +71,9 @@ def sense_label(first: Synset, second: Synset) -> str | None:
     """Whether two senses of a word are the same, "yes" or "no"; None where they are too near to tell."""
     if first.identifier == second.identifier:
         return "yes"
-    near = second.identifier in first.targets(*RELATED) or first.identifier in second.targets(*RELATED)
+    near = second.identifier in first.targets(*RELATED) or first.identifier in second.targets(
+        *RELATED
+    )
     return None if near else "no"
 
 
@@ -72,13 +81,21 @@ def usage_examples(wordnet: WordNet, split: Split) -> Iterator[Example]:
     """A sentence with a word, and the definition of the sense it has there or of another of its senses."""
     usable = {synset.identifier: synset for synset in wordnet.usable(split)}
     for (word, part_of_speech), sentences in sorted(usages(wordnet, split).items()):
-        others = [usable[sense] for sense in wordnet.senses_of(word, part_of_speech) if sense in usable]
-        for usage in sorted(sentences, key=lambda usage: digest("usage", usage.sentence))[:EXAMPLES_OF_ONE_WORD]:
+        others = [
+            usable[sense] for sense in wordnet.senses_of(word, part_of_speech) if sense in usable
+        ]
+        for usage in sorted(sentences, key=lambda usage: digest("usage", usage.sentence))[
+            :EXAMPLES_OF_ONE_WORD
+        ]:
             wrong = [synset for synset in others if sense_label(usage.synset, synset) == "no"]
             if not wrong:
                 continue
             right = coin("usage", word, usage.sentence)
             synset = usage.synset if right else wrong[digest(usage.sentence) % len(wrong)]
-            fields = (("sentence", usage.sentence), ("word", word), ("definition", synset.definition))
+            fields = (
+                ("sentence", usage.sentence),
+                ("word", word),
+                ("definition", synset.definition),
+            )
             identifiers = dict.fromkeys((usage.synset.identifier, synset.identifier))
             yield Example(fields, "yes" if right else "no", tuple(identifiers))

@@ -95,7 +95,9 @@ class WordNet:
 
     def total_count(self, word: str, part_of_speech: str) -> int:
         """How often the word occurs, in any sense, in WordNet's sense-tagged texts."""
-        return sum(self.count(word, identifier) for identifier in self.senses_of(word, part_of_speech))
+        return sum(
+            self.count(word, identifier) for identifier in self.senses_of(word, part_of_speech)
+        )
 
     def sense_number(self, word: str, synset: Synset) -> int:
         """1 where the synset is the word's most frequent sense, 2 for the next and so on."""

@@ -38,7 +38,8 @@ def corpus_text(gloss: str) -> str:
 def licence_text(folder: Path) -> str:
     """WordNet's licence, as the head of its database files has it, with a note on the derived files."""
     head = itertools.takewhile(
-        lambda line: line.startswith("  "), (folder / "data.noun").read_text(encoding="utf-8").splitlines()
+        lambda line: line.startswith("  "),
+        (folder / "data.noun").read_text(encoding="utf-8").splitlines(),
     )
     lines = (re.sub(r"^ +\d+ ?", "", line).rstrip() for line in head)
     return DERIVATION_NOTE + "\n" + "\n".join(lines).strip() + "\n"

@@ -58,5 +58,7 @@ def byte_level_tokenizer(
     if style == "qwen2":
         backend.normalizer = normalizers.NFC()
     backend.decoder = decoders.ByteLevel()
-    backend.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special])
+    backend.add_special_tokens(
+        [AddedToken(token, special=True, normalized=False) for token in special]
+    )
     return TransformersTokenizer(PreTrainedTokenizerFast(tokenizer_object=backend, eos_token=end))

@@ -13,7 +13,11 @@ from tasks.errors import shown
 LARGEST = 2**31 - 1
 """No size and no token reaches beyond what 32 bits count."""
 
-PROJECTIONS = {"relu": (False, "relu"), "gated-gelu": (True, "gelu_new"), "gated-relu": (True, "relu")}
+PROJECTIONS = {
+    "relu": (False, "relu"),
+    "gated-gelu": (True, "gelu_new"),
+    "gated-relu": (True, "relu"),
+}
 """``feed_forward_proj`` to (gated, activation)."""
 
 
@@ -104,7 +108,9 @@ class T5Config:
         Raises:
             BackboneError: a missing or impossible size, or an unknown feed-forward projection.
         """
-        config = _present(config, ("vocab_size", "d_model", "d_kv", "d_ff", "num_layers", "num_heads"))
+        config = _present(
+            config, ("vocab_size", "d_model", "d_kv", "d_ff", "num_layers", "num_heads")
+        )
         multilingual = config.get("model_type") == "mt5"
         projection = config.get("feed_forward_proj", "gated-gelu" if multilingual else "relu")
         if projection not in tuple(PROJECTIONS):
@@ -184,7 +190,9 @@ class LlamaConfig:
         if not self.rope_theta:
             raise BackboneError("config: rope_theta must be above 0")
         if self.head_dim % 2:
-            raise BackboneError(f"config: rotary positions need an even head_dim, found {self.head_dim}")
+            raise BackboneError(
+                f"config: rotary positions need an even head_dim, found {self.head_dim}"
+            )
 
     @property
     def width(self) -> int:
@@ -218,16 +226,26 @@ class LlamaConfig:
         Raises:
             BackboneError: a missing size, or a variant that is not supported.
         """
-        sizes = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
+        sizes = (
+            "vocab_size",
+            "hidden_size",
+            "intermediate_size",
+            "num_hidden_layers",
+            "num_attention_heads",
+        )
         config = _present(config, sizes)
         shape = _typed({name: config[name] for name in sizes}, cls)
         rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
         if not isinstance(rope, Mapping):
-            raise BackboneError(f"config.json: the rotary positions are {shown(rope)}; expected an object")
+            raise BackboneError(
+                f"config.json: the rotary positions are {shown(rope)}; expected an object"
+            )
         given = {name: config[name] for name in LLAMA_VARIANTS if name in config}
         given["rope_type"] = rope.get("rope_type", rope.get("type", "default"))
         if bad := [name for name, value in given.items() if value != LLAMA_VARIANTS[name]]:
-            raise BackboneError(f"config.json: this {', '.join(bad)} is not supported (plain Llama and Qwen2 are)")
+            raise BackboneError(
+                f"config.json: this {', '.join(bad)} is not supported (plain Llama and Qwen2 are)"
+            )
         biased = config.get("attention_bias", False)
         heads = shape["num_attention_heads"]
         given = shape | {
@@ -270,7 +288,9 @@ CONFIGS: Mapping[str, type[T5Config] | type[LlamaConfig]] = {
 }
 """Config class by ``model_type``."""
 
-UNSUPPORTED = {"umt5": "each of its layers has a position bias of its own, where T5 and mT5 share one"}
+UNSUPPORTED = {
+    "umt5": "each of its layers has a position bias of its own, where T5 and mT5 share one"
+}
 """Why a ``model_type`` that looks like one of these is none."""
 
 LLAMA_VARIANTS: Mapping[str, Any] = {
@@ -292,7 +312,9 @@ def config_from_huggingface(config: Mapping[str, Any]) -> Config:
         raise BackboneError(f"config.json: expected an object, found {type(config).__name__}")
     model_type = config.get("model_type")
     if model_type in tuple(UNSUPPORTED):
-        raise BackboneError(f"config.json: model_type {model_type!r} is not supported: {UNSUPPORTED[model_type]}")
+        raise BackboneError(
+            f"config.json: model_type {model_type!r} is not supported: {UNSUPPORTED[model_type]}"
+        )
     if model_type not in tuple(CONFIGS):
         raise BackboneError(
             f"config.json: model_type is {shown(model_type)}; expected one of {', '.join(CONFIGS)} "
@@ -328,7 +350,9 @@ def _ends(config: Mapping[str, Any]) -> dict[str, Any]:
     ends = config["eos_token_id"]
     ends = ends if isinstance(ends, list) and ends else [ends]
     if not all(isinstance(end, int) and not isinstance(end, bool) for end in ends):
-        raise BackboneError(f"config.json: eos_token_id is {shown(config['eos_token_id'])}; expected int, or a list")
+        raise BackboneError(
+            f"config.json: eos_token_id is {shown(config['eos_token_id'])}; expected int, or a list"
+        )
     first, *more = dict.fromkeys(ends)
     return {"eos_token_id": first, "more_end_token_ids": tuple(more)}
 
@@ -344,7 +368,11 @@ def _with_ends(plain: Mapping[str, Any]) -> dict[str, Any]:
 def _identity(config: T5Config | LlamaConfig, implied: Mapping[str, Any]) -> dict[str, Any]:
     """All fields, but for those that hold what was ``implied`` before there was such a field."""
     fields = dataclasses.asdict(config)
-    return {name: value for name, value in fields.items() if name not in implied or value != implied[name]}
+    return {
+        name: value
+        for name, value in fields.items()
+        if name not in implied or value != implied[name]
+    }
 
 
 def _check_numbers(config: T5Config | LlamaConfig) -> None:

@@ -17,7 +17,10 @@ from spot.backbone.tokenizer import SENTINELS
 def named_tensors(model: AnyModel) -> dict[str, np.ndarray]:
     """Weights ``[...]`` by Hugging Face name, in their stored orientation and dtype."""
     _, parameters = nnx.split(model, nnx.Param)[:2]
-    return {variable.get_metadata("tensor"): np.asarray(variable[...]) for _, variable in nnx.to_flat_state(parameters)}
+    return {
+        variable.get_metadata("tensor"): np.asarray(variable[...])
+        for _, variable in nnx.to_flat_state(parameters)
+    }
 
 
 def save_backbone(
@@ -32,10 +35,14 @@ def save_backbone(
     import safetensors.numpy
 
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: np.ascontiguousarray(t.astype(dtype)) for name, t in named_tensors(model).items()}
+    tensors = {
+        name: np.ascontiguousarray(t.astype(dtype)) for name, t in named_tensors(model).items()
+    }
     config = model.config.to_huggingface() | {"torch_dtype": jnp.dtype(dtype).name}
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    (folder / "model.safetensors").write_bytes(safetensors.numpy.save(tensors, metadata={"format": "pt"}))
+    (folder / "model.safetensors").write_bytes(
+        safetensors.numpy.save(tensors, metadata={"format": "pt"})
+    )
     if tokenizer_model is None:
         return
     (folder / "spiece.model").write_bytes(tokenizer_model)
@@ -46,4 +53,6 @@ def save_backbone(
         "unk_token": "<unk>",
         "pad_token": "<pad>",
     }
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps(settings, indent=2) + "\n", encoding="utf-8"
+    )

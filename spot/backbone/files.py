@@ -27,7 +27,9 @@ def check_file(path: Path) -> Path:
     except OSError as error:
         raise BackboneError(f"{path}: cannot be read ({error.strerror})") from error
     if start == POINTER:
-        raise BackboneError(f"{path}: a git-LFS pointer, not the file; run `git lfs pull` in its repository")
+        raise BackboneError(
+            f"{path}: a git-LFS pointer, not the file; run `git lfs pull` in its repository"
+        )
     return path
 
 
@@ -39,7 +41,9 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     size = check_file(path).stat().st_size
     if size > LARGEST_JSON:
-        raise BackboneError(f"{path}: has {size} bytes; expected a JSON file of at most {LARGEST_JSON}")
+        raise BackboneError(
+            f"{path}: has {size} bytes; expected a JSON file of at most {LARGEST_JSON}"
+        )
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except RecursionError as error:

@@ -80,7 +80,9 @@ class GGUFFile:
         try:
             import gguf  # noqa: F401
         except ModuleNotFoundError as error:
-            raise BackboneError(f"{path}: reading GGUF needs the gguf package; pip install 'gguf>=0.10'") from error
+            raise BackboneError(
+                f"{path}: reading GGUF needs the gguf package; pip install 'gguf>=0.10'"
+            ) from error
         check_file(path)
         try:
             with path.open("rb") as file:
@@ -121,7 +123,9 @@ class GGUFFile:
         """The byte-level BPE tokenizer that the metadata describes."""
         kind = self._facts.get("tokenizer.ggml.model")
         if kind != "gpt2":
-            raise BackboneError(f"{self.path}: tokenizer {shown(kind)} is not supported; byte-level BPE ('gpt2') is")
+            raise BackboneError(
+                f"{self.path}: tokenizer {shown(kind)} is not supported; byte-level BPE ('gpt2') is"
+            )
         tokens, merges = self._table("tokens", str), self._table("merges", str)
         kinds = self._table("token_type", int) or [1] * len(tokens)
         try:
@@ -135,18 +139,23 @@ class GGUFFile:
         except BackboneError as error:
             raise BackboneError(f"{self.path}: {error}") from error
         except (LookupError, ValueError, TypeError) as error:
-            raise BackboneError(f"{self.path}: its tokenizer cannot be rebuilt ({error})") from error
+            raise BackboneError(
+                f"{self.path}: its tokenizer cannot be rebuilt ({error})"
+            ) from error
 
     def _table(self, name: str, kind: type[Any]) -> list[Any]:
         table = self._facts.get(f"tokenizer.ggml.{name}", [])
         if not isinstance(table, list) or not all(isinstance(entry, kind) for entry in table):
-            raise BackboneError(f"{self.path}: its tokenizer cannot be rebuilt ({name} is no table)")
+            raise BackboneError(
+                f"{self.path}: its tokenizer cannot be rebuilt ({name} is no table)"
+            )
         return table
 
     def tensors(self) -> Tensors:
         """Every tensor by Hugging Face name, as a function that reads it as float32."""
         return {
-            self._name(name): StoredTensor(at.axes[::-1], self._reader(name, at)) for name, at in self._stored.items()
+            self._name(name): StoredTensor(at.axes[::-1], self._reader(name, at))
+            for name, at in self._stored.items()
         }
 
     def _name(self, name: str) -> str:
@@ -164,7 +173,9 @@ class GGUFFile:
             kind = GGMLQuantizationType(at.kind)
             block, size = GGML_QUANT_SIZES[kind]
             row = at.axes[0] // block * size
-            content = np.fromfile(self.path, np.uint8, row * math.prod(at.axes[1:]), offset=at.offset)
+            content = np.fromfile(
+                self.path, np.uint8, row * math.prod(at.axes[1:]), offset=at.offset
+            )
             try:
                 values: np.ndarray = dequantize(content.reshape(*at.axes[:0:-1], row), kind).astype(
                     np.float32, copy=False
@@ -231,7 +242,9 @@ class _Header:
         count = self._number("I")
         if not 1 <= count <= MOST_AXES:
             raise ValueError(f"a tensor of {count} axes")
-        return _Stored(tuple(self._number("Q") for _ in range(count)), self._number("I"), self._number("Q"))
+        return _Stored(
+            tuple(self._number("Q") for _ in range(count)), self._number("I"), self._number("Q")
+        )
 
     def _value(self, kind: int) -> Any:
         if kind in SCALARS:

@@ -24,7 +24,8 @@ KeysValues = tuple[Array, Array]
 def write(past: KeysValues, new: KeysValues, at: Array) -> KeysValues:
     """Put new keys and values ``[B, K, L, D]`` into those ``[B, K, S, D]`` of the past, from place ``at`` of S on."""
     keys, values = (
-        jax.lax.dynamic_update_slice_in_dim(old, added, at, axis=2) for old, added in zip(past, new, strict=True)
+        jax.lax.dynamic_update_slice_in_dim(old, added, at, axis=2)
+        for old, added in zip(past, new, strict=True)
     )
     return keys, values
 
@@ -61,17 +62,23 @@ def drop_keys(values: Array, dropout: Dropout | None, site: int) -> Array:
 
 def _dropped(x: Array, dropout: Dropout, site: int, shape: tuple[int, ...]) -> Array:
     keep = _kept(dropout, site, len(x), shape)
-    return jnp.where(keep.reshape(len(x), *[1] * (x.ndim - 3), *shape), x / (1.0 - dropout.rate), 0.0)
+    return jnp.where(
+        keep.reshape(len(x), *[1] * (x.ndim - 3), *shape), x / (1.0 - dropout.rate), 0.0
+    )
 
 
 def _kept(dropout: Dropout, site: int, rows: int, shape: tuple[int, ...]) -> Array:
     """``[rows, *shape]`` bool; the targets of one input, where rows are more than keys, differ."""
 
     def draw(key: Array, target: Array) -> Array:
-        return jax.random.bernoulli(jax.random.fold_in(jax.random.fold_in(key, site), target), 1 - dropout.rate, shape)
+        return jax.random.bernoulli(
+            jax.random.fold_in(jax.random.fold_in(key, site), target), 1 - dropout.rate, shape
+        )
 
     each = rows // len(dropout.keys)
-    return jax.vmap(draw)(jnp.repeat(dropout.keys, each), jnp.tile(jnp.arange(each), len(dropout.keys)))
+    return jax.vmap(draw)(
+        jnp.repeat(dropout.keys, each), jnp.tile(jnp.arange(each), len(dropout.keys))
+    )
 
 
 def ranked(x: Array, rank: int) -> Array:
@@ -93,4 +100,8 @@ class RMSNorm(nnx.Module):
 
     def __call__(self, x: Array) -> Array:
         variance = jnp.mean(jnp.square(x), axis=-1, keepdims=True)
-        return x * jax.lax.rsqrt(variance + self.epsilon) * ranked(self.scale[...].astype(jnp.float32), x.ndim)
+        return (
+            x
+            * jax.lax.rsqrt(variance + self.epsilon)
+            * ranked(self.scale[...].astype(jnp.float32), x.ndim)
+        )

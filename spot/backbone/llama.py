@@ -24,7 +24,17 @@ from jax.typing import DTypeLike
 
 from spot.backbone.batch import Inputs, Tokens
 from spot.backbone.config import LlamaConfig
-from spot.backbone.layers import MASKED, Dropout, KeysValues, RMSNorm, Weights, drop, parameter, ranked, write
+from spot.backbone.layers import (
+    MASKED,
+    Dropout,
+    KeysValues,
+    RMSNorm,
+    Weights,
+    drop,
+    parameter,
+    ranked,
+    write,
+)
 from spot.backbone.model import LanguageModel
 from spot.backbone.products import attention, project
 from spot.backbone.shapes import axes
@@ -47,7 +57,9 @@ class Read(NamedTuple):
 
 def rotation(positions: Array, config: LlamaConfig) -> Rotation:
     """Angles of rotary positions (Su et al. 2021, equation 15) for ``positions[...]``, twice over as halves."""
-    frequencies = config.rope_theta ** -(jnp.arange(0, config.head_dim, 2, dtype=jnp.float32) / config.head_dim)
+    frequencies = config.rope_theta ** -(
+        jnp.arange(0, config.head_dim, 2, dtype=jnp.float32) / config.head_dim
+    )
     angles = positions[..., None].astype(jnp.float32) * ranked(frequencies, positions.ndim + 1)
     angles = jnp.concatenate([angles, angles], axis=-1)
     return jnp.cos(angles), jnp.sin(angles)
@@ -67,9 +79,14 @@ class Block(nnx.Module):
         self.heads, self.depth = config.num_key_value_heads, config.head_dim
         self.groups = config.num_attention_heads // config.num_key_value_heads
         self.dtype = dtype
-        wide, narrow = config.num_attention_heads * config.head_dim, config.num_key_value_heads * config.head_dim
+        wide, narrow = (
+            config.num_attention_heads * config.head_dim,
+            config.num_key_value_heads * config.head_dim,
+        )
         width, inner = config.hidden_size, config.intermediate_size
-        self.attention_norm = RMSNorm(width, config.rms_norm_eps, weights, f"{name}.input_layernorm")
+        self.attention_norm = RMSNorm(
+            width, config.rms_norm_eps, weights, f"{name}.input_layernorm"
+        )
         self.q = parameter(weights, f"{name}.self_attn.q_proj.weight", wide, width)
         self.k = parameter(weights, f"{name}.self_attn.k_proj.weight", narrow, width)
         self.v = parameter(weights, f"{name}.self_attn.v_proj.weight", narrow, width)
@@ -80,7 +97,9 @@ class Block(nnx.Module):
             self.v_bias = parameter(weights, f"{name}.self_attn.v_proj.bias", narrow)
         if config.output_bias:
             self.o_bias = parameter(weights, f"{name}.self_attn.o_proj.bias", width)
-        self.feed_forward_norm = RMSNorm(width, config.rms_norm_eps, weights, f"{name}.post_attention_layernorm")
+        self.feed_forward_norm = RMSNorm(
+            width, config.rms_norm_eps, weights, f"{name}.post_attention_layernorm"
+        )
         self.gate = parameter(weights, f"{name}.mlp.gate_proj.weight", inner, width)
         self.up = parameter(weights, f"{name}.mlp.up_proj.weight", inner, width)
         self.down = parameter(weights, f"{name}.mlp.down_proj.weight", width, inner)
@@ -89,7 +108,9 @@ class Block(nnx.Module):
         """``[B, S, H] -> [B, K, G * S, D]``, scaled: the heads of a group stand behind each other."""
         x_BJQD = self._heads(self._project(normed, "q"), self.heads * self.groups)  # J = K G
         rows, _, length, depth = x_BJQD.shape
-        return (rotate(x_BJQD, angles) * depth**-0.5).reshape(rows, self.heads, self.groups * length, depth)
+        return (rotate(x_BJQD, angles) * depth**-0.5).reshape(
+            rows, self.heads, self.groups * length, depth
+        )
 
     def keys_values(self, normed: Array, angles: Rotation) -> KeysValues:
         """``[B, S, H] ->`` two of ``[B, K, S, D]``."""
@@ -101,7 +122,9 @@ class Block(nnx.Module):
         out = attention(queries, *visible, jnp.tile(bias, (self.groups, 1))[None, None], mask)
         rows, _, folded, depth = out.shape
         out = out.reshape(rows, self.heads * self.groups, folded // self.groups, depth)
-        return self._project(out.transpose(0, 2, 1, 3).reshape(rows, folded // self.groups, -1), "o")
+        return self._project(
+            out.transpose(0, 2, 1, 3).reshape(rows, folded // self.groups, -1), "o"
+        )
 
     def feed(self, x: Array) -> Array:
         """``[B, Q, H] -> [B, Q, H]`` float32: SwiGLU (Shazeer 2020) of the normed input."""
@@ -128,12 +151,15 @@ class Llama(LanguageModel[Read, list[KeysValues]]):
     base_prefix: ClassVar = "model."
     unused: ClassVar = r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq"
 
-    def __init__(self, config: LlamaConfig, weights: Weights, *, dtype: DTypeLike = jnp.float32) -> None:
+    def __init__(
+        self, config: LlamaConfig, weights: Weights, *, dtype: DTypeLike = jnp.float32
+    ) -> None:
         self.config, self.dtype = config, dtype
         shape = (config.vocab_size, config.hidden_size)
         self.embedding = parameter(weights, "model.embed_tokens.weight", *shape)
         self.layers = nnx.List(
-            Block(config, weights, f"model.layers.{i}", dtype) for i in range(config.num_hidden_layers)
+            Block(config, weights, f"model.layers.{i}", dtype)
+            for i in range(config.num_hidden_layers)
         )
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps, weights, "model.norm")
         if not config.tied:
@@ -143,9 +169,13 @@ class Llama(LanguageModel[Read, list[KeysValues]]):
         """The stack with the keys and values of its prompts, which no text changes."""
         return soft if soft.before else soft._replace(before=self._read_prompts(soft, None))
 
-    def read(self, soft: Soft, prompt_ids: Tokens, inputs: Inputs, dropout: Dropout | None = None) -> Read:
+    def read(
+        self, soft: Soft, prompt_ids: Tokens, inputs: Inputs, dropout: Dropout | None = None
+    ) -> Read:
         """Prompts, then texts behind them; of the last layer only keys and values are needed."""
-        if dropout or soft.rows > len(prompt_ids):  # rows that differ, or are fewer than the prompts
+        if dropout or soft.rows > len(
+            prompt_ids
+        ):  # rows that differ, or are fewer than the prompts
             soft, prompt_ids = soft.take(prompt_ids), jnp.arange(len(prompt_ids))
         prompts = soft.before or self._read_prompts(soft, dropout)
         past = [(keys[prompt_ids], values[prompt_ids]) for keys, values in prompts]
@@ -154,7 +184,9 @@ class Llama(LanguageModel[Read, list[KeysValues]]):
         mask = jnp.where(visible_BS, 0.0, MASKED)[:, None, None, :]
         positions = soft.length + jnp.arange(length)
         if soft.lengths is not None:
-            positions = (jnp.asarray(soft.lengths)[prompt_ids, None] + jnp.arange(length)[None])[:, None]
+            positions = (jnp.asarray(soft.lengths)[prompt_ids, None] + jnp.arange(length)[None])[
+                :, None
+            ]
         bias_TS = jnp.pad(_causal(length), ((0, 0), (soft.length, 0)))
         x_BTH = drop(self._embed(inputs.ids), dropout, 0)
         angles = rotation(positions, self.config)
@@ -182,7 +214,9 @@ class Llama(LanguageModel[Read, list[KeysValues]]):
                 for block, state in zip(self.layers, states, strict=True)
             ]
         mask = jnp.where(soft.visible(), 0.0, MASKED)[:, None, None, :]
-        return self._extend(x_NPH, past, angles, _causal(length), mask, dropout, 3001, states=False)[1]
+        return self._extend(
+            x_NPH, past, angles, _causal(length), mask, dropout, 3001, states=False
+        )[1]
 
     def _extend(
         self,
@@ -220,9 +254,15 @@ class Llama(LanguageModel[Read, list[KeysValues]]):
         positions_BQ = memory.end[:, None] + jnp.tile(jnp.arange(length), targets)[None]
         angles = rotation(positions_BQ[:, None], self.config)  # of all heads alike
         target_Q = jnp.repeat(jnp.arange(targets), length)
-        among_QQ = jnp.where(target_Q[:, None] == target_Q[None, :], _causal(targets * length), MASKED)
-        bias_QS = jnp.concatenate([jnp.zeros((targets * length, memory.mask.shape[-1])), among_QQ], axis=-1)
-        mask_B11S = jnp.concatenate([memory.mask, jnp.zeros((rows, 1, 1, targets * length))], axis=-1)
+        among_QQ = jnp.where(
+            target_Q[:, None] == target_Q[None, :], _causal(targets * length), MASKED
+        )
+        bias_QS = jnp.concatenate(
+            [jnp.zeros((targets * length, memory.mask.shape[-1])), among_QQ], axis=-1
+        )
+        mask_B11S = jnp.concatenate(
+            [memory.mask, jnp.zeros((rows, 1, 1, targets * length))], axis=-1
+        )
         x_BQH, _ = self._extend(x_BQH, memory.layers, angles, bias_QS, mask_B11S, dropout, 1001)
         return self.norm(x_BQH).reshape(rows, targets, length, -1)
 
@@ -232,7 +272,9 @@ class Llama(LanguageModel[Read, list[KeysValues]]):
 
     def start_cache(self, memory: Read, max_length: int, candidates: int = 1) -> list[KeysValues]:
         rows, config = memory.mask.shape[0] * candidates, self.config
-        room = jnp.zeros((rows, config.num_key_value_heads, max_length, config.head_dim), jnp.float32)
+        room = jnp.zeros(
+            (rows, config.num_key_value_heads, max_length, config.head_dim), jnp.float32
+        )
         return [
             (_behind(_each(keys, candidates), room), _behind(_each(values, candidates), room))
             for keys, values in memory.layers
@@ -249,12 +291,16 @@ class Llama(LanguageModel[Read, list[KeysValues]]):
         positions_R11 = _each(memory.end + step, candidates)[:, None, None]
         angles = rotation(positions_R11, self.config)
         bias_1S = jnp.where(jnp.arange(length) <= read + step, 0.0, MASKED)[None]
-        mask_R11S = _each(jnp.pad(memory.mask, ((0, 0), (0, 0), (0, 0), (0, length - read))), candidates)
+        mask_R11S = _each(
+            jnp.pad(memory.mask, ((0, 0), (0, 0), (0, 0), (0, length - read))), candidates
+        )
         layers = []
         for block, past in zip(self.layers, cache, strict=True):
             normed_R1H = block.attention_norm(x_R1H)
             layers.append(write(past, block.keys_values(normed_R1H, angles), read + step))
-            x_R1H = x_R1H + block.attend(block.queries(normed_R1H, angles), layers[-1], bias_1S, mask_R11S)
+            x_R1H = x_R1H + block.attend(
+                block.queries(normed_R1H, angles), layers[-1], bias_1S, mask_R11S
+            )
             x_R1H = x_R1H + block.feed(x_R1H)
         return self.norm(x_R1H).reshape(rows, candidates, -1), layers
 

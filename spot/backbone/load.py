@@ -147,8 +147,12 @@ def open_checkpoint(path: Path) -> Checkpoint:
     if isinstance(checkpoint.config, LlamaConfig):
         newline = checkpoint.tokenizer.encode(["\n"])[0]
         if not newline:
-            raise BackboneError(f"{path}: its tokenizer drops line ends, which stand between input and target")
-        return checkpoint._replace(config=dataclasses.replace(checkpoint.config, separator_token_id=newline[-1]))
+            raise BackboneError(
+                f"{path}: its tokenizer drops line ends, which stand between input and target"
+            )
+        return checkpoint._replace(
+            config=dataclasses.replace(checkpoint.config, separator_token_id=newline[-1])
+        )
     return checkpoint
 
 
@@ -219,8 +223,16 @@ def read_config(folder: Path) -> Config:
     if not path.exists():
         raise BackboneError(f"{folder}: no config.json; is this a model folder?")
     content = read_json(path)
-    named = [content.get("eos_token_id"), read_json(generation).get("eos_token_id") if generation.exists() else None]
-    ends = [end for each in named if each is not None for end in (each if isinstance(each, list) else [each])]
+    named = [
+        content.get("eos_token_id"),
+        read_json(generation).get("eos_token_id") if generation.exists() else None,
+    ]
+    ends = [
+        end
+        for each in named
+        if each is not None
+        for end in (each if isinstance(each, list) else [each])
+    ]
     try:
         return config_from_huggingface(content | ({"eos_token_id": ends} if ends else {}))
     except BackboneError as error:
@@ -249,9 +261,15 @@ def _build(
                 tensor = tensor.astype(np.float32)
         if bad := tensor.size - np.count_nonzero(np.isfinite(tensor)):
             damaged.append(f"{sources[name]} ({bad} of {tensor.size} entries)")
-        if digests is not None:  # by value, so that the same model in another file format is the same backbone
-            digests[name] = hashlib.sha256(np.ascontiguousarray(tensor, dtype="<f4").data).hexdigest()
-        return jnp.asarray(tensor, dtype=dtype).block_until_ready()  # lets go of the tensor before the next
+        if (
+            digests is not None
+        ):  # by value, so that the same model in another file format is the same backbone
+            digests[name] = hashlib.sha256(
+                np.ascontiguousarray(tensor, dtype="<f4").data
+            ).hexdigest()
+        return jnp.asarray(
+            tensor, dtype=dtype
+        ).block_until_ready()  # lets go of the tensor before the next
 
     model = architecture(config, weights, dtype=dtype)  # type: ignore[arg-type]
     if damaged:
@@ -270,12 +288,17 @@ EXPANSION = 32
 
 
 def _some(things: Sequence[str], most: int) -> str:
-    return "; ".join(things[:most]) + (f"; and {len(things) - most} more" if len(things) > most else "")
+    return "; ".join(things[:most]) + (
+        f"; and {len(things) - most} more" if len(things) > most else ""
+    )
 
 
 def _as_stored(config: Config, tensors: Tensors, architecture: type[AnyModel]) -> Config:
     """The config as the checkpoint bears it out: an output layer that differs from the embedding is not tied to it."""
-    names = (architecture.embedding_name, *architecture.other_names.get(architecture.embedding_name, ()))
+    names = (
+        architecture.embedding_name,
+        *architecture.other_names.get(architecture.embedding_name, ()),
+    )
     stored = next((name for name in names if name in tensors), None)
     if not config.tied or stored is None or architecture.head_name not in tensors:
         return config
@@ -303,13 +326,17 @@ def _match(path: Path, config: Config, tensors: Tensors, files: Sequence[Path]) 
     def check(name: str, shape: tuple[int, ...]) -> jax.ShapeDtypeStruct:
         nonlocal entries
         names = [name, *architecture.other_names.get(name, ())]
-        names += [architecture.head_name] if config.tied and name == architecture.embedding_name else []
+        names += (
+            [architecture.head_name] if config.tied and name == architecture.embedding_name else []
+        )
         known.update(names)
         source = next((stored for stored in names if stored in tensors), None)
         if source is None:
             problems.append(f"missing {name}")
         elif tensors[source].shape != shape:
-            problems.append(f"{name} has shape {list(tensors[source].shape)}, expected {list(shape)}")
+            problems.append(
+                f"{name} has shape {list(tensors[source].shape)}, expected {list(shape)}"
+            )
         else:
             sources[name] = source
             entries += math.prod(shape)
@@ -326,13 +353,19 @@ def _match(path: Path, config: Config, tensors: Tensors, files: Sequence[Path]) 
             f"(it has {example}, expected {architecture.embedding_name} and others); "
             "are these weights of another model?"
         )
-    extra = [name for name in sorted(set(tensors) - known) if not re.fullmatch(architecture.unused, name)]
+    extra = [
+        name for name in sorted(set(tensors) - known) if not re.fullmatch(architecture.unused, name)
+    ]
     problems += [f"unexpected {shown(name)[1:-1]}" for name in extra]
     if problems:
-        raise BackboneError(f"{path}: weights do not fit their config: {_some(problems, MOST_PROBLEMS)}")
+        raise BackboneError(
+            f"{path}: weights do not fit their config: {_some(problems, MOST_PROBLEMS)}"
+        )
     size = sum(file.stat().st_size for file in files)
     if 4 * entries > EXPANSION * size:
-        raise BackboneError(f"{path}: {entries} weights cannot lie in files of {size} bytes; tensors share their bytes")
+        raise BackboneError(
+            f"{path}: {entries} weights cannot lie in files of {size} bytes; tensors share their bytes"
+        )
     return sources
 
 
@@ -360,7 +393,14 @@ def _facts(path: Path) -> list[Any]:
             file.seek(max(0, status.st_size - PROBE_BYTES) * part // (PROBES - 1))
             probe.update(file.read(PROBE_BYTES))
     times = (status.st_mtime_ns, status.st_ctime_ns)
-    return [str(path.resolve()), status.st_size, *times, status.st_ino, status.st_dev, probe.hexdigest()]
+    return [
+        str(path.resolve()),
+        status.st_size,
+        *times,
+        status.st_ino,
+        status.st_dev,
+        probe.hexdigest(),
+    ]
 
 
 def _cached_digest(path: Path) -> str | None:

@@ -56,7 +56,9 @@ class LanguageModel(nnx.Module, Generic[Memory, Cache]):
 
     # -- what an architecture defines --------------------------------------------------------------------
 
-    def read(self, soft: Soft, prompt_ids: Tokens, inputs: Inputs, dropout: Dropout | None = None) -> Memory:
+    def read(
+        self, soft: Soft, prompt_ids: Tokens, inputs: Inputs, dropout: Dropout | None = None
+    ) -> Memory:
         """Prompt and input, as targets will see them."""
         raise NotImplementedError
 
@@ -72,7 +74,9 @@ class LanguageModel(nnx.Module, Generic[Memory, Cache]):
         """Room for the keys and values of ``max_length`` tokens of every candidate of each input."""
         raise NotImplementedError
 
-    def advance(self, memory: Memory, cache: Cache, last: Array, step: Array) -> tuple[Array, Cache]:
+    def advance(
+        self, memory: Memory, cache: Cache, last: Array, step: Array
+    ) -> tuple[Array, Cache]:
         """The states ``[B, C, H]`` of every candidate's ``step``-th token ``last[B, C]``, and the cache with it."""
         raise NotImplementedError
 
@@ -99,11 +103,17 @@ class LanguageModel(nnx.Module, Generic[Memory, Cache]):
             BackboneError: shapes that do not fit each other.
         """
         self._check(soft, prompt_ids, inputs)
-        axes("targets", {"B": len(prompt_ids)}, ids=("B L", targets.ids), mask=("B L", targets.mask))
+        axes(
+            "targets", {"B": len(prompt_ids)}, ids=("B L", targets.ids), mask=("B L", targets.mask)
+        )
         memory = self.read(soft, prompt_ids, inputs, dropout)
-        return self._losses(memory, targets.ids[:, None], targets.mask[:, None], dropout, z_loss)[:, 0]
+        return self._losses(memory, targets.ids[:, None], targets.mask[:, None], dropout, z_loss)[
+            :, 0
+        ]
 
-    def choice_scores(self, soft: Soft, prompt_ids: Tokens, inputs: Inputs, choices: Targets) -> Array:
+    def choice_scores(
+        self, soft: Soft, prompt_ids: Tokens, inputs: Inputs, choices: Targets
+    ) -> Array:
         """Log-likelihood of every choice, ``[B, C]`` float32; each input is read once for all its choices.
 
         ``choices`` holds ``ids[B, C, L]`` and ``mask[B, C, L]``; a choice without a token scores minus infinity.
@@ -112,7 +122,12 @@ class LanguageModel(nnx.Module, Generic[Memory, Cache]):
             BackboneError: shapes that do not fit each other.
         """
         self._check(soft, prompt_ids, inputs)
-        axes("choices", {"B": len(prompt_ids)}, ids=("B C L", choices.ids), mask=("B C L", choices.mask))
+        axes(
+            "choices",
+            {"B": len(prompt_ids)},
+            ids=("B C L", choices.ids),
+            mask=("B C L", choices.mask),
+        )
         memory = self.read(soft, prompt_ids, inputs)
         scores_BC = -self._losses(memory, choices.ids, choices.mask).sum(axis=-1)
         return jnp.where(choices.mask.any(axis=-1), scores_BC, -jnp.inf)
@@ -140,10 +155,20 @@ class LanguageModel(nnx.Module, Generic[Memory, Cache]):
     def _check(self, soft: Soft, prompt_ids: Tokens, inputs: Inputs) -> None:
         """Hold shapes against each other where prompts, inputs and model meet."""
         soft.check(self.config.width, self.config.layers)
-        axes("inputs", prompt_ids=("B", prompt_ids), ids=("B T", inputs.ids), mask=("B T", inputs.mask))
+        axes(
+            "inputs",
+            prompt_ids=("B", prompt_ids),
+            ids=("B T", inputs.ids),
+            mask=("B T", inputs.mask),
+        )
 
     def _losses(
-        self, memory: Memory, ids: Tokens, mask: Tokens, dropout: Dropout | None = None, z_loss: float = 0.0
+        self,
+        memory: Memory,
+        ids: Tokens,
+        mask: Tokens,
+        dropout: Dropout | None = None,
+        z_loss: float = 0.0,
     ) -> Array:
         """``[B, C, L]`` float32 for ``ids`` and ``mask`` of that shape."""
         start_BCx1 = jnp.full_like(ids[..., :1], self.config.start_token_id)

@@ -10,7 +10,9 @@ from spot.backbone.weights import Tensors
 from spot.errors import BackboneError
 from tasks.errors import shown
 
-WRAPPERS = re.compile(r"(?:^|(?<=\.))(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
+WRAPPERS = re.compile(
+    r"(?:^|(?<=\.))(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\."
+)
 """Modules that torch.compile, FSDP and activation checkpointing put anywhere into a name."""
 
 ADAPTERS = re.compile(r"\.(?:lora_[AB]|lora_embedding_[AB]|base_layer|modules_to_save)\.")
@@ -31,11 +33,16 @@ def plain_names(path: Path, tensors: Tensors, architecture: type[AnyModel]) -> T
             f"{path}: holds weights of adapters ({shown(adapter)}); merge them into the model "
             "(PEFT's merge_and_unload) and save it again"
         )
-    embeddings = (architecture.embedding_name, *architecture.other_names.get(architecture.embedding_name, ()))
+    embeddings = (
+        architecture.embedding_name,
+        *architecture.other_names.get(architecture.embedding_name, ()),
+    )
     bare = [(WRAPPERS.sub("", name), tensor) for name, tensor in tensors.items()]
     if not any(name in embeddings for name, _ in bare):
         endings = tuple(f".{name}" for name in embeddings)
-        fronts = {name.removesuffix(end[1:]) for name, _ in bare for end in endings if name.endswith(end)}
+        fronts = {
+            name.removesuffix(end[1:]) for name, _ in bare for end in endings if name.endswith(end)
+        }
         if fronts:
             front = min(fronts, key=len)
             bare = [(name.removeprefix(front), tensor) for name, tensor in bare]
@@ -45,5 +52,7 @@ def plain_names(path: Path, tensors: Tensors, architecture: type[AnyModel]) -> T
     named = dict(bare)
     if len(named) < len(bare):
         twice = next(name for name in named if sum(name == other for other, _ in bare) > 1)
-        raise BackboneError(f"{path}: two tensors are called {shown(twice)} but for what stands in front")
+        raise BackboneError(
+            f"{path}: two tensors are called {shown(twice)} but for what stands in front"
+        )
     return named

@@ -76,7 +76,9 @@ def placement() -> Placement:
     """Of this process's first device, with the memory that is free now."""
     kind = _platform()
     facts = jax.local_devices()[0].memory_stats() if kind != "cpu" else None
-    return Placement(platform=kind, free_bytes=facts and facts["bytes_limit"] - facts["bytes_in_use"])
+    return Placement(
+        platform=kind, free_bytes=facts and facts["bytes_limit"] - facts["bytes_in_use"]
+    )
 
 
 @functools.cache

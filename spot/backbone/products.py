@@ -70,7 +70,9 @@ def attention(query: Array, key: Array, value: Array, bias: Array | float, mask:
     Returns:
         ``[B, K, Q, D]`` float32.
     """
-    scores_BKQS = jnp.einsum("bkqd,bksd->bkqs", query.astype(key.dtype), key, preferred_element_type=jnp.float32)
+    scores_BKQS = jnp.einsum(
+        "bkqd,bksd->bkqs", query.astype(key.dtype), key, preferred_element_type=jnp.float32
+    )
     return _weigh(scores_BKQS + bias + mask, value)
 
 
@@ -84,18 +86,24 @@ def _weigh_forward(scores: Array, value: Array) -> tuple[Array, tuple[Array, Arr
     exponential_BKQS = jnp.exp(scores - scores.max(axis=-1, keepdims=True))
     reciprocal_BKQ1 = 1.0 / exponential_BKQS.sum(axis=-1, keepdims=True)
     weights_BKQS = exponential_BKQS.astype(value.dtype)
-    sum_BKQD = jnp.einsum("bkqs,bksd->bkqd", weights_BKQS, value, preferred_element_type=jnp.float32)
+    sum_BKQD = jnp.einsum(
+        "bkqs,bksd->bkqd", weights_BKQS, value, preferred_element_type=jnp.float32
+    )
     out_BKQD = sum_BKQD * reciprocal_BKQ1
     return out_BKQD, (exponential_BKQS, reciprocal_BKQ1, value, out_BKQD)
 
 
-def _weigh_backward(saved: tuple[Array, Array, Array, Array], cotangent: Array) -> tuple[Array, Array]:
+def _weigh_backward(
+    saved: tuple[Array, Array, Array, Array], cotangent: Array
+) -> tuple[Array, Array]:
     exponential_BKQS, reciprocal_BKQ1, value_BKSD, out_BKQD = saved
     scaled_BKQD = cotangent * reciprocal_BKQ1
     for_value_BKSD = jnp.einsum("bkqs,bkqd->bksd", exponential_BKQS, scaled_BKQD)
     # d scores = p * (d p - sum(p * d p)), and sum_s(p * d p) = sum_d(cotangent * out)
     inner_BKQS = jnp.einsum("bkqd,bksd->bkqs", scaled_BKQD, value_BKSD)
-    for_scores_BKQS = exponential_BKQS * (inner_BKQS - jnp.sum(scaled_BKQD * out_BKQD, axis=-1, keepdims=True))
+    for_scores_BKQS = exponential_BKQS * (
+        inner_BKQS - jnp.sum(scaled_BKQD * out_BKQD, axis=-1, keepdims=True)
+    )
     return for_scores_BKQS, for_value_BKSD.astype(value_BKSD.dtype)
 
 
@@ -119,7 +127,9 @@ def relative_position_buckets(
     else:
         distance = -np.minimum(distance, 0)
     exact = buckets // 2
-    growth = np.log(np.maximum(distance, 1).astype(np.float32) / exact) / math.log(max_distance / exact)
+    growth = np.log(np.maximum(distance, 1).astype(np.float32) / exact) / math.log(
+        max_distance / exact
+    )
     large = exact + (growth * (buckets - exact)).astype(np.int32)
     nearest = np.where(distance < exact, distance, np.minimum(large, buckets - 1))
     return (offset + nearest).astype(np.int32)

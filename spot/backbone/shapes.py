@@ -8,7 +8,9 @@ from typing import Any
 from spot.errors import BackboneError
 
 
-def axes(where: str, known: Mapping[str, int] | None = None, **arrays: tuple[str, Any]) -> dict[str, int]:
+def axes(
+    where: str, known: Mapping[str, int] | None = None, **arrays: tuple[str, Any]
+) -> dict[str, int]:
     """Sizes of the named axes of arrays.
 
     Args:
@@ -26,6 +28,10 @@ def axes(where: str, known: Mapping[str, int] | None = None, **arrays: tuple[str
         for letter, size in zip(letters, array.shape, strict=False):
             fits = fits and sizes.setdefault(letter, size) == size
         if not fits:
-            expected = ", ".join(f"{letter} = {sizes[letter]}" if letter in sizes else letter for letter in letters)
-            raise BackboneError(f"{where}: {name} has shape {list(array.shape)}, expected [{expected}]")
+            expected = ", ".join(
+                f"{letter} = {sizes[letter]}" if letter in sizes else letter for letter in letters
+            )
+            raise BackboneError(
+                f"{where}: {name} has shape {list(array.shape)}, expected [{expected}]"
+            )
     return sizes

@@ -87,7 +87,9 @@ def stack(prompts: Sequence[Soft]) -> Soft:
     return Soft(
         np.concatenate([_padded(prompt.tokens, longest) for prompt in prompts]),
         None if (lengths == longest).all() else lengths,
-        np.concatenate([_padded(prompt.layers, longest) for prompt in prompts]) if deep == {True} else None,
+        np.concatenate([_padded(prompt.layers, longest) for prompt in prompts])
+        if deep == {True}
+        else None,
     )
 
 

@@ -21,7 +21,17 @@ from jax.typing import DTypeLike
 
 from spot.backbone.batch import Inputs, Tokens
 from spot.backbone.config import T5Config
-from spot.backbone.layers import MASKED, Dropout, KeysValues, RMSNorm, Weights, drop, drop_keys, parameter, write
+from spot.backbone.layers import (
+    MASKED,
+    Dropout,
+    KeysValues,
+    RMSNorm,
+    Weights,
+    drop,
+    drop_keys,
+    parameter,
+    write,
+)
 from spot.backbone.model import LanguageModel
 from spot.backbone.products import attention, project, relative_position_buckets
 from spot.backbone.shapes import axes
@@ -71,7 +81,9 @@ class Attention(nnx.Module):
             self._split(project(x, self.v[...], self.dtype)),
         )
 
-    def __call__(self, queries: Array, keys_values: KeysValues, bias: Array | float, mask: Array) -> Array:
+    def __call__(
+        self, queries: Array, keys_values: KeysValues, bias: Array | float, mask: Array
+    ) -> Array:
         """Attend and project back: ``[B, K, Q, D] -> [B, Q, H]``."""
         return self._join(attention(queries, *keys_values, bias, mask))
 
@@ -82,10 +94,14 @@ class Attention(nnx.Module):
         it in place of the many tokens: ``q . (W_k h) = (W_k' q) . h`` and ``sum p W_v h = W_v sum p h``.
         """
         rows, heads, length, depth = queries.shape
-        keys_KDH, values_KDH = (w[...].astype(jnp.float32).reshape(heads, depth, -1) for w in (self.k, self.v))
+        keys_KDH, values_KDH = (
+            w[...].astype(jnp.float32).reshape(heads, depth, -1) for w in (self.k, self.v)
+        )
         queries_BKQH = jnp.einsum("bkqd,kdh->bkqh", queries, keys_KDH)
         hidden_B1SH = hidden[:, None]
-        read = attention(queries_BKQH.reshape(rows, 1, heads * length, -1), hidden_B1SH, hidden_B1SH, 0.0, mask)
+        read = attention(
+            queries_BKQH.reshape(rows, 1, heads * length, -1), hidden_B1SH, hidden_B1SH, 0.0, mask
+        )
         read_BKQH = read.reshape(rows, heads, length, -1)
         return self._join(jnp.einsum("bkqh,kdh->bkqd", read_BKQH, values_KDH))
 
@@ -151,7 +167,9 @@ class EncoderBlock(nnx.Module):
         queries, (keys, values) = projected
         attended = self.attention(queries, (keys, drop_keys(values, dropout, site)), bias, mask)
         x = x + drop(attended, dropout, site + 1)
-        return x + drop(self.feed_forward(self.feed_forward_norm(x), dropout, site + 2), dropout, site + 3)
+        return x + drop(
+            self.feed_forward(self.feed_forward_norm(x), dropout, site + 2), dropout, site + 3
+        )
 
 
 class DecoderBlock(nnx.Module):
@@ -163,7 +181,9 @@ class DecoderBlock(nnx.Module):
         self.feed_forward_norm = _norm(config, weights, f"{name}.layer.2.layer_norm")
         self.feed_forward = FeedForward(config, weights, f"{name}.layer.2.DenseReluDense", dtype)
 
-    def attend_self(self, x: Array, bias: Array, mask: Array, dropout: Dropout | None = None, site: int = 0) -> Array:
+    def attend_self(
+        self, x: Array, bias: Array, mask: Array, dropout: Dropout | None = None, site: int = 0
+    ) -> Array:
         """Causal self-attention over whole targets, ``[B * C, L, H]``."""
         normed = self.self_norm(x)
         keys, values = self.self_attention.keys_values(normed)
@@ -199,34 +219,46 @@ class T5(LanguageModel[Encoded, Cache]):
 
     config: T5Config
     embedding_name: ClassVar = "shared.weight"
-    other_names: ClassVar = {"shared.weight": ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")}
-    unused: ClassVar = r"decoder\.block\.0\.layer\.1\.EncDecAttention\.relative_attention_bias\.weight"
+    other_names: ClassVar = {
+        "shared.weight": ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
+    }
+    unused: ClassVar = (
+        r"decoder\.block\.0\.layer\.1\.EncDecAttention\.relative_attention_bias\.weight"
+    )
 
-    def __init__(self, config: T5Config, weights: Weights, *, dtype: DTypeLike = jnp.float32) -> None:
+    def __init__(
+        self, config: T5Config, weights: Weights, *, dtype: DTypeLike = jnp.float32
+    ) -> None:
         self.config, self.dtype = config, dtype
         buckets = (config.relative_attention_num_buckets, config.num_heads)
         self.embedding = parameter(weights, "shared.weight", config.vocab_size, config.d_model)
         bias_name = "block.0.layer.0.SelfAttention.relative_attention_bias.weight"
         self.encoder_bias = parameter(weights, f"encoder.{bias_name}", *buckets)
         self.encoder = nnx.List(
-            EncoderBlock(config, weights, f"encoder.block.{i}", dtype) for i in range(config.num_layers)
+            EncoderBlock(config, weights, f"encoder.block.{i}", dtype)
+            for i in range(config.num_layers)
         )
         self.encoder_norm = _norm(config, weights, "encoder.final_layer_norm")
         self.decoder_bias = parameter(weights, f"decoder.{bias_name}", *buckets)
         self.decoder = nnx.List(
-            DecoderBlock(config, weights, f"decoder.block.{i}", dtype) for i in range(config.num_decoder_layers)
+            DecoderBlock(config, weights, f"decoder.block.{i}", dtype)
+            for i in range(config.num_decoder_layers)
         )
         self.decoder_norm = _norm(config, weights, "decoder.final_layer_norm")
         if not config.tied:
             self.head = parameter(weights, "lm_head.weight", config.vocab_size, config.d_model)
 
-    def read(self, soft: Soft, prompt_ids: Tokens, inputs: Inputs, dropout: Dropout | None = None) -> Encoded:
+    def read(
+        self, soft: Soft, prompt_ids: Tokens, inputs: Inputs, dropout: Dropout | None = None
+    ) -> Encoded:
         """Prompt and input through the encoder.
 
         The first layer projects the two apart: a prompt once for all its rows, and the input without a gradient, since
         nothing that trains stands before it.
         """
-        if dropout or soft.rows > len(prompt_ids):  # rows that differ, or are fewer than the prompts
+        if dropout or soft.rows > len(
+            prompt_ids
+        ):  # rows that differ, or are fewer than the prompts
             soft, prompt_ids = soft.take(prompt_ids), jnp.arange(len(prompt_ids))
         prompt_NPH = drop(jnp.asarray(soft.tokens, jnp.float32), dropout, 0)
         text_BTH = drop(self._embed(inputs.ids), dropout, 0)
@@ -235,16 +267,27 @@ class T5(LanguageModel[Encoded, Cache]):
             return jnp.concatenate([prompt[prompt_ids], text], axis=axis)
 
         x_BSH = lead(prompt_NPH, text_BTH, 1)
-        mask = jnp.where(lead(soft.visible(), jnp.asarray(inputs.mask), 1), 0.0, MASKED)[:, None, None, :]
+        mask = jnp.where(lead(soft.visible(), jnp.asarray(inputs.mask), 1), 0.0, MASKED)[
+            :, None, None, :
+        ]
         length = x_BSH.shape[1]
         bias_1KSS = self._position_bias(self.encoder_bias[...], length, length, bidirectional=True)
         first = self.encoder[0]
-        projected = jax.tree.map(functools.partial(lead, axis=2), first.project(prompt_NPH), first.project(text_BTH))
+        projected = jax.tree.map(
+            functools.partial(lead, axis=2), first.project(prompt_NPH), first.project(text_BTH)
+        )
         for i, block in enumerate(self.encoder):
             if i and soft.layers is not None:
                 states_NPH = drop(jnp.asarray(soft.layers[:, i - 1]), dropout, 4000 + i)
                 x_BSH = lead(states_NPH, x_BSH[:, soft.length :], 1)
-            x_BSH = block(x_BSH, projected if i == 0 else block.project(x_BSH), bias_1KSS, mask, dropout, 1 + 4 * i)
+            x_BSH = block(
+                x_BSH,
+                projected if i == 0 else block.project(x_BSH),
+                bias_1KSS,
+                mask,
+                dropout,
+                1 + 4 * i,
+            )
         return Encoded(drop(self.encoder_norm(x_BSH), dropout, 1000), mask)
 
     def decode(self, memory: Encoded, ids: Tokens, dropout: Dropout | None = None) -> Array:
@@ -260,7 +303,9 @@ class T5(LanguageModel[Encoded, Cache]):
         x_RLH = drop(self._embed(ids), dropout, 2000).reshape(apart)
         for i, block in enumerate(self.decoder):
             site = 2001 + 6 * i
-            x_RLH = x_RLH + drop(block.attend_self(x_RLH, bias_1KLL, causal, dropout, site), dropout, site + 1)
+            x_RLH = x_RLH + drop(
+                block.attend_self(x_RLH, bias_1KLL, causal, dropout, site), dropout, site + 1
+            )
             crossed = block.crossed(memory, targets * length, dropout, site + 2)
             attended_BQH = block.attend_encoded(x_RLH.reshape(together), memory, crossed)
             x_RLH = x_RLH + drop(attended_BQH, dropout, site + 3).reshape(x_RLH.shape)
@@ -276,7 +321,9 @@ class T5(LanguageModel[Encoded, Cache]):
             crossed=[block.crossed(memory, max_length * candidates) for block in self.decoder],
         )
 
-    def advance(self, memory: Encoded, cache: Cache, last: Array, step: Array) -> tuple[Array, Cache]:
+    def advance(
+        self, memory: Encoded, cache: Cache, last: Array, step: Array
+    ) -> tuple[Array, Cache]:
         """See :meth:`LanguageModel.advance`: ``last[B, C]`` int32 gives states ``[B, C, H]`` float32."""
         # a token's products with all it sees are bound by memory: half of it in bfloat16, cast once before the loop
         memory = memory._replace(hidden=memory.hidden.astype(self.dtype))
@@ -304,7 +351,9 @@ class T5(LanguageModel[Encoded, Cache]):
             hidden = hidden * self.config.d_model**-0.5
         return project(hidden, (self.embedding if self.config.tied else self.head)[...], self.dtype)
 
-    def _position_bias(self, table: Array, queries: int, keys: int, *, bidirectional: bool) -> Array:
+    def _position_bias(
+        self, table: Array, queries: int, keys: int, *, bidirectional: bool
+    ) -> Array:
         """``[1, K, Q, S]`` float32 from the ``[buckets, K]`` table that all layers of a stack share."""
         buckets = relative_position_buckets(
             queries,

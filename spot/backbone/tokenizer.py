@@ -25,7 +25,15 @@ LARGE_ID = re.compile(rb'(?<!max_length)"\s*:\s*([0-9]{8,})')
 SENTINELS = 100
 """Sentinel tokens ``<extra_id_0>`` ... at the top of a T5 vocabulary, counted downwards."""
 SENTINEL = re.compile(r"▁?<extra_id_\d+>")
-CONTROLS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+CONTROLS = (
+    "bos_token",
+    "eos_token",
+    "unk_token",
+    "sep_token",
+    "pad_token",
+    "cls_token",
+    "mask_token",
+)
 """Special tokens that stand for no text of a user's, wherever they are spelled."""
 MOST_SENTINELS = 2**20
 UNREACHABLE = "\U0010ffff\U0010ffff "
@@ -94,7 +102,8 @@ class SentencePieceTokenizer:
         self._added = {
             token: index
             for token, index in (added or {}).items()
-            if not SENTINEL.fullmatch(token) and not (index < self._pieces and self._is_control(index))
+            if not SENTINEL.fullmatch(token)
+            and not (index < self._pieces and self._is_control(index))
         }
         self._cut = {**self._sentinels, **self._added}
         longest_first = sorted(self._added, key=len, reverse=True)
@@ -148,8 +157,15 @@ class SentencePieceTokenizer:
 
     def ordinary_ids(self) -> np.ndarray:
         """``[n]`` int32; pieces that are unused or bytes are left out too."""
-        tests = (self._is_control, self._model.is_unused, self._model.is_byte, self._held_sentinels.__contains__)
-        return np.array([i for i in range(self._pieces) if not any(test(i) for test in tests)], dtype=np.int32)
+        tests = (
+            self._is_control,
+            self._model.is_unused,
+            self._model.is_byte,
+            self._held_sentinels.__contains__,
+        )
+        return np.array(
+            [i for i in range(self._pieces) if not any(test(i) for test in tests)], dtype=np.int32
+        )
 
     def _is_control(self, index: int) -> bool:
         return bool(self._model.is_control(index) or self._model.is_unknown(index))
@@ -164,17 +180,23 @@ class TransformersTokenizer:
         ends: end tokens beside the tokenizer's own.
     """
 
-    def __init__(self, tokenizer: Any, *, rows: int | None = None, ends: Sequence[int] = ()) -> None:
+    def __init__(
+        self, tokenizer: Any, *, rows: int | None = None, ends: Sequence[int] = ()
+    ) -> None:
         self._tokenizer = tokenizer
         self._ends = {tokenizer.eos_token_id, *ends}
         added = {str(token): index for index, token in tokenizer.added_tokens_decoder.items()}
         special = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
         special |= set(tokenizer.all_special_tokens)
         self._sentinels = {token for token in added if SENTINEL.fullmatch(token)}
-        controls = {str(getattr(tokenizer, name)) for name in CONTROLS if getattr(tokenizer, name, None)}
+        controls = {
+            str(getattr(tokenizer, name)) for name in CONTROLS if getattr(tokenizer, name, None)
+        }
         controls |= special if not self._sentinels else set()
         vocabulary = tokenizer.get_vocab()
-        self._special_ids = {i for token, i in vocabulary.items() if token in special or SENTINEL.fullmatch(token)}
+        self._special_ids = {
+            i for token, i in vocabulary.items() if token in special or SENTINEL.fullmatch(token)
+        }
         top = max(vocabulary.values(), default=-1) + 1
         rows = top if rows is None else rows
         surplus = {token for token, index in vocabulary.items() if index >= rows}
@@ -186,17 +208,24 @@ class TransformersTokenizer:
         rule = (
             backend.to_str()
             if backend is not None
-            else json.dumps([type(self._tokenizer).__name__, len(tokenizer), self._tokenizer.all_special_tokens])
+            else json.dumps(
+                [type(self._tokenizer).__name__, len(tokenizer), self._tokenizer.all_special_tokens]
+            )
         )
         self.fingerprint = hashlib.sha256(rule.encode()).hexdigest()
-        self._encoder = None if backend is None else _literal(rule, controls - self._sentinels | surplus)
+        self._encoder = (
+            None if backend is None else _literal(rule, controls - self._sentinels | surplus)
+        )
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         if not texts:
             return []
         if self._encoder is None:
             return [list(self._encode_slowly(text)) for text in texts]
-        return [encoding.ids for encoding in self._encoder.encode_batch(list(texts), add_special_tokens=False)]
+        return [
+            encoding.ids
+            for encoding in self._encoder.encode_batch(list(texts), add_special_tokens=False)
+        ]
 
     def _encode_slowly(self, text: str) -> Iterator[int]:
         """By a tokenizer in Python, which takes every special token for its letters: sentinels are cut out before."""
@@ -204,7 +233,9 @@ class TransformersTokenizer:
             if part in self._sentinels:
                 yield self._tokenizer.convert_tokens_to_ids(part)
             elif part:
-                yield from self._tokenizer(part, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+                yield from self._tokenizer(
+                    part, add_special_tokens=False, split_special_tokens=True
+                )["input_ids"]
 
     def decode(self, ids: Iterable[int]) -> str:
         kept: list[int] = []
@@ -241,7 +272,9 @@ def _literal(rule: str, letters: set[str]) -> Any:
         token["special"] = token["content"] in letters
         token["content"] = name(token["content"])
     if unigram:
-        content["model"]["vocab"] = [[name(piece), score] for piece, score in content["model"]["vocab"]]
+        content["model"]["vocab"] = [
+            [name(piece), score] for piece, score in content["model"]["vocab"]
+        ]
     content["post_processor"] = content["truncation"] = content["padding"] = None
     encoder = Backend.from_str(json.dumps(content))
     encoder.encode_special_tokens = True
@@ -265,12 +298,18 @@ def load_tokenizer(folder: Path, *, rows: int | None = None, ends: Sequence[int]
             model, settings = check_file(path).read_bytes(), _settings(folder)
             if not model:  # of which the library logs several lines
                 raise BackboneError(f"{path}: not a SentencePiece model (empty)")
-            added = {token: i for token, i in _added(folder, settings).items() if rows is None or i < rows}
+            added = {
+                token: i
+                for token, i in _added(folder, settings).items()
+                if rows is None or i < rows
+            }
             count = _sentinels(folder, settings)
             try:
                 tokenizer = SentencePieceTokenizer(model, sentinels=count, added=added, ends=ends)
                 if rows is not None and tokenizer.size > rows and "extra_ids" not in settings:
-                    return SentencePieceTokenizer(model, sentinels=0, added=added, ends=ends)  # no room for any
+                    return SentencePieceTokenizer(
+                        model, sentinels=0, added=added, ends=ends
+                    )  # no room for any
                 return tokenizer
             except (RuntimeError, BackboneError) as error:
                 raise BackboneError(f"{path}: not a SentencePiece model") from error
@@ -301,7 +340,9 @@ def _as_one_error(folder: Path) -> Iterator[None]:
         if isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit | BackboneError):
             raise
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
-        raise BackboneError(f"{folder}: no tokenizer can be built from its files ({reason})") from error
+        raise BackboneError(
+            f"{folder}: no tokenizer can be built from its files ({reason})"
+        ) from error
 
 
 def _settings(folder: Path) -> dict[str, Any]:
@@ -325,8 +366,12 @@ def _added(folder: Path, settings: Mapping[str, Any]) -> dict[str, int]:
     try:
         added |= {token["content"]: int(index) for index, token in listed.items()}
     except (AttributeError, TypeError, LookupError, ValueError) as error:
-        raise BackboneError(f"{folder / 'tokenizer_config.json'}: added_tokens_decoder lists no tokens") from error
-    if not all(isinstance(token, str) and token and type(i) is int and i >= 0 for token, i in added.items()):
+        raise BackboneError(
+            f"{folder / 'tokenizer_config.json'}: added_tokens_decoder lists no tokens"
+        ) from error
+    if not all(
+        isinstance(token, str) and token and type(i) is int and i >= 0 for token, i in added.items()
+    ):
         raise BackboneError(
             f"{path if path.exists() else folder}: added tokens must have a text and a number from 0 on"
         )
@@ -338,7 +383,9 @@ def _content(token: Any) -> Any:
     return token.get("content") if isinstance(token, Mapping) else token
 
 
-def train_sentencepiece(lines: Iterable[str], *, size: int, sentinels: int = SENTINELS, sample: int) -> bytes:
+def train_sentencepiece(
+    lines: Iterable[str], *, size: int, sentinels: int = SENTINELS, sample: int
+) -> bytes:
     """Train a unigram SentencePiece model in T5's layout: pad 0, end 1, unknown 2.
 
     Args:

@@ -68,12 +68,18 @@ class TorchFile:
         except BackboneError:
             raise
         except DAMAGE as error:
-            raise BackboneError(f"{path}: not a PyTorch checkpoint, or damaged ({error})") from error
+            raise BackboneError(
+                f"{path}: not a PyTorch checkpoint, or damaged ({error})"
+            ) from error
         if isinstance(content, StoredTensor):
             content = {BARE: content}
         if not isinstance(content, dict):
             raise BackboneError(f"{path}: expected a dictionary of tensors")
-        self._tensors = {name: value for name, value in _state(content).items() if isinstance(value, StoredTensor)}
+        self._tensors = {
+            name: value
+            for name, value in _state(content).items()
+            if isinstance(value, StoredTensor)
+        }
         for name, tensor in self._tensors.items():
             self._check(shown(name)[1:-1], tensor)
 
@@ -99,7 +105,11 @@ class TorchFile:
         """Refuse a tensor that is not wholly inside a storage record of this file."""
         numbers = (tensor.offset, *tensor.shape, *tensor.stride)
         sensible = all(isinstance(n, int) and abs(n) <= LARGEST for n in numbers)
-        if not sensible or len(tensor.shape) != len(tensor.stride) or math.prod(filter(None, tensor.shape)) > LARGEST:
+        if (
+            not sensible
+            or len(tensor.shape) != len(tensor.stride)
+            or math.prod(filter(None, tensor.shape)) > LARGEST
+        ):
             raise BackboneError(f"{self._path}: tensor {name} has no sensible shape")
         key, dtype = tensor.storage.key, tensor.storage.dtype
         if key not in self._offsets:
@@ -108,7 +118,9 @@ class TorchFile:
         if min(numbers) < 0 or _extent(tensor) > tensor.storage.size:
             raise BackboneError(f"{self._path}: tensor {name} reaches beyond its storage")
         if math.prod(tensor.shape) > tensor.storage.size:
-            raise BackboneError(f"{self._path}: tensor {name} repeats entries: it is larger than its storage")
+            raise BackboneError(
+                f"{self._path}: tensor {name} repeats entries: it is larger than its storage"
+            )
         if size > self._sizes[key] or self._offsets[key] + size > self._path.stat().st_size:
             raise BackboneError(f"{self._path}: cut short; tensor {name} is not whole")
 
@@ -118,9 +130,13 @@ class TorchFile:
             if len(programs) != 1:
                 raise BackboneError(f"{self._path}: not a PyTorch checkpoint (no data.pkl)")
             if programs[0].compress_type != zipfile.ZIP_STORED:
-                raise BackboneError(f"{self._path}: {programs[0].filename} is compressed; PyTorch stores it as it is")
+                raise BackboneError(
+                    f"{self._path}: {programs[0].filename} is compressed; PyTorch stores it as it is"
+                )
             if programs[0].file_size > PROGRAM_BYTES:
-                raise BackboneError(f"{self._path}: {programs[0].filename} is too large to describe tensors")
+                raise BackboneError(
+                    f"{self._path}: {programs[0].filename} is too large to describe tensors"
+                )
             root = programs[0].filename.removesuffix("data.pkl")
             for info in archive.infolist():
                 if info.filename.startswith(f"{root}data/"):
@@ -144,14 +160,18 @@ class TorchFile:
             content = self._walk(program)
             keys = self._walk(program)
             if not isinstance(keys, list) or not all(isinstance(key, str | int) for key in keys):
-                raise BackboneError(f"{self._path}: not a PyTorch checkpoint (its storages have no keys)")
+                raise BackboneError(
+                    f"{self._path}: not a PyTorch checkpoint (its storages have no keys)"
+                )
             file.seek(program.tell())
             for key in map(str, keys):
                 (count,) = struct.unpack("<q", file.read(8))
                 dtype = self._named[key].dtype if key in self._named else np.dtype("<f4")
                 self._offsets[key], self._sizes[key] = file.tell(), count * dtype.itemsize
                 if not 0 <= count * dtype.itemsize <= size - file.tell():
-                    raise BackboneError(f"{self._path}: cut short; storage {shown(key)} is not whole")
+                    raise BackboneError(
+                        f"{self._path}: cut short; storage {shown(key)} is not whole"
+                    )
                 file.seek(self._sizes[key], 1)
             return content
 
@@ -168,7 +188,11 @@ def _state(content: dict[str, Any]) -> dict[str, Any]:
     if any(isinstance(value, StoredTensor) for value in content.values()):
         return content
     inner = [value for value in content.values() if isinstance(value, dict)]
-    holding = [value for value in inner if any(isinstance(tensor, StoredTensor) for tensor in value.values())]
+    holding = [
+        value
+        for value in inner
+        if any(isinstance(tensor, StoredTensor) for tensor in value.values())
+    ]
     return holding[0] if len(holding) == 1 else content
 
 
@@ -176,4 +200,8 @@ def _extent(tensor: StoredTensor) -> int:
     """One past the last element of the storage that the tensor reads."""
     if 0 in tensor.shape:
         return tensor.offset
-    return tensor.offset + 1 + sum((n - 1) * s for n, s in zip(tensor.shape, tensor.stride, strict=True))
+    return (
+        tensor.offset
+        + 1
+        + sum((n - 1) * s for n, s in zip(tensor.shape, tensor.stride, strict=True))
+    )

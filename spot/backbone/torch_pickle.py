@@ -152,7 +152,9 @@ class Walk:
         if not isinstance(module, str) or not isinstance(name, str):
             raise self.refused("its pickle names something by no text")
         if (named := Name(module, name)) not in ADMITTED:
-            raise self.refused(f"its pickle names {shown(f'{module}.{name}')[1:-1]}, which is no tensor")
+            raise self.refused(
+                f"its pickle names {shown(f'{module}.{name}')[1:-1]}, which is no tensor"
+            )
         self.stack.append(named)
 
     def push_name_from_stack(self) -> None:
@@ -162,9 +164,15 @@ class Walk:
     def push_storage(self) -> None:
         """The storage that a persistent id refers to: a tuple of kind, type, key, location and size."""
         reference = self.stack.pop()
-        parts: tuple[Any, ...] = reference if isinstance(reference, tuple) and len(reference) >= 5 else (None,) * 5
+        parts: tuple[Any, ...] = (
+            reference if isinstance(reference, tuple) and len(reference) >= 5 else (None,) * 5
+        )
         kind, storage_type, key, _location, size = parts[:5]
-        named = isinstance(storage_type, Name) and storage_type.name in STORAGE_DTYPES and isinstance(key, str | int)
+        named = (
+            isinstance(storage_type, Name)
+            and storage_type.name in STORAGE_DTYPES
+            and isinstance(key, str | int)
+        )
         if not isinstance(kind, str) or kind != "storage" or not named or not isinstance(size, int):
             raise self.refused("it refers to something that is no storage")
         storage = Storage(str(key), STORAGE_DTYPES[storage_type.name], size)
@@ -174,7 +182,9 @@ class Walk:
     def push_call(self) -> None:
         """What a call of one of the admitted functions describes."""
         arguments, function = self.stack.pop(), self.stack.pop()
-        name: str | None = function.name if isinstance(function, Name) and isinstance(arguments, tuple) else None
+        name: str | None = (
+            function.name if isinstance(function, Name) and isinstance(arguments, tuple) else None
+        )
         match name:
             case "OrderedDict":
                 self.stack.append({})
@@ -204,9 +214,17 @@ def _each(names: str, does: Opcode) -> dict[str, Opcode]:
 
 OPCODES: dict[str, Opcode] = (
     _each("PROTO FRAME", lambda _walk, _: None)
-    | _each("BININT BININT1 BININT2 LONG1 INT LONG BINFLOAT", lambda walk, number: walk.stack.append(number))
-    | _each("BINUNICODE SHORT_BINUNICODE BINUNICODE8 UNICODE", lambda walk, text: walk.stack.append(text))
-    | _each("BINPUT LONG_BINPUT PUT", lambda walk, slot: walk.memo.update({int(slot): walk.stack[-1]}))
+    | _each(
+        "BININT BININT1 BININT2 LONG1 INT LONG BINFLOAT",
+        lambda walk, number: walk.stack.append(number),
+    )
+    | _each(
+        "BINUNICODE SHORT_BINUNICODE BINUNICODE8 UNICODE",
+        lambda walk, text: walk.stack.append(text),
+    )
+    | _each(
+        "BINPUT LONG_BINPUT PUT", lambda walk, slot: walk.memo.update({int(slot): walk.stack[-1]})
+    )
     | _each("BINGET LONG_BINGET GET", lambda walk, slot: walk.stack.append(walk.memo[int(slot)]))
     | {
         "NONE": lambda walk, _: walk.stack.append(None),

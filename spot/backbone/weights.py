@@ -64,23 +64,35 @@ def weight_files(folder: Path) -> list[Path]:
         if (folder / index).exists():
             return _shards(folder, index, Path(name).suffix)
     expected = ", ".join(name for name, _ in FORMATS)
-    raise BackboneError(f"{folder}: no weights found; expected one of {expected} or an index of shards")
+    raise BackboneError(
+        f"{folder}: no weights found; expected one of {expected} or an index of shards"
+    )
 
 
 def _shards(folder: Path, index: str, suffix: str) -> list[Path]:
     """The files that a shard index names, each of them inside the folder."""
     names = read_json(folder / index).get("weight_map")
-    if not isinstance(names, dict) or not names or not all(isinstance(name, str) for name in names.values()):
+    if (
+        not isinstance(names, dict)
+        or not names
+        or not all(isinstance(name, str) for name in names.values())
+    ):
         raise BackboneError(f"{folder / index}: not a shard index")
     shards = sorted(set(names.values()))
     for shard in shards:
         place = PurePosixPath(shard.replace("\\", "/"))
         if place.is_absolute() or ".." in place.parts or "\0" in shard:
-            raise BackboneError(f"{folder / index}: names {shown(shard)}, which is not inside the folder")
+            raise BackboneError(
+                f"{folder / index}: names {shown(shard)}, which is not inside the folder"
+            )
         if place.suffix != suffix:
-            raise BackboneError(f"{folder / index}: names {shown(shard)}, which is no {suffix} file")
+            raise BackboneError(
+                f"{folder / index}: names {shown(shard)}, which is no {suffix} file"
+            )
     if missing := [shard for shard in shards if not (folder / shard).exists()]:
-        listed = ", ".join(missing[:8]) + (f" and {len(missing) - 8} more" if len(missing) > 8 else "")
+        listed = ", ".join(missing[:8]) + (
+            f" and {len(missing) - 8} more" if len(missing) > 8 else ""
+        )
         raise BackboneError(f"{folder}: shards named in {index} are missing: {listed}")
     return [check_file(folder / shard) for shard in shards]
 
@@ -98,7 +110,9 @@ def open_tensors(folder: Path) -> Tensors:
     return tensors
 
 
-def stored_array(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...], offset: int) -> StoredTensor:
+def stored_array(
+    path: Path, dtype: np.dtype[Any], shape: tuple[int, ...], offset: int
+) -> StoredTensor:
     """An array that lies in a file in C order, from a byte on."""
 
     def read() -> np.ndarray:
@@ -124,8 +138,12 @@ def open_safetensors(path: Path) -> Tensors:
         facts = header[name]
         dtype = SAFETENSORS_DTYPES.get(facts["dtype"])
         if dtype is None:
-            raise BackboneError(f"{path}: tensor {shown(name)} has dtype {facts['dtype']}, which no model here uses")
-        return stored_array(path, dtype, tuple(facts["shape"]), 8 + length + facts["data_offsets"][0])
+            raise BackboneError(
+                f"{path}: tensor {shown(name)} has dtype {facts['dtype']}, which no model here uses"
+            )
+        return stored_array(
+            path, dtype, tuple(facts["shape"]), 8 + length + facts["data_offsets"][0]
+        )
 
     return {name: opened_as(name) for name in names}
 
@@ -184,7 +202,9 @@ def _flax_arrays(
     for _ in range(count):
         key = _text(file)
         if key == "__msgpack_chunked_array__":
-            raise BackboneError(f"{path}: {prefix[:-1]} is stored in chunks; convert the model to safetensors")
+            raise BackboneError(
+                f"{path}: {prefix[:-1]} is stored in chunks; convert the model to safetensors"
+            )
         kind, length = _head(file)
         if kind == "map":
             yield from _flax_arrays(file, path, size, length, f"{prefix}{key}.", depth + 1)
@@ -210,7 +230,9 @@ def _flax_array(file: IO[bytes], path: Path, end: int, name: str) -> StoredTenso
     outer, dimensions = _head(file), _head(file)
     if outer != ("array", 3) or dimensions[0] != "array" or dimensions[1] > 8:
         raise BackboneError(f"{path}: {name} is not (shape, dtype, bytes)")
-    shape = tuple(length for kind, length in (_head(file) for _ in range(dimensions[1])) if kind == "number")
+    shape = tuple(
+        length for kind, length in (_head(file) for _ in range(dimensions[1])) if kind == "number"
+    )
     dtype = _dtype(_text(file))
     kind, length = _head(file)
     whole = len(shape) == dimensions[1] and all(n >= 0 for n in shape) and kind == "bytes"

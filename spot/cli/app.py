@@ -21,9 +21,9 @@ def make_app(*, only_bank: bool = False) -> typer.Typer:
         rich_markup_mode="rich",
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    app.callback(epilog="Example: spot train-source wn_noun_topic wn_pos --seeds 2, then: spot transfer wn_living")(
-        root
-    )
+    app.callback(
+        epilog="Example: spot train-source wn_noun_topic wn_pos --seeds 2, then: spot transfer wn_living"
+    )(root)
     if not only_bank:
         from spot.cli import pretraining, study, tasks, tools, training
 
@@ -41,7 +41,10 @@ def _version(asked: bool) -> None:
 
 def root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+        bool,
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Print the version and exit."
+        ),
     ] = False,
 ) -> None:
     """Entry of every command."""

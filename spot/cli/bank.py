@@ -17,11 +17,15 @@ if TYPE_CHECKING:
     from spot.retrieval.cases import Case
     from spot.retrieval.judge import Judgement
 
-app = typer.Typer(help="Look into a bank, check it, import and export prompts.", no_args_is_help=True)
+app = typer.Typer(
+    help="Look into a bank, check it, import and export prompts.", no_args_is_help=True
+)
 
 TaskFilter = Annotated[str, typer.Option("--task", help="Only this task.")]
 
-Limit = Annotated[int, typer.Option(help="How many of the newest to list; 0 lists all.", min=0, max=WHOLE)]
+Limit = Annotated[
+    int, typer.Option(help="How many of the newest to list; 0 lists all.", min=0, max=WHOLE)
+]
 
 PAGE = 50
 """Rows of a listing that is not told otherwise."""
@@ -58,13 +62,18 @@ def runs(
     if role:
         check_role(role)
     with bank.connect() as engine:
-        rows, total = list_runs(engine, task=task, role=role, limit=limit), count(engine, "runs", task=task, role=role)
+        rows, total = (
+            list_runs(engine, task=task, role=role, limit=limit),
+            count(engine, "runs", task=task, role=role),
+        )
     _show_page(rows, "runs", limit, total, out)
 
 
 @app.command("show", epilog="Example: spot bank show 1f3a9c0b2d44")
 @takes_groups
-def show(run: Annotated[str, typer.Argument(help="Digest of a run, or its start.")], *, bank: BankOption) -> None:
+def show(
+    run: Annotated[str, typer.Argument(help="Digest of a run, or its start.")], *, bank: BankOption
+) -> None:
     """Everything about one run, as JSON: recipe, snapshots, history, lineage."""
     from bank.listing import show_run
 
@@ -85,12 +94,17 @@ def prompts(*, limit: Limit = PAGE, bank: BankOption, out: JsonOption) -> None:
 
 @app.command("transfers", epilog="Example: spot bank transfers --task rte")
 @takes_groups
-def transfers(*, task: TaskFilter = "", limit: Limit = PAGE, bank: BankOption, out: JsonOption) -> None:
+def transfers(
+    *, task: TaskFilter = "", limit: Limit = PAGE, bank: BankOption, out: JsonOption
+) -> None:
     """Transfers, newest first: ranked sources, why one was chosen, and what it gave."""
     from bank.listing import count, list_transfers
 
     with bank.connect() as engine:
-        rows, total = list_transfers(engine, task=task, limit=limit), count(engine, "transfers", task=task)
+        rows, total = (
+            list_transfers(engine, task=task, limit=limit),
+            count(engine, "transfers", task=task),
+        )
     _show_page(rows, "transfers", limit, total, out, show=_show_transfers)
 
 
@@ -124,17 +138,27 @@ def verify(*, bank: BankOption, out: JsonOption) -> None:
         raise typer.Exit(1)
 
 
-@app.command("export", epilog="Example: spot bank export 1f3a9c0b2d44 sst2.safetensors --kind value")
+@app.command(
+    "export", epilog="Example: spot bank export 1f3a9c0b2d44 sst2.safetensors --kind value"
+)
 @takes_groups
 def export(
-    name: Annotated[str, typer.Argument(help="A prompt's address, or the digest of a run; a start is enough.")],
+    name: Annotated[
+        str, typer.Argument(help="A prompt's address, or the digest of a run; a start is enough.")
+    ],
     path: Annotated[
         Path,
-        typer.Argument(help="File to write, .npy or .safetensors; without an ending, the folder of a PEFT adapter."),
+        typer.Argument(
+            help="File to write, .npy or .safetensors; without an ending, the folder of a PEFT adapter."
+        ),
     ],
     *,
-    kind: Annotated[str, typer.Option(help="Which prompt of a run: value, also if left out, or key.")] = "",
-    format: Annotated[str, typer.Option(help="npy, safetensors or peft (a folder); else the name says it.")] = "",
+    kind: Annotated[
+        str, typer.Option(help="Which prompt of a run: value, also if left out, or key.")
+    ] = "",
+    format: Annotated[
+        str, typer.Option(help="npy, safetensors or peft (a folder); else the name says it.")
+    ] = "",
     bank: BankOption,
 ) -> None:
     """Write a prompt [P, H] to a file; all formats but .npy carry what is known about it."""
@@ -143,32 +167,49 @@ def export(
 
     with bank.open() as opened:
         found = exported(opened, name, kind=kind)
-    write_prompt(path, found.prompt, found.metadata, format=format, config=found.config, start=found.start)
+    write_prompt(
+        path, found.prompt, found.metadata, format=format, config=found.config, start=found.start
+    )
     say(f"wrote {path} {list(found.prompt.shape)}")
 
 
-@app.command("evaluate-retrieval", epilog="Example: spot bank evaluate-retrieval --measure average --measure evidence")
+@app.command(
+    "evaluate-retrieval",
+    epilog="Example: spot bank evaluate-retrieval --measure average --measure evidence",
+)
 @takes_groups
 def evaluate_retrieval(
     context: typer.Context,
     *,
     measure: Annotated[
         list[str],
-        typer.Option(help="Measure to judge; give it several times. All that need prompts alone if left out."),
+        typer.Option(
+            help="Measure to judge; give it several times. All that need prompts alone if left out."
+        ),
     ] = [],  # noqa: B006
     k: Annotated[
-        list[int], typer.Option("--k", help="Length of the ranking's head; give it several times.", min=1, max=WHOLE)
+        list[int],
+        typer.Option(
+            "--k", help="Length of the ranking's head; give it several times.", min=1, max=WHOLE
+        ),
     ] = [  # noqa: B006
         1,
         3,
     ],
     partial: Annotated[
-        bool, typer.Option("--partial", help="Count targets of which only some sources were tried beside the others.")
+        bool,
+        typer.Option(
+            "--partial",
+            help="Count targets of which only some sources were tried beside the others.",
+        ),
     ] = False,
     prompts: Annotated[
-        Path | None, typer.Option(help="Folder of prompts <task>.npy of another study, in place of the bank.")
+        Path | None,
+        typer.Option(help="Folder of prompts <task>.npy of another study, in place of the bank."),
     ] = None,
-    scores: Annotated[Path | None, typer.Option(help="JSON {target: {source: score}} of that study.")] = None,
+    scores: Annotated[
+        Path | None, typer.Option(help="JSON {target: {source: score}} of that study.")
+    ] = None,
     bank: BankOption,
     out: JsonOption,
 ) -> None:
@@ -188,9 +229,14 @@ def evaluate_retrieval(
         studies, notes = _study_of_files(prompts, scores)
     else:
         studies, notes = _studies_of_bank(bank), []
-    judged = {name: judge(cases, measures=measure, k=k, partial=partial) for name, cases in studies.items()}
+    judged = {
+        name: judge(cases, measures=measure, k=k, partial=partial)
+        for name, cases in studies.items()
+    }
     if out.json:
-        print_json([_judgement_document(name, judgement, notes) for name, judgement in judged.items()])
+        print_json(
+            [_judgement_document(name, judgement, notes) for name, judgement in judged.items()]
+        )
         return
     for name, judgement in judged.items():
         _show_judgement(name, judgement, notes)
@@ -210,7 +256,9 @@ def _studies_of_bank(bank: BankOption) -> dict[str, list[Case]]:
     from spot.retrieval.cases import cases_of_bank
 
     with bank.open() as opened:
-        studies = {str(partition): cases_of_bank(opened, partition) for partition in opened.partitions()}
+        studies = {
+            str(partition): cases_of_bank(opened, partition) for partition in opened.partitions()
+        }
         return {name: cases for name, cases in studies.items() if cases} or {str(opened): []}
 
 
@@ -246,7 +294,9 @@ def _show_judgement(study: str, judgement: Judgement, notes: list[str]) -> None:
         say(note)
 
 
-@app.command("import-outcomes", epilog="Example: spot bank import-outcomes scores.csv --bank bank.sqlite")
+@app.command(
+    "import-outcomes", epilog="Example: spot bank import-outcomes scores.csv --bank bank.sqlite"
+)
 @takes_groups
 def import_scores(
     path: Annotated[
@@ -260,7 +310,10 @@ def import_scores(
     score: Annotated[str, typer.Option(help="Column of the scores on development data.")] = "score",
     baseline: Annotated[str, typer.Option(help="Column of those without transfer.")] = "baseline",
     recipe: Annotated[
-        str, typer.Option(help="Recipe of the targets' runs, or the start of its digest, where the bank has several.")
+        str,
+        typer.Option(
+            help="Recipe of the targets' runs, or the start of its digest, where the bank has several."
+        ),
     ] = "",
     bank: BankOption,
 ) -> None:
@@ -273,16 +326,24 @@ def import_scores(
         say(f"{added} outcomes added, {changed} changed, {held} there already, in {opened}")
 
 
-@app.command("import", epilog="Example: spot bank import mrpc.npy --task mrpc --backbone google/t5-base-lm-adapt")
+@app.command(
+    "import",
+    epilog="Example: spot bank import mrpc.npy --task mrpc --backbone google/t5-base-lm-adapt",
+)
 @takes_groups
 def import_file(
     path: Annotated[
-        Path, typer.Argument(help="A prompt [P, H]: .npy, .safetensors, .pt or .bin, or the folder of a PEFT adapter.")
+        Path,
+        typer.Argument(
+            help="A prompt [P, H]: .npy, .safetensors, .pt or .bin, or the folder of a PEFT adapter."
+        ),
     ],
     *,
     task: Annotated[str, typer.Option(help="Task it was trained on.")],
     family: Annotated[str, typer.Option(help="Family of the task.")] = "imported",
-    backbone: Annotated[str, typer.Option(help="Name of the model it was trained for; else what the file says.")] = "",
+    backbone: Annotated[
+        str, typer.Option(help="Name of the model it was trained for; else what the file says.")
+    ] = "",
     fingerprint: Annotated[
         str,
         typer.Option(
@@ -291,10 +352,14 @@ def import_file(
         ),
     ] = "",
     seed: Annotated[
-        int | None, typer.Option(help="Seed it was trained with; else what the file says, or 0.", min=0, max=SEED)
+        int | None,
+        typer.Option(
+            help="Seed it was trained with; else what the file says, or 0.", min=0, max=SEED
+        ),
     ] = None,
     key: Annotated[
-        Path | None, typer.Option(help="Its early prompt; else the prompt stands in for its own key.")
+        Path | None,
+        typer.Option(help="Its early prompt; else the prompt stands in for its own key."),
     ] = None,
     bank: BankOption,
 ) -> None:

@@ -35,7 +35,9 @@ def _parameters(group: type) -> list[inspect.Parameter]:
             parameters += _parameters(hint)
         else:
             keyword = inspect.Parameter.KEYWORD_ONLY
-            parameters.append(inspect.Parameter(field.name, keyword, default=field.default, annotation=hint))
+            parameters.append(
+                inspect.Parameter(field.name, keyword, default=field.default, annotation=hint)
+            )
     return parameters
 
 
@@ -66,7 +68,9 @@ def takes_groups(command: Callable[..., None]) -> Callable[..., None]:
             parameters += _parameters(groups[name])
         else:
             direct.append(name)
-            parameters.append(parameter.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY))
+            parameters.append(
+                parameter.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY)
+            )
 
     @functools.wraps(command)
     def run(**given: Any) -> None:
@@ -106,7 +110,11 @@ def refuse_given(context: typer.Context, unused: Sequence[str | type], because: 
 
     names: list[str] = []
     for entry in unused:
-        names += [entry] if isinstance(entry, str) else [parameter.name for parameter in _parameters(entry)]
+        names += (
+            [entry]
+            if isinstance(entry, str)
+            else [parameter.name for parameter in _parameters(entry)]
+        )
     on_line = given(context)
     if refused := [on_line[name] for name in names if name in on_line]:
         raise SpotError(f"{', '.join(refused)} would not be used: {because}; leave it out")

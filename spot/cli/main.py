@@ -50,7 +50,9 @@ def main() -> None:
     is no user's fault also says how to see the traceback.
     """
     _set_handlers(_stop)
-    gc.set_threshold(100_000)  # what imports make stays; looking through it for garbage took a sixth of the start
+    gc.set_threshold(
+        100_000
+    )  # what imports make stays; looking through it for garbage took a sixth of the start
     sys.unraisablehook = _unraisable
     warnings.showwarning = _show_warning
     code: Any = 0
@@ -96,7 +98,9 @@ def _print_error(error: BaseException) -> int:
         return _say_error(f"{os.fsdecode(error.filename)}: {error.strerror}", 1)
     if _is_a_user_s(error):
         return _say_error(str(error), 1)
-    if hasattr(error, "format_message"):  # of the library that parses, whose exceptions have no public home
+    if hasattr(
+        error, "format_message"
+    ):  # of the library that parses, whose exceptions have no public home
         return _wrong_command_line(error)
     about = "not enough memory" if isinstance(error, MemoryError) else type(error).__name__
     reason = f"{about}: {error}" if str(error) else about
@@ -191,7 +195,9 @@ class _StandardOutput(io.FileIO):
         try:
             return super().write(content)
         except OSError as error:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())  # the interpreter flushes once more at its end
+            os.dup2(
+                os.open(os.devnull, os.O_WRONLY), self.fileno()
+            )  # the interpreter flushes once more at its end
             raise OSError(error.errno, error.strerror, "standard output") from error
 
 
@@ -201,7 +207,9 @@ def _prepare_streams() -> None:
     Raises:
         SpotError: standard output is closed.
     """
-    for descriptor in range(3):  # a file that is opened later must not take a standard stream's number
+    for descriptor in range(
+        3
+    ):  # a file that is opened later must not take a standard stream's number
         try:
             os.fstat(descriptor)
         except OSError:
@@ -214,7 +222,9 @@ def _prepare_streams() -> None:
     output = sys.stdout
     if isinstance(output, io.TextIOWrapper) and output is sys.__stdout__:
         raw = _StandardOutput(output.fileno(), "w", closefd=False)
-        sys.stdout = io.TextIOWrapper(io.BufferedWriter(raw), encoding=output.encoding, line_buffering=output.isatty())
+        sys.stdout = io.TextIOWrapper(
+            io.BufferedWriter(raw), encoding=output.encoding, line_buffering=output.isatty()
+        )
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

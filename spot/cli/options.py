@@ -35,7 +35,12 @@ class BankOption:
 
     bank: Annotated[
         str,
-        typer.Option("--bank", help="Bank: a file or any SQLAlchemy URL.", envvar="SPOT_BANK", rich_help_panel="Where"),
+        typer.Option(
+            "--bank",
+            help="Bank: a file or any SQLAlchemy URL.",
+            envvar="SPOT_BANK",
+            rich_help_panel="Where",
+        ),
     ] = "bank.sqlite"
 
     def connect(self) -> AbstractContextManager[Any]:
@@ -78,7 +83,8 @@ class BackboneOption:
     dtype: Annotated[
         str,
         typer.Option(
-            help="Operands of the products: float32, bfloat16, or auto, the faster here.", rich_help_panel="Where"
+            help="Operands of the products: float32, bfloat16, or auto, the faster here.",
+            rich_help_panel="Where",
         ),
     ] = "float32"
 
@@ -96,7 +102,9 @@ class DataOption:
 
     data_dir: Annotated[
         Path | None,
-        typer.Option(help="Folder of official data sets.", envvar="SPOT_DATA", rich_help_panel="Where"),
+        typer.Option(
+            help="Folder of official data sets.", envvar="SPOT_DATA", rich_help_panel="Where"
+        ),
     ] = None
 
     @property
@@ -108,7 +116,9 @@ class DataOption:
 class JsonOption:
     """Output for programs."""
 
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")] = False
+    json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document instead of tables.")
+    ] = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,7 +135,11 @@ class RunOptions:
     checkpoint_seconds: Annotated[
         float,
         typer.Option(
-            help="Longest time between checkpoints.", min=0, max=WHOLE, callback=finite, rich_help_panel="Where"
+            help="Longest time between checkpoints.",
+            min=0,
+            max=WHOLE,
+            callback=finite,
+            rich_help_panel="Where",
         ),
     ] = 60.0
     slots: Annotated[
@@ -138,7 +152,8 @@ class RunOptions:
         ),
     ] = 0
     log_dir: Annotated[
-        Path | None, typer.Option(help="Write TensorBoard event files here.", rich_help_panel="Where")
+        Path | None,
+        typer.Option(help="Write TensorBoard event files here.", rich_help_panel="Where"),
     ] = None
 
     @property
@@ -203,7 +218,9 @@ class TrainerOptions:
     recipe: RecipeOptions
     runs: RunOptions
 
-    def make(self, bank: Bank, executor: ExecutorOption | None = None, *, surely: bool = True) -> Trainer:
+    def make(
+        self, bank: Bank, executor: ExecutorOption | None = None, *, surely: bool = True
+    ) -> Trainer:
         """A trainer, with progress on stderr.
 
         Args:
@@ -253,7 +270,9 @@ def find_learnable(names: Sequence[str]) -> list[Task | Mixture]:
     from tasks.registry import check_distinct
 
     if not names:
-        raise typer.BadParameter("nothing to train on; name a task or a --mixture (`spot tasks` lists them)")
+        raise typer.BadParameter(
+            "nothing to train on; name a task or a --mixture (`spot tasks` lists them)"
+        )
     learnable = [get_learnable(name) for name in names]
     check_distinct(learnable)
     return learnable

@@ -35,7 +35,9 @@ def print_json(content: Any) -> None:
     sys.stdout.write("\n")
 
 
-def print_rows(rows: Sequence[Mapping[str, Any]], *, title: str = "", empty: str = "nothing here") -> None:
+def print_rows(
+    rows: Sequence[Mapping[str, Any]], *, title: str = "", empty: str = "nothing here"
+) -> None:
     """A table with the columns of the first row: plain text, numbers to the right."""
     if not rows:
         say(empty)
@@ -45,7 +47,9 @@ def print_rows(rows: Sequence[Mapping[str, Any]], *, title: str = "", empty: str
     columns = list(rows[0])
     lines = [columns, *([_cell(row.get(column)) for column in columns] for row in rows)]
     widths = [max(map(_width, cells)) for cells in zip(*lines, strict=True)]
-    numeric = [all(isinstance(row.get(column), int | float | None) for row in rows) for column in columns]
+    numeric = [
+        all(isinstance(row.get(column), int | float | None) for row in rows) for column in columns
+    ]
     for line in lines:
         padded = [
             " " * (width - _width(cell)) + cell if right else cell + " " * (width - _width(cell))

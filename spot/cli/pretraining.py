@@ -22,29 +22,46 @@ if TYPE_CHECKING:
 class Phases:
     """How long each phase is, and on what."""
 
-    span_steps: Annotated[int, typer.Option(help="Steps of span corruption.", min=0, max=WHOLE)] = 10_000
-    adaptation_steps: Annotated[int, typer.Option(help="Steps of prefix-LM adaptation.", min=0, max=WHOLE)] = 1_000
-    supervised_steps: Annotated[int, typer.Option(help="Steps of supervised tasks.", min=0, max=WHOLE)] = 0
+    span_steps: Annotated[int, typer.Option(help="Steps of span corruption.", min=0, max=WHOLE)] = (
+        10_000
+    )
+    adaptation_steps: Annotated[
+        int, typer.Option(help="Steps of prefix-LM adaptation.", min=0, max=WHOLE)
+    ] = 1_000
+    supervised_steps: Annotated[
+        int, typer.Option(help="Steps of supervised tasks.", min=0, max=WHOLE)
+    ] = 0
     batch_size: Annotated[int, typer.Option(help="Examples a step.", min=1, max=LENGTH)] = 16
-    input_length: Annotated[int, typer.Option(help="Input tokens of an example.", min=1, max=LENGTH)] = 128
+    input_length: Annotated[
+        int, typer.Option(help="Input tokens of an example.", min=1, max=LENGTH)
+    ] = 128
     learning_rate: Annotated[
         float,
-        typer.Option(help="Peak learning rate, relative to the weights' scale.", min=0, max=WHOLE, callback=finite),
+        typer.Option(
+            help="Peak learning rate, relative to the weights' scale.",
+            min=0,
+            max=WHOLE,
+            callback=finite,
+        ),
     ] = 0.02
-    seed: Annotated[int, typer.Option(help="Seed of weights, masks and order.", min=0, max=SEED)] = 0
+    seed: Annotated[
+        int, typer.Option(help="Seed of weights, masks and order.", min=0, max=SEED)
+    ] = 0
 
 
 @dataclasses.dataclass(frozen=True)
 class Shape:
     """The model's sizes."""
 
-    vocab_size: Annotated[int, typer.Option(help="Vocabulary, 100 sentinels included.", min=101, max=10 * LENGTH)] = (
-        4096
-    )
+    vocab_size: Annotated[
+        int, typer.Option(help="Vocabulary, 100 sentinels included.", min=101, max=10 * LENGTH)
+    ] = 4096
     width: Annotated[int, typer.Option(help="Model width H.", min=1, max=LENGTH)] = 256
     heads: Annotated[int, typer.Option(help="Attention heads.", min=1, max=LENGTH)] = 4
     head_width: Annotated[int, typer.Option(help="Width of a head.", min=1, max=LENGTH)] = 32
-    hidden: Annotated[int, typer.Option(help="Width of the feed-forward layers.", min=1, max=LENGTH)] = 512
+    hidden: Annotated[
+        int, typer.Option(help="Width of the feed-forward layers.", min=1, max=LENGTH)
+    ] = 512
     layers: Annotated[int, typer.Option(help="Encoder layers.", min=1, max=LENGTH)] = 4
     decoder_layers: Annotated[int, typer.Option(help="Decoder layers.", min=1, max=LENGTH)] = 2
 
@@ -70,20 +87,26 @@ class Shape:
 @takes_groups
 def pretrain(
     corpora: Annotated[
-        list[Path], typer.Argument(help="Text files (.gz too): a paragraph a line, blank between documents.")
+        list[Path],
+        typer.Argument(help="Text files (.gz too): a paragraph a line, blank between documents."),
     ],
     *,
     folder: Annotated[Path, typer.Option(help="Where everything goes; a second call resumes.")],
     supervised: Annotated[
-        list[Path], typer.Option(help="JSON lines of task, input and target; give it several times.")
+        list[Path],
+        typer.Option(help="JSON lines of task, input and target; give it several times."),
     ] = [],  # noqa: B006
     corpus_pairs: Annotated[
         int,
         typer.Option(
-            help="Also draw so many examples of each self-supervised task from the corpora.", min=0, max=WHOLE
+            help="Also draw so many examples of each self-supervised task from the corpora.",
+            min=0,
+            max=WHOLE,
         ),
     ] = 0,
-    float32: Annotated[bool, typer.Option("--float32", help="float32 products instead of bfloat16.")] = False,
+    float32: Annotated[
+        bool, typer.Option("--float32", help="float32 products instead of bfloat16.")
+    ] = False,
     phases: Phases,
     shape: Shape,
     out: JsonOption,
@@ -104,7 +127,8 @@ def pretrain(
         Pretraining(config=shape.config(), bfloat16=not float32, **dataclasses.asdict(phases)),
         corpora,
         folder,
-        supervised=read_supervised(supervised) | sentence_tasks(read_lines(corpora), corpus_pairs, seed=phases.seed),
+        supervised=read_supervised(supervised)
+        | sentence_tasks(read_lines(corpora), corpus_pairs, seed=phases.seed),
         reporter=lambda phase: make_reporter(phase, errors()),
     )
     if out.json:
@@ -115,6 +139,7 @@ def pretrain(
 
 def add_to(app: typer.Typer) -> None:
     """Register the command."""
-    app.command("pretrain", epilog="Example: spot pretrain wikipedia.txt.gz --folder pretraining --span-steps 10000")(
-        pretrain
-    )
+    app.command(
+        "pretrain",
+        epilog="Example: spot pretrain wikipedia.txt.gz --folder pretraining --span-steps 10000",
+    )(pretrain)

@@ -102,7 +102,9 @@ class RecipeOptions:
         preset = self.preset
         if preset == "auto":
             preset = "quick" if backbone == EMBEDDED else "paper"
-        given = {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
+        given = {
+            name: value for name, value in dataclasses.asdict(self).items() if value is not None
+        }
         given.pop("preset")
         optimizer = {
             name: given.pop(setting.option or name)

@@ -13,7 +13,14 @@ def reference() -> str:
     from spot.cli.app import make_app
 
     root: Any = typer.main.get_command(make_app())
-    lines = ["# Commands", "", root.help, "", "Made by `python -m spot.cli.reference > docs/commands.md`.", ""]
+    lines = [
+        "# Commands",
+        "",
+        root.help,
+        "",
+        "Made by `python -m spot.cli.reference > docs/commands.md`.",
+        "",
+    ]
     for name, command in _commands(root, "spot"):
         lines += [f"## {name}", "", *_paragraphs(command.help), ""]
         if command.epilog:

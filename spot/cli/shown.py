@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from spot.transfer.transfer import TransferOptions, Transferred
 
 
-def run_row(task: str, seed: int, run: StoredRun, data: TaskData | MixtureData, recipe: Recipe) -> dict[str, Any]:
+def run_row(
+    task: str, seed: int, run: StoredRun, data: TaskData | MixtureData, recipe: Recipe
+) -> dict[str, Any]:
     """A source's run, beside what its data is like."""
     from spot.transfer.executors import data_summary
     from tasks import Split
@@ -44,23 +46,34 @@ def gain_document(gain: Gain | None) -> dict[str, Any] | None:
     return document
 
 
-def show_transfers(target: str, results: Sequence[Transferred], options: TransferOptions, *, recipe_steps: int) -> None:
+def show_transfers(
+    target: str, results: Sequence[Transferred], options: TransferOptions, *, recipe_steps: int
+) -> None:
     """Tables of rankings and runs, a seed each, and what a reader of all of them must know."""
     for result in results:
         if result.ranked:
-            print_rows(ranking_rows(result.ranked), title=f"sources for {target}, query of seed {result.seed}")
+            print_rows(
+                ranking_rows(result.ranked),
+                title=f"sources for {target}, query of seed {result.seed}",
+            )
         print_rows(_candidate_rows(result), title="runs of the target")
         if options.budget != "full":
-            say(f"{result.steps} steps for the choice, {len(result.candidates) * recipe_steps} by full runs")
+            say(
+                f"{result.steps} steps for the choice, {len(result.candidates) * recipe_steps} by full runs"
+            )
         say()
     if results[0].left_out:
         names = ", ".join(results[0].left_out)
-        say(f"left out: {names}, whose training texts may hold test examples of {target} (--allow-overlap)")
+        say(
+            f"left out: {names}, whose training texts may hold test examples of {target} (--allow-overlap)"
+        )
     for caution in dict.fromkeys(line for result in results for line in result.cautions):
         say(f"caution: {caution}")
     if options.method == "none":
         scores = ", ".join(f"{result.outcome_test.metrics['score']:.2f}" for result in results)
-        say(f"{target}, test score by seed: {scores}; most frequent answer {results[0].floor['test']:.2f}")
+        say(
+            f"{target}, test score by seed: {scores}; most frequent answer {results[0].floor['test']:.2f}"
+        )
 
 
 def ranking_document(
@@ -82,7 +95,11 @@ def ranking_rows(ranked: Sequence[Ranked]) -> list[dict[str, Any]]:
             "rank": r.rank,
             "source": r.task,
             **{name.replace("_", " "): value for name, value in r.similarities.items()},
-            **({"expected gain": f"{r.expected.low:+.1f} to {r.expected.high:+.1f}"} if r.expected else {}),
+            **(
+                {"expected gain": f"{r.expected.low:+.1f} to {r.expected.high:+.1f}"}
+                if r.expected
+                else {}
+            ),
             "best seed": r.seed,
             "run": r.run[:12],
         }

@@ -29,11 +29,17 @@ from spot.cli.recipes import RecipeOptions
 @takes_groups
 def study(
     context: typer.Context,
-    plan_file: Annotated[Path | None, typer.Argument(metavar="STUDY.TOML", help="What to compare.")] = None,
+    plan_file: Annotated[
+        Path | None, typer.Argument(metavar="STUDY.TOML", help="What to compare.")
+    ] = None,
     *,
-    folder: Annotated[Path, typer.Option("--out", help="Folder for tables and plots.")] = Path("study"),
+    folder: Annotated[Path, typer.Option("--out", help="Folder for tables and plots.")] = Path(
+        "study"
+    ),
     plots: Annotated[bool, typer.Option(help="Also draw plots (needs matplotlib).")] = True,
-    example: Annotated[bool, typer.Option("--example", help="Print an example of a study file and exit.")] = False,
+    example: Annotated[
+        bool, typer.Option("--example", help="Print an example of a study file and exit.")
+    ] = False,
     bank: BankOption,
     where: BackboneOption,
     data: DataOption,
@@ -63,15 +69,31 @@ def study(
     prepare_folders(folder)
     with bank.open(create=True) as opened:
         trainer = training.make(opened, executor)
-        shown, findings = str(opened), run_study(plan, sources, targets, trainer=trainer, say=errors().print)
+        shown, findings = (
+            str(opened),
+            run_study(plan, sources, targets, trainer=trainer, say=errors().print),
+        )
     written = write_tables(findings, folder)
     pictures = write_plots(findings, folder) if plots else []
     if out.json:
         print_json({"folder": str(folder), "plots": [str(path) for path in pictures]} | written)
         return
-    keep = ("method", "mean", "gain", "gain low", "gain high", "share of the oracle's gain", "steps")
-    print_rows([{name: row[name] for name in keep} for row in written["methods"]], title=f"{len(targets)} targets")
-    say(f"tables and {len(pictures)} plots in {folder}; {time.monotonic() - began:.0f} s; bank {shown}")
+    keep = (
+        "method",
+        "mean",
+        "gain",
+        "gain low",
+        "gain high",
+        "share of the oracle's gain",
+        "steps",
+    )
+    print_rows(
+        [{name: row[name] for name in keep} for row in written["methods"]],
+        title=f"{len(targets)} targets",
+    )
+    say(
+        f"tables and {len(pictures)} plots in {folder}; {time.monotonic() - began:.0f} s; bank {shown}"
+    )
 
 
 def recipe_options(given: Mapping[str, Any], where: Path) -> RecipeOptions:
@@ -86,11 +108,15 @@ def recipe_options(given: Mapping[str, Any], where: Path) -> RecipeOptions:
 
     known = get_type_hints(RecipeOptions, include_extras=True)
     for name, value in given.items():
-        kind, option = get_args(known[choose(name, sorted(known), f"{where}: recipe option", error=SpotError)])
+        kind, option = get_args(
+            known[choose(name, sorted(known), f"{where}: recipe option", error=SpotError)]
+        )
         kinds = {each for each in (kind, *get_args(kind)) if isinstance(each, type)} - {NoneType}
         accepted = kinds | ({int} if float in kinds else set())
         if type(value) not in accepted:
-            raise SpotError(f"{where}: recipe.{name} is {shown(value)}; expected {kinds.pop().__name__}")
+            raise SpotError(
+                f"{where}: recipe.{name} is {shown(value)}; expected {kinds.pop().__name__}"
+            )
         least, most = option.min, option.max
         if least is not None and not least <= value <= most:  # NaN is in no range
             raise SpotError(f"{where}: recipe.{name} is {shown(value)}; expected {least} to {most}")
@@ -99,6 +125,7 @@ def recipe_options(given: Mapping[str, Any], where: Path) -> RecipeOptions:
 
 def add_to(app: typer.Typer) -> None:
     """Register the command."""
-    app.command("study", epilog="Example: spot study --example > study.toml, then: spot study study.toml --out study")(
-        study
-    )
+    app.command(
+        "study",
+        epilog="Example: spot study --example > study.toml, then: spot study study.toml --out study",
+    )(study)

@@ -93,7 +93,8 @@ def init_task(
 
 def add_to(app: typer.Typer) -> None:
     """Register the commands."""
-    app.command("tasks", epilog="Example: spot tasks --family sentiment, or: spot tasks sst2 --data-dir data")(
-        list_tasks
-    )
+    app.command(
+        "tasks",
+        epilog="Example: spot tasks --family sentiment, or: spot tasks sst2 --data-dir data",
+    )(list_tasks)
     app.command("init-task", epilog="Example: spot init-task reviews.toml")(init_task)

@@ -72,7 +72,9 @@ def prompt_for(backbone: Backbone, file: PromptFile | None) -> np.ndarray:
     if file is None:
         return np.zeros((0, backbone.width), np.float32)
     check_backbone(file, backbone)
-    return check_fits(file.prompt, backbone, file.prompt.shape[-2], form=file.form, where=str(file.path))
+    return check_fits(
+        file.prompt, backbone, file.prompt.shape[-2], form=file.form, where=str(file.path)
+    )
 
 
 def form_of(file: PromptFile | None) -> str:
@@ -83,7 +85,11 @@ def form_of(file: PromptFile | None) -> str:
 def refuse_bank(context: typer.Context, prompt: str) -> None:
     """Refuse ``--bank`` where no prompt comes from there."""
     if not in_bank(prompt):
-        refuse_given(context, ["bank"], "the prompt is a file" if prompt else "there is no --prompt to look up")
+        refuse_given(
+            context,
+            ["bank"],
+            "the prompt is a file" if prompt else "there is no --prompt to look up",
+        )
 
 
 @takes_groups
@@ -95,7 +101,9 @@ def evaluate(
     split: Annotated[str, typer.Option(help="train, dev or test.")] = "test",
     limit: Annotated[int, typer.Option(help="Examples used; 0 uses all.", min=0, max=WHOLE)] = 0,
     evaluate_by: EvaluateBy = "auto",
-    max_input: Annotated[int, typer.Option(help="Longest input in tokens.", min=1, max=LENGTH)] = 512,
+    max_input: Annotated[
+        int, typer.Option(help="Longest input in tokens.", min=1, max=LENGTH)
+    ] = 512,
     bank: BankOption,
     where: BackboneOption,
     data: DataOption,
@@ -125,7 +133,9 @@ def evaluate(
         name=learnable.name,
     )
     if tokens.cut:
-        errors().print(f"{tokens.cut} of {len(tokens)} inputs are cut at {max_input} tokens (--max-input)")
+        errors().print(
+            f"{tokens.cut} of {len(tokens)} inputs are cut at {max_input} tokens (--max-input)"
+        )
     answers = predict(backbone, soft, examples, tokens, form=form_of(file), method=evaluate_by)
     most_frequent = most_frequent_target(examples)
     scores = learnable.score(answers, examples)
@@ -142,10 +152,14 @@ def evaluate(
 @takes_groups
 def predict_texts(
     context: typer.Context,
-    texts: Annotated[list[str] | None, typer.Argument(help="Inputs; without any, lines of stdin.")] = None,
+    texts: Annotated[
+        list[str] | None, typer.Argument(help="Inputs; without any, lines of stdin.")
+    ] = None,
     *,
     prompt: PromptOption = "",
-    choices: Annotated[str, typer.Option(help="Allowed answers, separated by commas; without, free text.")] = "",
+    choices: Annotated[
+        str, typer.Option(help="Allowed answers, separated by commas; without, free text.")
+    ] = "",
     bank: BankOption,
     where: BackboneOption,
     out: JsonOption,
@@ -163,7 +177,9 @@ def predict_texts(
         raise SpotError("no input texts; give them as arguments or on stdin")
     labels = tuple(word.strip() for word in choices.split(",")) if choices else ()
     if choices and not (all(labels) and 1 < len(set(labels)) == len(labels)):
-        raise SpotError(f"--choices {choices!r}: expected two different answers or more, as in --choices yes,no")
+        raise SpotError(
+            f"--choices {choices!r}: expected two different answers or more, as in --choices yes,no"
+        )
     examples = [Example(inputs=text, target="", choices=labels) for text in inputs]
     file = find_prompt(prompt, bank)  # before what takes long
     backbone = where.load()
@@ -175,9 +191,16 @@ def predict_texts(
         ends=backbone.config.ends,
         lengths=Lengths(),
     )
-    answers = predict(backbone, soft, examples, tokens, form=form_of(file), decoding=Decoding(max_new_tokens=32))
+    answers = predict(
+        backbone, soft, examples, tokens, form=form_of(file), decoding=Decoding(max_new_tokens=32)
+    )
     if out.json:
-        print_json([{"input": text, "answer": answer} for text, answer in zip(inputs, answers, strict=True)])
+        print_json(
+            [
+                {"input": text, "answer": answer}
+                for text, answer in zip(inputs, answers, strict=True)
+            ]
+        )
         return
     for answer in answers:
         say(answer)
@@ -203,7 +226,9 @@ def doctor(*, bank: BankOption, where: BackboneOption, out: JsonOption) -> None:
         problems.append(f"cache: {error}")
     try:
         backbone = where.load()
-        facts["backbone"] = f"{backbone.name}, fingerprint {backbone.fingerprint}, width {backbone.width}"
+        facts["backbone"] = (
+            f"{backbone.name}, fingerprint {backbone.fingerprint}, width {backbone.width}"
+        )
     except SpotError as error:
         problems.append(str(error))
     try:
@@ -235,12 +260,18 @@ def doctor(*, bank: BankOption, where: BackboneOption, out: JsonOption) -> None:
 
 def _size(folder: Path) -> int:
     """Bytes of all files below a folder that can be looked into."""
-    return sum(os.lstat(os.path.join(where, name)).st_size for where, _, names in os.walk(folder) for name in names)
+    return sum(
+        os.lstat(os.path.join(where, name)).st_size
+        for where, _, names in os.walk(folder)
+        for name in names
+    )
 
 
 def add_to(app: typer.Typer) -> None:
     """Register the commands."""
-    app.command("eval", epilog="Example: spot eval sst2 --prompt 1f3a9c0b --data-dir data")(evaluate)
+    app.command("eval", epilog="Example: spot eval sst2 --prompt 1f3a9c0b --data-dir data")(
+        evaluate
+    )
     app.command(
         "predict",
         epilog="Example: spot predict 'definition: a large wild cat' --prompt 1f3a9c0b --choices animal,plant",

@@ -51,7 +51,9 @@ Similarity = Annotated[
 class SeedOptions:
     """With which seeds."""
 
-    seeds: Annotated[int, typer.Option(help="How many seeds, counted from --first-seed.", min=1, max=SEEDS)] = 1
+    seeds: Annotated[
+        int, typer.Option(help="How many seeds, counted from --first-seed.", min=1, max=SEEDS)
+    ] = 1
     first_seed: Annotated[int, typer.Option(help="First seed.", min=0, max=SEED)] = 0
 
     @property
@@ -66,10 +68,16 @@ class RankingOptions:
 
     similarity: Similarity = "auto"
     aggregate: Annotated[
-        str, typer.Option(help="Over the seeds that all sources share: mean, max, or none to rank every prompt.")
+        str,
+        typer.Option(
+            help="Over the seeds that all sources share: mean, max, or none to rank every prompt."
+        ),
     ] = "mean"
     allow_overlap: Annotated[
-        bool, typer.Option(help="Also rank sources whose training texts may hold test examples of the target.")
+        bool,
+        typer.Option(
+            help="Also rank sources whose training texts may hold test examples of the target."
+        ),
     ] = False
 
 
@@ -86,11 +94,16 @@ class MethodOptions:
         ),
     ] = "best"
     top_k: Annotated[int, typer.Option(help="Sources tried.", min=1, max=WHOLE)] = 3
-    source: Annotated[str, typer.Option(help="Task or mixture of the bank that --method generic starts from.")] = ""
+    source: Annotated[
+        str, typer.Option(help="Task or mixture of the bank that --method generic starts from.")
+    ] = ""
     source_file: Annotated[
-        list[Path] | None, typer.Option(help="Task file of a source, for --method mixture; give it several times.")
+        list[Path] | None,
+        typer.Option(help="Task file of a source, for --method mixture; give it several times."),
     ] = None
-    baseline: Annotated[bool, typer.Option(help="Also train without transfer, at the same budget.")] = True
+    baseline: Annotated[
+        bool, typer.Option(help="Also train without transfer, at the same budget.")
+    ] = True
     budget: Annotated[
         str,
         typer.Option(
@@ -122,23 +135,31 @@ class MethodOptions:
         method = METHODS[self.method]
         refuse_given(context, method.unused, f"method {self.method} {method.why}")
         if not method.reads_sources:
-            refuse_given(context, ["source_file"], f"method {self.method} does not train on a source's data")
+            refuse_given(
+                context, ["source_file"], f"method {self.method} does not train on a source's data"
+            )
 
 
 @takes_groups
 def train_source(
     context: typer.Context,
     tasks: Annotated[
-        list[str] | None, typer.Argument(help="Tasks, mixtures (glue, or sst2+mrpc), or paths of task files.")
+        list[str] | None,
+        typer.Argument(help="Tasks, mixtures (glue, or sst2+mrpc), or paths of task files."),
     ] = None,
     *,
     mixture: Annotated[
         list[str] | None,
-        typer.Option(help="One prompt for all of these: a named mixture, tasks joined by commas, or a TOML file."),
+        typer.Option(
+            help="One prompt for all of these: a named mixture, tasks joined by commas, or a TOML file."
+        ),
     ] = None,
     seeds: SeedOptions,
     start: Annotated[
-        str, typer.Option(help="Start from this prompt of the bank, an address or a run, not from --init.")
+        str,
+        typer.Option(
+            help="Start from this prompt of the bank, an address or a run, not from --init."
+        ),
     ] = "",
     bank: BankOption,
     training: TrainerOptions,
@@ -165,13 +186,17 @@ def train_source(
         if begin:
             check_backbone(begin, trainer.backbone)
         wanted = [(task, seed) for task in learnt for seed in seeds.range]
-        runs = trainer.run_all([trainer.spec(task, seed, "source", address) for task, seed in wanted])
+        runs = trainer.run_all(
+            [trainer.spec(task, seed, "source", address) for task, seed in wanted]
+        )
         rows = [
             run_row(task.name, seed, run, trainer.data(task), trainer.recipe)
             for (task, seed), run in zip(wanted, runs, strict=True)
         ]
         if out.json:
-            print_json({"bank": str(opened), "backbone": trainer.backbone.fingerprint, "runs": rows})
+            print_json(
+                {"bank": str(opened), "backbone": trainer.backbone.fingerprint, "runs": rows}
+            )
             return
         print_rows(rows)
         say(f"in {opened}")
@@ -222,12 +247,17 @@ def transfer(
 @takes_groups
 def retrieve(
     context: typer.Context,
-    target: Annotated[str, typer.Argument(help="Task whose query is trained (or taken from the bank).")] = "",
+    target: Annotated[
+        str, typer.Argument(help="Task whose query is trained (or taken from the bank).")
+    ] = "",
     *,
     query: Annotated[
-        Path | None, typer.Option(help="A query prompt [P, H] from a file (or PEFT folder) instead.")
+        Path | None,
+        typer.Option(help="A query prompt [P, H] from a file (or PEFT folder) instead."),
     ] = None,
-    top_k: Annotated[int, typer.Option(help="How many to list; 0 lists all.", min=0, max=WHOLE)] = 0,
+    top_k: Annotated[
+        int, typer.Option(help="How many to list; 0 lists all.", min=0, max=WHOLE)
+    ] = 0,
     ranking: RankingOptions,
     seed: Annotated[int, typer.Option(help="Seed of the query.", min=0, max=SEED)] = 0,
     bank: BankOption,
@@ -243,7 +273,9 @@ def retrieve(
         raise RetrievalError("give either a TARGET task or --query FILE")
     if query:
         unused = (TrainerOptions, "seed", "allow_overlap")
-        refuse_given(context, unused, "--query ranks a prompt as it is, with nothing trained or loaded")
+        refuse_given(
+            context, unused, "--query ranks a prompt as it is, with nothing trained or loaded"
+        )
     measure, aggregate = checked_measure(ranking.similarity), checked_aggregate(ranking.aggregate)
     with bank.open_or_copy() if target else bank.open() as opened:
         if query:
@@ -251,12 +283,18 @@ def retrieve(
         else:
             (task,) = find_tasks([target])
             trainer = training.make(opened, surely=False)  # the bank may hold the query
-            retriever, prompt = _query_of_task(task, trainer, seed=seed, allow_overlap=ranking.allow_overlap)
+            retriever, prompt = _query_of_task(
+                task, trainer, seed=seed, allow_overlap=ranking.allow_overlap
+            )
         ranked = retriever.rank(prompt, measure=measure, top_k=top_k or None, aggregate=aggregate)
         cautions = retriever.cautions(prompt, measure=measure, aggregate=aggregate)
         if out.json:
             similarity = retriever.measure(measure, prompt)
-            print_json(ranking_document(ranked, cautions, partition=retriever.partition, similarity=similarity))
+            print_json(
+                ranking_document(
+                    ranked, cautions, partition=retriever.partition, similarity=similarity
+                )
+            )
             return
         print_rows(ranking_rows(ranked), title=f"sources in {opened}: {retriever.partition}")
         for caution in cautions:
@@ -273,7 +311,9 @@ def _query_of_file(path: Path, bank: Bank) -> tuple[Retriever, Query]:
     return Retriever(bank, partition_of(file, bank)), Query(file.prompt, file.start)
 
 
-def _query_of_task(target: Task, trainer: Trainer, *, seed: int, allow_overlap: bool) -> tuple[Retriever, Query]:
+def _query_of_task(
+    target: Task, trainer: Trainer, *, seed: int, allow_overlap: bool
+) -> tuple[Retriever, Query]:
     """A task's query, trained where the bank does not hold it, and what ranks the bank's sources for it."""
     from spot.transfer.sources import query_of, retriever_for
 
@@ -292,4 +332,6 @@ def add_to(app: typer.Typer) -> None:
         "transfer",
         epilog="Example: spot transfer rte --top-k 3 --similarity per_token --seeds 3 --data-dir data",
     )(transfer)
-    add("retrieve", epilog="Example: spot retrieve wn_living --similarity per_token --json")(retrieve)
+    add("retrieve", epilog="Example: spot retrieve wn_living --similarity per_token --json")(
+        retrieve
+    )

@@ -50,7 +50,9 @@ class Decoding:
         }
 
 
-def generate(model: AnyModel, soft: Soft, prompt_ids: Tokens, inputs: Inputs, policy: str, max_length: int) -> Array:
+def generate(
+    model: AnyModel, soft: Soft, prompt_ids: Tokens, inputs: Inputs, policy: str, max_length: int
+) -> Array:
     """Generated tokens ``[B, max_length]`` int32, padded after any end token."""
     memory = model.read_in_parts(soft, prompt_ids, inputs)
     return POLICIES[policy](model, memory, len(prompt_ids), max_length)
@@ -80,7 +82,9 @@ def greedy(model: AnyModel, memory: Any, rows: int, max_length: int) -> Array:
         hidden_B1H, cache = model.advance(memory, state.cache, state.last[:, None], state.step)
         best = model.logits(hidden_B1H)[:, 0].argmax(axis=-1).astype(jnp.int32)
         best = jnp.where(state.ended, pad, best)
-        output = jax.lax.dynamic_update_slice_in_dim(state.output, best[:, None], state.step, axis=1)
+        output = jax.lax.dynamic_update_slice_in_dim(
+            state.output, best[:, None], state.step, axis=1
+        )
         return State(state.step + 1, best, state.ended | jnp.isin(best, ends), output, cache)
 
     start = State(

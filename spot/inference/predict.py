@@ -73,7 +73,9 @@ def predict(
     """What one prompt ``[..., P, H]`` answers to every example, in their order; see :func:`predict_many`."""
     soft = FORMS[form].stack([prompt], backbone.config)
     questions = [Questions(0, examples, data)]
-    return predict_many(backbone, soft, questions, method=method, decoding=decoding, batch_size=batch_size)[0]
+    return predict_many(
+        backbone, soft, questions, method=method, decoding=decoding, batch_size=batch_size
+    )[0]
 
 
 def predict_many(
@@ -111,12 +113,21 @@ def predict_many(
         counts = [len(question.examples) for question in asked]
         prompt_ids = np.repeat([question.prompt for question in asked], counts).astype(np.int32)
         if ranks:
-            best = iter([int(values.argmax()) for values in scores(backbone, soft, prompt_ids, data, batch_size)])
+            best = iter(
+                [
+                    int(values.argmax())
+                    for values in scores(backbone, soft, prompt_ids, data, batch_size)
+                ]
+            )
             for place, question in zip(places, asked, strict=True):
                 answers[place] = [example.choices[next(best)] for example in question.examples]
         else:
-            longest = np.repeat([_longest(one, decoding) for one in asked], [len(one.examples) for one in asked])
-            texts = iter(decode(backbone, soft, prompt_ids, data, longest, decoding.policy, batch_size))
+            longest = np.repeat(
+                [_longest(one, decoding) for one in asked], [len(one.examples) for one in asked]
+            )
+            texts = iter(
+                decode(backbone, soft, prompt_ids, data, longest, decoding.policy, batch_size)
+            )
             for place, question in zip(places, asked, strict=True):
                 answers[place] = [next(texts) for _ in question.examples]
     return answers
@@ -140,7 +151,9 @@ def scores(
     counts = data.choice_rows.lengths
     for rows, padded in _passes(backbone, soft, data, prompt_ids, batch_size, apart=counts):
         choices = _choices(data, padded)
-        scored = programs.score(backbone.weights, soft, prompt_ids[padded], _inputs(data, padded), choices)
+        scored = programs.score(
+            backbone.weights, soft, prompt_ids[padded], _inputs(data, padded), choices
+        )
         for row, log_likelihoods in zip(rows, np.asarray(scored), strict=False):
             values[row] = log_likelihoods[: len(data.choice_rows[row])]
     return values
@@ -163,10 +176,16 @@ def decode(
     programs = _programs(backbone.graph)
     soft = programs.prepare(backbone.weights, soft)
     texts = [""] * len(prompt_ids)
-    whole = not backbone.config.reads_prompts_once  # an encoder reads in parts itself what it can hold
-    for rows, padded in _passes(backbone, soft, data, prompt_ids, batch_size, apart=longest, whole=whole):
+    whole = (
+        not backbone.config.reads_prompts_once
+    )  # an encoder reads in parts itself what it can hold
+    for rows, padded in _passes(
+        backbone, soft, data, prompt_ids, batch_size, apart=longest, whole=whole
+    ):
         inputs, length = _inputs(data, padded), int(longest[rows].max())
-        tokens = programs.generate(backbone.weights, soft, prompt_ids[padded], inputs, policy, length)
+        tokens = programs.generate(
+            backbone.weights, soft, prompt_ids[padded], inputs, policy, length
+        )
         for row, ids in zip(rows, np.asarray(tokens), strict=False):
             texts[row] = backbone.tokenizer.decode(ids[: longest[row]].tolist())
     return texts
@@ -184,9 +203,14 @@ def mean_losses(
 
     Every example counts alike, however long its target.
     """
-    stacks = [prompts[first : first + PROMPTS_AT_ONCE] for first in range(0, len(prompts), PROMPTS_AT_ONCE)]
+    stacks = [
+        prompts[first : first + PROMPTS_AT_ONCE]
+        for first in range(0, len(prompts), PROMPTS_AT_ONCE)
+    ]
     softs = (FORMS[form].stack(stack, backbone.config) for stack in stacks)
-    return np.concatenate([np.zeros(0), *(_mean_losses(backbone, soft, data, batch_size) for soft in softs)])
+    return np.concatenate(
+        [np.zeros(0), *(_mean_losses(backbone, soft, data, batch_size) for soft in softs)]
+    )
 
 
 def _mean_losses(backbone: Backbone, soft: Soft, data: Tokenized, batch_size: int) -> np.ndarray:
@@ -223,17 +247,25 @@ def _programs(graph: nnx.GraphDef[Any]) -> Programs:
     def prepare(weights: Any, soft: Soft) -> Soft:
         return nnx.merge(graph, weights).prepare(soft)
 
-    def score(weights: Any, soft: Soft, prompt_ids: Array, inputs: Inputs, choices: Targets) -> Array:
+    def score(
+        weights: Any, soft: Soft, prompt_ids: Array, inputs: Inputs, choices: Targets
+    ) -> Array:
         return nnx.merge(graph, weights).choice_scores(soft, prompt_ids, inputs, choices)
 
-    def generated(weights: Any, soft: Soft, prompt_ids: Array, inputs: Inputs, policy: str, max_length: int) -> Array:
+    def generated(
+        weights: Any, soft: Soft, prompt_ids: Array, inputs: Inputs, policy: str, max_length: int
+    ) -> Array:
         return generate(nnx.merge(graph, weights), soft, prompt_ids, inputs, policy, max_length)
 
-    def loss(weights: Any, soft: Soft, prompt_ids: Array, inputs: Inputs, targets: Targets) -> Array:
+    def loss(
+        weights: Any, soft: Soft, prompt_ids: Array, inputs: Inputs, targets: Targets
+    ) -> Array:
         losses = nnx.merge(graph, weights).token_losses(soft, prompt_ids, inputs, targets)
         return losses.sum(axis=-1) / jnp.maximum(targets.mask.sum(axis=-1), 1).astype(losses.dtype)
 
-    return Programs(jax.jit(prepare), jax.jit(score), jax.jit(generated, static_argnums=(4, 5)), jax.jit(loss))
+    return Programs(
+        jax.jit(prepare), jax.jit(score), jax.jit(generated, static_argnums=(4, 5)), jax.jit(loss)
+    )
 
 
 def _ranks(questions: Questions, method: str) -> bool:

@@ -54,7 +54,9 @@ class PromptFile:
         """
         text = self.metadata.get("fingerprint")
         if text is not None and not re.fullmatch("[0-9a-f]{64}", text):
-            raise PromptError(f"{self.path}: its fingerprint {shown(text)} is no sha256; export it again")
+            raise PromptError(
+                f"{self.path}: its fingerprint {shown(text)} is no sha256; export it again"
+            )
         return text
 
     @property
@@ -111,7 +113,9 @@ def read_prompt(path: Path, *, length: int | None = None) -> PromptFile:
     """
     try:
         adapter = path.is_dir() or peft.is_adapter(path)
-        return _checked_length(_read_adapter(path) if adapter else _read_file(path), length, told=adapter)
+        return _checked_length(
+            _read_adapter(path) if adapter else _read_file(path), length, told=adapter
+        )
     except (BankError, BackboneError) as error:
         raise PromptError(str(error)) from error
     except OSError as error:
@@ -133,7 +137,9 @@ def prompts_in(folder: Path) -> dict[str, Path]:
             continue
         name = path.name if adapter else path.stem
         if name in found:
-            raise PromptError(f"{folder}: holds two prompts of {name}, {found[name].name} and {path.name}; keep one")
+            raise PromptError(
+                f"{folder}: holds two prompts of {name}, {found[name].name} and {path.name}; keep one"
+            )
         found[name] = path
     return found
 
@@ -143,7 +149,9 @@ def _read_file(path: Path) -> PromptFile:
         raise PromptError(f"{path}: no such file")
     reader = READERS.get(path.suffix)
     if reader is None:
-        raise PromptError(f"{path}: unknown format {path.suffix!r}; expected {', '.join(READERS)} or a PEFT folder")
+        raise PromptError(
+            f"{path}: unknown format {path.suffix!r}; expected {', '.join(READERS)} or a PEFT folder"
+        )
     size = check_file(path).stat().st_size
     if size > LARGEST:
         raise PromptError(f"{path}: has {size} bytes; a prompt has at most {LARGEST}")
@@ -158,7 +166,9 @@ def _read_file(path: Path) -> PromptFile:
         raise PromptError(f"{path}: damaged ({error})") from error
     prompt = checked_prompt(values, where=str(path))
     if prompt.ndim not in RANKS.values():
-        raise PromptError(f"{path}: expected an array [P, H], or [E, P, H], found shape {list(prompt.shape)[:9]}")
+        raise PromptError(
+            f"{path}: expected an array [P, H], or [E, P, H], found shape {list(prompt.shape)[:9]}"
+        )
     if start is not None:
         start = _checked_start(path, start, prompt)
     return PromptFile(path, prompt, metadata, tensor=name, start=start)
@@ -167,7 +177,9 @@ def _read_file(path: Path) -> PromptFile:
 def _checked_start(path: Path, start: np.ndarray, prompt: np.ndarray) -> np.ndarray:
     """The same as float32 ``[W]``, as wide as the prompt's tokens."""
     if start.ndim != 1:
-        raise PromptError(f"{path}, {START}: expected an array [W], found shape {list(start.shape)}")
+        raise PromptError(
+            f"{path}, {START}: expected an array [W], found shape {list(start.shape)}"
+        )
     start = checked_prompt(start[None], where=f"{path}, {START}")[0]
     width = tokens(prompt).shape[1]
     if start.shape != (width,):
@@ -181,7 +193,9 @@ def _chosen(path: Path, tensors: Tensors) -> str:
         return TENSOR
     if peft.TENSOR in tensors and len(tensors) > 1:
         others = ", ".join(shown(name) for name in list(tensors)[:4] if name != peft.TENSOR)
-        raise PromptError(f"{path}: more than a prompt; beside {peft.TENSOR} it holds {others}; save the prompt alone")
+        raise PromptError(
+            f"{path}: more than a prompt; beside {peft.TENSOR} it holds {others}; save the prompt alone"
+        )
     names = [name for name, read in tensors.items() if len(tensors) == 1 or read().ndim == 2]
     if len(names) != 1:
         raise PromptError(
@@ -207,7 +221,9 @@ def _checked_length(file: PromptFile, length: int | None, *, told: bool) -> Prom
             f"{file.path}: prompt has {rows} tokens, expected {length}: PEFT stores twice its length for "
             f"sequence-to-sequence models and uses the first half; give the adapter's folder, or set --prompt-length"
         )
-    raise PromptError(f"{file.path}: prompt has {rows} tokens, expected {length}; set --prompt-length to match")
+    raise PromptError(
+        f"{file.path}: prompt has {rows} tokens, expected {length}; set --prompt-length to match"
+    )
 
 
 def _read_adapter(path: Path) -> PromptFile:
@@ -223,4 +239,9 @@ def _read_adapter(path: Path) -> PromptFile:
             f"{shown(adapter.length)} virtual tokens in {adapter.parts} parts"
         )
     named = {"backbone": adapter.backbone} if adapter.backbone else {}
-    return PromptFile(path, stored.prompt[: adapter.length].copy(), named | dict(stored.metadata), tensor=stored.tensor)
+    return PromptFile(
+        path,
+        stored.prompt[: adapter.length].copy(),
+        named | dict(stored.metadata),
+        tensor=stored.tensor,
+    )

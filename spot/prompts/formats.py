@@ -43,13 +43,17 @@ def _read_npy(path: Path) -> tuple[Tensors, Mapping[str, str]]:
             raise PromptError(f"{path}: not a plain .npy array (pickled objects are refused)")
         size = int.from_bytes(file.read(2 if start[6] == 1 else 4), "little")
         if size > LONGEST_HEADER:
-            raise PromptError(f"{path}: its header has {size} bytes, expected at most {LONGEST_HEADER}")
+            raise PromptError(
+                f"{path}: its header has {size} bytes, expected at most {LONGEST_HEADER}"
+            )
         dtype, fortran, shape = _npy_facts(path, file.read(size).decode("latin-1"))
         offset = file.tell()
     expected, found = math.prod(shape) * dtype.itemsize, path.stat().st_size - offset
     if found != expected:
         how = "cut short" if found < expected else "longer than one array"
-        raise PromptError(f"{path}: {how}; its header says {shown(list(shape))} {dtype}, {found} bytes follow")
+        raise PromptError(
+            f"{path}: {how}; its header says {shown(list(shape))} {dtype}, {found} bytes follow"
+        )
     stored = stored_array(path, dtype, shape[::-1] if fortran else shape, offset)
     return {"": (lambda: stored().T) if fortran else stored}, {}
 
@@ -62,16 +66,22 @@ def _npy_facts(path: Path, header: str) -> tuple[np.dtype[Any], bool, tuple[int,
     if descr and descr[2] == "O":
         raise PromptError(f"{path}: not a plain .npy array (pickled objects are refused)")
     if not (descr and fortran and shape):
-        raise PromptError(f"{path}: not a plain .npy array; its header does not say one dtype, order and shape")
+        raise PromptError(
+            f"{path}: not a plain .npy array; its header does not say one dtype, order and shape"
+        )
     numbers = re.findall(r"\d+", shape[1])
     if len(numbers) not in RANKS.values() or any(not number.strip("0") for number in numbers):
-        raise PromptError(f"{path}: expected an array [P, H], found shape [{', '.join(numbers)[:40]}]")
+        raise PromptError(
+            f"{path}: expected an array [P, H], found shape [{', '.join(numbers)[:40]}]"
+        )
     if max(map(len, numbers)) > 18:
         raise PromptError(f"{path}: cut short; its header says a shape larger than any file")
     try:
         dtype = np.dtype("".join(descr.groups()))
     except TypeError as error:
-        raise PromptError(f"{path}: not a plain .npy array; its dtype {descr[2]}{descr[3]} is unknown") from error
+        raise PromptError(
+            f"{path}: not a plain .npy array; its dtype {descr[2]}{descr[3]} is unknown"
+        ) from error
     if dtype.kind not in "fiu":
         raise PromptError(f"{path}: expected numbers, found dtype {dtype.name}")
     return dtype, fortran[1] == "True", tuple(map(int, numbers))

@@ -33,7 +33,13 @@ INITIALIZERS = ("vocabulary", "labels", "uniform", "text:...", "file:...")
 
 
 def make_initializer(
-    name: str, backbone: Backbone, length: int, *, form: str = "prompt", labels: Sequence[str] = (), task: str = ""
+    name: str,
+    backbone: Backbone,
+    length: int,
+    *,
+    form: str = "prompt",
+    labels: Sequence[str] = (),
+    task: str = "",
 ) -> Initializer:
     """An initialiser by name, of prompts ``[..., P, H]`` of a form.
 
@@ -60,7 +66,9 @@ def make_initializer(
     return lambda seed: FORMS[form].start(tokens(seed), backbone.config)
 
 
-def _token_initializer(name: str, backbone: Backbone, length: int, *, words: Sequence[str], task: str) -> Initializer:
+def _token_initializer(
+    name: str, backbone: Backbone, length: int, *, words: Sequence[str], task: str
+) -> Initializer:
     """Of tokens ``[P, H]``."""
     kind, _, argument = name.partition(":")
     if kind == "uniform":
@@ -69,7 +77,9 @@ def _token_initializer(name: str, backbone: Backbone, length: int, *, words: Seq
         return sampled_vocabulary(backbone, length)
     if kind == "labels":
         if not words:
-            raise PromptError(f"task {task!r} has no label words to start from; use --init vocabulary")
+            raise PromptError(
+                f"task {task!r} has no label words to start from; use --init vocabulary"
+            )
         return class_labels(backbone, length, words)
     if kind == "text" and argument:
         return from_text(backbone, length, argument)
@@ -84,7 +94,11 @@ def drawn_by_seed(name: str) -> bool:
 def file_address(name: str, length: int) -> str | None:
     """sha256 of the prompt ``[..., length, H]`` that an initialiser ``file:PATH`` reads, or ``None`` for the others."""
     kind, _, argument = name.partition(":")
-    return prompt_sha256(read_prompt(Path(argument), length=length).prompt) if kind == "file" and argument else None
+    return (
+        prompt_sha256(read_prompt(Path(argument), length=length).prompt)
+        if kind == "file" and argument
+        else None
+    )
 
 
 def uniform(length: int, width: int, *, scale: float = 0.5) -> Initializer:
@@ -97,7 +111,9 @@ def uniform(length: int, width: int, *, scale: float = 0.5) -> Initializer:
     return initialize
 
 
-def sampled_vocabulary(backbone: Backbone, length: int, *, frequent: int = FREQUENT_PIECES) -> Initializer:
+def sampled_vocabulary(
+    backbone: Backbone, length: int, *, frequent: int = FREQUENT_PIECES
+) -> Initializer:
     """Embeddings of random pieces among the most frequent ones (pieces are ordered by frequency)."""
     candidates = backbone.tokenizer.ordinary_ids()[:frequent]
 
@@ -146,7 +162,9 @@ def from_text(backbone: Backbone, length: int, text: str) -> Initializer:
     return initialize
 
 
-def check_fits(prompt: np.ndarray, backbone: Backbone, length: int, *, form: str = "prompt", where: str) -> np.ndarray:
+def check_fits(
+    prompt: np.ndarray, backbone: Backbone, length: int, *, form: str = "prompt", where: str
+) -> np.ndarray:
     """A prompt ``[..., length, H]`` of a form, or an error that says what does not fit.
 
     Raises:
@@ -159,7 +177,11 @@ def check_fits(prompt: np.ndarray, backbone: Backbone, length: int, *, form: str
         )
     expected = FORMS[form].shape(backbone.config, length)
     if prompt.shape != expected:
-        reason = "it was made for another model" if prompt.ndim == len(expected) else "set --form to match"
+        reason = (
+            "it was made for another model"
+            if prompt.ndim == len(expected)
+            else "set --form to match"
+        )
         raise PromptError(
             f"{where}: has shape {list(prompt.shape)}, a prompt of form {form} has {list(expected)}; {reason}"
         )

@@ -69,7 +69,9 @@ def backbone_of(file: PromptFile, *, name: str = "", fingerprint: str = "") -> B
     """
     name = name or file.metadata.get("backbone", "")
     if not name:
-        raise PromptError(f"{file.path}: does not name the model it was trained for; give --backbone")
+        raise PromptError(
+            f"{file.path}: does not name the model it was trained for; give --backbone"
+        )
     named = file.metadata.get("backbone", name)
     if file.fingerprint and not fingerprint and Path(named).name != Path(name).name:
         raise PromptError(
@@ -77,7 +79,11 @@ def backbone_of(file: PromptFile, *, name: str = "", fingerprint: str = "") -> B
             "--backbone out, or give that model's --fingerprint"
         )
     if fingerprint and not re.fullmatch("[0-9a-f]{64}", fingerprint):
-        raise PromptError(f"fingerprint {fingerprint!r}: expected 64 hexadecimal digits, as `spot doctor` prints it")
+        raise PromptError(
+            f"fingerprint {fingerprint!r}: expected 64 hexadecimal digits, as `spot doctor` prints it"
+        )
     return BackboneRecord(
-        fingerprint=fingerprint or file.fingerprint or by_name(name), name=name, width=file.prompt.shape[-1]
+        fingerprint=fingerprint or file.fingerprint or by_name(name),
+        name=name,
+        width=file.prompt.shape[-1],
     )

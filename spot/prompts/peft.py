@@ -60,7 +60,9 @@ def read_config(folder: Path) -> Adapter:
     """
     where = folder / CONFIG
     if not where.is_file():
-        raise PromptError(f"{folder}: a folder without {CONFIG}; expected a prompt's file or a PEFT adapter")
+        raise PromptError(
+            f"{folder}: a folder without {CONFIG}; expected a prompt's file or a PEFT adapter"
+        )
     config = read_json(where)
     if config.get("peft_type") != "PROMPT_TUNING":
         raise PromptError(
@@ -74,13 +76,19 @@ def read_config(folder: Path) -> Adapter:
     length, parts = config.get("num_virtual_tokens"), config.get("num_transformer_submodules")
     if parts is None:
         parts = 2 if task == "SEQ_2_SEQ_LM" else 1
-    if type(length) is not int or length < 1 or parts not in ((1,) if task == "CAUSAL_LM" else (1, 2)):
+    if (
+        type(length) is not int
+        or length < 1
+        or parts not in ((1,) if task == "CAUSAL_LM" else (1, 2))
+    ):
         raise PromptError(
             f"{where}: num_virtual_tokens is {shown(length)} and num_transformer_submodules {shown(parts)}; expected "
             "at least 1, and 1 or, for sequence-to-sequence models, 2"
         )
     made_for = config.get("base_model_name_or_path")
-    return Adapter(length, parts, config.get("token_dim"), made_for if isinstance(made_for, str) else "")
+    return Adapter(
+        length, parts, config.get("token_dim"), made_for if isinstance(made_for, str) else ""
+    )
 
 
 def weights_of(folder: Path) -> Path:
@@ -118,7 +126,11 @@ def adapter_files(
         )
     adapter = {
         "peft_type": "PROMPT_TUNING",
-        "task_type": None if not config else TASKS[0] if "num_decoder_layers" in config else TASKS[1],
+        "task_type": None
+        if not config
+        else TASKS[0]
+        if "num_decoder_layers" in config
+        else TASKS[1],
         "base_model_name_or_path": metadata.get("backbone"),
         "inference_mode": True,
         "num_virtual_tokens": prompt.shape[0],

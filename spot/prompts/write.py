@@ -59,7 +59,9 @@ def write_prompt(
     except BankError as error:
         raise PromptError(str(error)) from error
     except OSError as error:
-        raise PromptError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
+        raise PromptError(
+            f"{path}: cannot be written ({error.strerror}); choose another place"
+        ) from error
 
 
 def _npy(prompt: np.ndarray) -> bytes:
@@ -78,8 +80,14 @@ def _safetensors(prompt: np.ndarray, start: np.ndarray | None, metadata: dict[st
 
 def _place(path: Path, files: Mapping[str, bytes], *, folder: bool) -> None:
     """Write files beside their place, and move them there when all are whole; a folder that is new moves as one."""
-    if folder and path.exists() and (not path.is_dir() or (any(path.iterdir()) and not peft.is_prompt(path))):
-        raise PromptError(f"{path}: exists and is no PEFT adapter of a prompt; choose another folder")
+    if (
+        folder
+        and path.exists()
+        and (not path.is_dir() or (any(path.iterdir()) and not peft.is_prompt(path)))
+    ):
+        raise PromptError(
+            f"{path}: exists and is no PEFT adapter of a prompt; choose another folder"
+        )
     place = Path(os.path.abspath(path))
     stage = place.with_name(f".{place.name[:100]}.{os.getpid()}.part")
     try:

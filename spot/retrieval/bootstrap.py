@@ -34,7 +34,9 @@ class Estimate:
         return cls(mean=float(mean), low=float(low), high=float(high))
 
 
-def bootstrap(figure: Callable[[np.ndarray], float], count: int, *, draws: int, seed: int = 0) -> Estimate:
+def bootstrap(
+    figure: Callable[[np.ndarray], float], count: int, *, draws: int, seed: int = 0
+) -> Estimate:
     """A figure of all rows, and its interval under drawing as many rows with replacement; none of a single row.
 
     Args:

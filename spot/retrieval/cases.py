@@ -63,7 +63,9 @@ class Case:
 
     def worth(self, measure: str) -> dict[str, float]:
         """A measure's score of every source that was tried, mean over its keys; higher is held to be better."""
-        values = MEASURES[resolved_measure(measure, self._query, self.keys)].by_task(self._query, self.keys)
+        values = MEASURES[resolved_measure(measure, self._query, self.keys)].by_task(
+            self._query, self.keys
+        )
         return {source: values[source] for source in self.scores}
 
 
@@ -111,7 +113,9 @@ def cases_of_bank(
                     keys=keys,
                     baseline=first.baseline,
                     restarts=restarts.get(trial.sample, []),
-                    start=first.start if keys.context.start is None else keys.context.start(trial.seed),
+                    start=first.start
+                    if keys.context.start is None
+                    else keys.context.start(trial.seed),
                 )
             )
     return cases
@@ -175,14 +179,20 @@ def cases_of_files(prompts: Path, scores: Path) -> tuple[list[Case], list[str]]:
     table = _read_scores(scores)
     named = dict.fromkeys([*table, *(source for row in table.values() for source in row)])
     loaded = _read_prompts(prompts, list(named))
-    table = {t: {s: v for s, v in row.items() if s in loaded} for t, row in table.items() if t in loaded}
+    table = {
+        t: {s: v for s, v in row.items() if s in loaded} for t, row in table.items() if t in loaded
+    }
     sources = dict.fromkeys(source for row in table.values() for source in row)
     outcomes = [outcome for target, row in table.items() for outcome in _outcomes(target, row)]
 
     def keys(target: str) -> KeySet:
         others = [outcome for outcome in outcomes if outcome.target != target]
         names = [task for task in sources if task != target]
-        return KeySet(keys_of_prompts(names, [loaded[task] for task in names]), loaded.__getitem__, lambda: others)
+        return KeySet(
+            keys_of_prompts(names, [loaded[task] for task in names]),
+            loaded.__getitem__,
+            lambda: others,
+        )
 
     cases = [
         Case(target=target, family="", query=loaded[target], scores=row, keys=keys(target))
@@ -196,12 +206,21 @@ def _read_scores(path: Path) -> dict[str, dict[str, float]]:
     """Scores by target and source, of a target from others."""
     try:
         matrix = json.loads(path.read_text(encoding="utf-8"))
-        table = {str(t): {str(s): float(v) for s, v in row.items() if s != t} for t, row in matrix.items()}
+        table = {
+            str(t): {str(s): float(v) for s, v in row.items() if s != t}
+            for t, row in matrix.items()
+        }
     except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise RetrievalError(f"{path}: expected JSON {{target: {{source: score}}}} ({error})") from error
-    bad = [f"{t} from {s}" for t, row in table.items() for s, v in row.items() if not math.isfinite(v)]
+        raise RetrievalError(
+            f"{path}: expected JSON {{target: {{source: score}}}} ({error})"
+        ) from error
+    bad = [
+        f"{t} from {s}" for t, row in table.items() for s, v in row.items() if not math.isfinite(v)
+    ]
     if bad:
-        raise RetrievalError(f"{path}: no finite score of {', '.join(bad)}; leave out what was not measured")
+        raise RetrievalError(
+            f"{path}: no finite score of {', '.join(bad)}; leave out what was not measured"
+        )
     return table
 
 

@@ -31,7 +31,12 @@ RESTARTS = "restarts"
 
 
 def evaluate(
-    cases: Sequence[Case], measures: Sequence[str], *, k: Sequence[int] = (1, 3), draws: int = 1000, seed: int = 0
+    cases: Sequence[Case],
+    measures: Sequence[str],
+    *,
+    k: Sequence[int] = (1, 3),
+    draws: int = 1000,
+    seed: int = 0,
 ) -> dict[str, dict[str, Estimate]]:
     """Every measure's and every baseline's figures, means over targets with bootstrap intervals over targets.
 
@@ -54,14 +59,19 @@ def evaluate(
             sources of a case.
     """
     if not cases:
-        raise RetrievalError("no target with two sources or more to judge by; run `spot transfer --method oracle`")
+        raise RetrievalError(
+            "no target with two sources or more to judge by; run `spot transfer --method oracle`"
+        )
     for measure in measures:
         checked_measure(measure)
     if mute := sorted({*k} - {*telling(k, cases)}):
         fewest = min(len(case.scores) for case in cases)
         raise RetrievalError(f"k {mute[0]} is no choice among {fewest} sources; give a smaller one")
     rng = np.random.default_rng(seed)
-    names = [*measures, *(b for b in BASELINES if b != "same family" or any(case.family for case in cases))]
+    names = [
+        *measures,
+        *(b for b in BASELINES if b != "same family" or any(case.family for case in cases)),
+    ]
     rows: dict[str, list[dict[str, float]]] = {}
     with one_thread():
         for name in names:
@@ -85,32 +95,50 @@ def _worth(name: str, case: Case, cases: Sequence[Case]) -> dict[str, float]:
     if name == "best on average":
         others = [other for other in cases if other.target != case.target]
         levels = [(other.scores, float(np.mean(list(other.scores.values())))) for other in others]
-        return {source: mean([s[source] - level for s, level in levels if source in s]) for source in case.scores}
+        return {
+            source: mean([s[source] - level for s, level in levels if source in s])
+            for source in case.scores
+        }
     families = dict(zip(case.keys.keys.tasks, case.keys.keys.families, strict=True))
-    return {source: float(name == "same family" and families[source] == case.family) for source in case.scores}
+    return {
+        source: float(name == "same family" and families[source] == case.family)
+        for source in case.scores
+    }
 
 
-def _figures(case: Case, worth: Mapping[str, float], k: Sequence[int], rng: np.random.Generator) -> dict[str, float]:
+def _figures(
+    case: Case, worth: Mapping[str, float], k: Sequence[int], rng: np.random.Generator
+) -> dict[str, float]:
     """Figures of one ranking; where worths are equal, the mean over random orders of the equals."""
     from scipy import stats
 
     scores = np.array([case.scores[source] for source in case.scores])
     values = np.array([worth[source] for source in case.scores])
     tied = len(np.unique(values)) < len(values)
-    orders = [np.lexsort((rng.permutation(len(values)), -values)) for _ in range(SHUFFLES if tied else 1)]
+    orders = [
+        np.lexsort((rng.permutation(len(values)), -values)) for _ in range(SHUFFLES if tied else 1)
+    ]
     figures: dict[str, float] = {}
     gains = scores - scores.min()
     for at in k:
         discount = 1 / np.log2(np.arange(2, min(at, len(scores)) + 2))
         ideal = float(np.sort(gains)[::-1][: len(discount)] @ discount)
         firsts = [order[:at] for order in orders]
-        figures[f"regret@{at}"] = float(np.mean([scores.max() - scores[first].max() for first in firsts]))
+        figures[f"regret@{at}"] = float(
+            np.mean([scores.max() - scores[first].max() for first in firsts])
+        )
         span = float(np.ptp(scores))
         figures[f"relative regret@{at}"] = figures[f"regret@{at}"] / span if span else 0.0
-        figures[f"hit@{at}"] = float(np.mean([scores[first].max() == scores.max() for first in firsts]))
-        figures[f"nDCG@{at}"] = float(np.mean([gains[f] @ discount / ideal if ideal else 1.0 for f in firsts]))
+        figures[f"hit@{at}"] = float(
+            np.mean([scores[first].max() == scores.max() for first in firsts])
+        )
+        figures[f"nDCG@{at}"] = float(
+            np.mean([gains[f] @ discount / ideal if ideal else 1.0 for f in firsts])
+        )
         if case.baseline is not None:
-            figures[f"gain@{at}"] = float(np.mean([scores[first].max() for first in firsts])) - case.baseline
+            figures[f"gain@{at}"] = (
+                float(np.mean([scores[first].max() for first in firsts])) - case.baseline
+            )
     flat = np.ptp(values) == 0 or np.ptp(scores) == 0
     figures["rank correlation"] = 0.0 if flat else float(stats.spearmanr(values, scores).statistic)
     return figures
@@ -120,7 +148,8 @@ def _best_of_restarts(case: Case, k: Sequence[int]) -> dict[str, float]:
     """Expected best of k of a target's scores without transfer over their mean, where there are as many."""
     scores = sorted(case.restarts)
     return {
-        f"gain@{at}": sum(score * math.comb(i, at - 1) for i, score in enumerate(scores)) / math.comb(len(scores), at)
+        f"gain@{at}": sum(score * math.comb(i, at - 1) for i, score in enumerate(scores))
+        / math.comb(len(scores), at)
         - sum(scores) / len(scores)
         for at in k
         if at <= len(scores)
@@ -133,8 +162,14 @@ def _estimates(
     """Of every figure, over the cases that have it."""
     estimates = {}
     for figure in dict.fromkeys(figure for row in rows for figure in row):
-        known = [(row[figure], target) for row, target in zip(rows, targets, strict=True) if figure in row]
-        estimates[figure] = _estimate([value for value, _ in known], [target for _, target in known], draws, seed)
+        known = [
+            (row[figure], target)
+            for row, target in zip(rows, targets, strict=True)
+            if figure in row
+        ]
+        estimates[figure] = _estimate(
+            [value for value, _ in known], [target for _, target in known], draws, seed
+        )
     return estimates
 
 
@@ -177,4 +212,6 @@ def calibration(cases: Sequence[Case]) -> Calibration:
             widths.append(interval.high - interval.low)
     if not inside:
         raise RetrievalError("no target with a score without transfer to judge intervals by")
-    return Calibration(covered=float(np.mean(inside)), width=float(np.mean(widths)), pairs=len(inside))
+    return Calibration(
+        covered=float(np.mean(inside)), width=float(np.mean(widths)), pairs=len(inside)
+    )

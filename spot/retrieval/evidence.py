@@ -85,7 +85,9 @@ class Pairs:
     def spread(self) -> float:
         """Of a target that is not known: standard deviation of gains over sources, in points."""
         squares, degrees = self._variation
-        return float(np.sqrt((SPREAD_WEIGHT * SPREAD**2 + squares.sum()) / (SPREAD_WEIGHT + degrees.sum())))
+        return float(
+            np.sqrt((SPREAD_WEIGHT * SPREAD**2 + squares.sum()) / (SPREAD_WEIGHT + degrees.sum()))
+        )
 
     @cached_property
     def spreads(self) -> np.ndarray:
@@ -100,7 +102,9 @@ class Pairs:
         many = len(self.targets)
         number = np.bincount(self.target, minlength=many)
         means = np.bincount(self.target, self.gains, many) / np.maximum(number, 1)
-        return np.bincount(self.target, (self.gains - means[self.target]) ** 2, many), np.maximum(number - 1, 0)
+        return np.bincount(self.target, (self.gains - means[self.target]) ** 2, many), np.maximum(
+            number - 1, 0
+        )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -130,12 +134,17 @@ class Model:
         near = kernel(1 - history.targets @ target, scales["length"])[history.target]
         weight = scales["donor"] ** 2 + scales["pair"] ** 2 * near
         tried, place = np.unique(history.source, return_inverse=True)
-        cross = kernel(1 - history.sources @ history.sources[tried].T, scales["length"])[:, place] * weight
+        cross = (
+            kernel(1 - history.sources @ history.sources[tried].T, scales["length"])[:, place]
+            * weight
+        )
         slope = PRIOR_SLOPE + scales["slope"] ** 2 * float(history.similarity @ self.weights)
         if not self.speaks:
             slope = max(slope, LEAST_SLOPE)
         mean = PRIOR_LEVEL**2 * self.weights.sum() + slope * similarity + cross @ self.weights
-        cross = cross + PRIOR_LEVEL**2 + scales["slope"] ** 2 * np.outer(similarity, history.similarity)
+        cross = (
+            cross + PRIOR_LEVEL**2 + scales["slope"] ** 2 * np.outer(similarity, history.similarity)
+        )
         rest = sum(scales[name] ** 2 for name in ("donor", "pair", "target", "noise"))
         variance = PRIOR_LEVEL**2 + scales["slope"] ** 2 * similarity**2 + rest
         variance = np.maximum(variance - ((cross @ self.inverse) * cross).sum(axis=1), 1e-9)
@@ -187,7 +196,9 @@ class Parts:
         self.rest = pairs.gains / pairs.spreads - PRIOR_SLOPE * pairs.similarity
         self.similar = np.outer(pairs.similarity, pairs.similarity)
         self.same = (pairs.target[:, None] == pairs.target[None, :]).astype(float)
-        tried, source = np.unique(pairs.source, return_inverse=True)  # of a bank's sources few may have been
+        tried, source = np.unique(
+            pairs.source, return_inverse=True
+        )  # of a bank's sources few may have been
         self.sources = 1 - pairs.sources[tried] @ pairs.sources[tried].T
         self.targets = 1 - pairs.targets @ pairs.targets.T
         self.source_pairs = np.ix_(source, source)
@@ -204,7 +215,9 @@ class Parts:
         """``[n, n]`` of relative gains as they were seen, noise and all."""
         return self._covariance(scales, *self.kernels(scales["length"]))
 
-    def _covariance(self, scales: dict[str, float], donors: np.ndarray, both: np.ndarray) -> np.ndarray:
+    def _covariance(
+        self, scales: dict[str, float], donors: np.ndarray, both: np.ndarray
+    ) -> np.ndarray:
         total: np.ndarray = PRIOR_LEVEL**2 + scales["slope"] ** 2 * self.similar
         total += scales["donor"] ** 2 * donors
         total += scales["pair"] ** 2 * both

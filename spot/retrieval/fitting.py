@@ -60,7 +60,9 @@ def fit(pairs: Pairs) -> Model:
 
 def _digest(pairs: Pairs) -> str:
     """sha256 of all that a fit depends on."""
-    text = json.dumps([PRIOR, PRIOR_SPREAD, PRIOR_SLOPE, PRIOR_LEVEL, SPREAD, SPREAD_WEIGHT, CHANCE, FIT_PAIRS])
+    text = json.dumps(
+        [PRIOR, PRIOR_SPREAD, PRIOR_SLOPE, PRIOR_LEVEL, SPREAD, SPREAD_WEIGHT, CHANCE, FIT_PAIRS]
+    )
     digest = hashlib.sha256(text.encode())
     for field in dataclasses.fields(pairs):
         array = np.ascontiguousarray(getattr(pairs, field.name))
@@ -92,10 +94,16 @@ def likeliest(pairs: Pairs, names: Sequence[str]) -> dict[str, float]:
     from scipy.optimize import minimize
 
     parts = Parts(pairs.only(_some(pairs)))
-    fixed = {name: 0.0 if name in ("donor", "pair") else middle for name, middle in PRIOR.items() if name not in names}
+    fixed = {
+        name: 0.0 if name in ("donor", "pair") else middle
+        for name, middle in PRIOR.items()
+        if name not in names
+    }
 
     def scales(steps: np.ndarray) -> dict[str, float]:
-        free = {name: float(PRIOR[name] * np.exp(step)) for name, step in zip(names, steps, strict=True)}
+        free = {
+            name: float(PRIOR[name] * np.exp(step)) for name, step in zip(names, steps, strict=True)
+        }
         return {name: (free | fixed)[name] for name in PRIOR}
 
     def loss(steps: np.ndarray) -> tuple[float, np.ndarray]:
@@ -103,7 +111,9 @@ def likeliest(pairs: Pairs, names: Sequence[str]) -> dict[str, float]:
         return -value, -np.array([gradient[name] for name in names])
 
     bounds = [(-4.0, 4.0)] * len(names)
-    return scales(minimize(loss, np.zeros(len(names)), jac=True, method="L-BFGS-B", bounds=bounds).x)
+    return scales(
+        minimize(loss, np.zeros(len(names)), jac=True, method="L-BFGS-B", bounds=bounds).x
+    )
 
 
 def _some(pairs: Pairs) -> np.ndarray:
@@ -131,7 +141,10 @@ def beats_similarity(expected: np.ndarray, pairs: Pairs) -> bool:
         gains = pairs.gains[rows]
         apart = gains[:, None] - gains[None, :]
         if total := float(np.abs(apart).sum()):
-            orders = [np.sign(values[rows][:, None] - values[rows]) for values in (expected, pairs.similarity)]
+            orders = [
+                np.sign(values[rows][:, None] - values[rows])
+                for values in (expected, pairs.similarity)
+            ]
             better.append(float(((orders[0] - orders[1]) * apart).sum()) / total)
     if len(better) < FEWEST_TARGETS:
         return False
@@ -144,13 +157,21 @@ def _widening(model: Model) -> float:
     if len(np.unique(model.history.target)) < 3:
         return 1.0
     mean, deviation = model.left_out()
-    return max(1.0, float(np.quantile(np.abs(model.history.gains - mean) / deviation, COVERAGE)) / NORMAL_QUANTILE)
+    return max(
+        1.0,
+        float(np.quantile(np.abs(model.history.gains - mean) / deviation, COVERAGE))
+        / NORMAL_QUANTILE,
+    )
 
 
 def _stored(digest: str) -> Fitted | None:
     """A fit from the cache folder; ``None`` where it is not there or not whole."""
-    with contextlib.suppress(OSError, RuntimeError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        document = json.loads((cache_folder() / "evidence" / f"{digest}.json").read_text(encoding="utf-8"))
+    with contextlib.suppress(
+        OSError, RuntimeError, ValueError, TypeError, KeyError, AttributeError, RecursionError
+    ):
+        document = json.loads(
+            (cache_folder() / "evidence" / f"{digest}.json").read_text(encoding="utf-8")
+        )
         scales = {name: float(document["scales"][name]) for name in PRIOR}
         widen, speaks = float(document["widen"]), document["speaks"]
         lowest = [0.0 if name in ("donor", "pair") and not speaks else 1e-6 for name in PRIOR]

@@ -29,7 +29,11 @@ class Gains(NamedTuple):
 
     def estimate(self, source: int) -> Estimate:
         """That of one source."""
-        return Estimate(mean=float(self.mean[source]), low=float(self.low[source]), high=float(self.high[source]))
+        return Estimate(
+            mean=float(self.mean[source]),
+            low=float(self.low[source]),
+            high=float(self.high[source]),
+        )
 
 
 def expected_gains(query: Query | np.ndarray, keys: KeySet) -> Gains:
@@ -62,7 +66,11 @@ class History(NamedTuple):
 def learn(keys: KeySet) -> History:
     """The model of the keys' history; use it as ``keys.once(learn)``."""
     runs = set(keys.keys.runs)
-    usable = [o for o in keys.history() if o.source_run in runs and o.source != o.target and _gain(o) is not None]
+    usable = [
+        o
+        for o in keys.history()
+        if o.source_run in runs and o.source != o.target and _gain(o) is not None
+    ]
     limits = sorted({o.train_limit for o in usable})
     wanted = keys.context.train_limit
     if wanted is None and len(limits) > 1:
@@ -110,7 +118,9 @@ def _pairs(outcomes: Sequence[Outcome], keys: KeySet) -> Pairs:
             number = keys.number[source]
             rows.append((i, number, float(standing[number]), gain, float(len(same))))
     columns = [np.array(column) for column in zip(*rows, strict=True)] or [np.zeros(0)] * 5
-    return Pairs(unit_rows(targets), sources, columns[0].astype(int), columns[1].astype(int), *columns[2:])
+    return Pairs(
+        unit_rows(targets), sources, columns[0].astype(int), columns[1].astype(int), *columns[2:]
+    )
 
 
 def _standing(tokens: Sequence[np.ndarray], keys: KeySet, leave_out: str = "") -> np.ndarray:
@@ -121,7 +131,11 @@ def _standing(tokens: Sequence[np.ndarray], keys: KeySet, leave_out: str = "") -
         keys: of the sources.
         leave_out: the target itself where it is a source too, by which the others are not measured.
     """
-    values = np.mean([keys.shared.mean(keys.mean_tokens.cosines(token)) for token in tokens], axis=0)
+    values = np.mean(
+        [keys.shared.mean(keys.mean_tokens.cosines(token)) for token in tokens], axis=0
+    )
     others = np.delete(values, keys.number[leave_out]) if leave_out in keys.number else values
     spread = float(others.std()) if len(others) else 0.0
-    return np.asarray((values - (others.mean() if len(others) else 0.0)) / (spread if spread > 1e-9 else 1.0))
+    return np.asarray(
+        (values - (others.mean() if len(others) else 0.0)) / (spread if spread > 1e-9 else 1.0)
+    )

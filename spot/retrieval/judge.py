@@ -33,7 +33,11 @@ class Judgement:
 
 
 def judge(
-    cases: Sequence[Case], *, measures: Sequence[str] = (), k: Sequence[int] = (1, 3), partial: bool = False
+    cases: Sequence[Case],
+    *,
+    measures: Sequence[str] = (),
+    k: Sequence[int] = (1, 3),
+    partial: bool = False,
 ) -> Judgement:
     """Judge measures by the cases that can tell.
 
@@ -60,13 +64,19 @@ def judge(
     )
 
 
-def _limits(cases: Sequence[Case], judged: Sequence[Case], k: Sequence[int], told: Sequence[int]) -> list[str]:
+def _limits(
+    cases: Sequence[Case], judged: Sequence[Case], k: Sequence[int], told: Sequence[int]
+) -> list[str]:
     """What the cases themselves cannot tell."""
     notes = []
     if fewer := len(cases) - len(judged):
-        notes.append(f"{fewer} cases left out of which only some sources were tried; --partial takes them in")
+        notes.append(
+            f"{fewer} cases left out of which only some sources were tried; --partial takes them in"
+        )
     if judged and (least := min(case.tried for case in judged)) < 1:
-        notes.append(f"down to {least:.0%} of a target's sources were tried: figures are among those")
+        notes.append(
+            f"down to {least:.0%} of a target's sources were tried: figures are among those"
+        )
     if len({case.target for case in judged}) == 1:
         notes.append("one target: no intervals")
     if judged and (mute := [str(at) for at in k if at not in told]):
@@ -77,7 +87,9 @@ def _limits(cases: Sequence[Case], judged: Sequence[Case], k: Sequence[int], tol
 
 def _measures(judged: Sequence[Case], measures: Sequence[str]) -> tuple[list[str], list[str]]:
     """The measures to judge, and why others are left out."""
-    without_backbone = [name for name, one in MEASURES.items() if one.needs not in ("embedding", "target")]
+    without_backbone = [
+        name for name, one in MEASURES.items() if one.needs not in ("embedding", "target")
+    ]
     chosen, notes = list(dict.fromkeys(measures or without_backbone)), []
     if not measures and not all(case.knows_starts for case in judged):
         chosen.remove("displacement")

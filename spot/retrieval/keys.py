@@ -88,17 +88,29 @@ class KeySet:
         history: Callable[[], Sequence[Outcome]] = tuple,
         context: Context | None = None,
     ) -> None:
-        self.keys, self.prompt, self.history, self.context = keys, prompt, history, context or Context()
+        self.keys, self.prompt, self.history, self.context = (
+            keys,
+            prompt,
+            history,
+            context or Context(),
+        )
         self._computed: dict[Callable[[KeySet], Any], Any] = {}
 
     @classmethod
     def from_bank(
-        cls, bank: Bank, partition: Partition, *, exclude: Sequence[str] = (), context: Context | None = None
+        cls,
+        bank: Bank,
+        partition: Partition,
+        *,
+        exclude: Sequence[str] = (),
+        context: Context | None = None,
     ) -> KeySet:
         """The keys of a partition, and what it knows of targets, without the excluded tasks on either side."""
 
         def history() -> list[Outcome]:
-            return [outcome for outcome in bank.outcomes(partition) if outcome.target not in exclude]
+            return [
+                outcome for outcome in bank.outcomes(partition) if outcome.target not in exclude
+            ]
 
         return cls(bank.keys(partition, exclude=exclude), bank.prompt, history, context)
 
@@ -200,7 +212,9 @@ class KeySet:
     def centre(self) -> np.ndarray:
         """Mean over tasks of their keys' mean tokens, float64 ``[W]``."""
         weights = np.zeros(len(self))
-        weights[self.shared.rows] = np.repeat(1 / self.shared.sizes, self.shared.sizes) / len(self.tasks)
+        weights[self.shared.rows] = np.repeat(1 / self.shared.sizes, self.shared.sizes) / len(
+            self.tasks
+        )
         centre = np.zeros(self.keys.width)
         for rows in parts(len(self)):
             centre += weights[rows] @ self.average[rows].astype(np.float64)
@@ -209,7 +223,9 @@ class KeySet:
     @cached_property
     def displacements(self) -> Directions:
         """Mean tokens from where their runs started; all starts must be known."""
-        moved = self.keys.read("start", np.arange(len(self)))  # and not kept: only the way from it is needed
+        moved = self.keys.read(
+            "start", np.arange(len(self))
+        )  # and not kept: only the way from it is needed
         for seed in np.unique(self.keys.seeds[~self.keys.has_start]):
             assert self.context.start is not None
             moved[~self.keys.has_start & (self.keys.seeds == seed)] = self.context.start(int(seed))
@@ -220,7 +236,9 @@ class KeySet:
     def unknown_starts(self) -> str:
         """Of which tasks a key's start is neither stored nor follows from its seed, in a line; empty if of none."""
         follows = self.context.start is not None
-        known = self.keys.has_start | np.array([follows and not address for address in self.keys.started_from], bool)
+        known = self.keys.has_start | np.array(
+            [follows and not address for address in self.keys.started_from], bool
+        )
         tasks = list(dict.fromkeys(self.keys.tasks[row] for row in np.flatnonzero(~known).tolist()))
         if not tasks:
             return ""

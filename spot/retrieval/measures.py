@@ -111,7 +111,9 @@ def vocabulary(query: Query, keys: KeySet) -> np.ndarray:
     covariance, norms = keys.once(_profiles)
     profile = query.average_normalized.astype(np.float64) @ covariance
     lengths = norms * np.sqrt(max(0.0, float(profile @ query.average_normalized)))
-    return np.asarray(products(keys.average_normalized, profile) / np.where(lengths > 0, lengths, 1.0))
+    return np.asarray(
+        products(keys.average_normalized, profile) / np.where(lengths > 0, lengths, 1.0)
+    )
 
 
 def _profiles(keys: KeySet) -> tuple[np.ndarray, np.ndarray]:
@@ -156,12 +158,20 @@ def _lacks_start(query: Query, keys: KeySet) -> str:
 
 def _lacks_embedding(_query: Query, keys: KeySet) -> str:
     known = keys.context.embedding is not None
-    return "" if known else "measure vocabulary looks at the backbone's embedding; rank for a TARGET task with it"
+    return (
+        ""
+        if known
+        else "measure vocabulary looks at the backbone's embedding; rank for a TARGET task with it"
+    )
 
 
 def _lacks_target(_query: Query, keys: KeySet) -> str:
     known = keys.context.losses is not None
-    return "" if known else "measure trial tries the sources on the target's examples; rank for a TARGET task"
+    return (
+        ""
+        if known
+        else "measure trial tries the sources on the target's examples; rank for a TARGET task"
+    )
 
 
 NEEDS: Mapping[str, Callable[[Query, KeySet], str]] = {
@@ -237,7 +247,11 @@ class Measure:
 
 MEASURES: Mapping[str, Measure] = {
     "displacement": Measure(
-        displacement, "way of mean tokens from their starts", "starts", shares_starts=False, quick=quick_displacement
+        displacement,
+        "way of mean tokens from their starts",
+        "starts",
+        shares_starts=False,
+        quick=quick_displacement,
     ),
     "average": Measure(average_token, "cosine of mean tokens", quick=quick_average),
     "per_token": Measure(per_token, "mean cosine of all pairs of tokens", quick=quick_per_token),

@@ -16,7 +16,12 @@ from bank.vectors import average, average_normalized, tokens
 from spot.errors import RetrievalError
 from spot.prompts.files import PromptFile
 
-FIELDS = {"prompt_length": "length", "fingerprint": "backbone", "key_step": "key step", "family": "recipe family"}
+FIELDS = {
+    "prompt_length": "length",
+    "fingerprint": "backbone",
+    "key_step": "key step",
+    "family": "recipe family",
+}
 """What a partition consists of, and how a user calls it."""
 
 
@@ -65,7 +70,9 @@ def partition_of(file: PromptFile, bank: Bank) -> Partition:
     """
     present = sorted(bank.partitions(), key=str)
     if not present:
-        raise RetrievalError(f"bank {bank}: holds no source yet; train some with `spot train-source`")
+        raise RetrievalError(
+            f"bank {bank}: holds no source yet; train some with `spot train-source`"
+        )
     said = _said(file)
     fitting = [partition for partition in present if not _differing_fields(said, partition)]
     if not fitting:
@@ -113,13 +120,23 @@ def _differing_fields(said: Mapping[str, Any], partition: Partition) -> list[str
     return [name for name, value in said.items() if getattr(partition, name) != value]
 
 
-def _differences(file: PromptFile, said: Mapping[str, Any], partition: Partition, bank: Bank) -> list[str]:
+def _differences(
+    file: PromptFile, said: Mapping[str, Any], partition: Partition, bank: Bank
+) -> list[str]:
     """What differs between a query and keys, a phrase each; options in place of the digest of a recipe family."""
-    differences = {FIELDS[name]: (said[name], getattr(partition, name)) for name in _differing_fields(said, partition)}
+    differences = {
+        FIELDS[name]: (said[name], getattr(partition, name))
+        for name in _differing_fields(said, partition)
+    }
     if "recipe family" in differences and (options := _options(file, partition, bank)):
         del differences["recipe family"]
-        differences |= {name.replace("_", " "): values for name, values in options.items() if name not in FIELDS}
-    return [f"{name} {_text(ours)} (keys: {_text(theirs)})" for name, (ours, theirs) in differences.items()]
+        differences |= {
+            name.replace("_", " "): values for name, values in options.items() if name not in FIELDS
+        }
+    return [
+        f"{name} {_text(ours)} (keys: {_text(theirs)})"
+        for name, (ours, theirs) in differences.items()
+    ]
 
 
 def _options(file: PromptFile, partition: Partition, bank: Bank) -> Mapping[str, tuple[Any, Any]]:

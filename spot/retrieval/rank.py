@@ -133,7 +133,9 @@ class Retriever:
         head = largest(similarity, top_k)
         first = likely[head]
         similarities = {
-            each: similarity[head] if each == name else self._similarity(each, query, segments, first, combine)
+            each: similarity[head]
+            if each == name
+            else self._similarity(each, query, segments, first, combine)
             for each in dict.fromkeys((*SPOT_MEASURES, name))
         }
         return [
@@ -155,7 +157,9 @@ class Retriever:
         if aggregate == "none":
             rows = np.arange(len(self.keys))
             return Segments(rows, rows), rows
-        return self.key_set.segments(every_seed=not MEASURES[measure].shares_starts), self.key_set.best_rows
+        return self.key_set.segments(
+            every_seed=not MEASURES[measure].shares_starts
+        ), self.key_set.best_rows
 
     def _likely(
         self, measure: str, query: Query, segments: Segments, combine: Combine, count: int | None
@@ -164,7 +168,12 @@ class Retriever:
         keys leaves, with twice its rounding to spare."""
         everything = np.arange(len(segments.begins))
         quick = MEASURES[measure].quick
-        if quick is None or count is None or count >= len(everything) or MEASURES[measure].lacking(query, self.key_set):
+        if (
+            quick is None
+            or count is None
+            or count >= len(everything)
+            or MEASURES[measure].lacking(query, self.key_set)
+        ):
             return everything
         similarity = combine(segments, quick(query, self.key_set))
         if not np.isfinite(similarity).all():  # numbers beyond float32's
@@ -180,16 +189,22 @@ class Retriever:
         if len(chosen) == len(segments.begins):
             return combine(chosen_segments, MEASURES[measure](query, self.key_set))
         some = self.key_set.take(chosen_segments.rows)
-        return combine(Segments(np.arange(len(some)), chosen_segments.begins), MEASURES[measure](query, some))
+        return combine(
+            Segments(np.arange(len(some)), chosen_segments.begins), MEASURES[measure](query, some)
+        )
 
-    def cautions(self, query: Query | np.ndarray, *, measure: str = AUTO, aggregate: str = "mean") -> list[str]:
+    def cautions(
+        self, query: Query | np.ndarray, *, measure: str = AUTO, aggregate: str = "mean"
+    ) -> list[str]:
         """What makes a ranking for a query ``[..., P, H]`` doubtful, a line each.
 
         That is seeds that sources do not share, a history that is silent, and a query that is like no key.
         """
         query, keys, lines = as_query(query), self.key_set, []
         name = self.measure(measure, query)
-        unequal = not len(keys.shared_seeds) or (aggregate == "none" and len(np.unique(self.keys.seeds)) > 1)
+        unequal = not len(keys.shared_seeds) or (
+            aggregate == "none" and len(np.unique(self.keys.seeds)) > 1
+        )
         if MEASURES[name].shares_starts and unequal and len(keys.tasks) > 1:
             lines.append(
                 f"sources of different seeds are compared by {name}, to which runs of one seed are alike whatever "
@@ -217,7 +232,10 @@ class Retriever:
                 f"the query's start has shape {list(query.start.shape)}, keys' starts have [{self.keys.width}]; "
                 "give the mean token of the prompt that it started from"
             )
-        for vector, what in ((query.prompt, "the query has"), (query.start, "the query's start has")):
+        for vector, what in (
+            (query.prompt, "the query has"),
+            (query.start, "the query's start has"),
+        ):
             if vector is not None and not np.isfinite(vector).all():
                 raise RetrievalError(f"{what} entries that are NaN or infinite")
 
@@ -265,7 +283,9 @@ def weights(ranked: Sequence[Ranked]) -> list[float]:
     return [value / total if total else 1.0 / len(positive) for value in positive]
 
 
-def _no_keys(bank: Bank, partition: Partition, exclude: Sequence[str], options: Mapping[str, Any]) -> str:
+def _no_keys(
+    bank: Bank, partition: Partition, exclude: Sequence[str], options: Mapping[str, Any]
+) -> str:
     present = bank.partitions()
     if partition in present:
         return f"bank {bank}: its only sources are the excluded ones ({', '.join(exclude)}); train another source"
@@ -281,9 +301,13 @@ def _no_keys(bank: Bank, partition: Partition, exclude: Sequence[str], options: 
 def _difference(bank: Bank, mine: Partition, other: Partition, options: Mapping[str, Any]) -> str:
     """A partition of the bank by what it differs in: fields of the recipe where they are known, else its digests."""
     theirs = bank.recipe_options(other)
-    known = mine.fingerprint == other.fingerprint and all(set(SHAPING) <= recipe.keys() for recipe in (theirs, options))
+    known = mine.fingerprint == other.fingerprint and all(
+        set(SHAPING) <= recipe.keys() for recipe in (theirs, options)
+    )
     fields = differing(theirs, options) if known else {}
     if not fields:
         return str(other)
-    told = [f"{name.replace('_', ' ')} {value}, not {asked}" for name, (value, asked) in fields.items()]
+    told = [
+        f"{name.replace('_', ' ')} {value}, not {asked}" for name, (value, asked) in fields.items()
+    ]
     return f"keys with {', '.join(told)}"

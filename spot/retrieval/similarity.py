@@ -30,7 +30,9 @@ def similarity(left: np.ndarray, right: np.ndarray, measure: str = "average") ->
         RetrievalError: unknown measure, or prompts of different width.
     """
     if left.shape[1] != right.shape[1]:
-        raise RetrievalError(f"prompts of width {left.shape[1]} and {right.shape[1]} belong to different backbones")
+        raise RetrievalError(
+            f"prompts of width {left.shape[1]} and {right.shape[1]} belong to different backbones"
+        )
     vector = QUERY_VECTORS[choose(measure, SPOT_MEASURES, "similarity", error=RetrievalError)]
     return float(compare(vector(left), vector(right)[None], measure)[0])
 
@@ -110,7 +112,9 @@ class Directions:
 
 def parts(count: int) -> Iterator[slice]:
     """Slices of ``count`` rows, ``ROWS_AT_ONCE`` each, so that what is computed of them needs no second matrix."""
-    return (slice(begin, min(begin + ROWS_AT_ONCE, count)) for begin in range(0, count, ROWS_AT_ONCE))
+    return (
+        slice(begin, min(begin + ROWS_AT_ONCE, count)) for begin in range(0, count, ROWS_AT_ONCE)
+    )
 
 
 def unit_rows(rows: np.ndarray) -> np.ndarray:

@@ -18,11 +18,19 @@ def baselines(data: TaskData) -> Mapping[str, Mapping[Split, Evaluation]]:
     Args:
         data: of the target; its training examples, limited as the target's runs are, are all that is learnt from.
     """
-    answers = {MOST_FREQUENT: {split: data.most_frequent(split) for split in (Split.DEV, Split.TEST)}}
-    if all(example.choices for example in data[Split.TRAIN].examples) and len(set(_targets(data))) > 1:
+    answers = {
+        MOST_FREQUENT: {split: data.most_frequent(split) for split in (Split.DEV, Split.TEST)}
+    }
+    if (
+        all(example.choices for example in data[Split.TRAIN].examples)
+        and len(set(_targets(data))) > 1
+    ):
         answers[BAG_OF_WORDS] = _bag_of_words(data)
     return {
-        name: {split: Evaluation(metrics=data.score(split, texts), answers=texts) for split, texts in splits.items()}
+        name: {
+            split: Evaluation(metrics=data.score(split, texts), answers=texts)
+            for split, texts in splits.items()
+        }
         for name, splits in answers.items()
     }
 
@@ -43,6 +51,9 @@ def _bag_of_words(data: TaskData) -> dict[Split, list[str]]:
     )
     model.fit([example.inputs for example in data[Split.TRAIN].examples], _targets(data))
     return {
-        split: [str(answer) for answer in model.predict([example.inputs for example in data[split].examples])]
+        split: [
+            str(answer)
+            for answer in model.predict([example.inputs for example in data[split].examples])
+        ]
         for split in (Split.DEV, Split.TEST)
     }

@@ -61,8 +61,13 @@ class StudyPlan:
         numbers = (*self.k, *self.methods_k, *self.sizes)
         if min(self.source_seeds, self.target_seeds, *numbers) < 1 or self.train_limit < 0:
             raise SpotError("study: seeds, k and sizes must be at least 1, train_limit at least 0")
-        if max(self.source_seeds, self.target_seeds) > SEEDS or max(self.train_limit, *numbers) > WHOLE:
-            raise SpotError(f"study: seeds must be at most {SEEDS}, k, sizes and train_limit at most {WHOLE}")
+        if (
+            max(self.source_seeds, self.target_seeds) > SEEDS
+            or max(self.train_limit, *numbers) > WHOLE
+        ):
+            raise SpotError(
+                f"study: seeds must be at most {SEEDS}, k, sizes and train_limit at most {WHOLE}"
+            )
         if self.generic and self.generic not in self.sources:
             raise SpotError(f"study: generic source {self.generic!r} is not among the sources")
 
@@ -90,7 +95,9 @@ def read_plan(path: Path) -> StudyPlan:
             raise SpotError(f"{path}: {name} must be a {kinds[name].__name__}")
         inner = int if name in ("k", "methods_k", "sizes") else str
         if isinstance(value, list) and not all(type(item) is inner for item in value):
-            raise SpotError(f"{path}: {name} must hold {'whole numbers' if inner is int else 'texts'}")
+            raise SpotError(
+                f"{path}: {name} must hold {'whole numbers' if inner is int else 'texts'}"
+            )
     missing = [name for name in ("sources", "targets") if name not in content]
     if missing:
         raise SpotError(f"{path}: no {' and no '.join(missing)}")

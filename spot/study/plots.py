@@ -52,11 +52,17 @@ def similarity_map(findings: Findings, pyplot: Any) -> Any:
     queries: dict[str, list[np.ndarray]] = {}
     for trial in findings.trials:
         queries.setdefault(f"{trial.target} (target)", []).append(average(trial.query))
-    vectors = dict(findings.keys) | {name: np.mean(seeds, axis=0) for name, seeds in queries.items()}
+    vectors = dict(findings.keys) | {
+        name: np.mean(seeds, axis=0) for name, seeds in queries.items()
+    }
     names, unit = list(vectors), unit_rows(np.stack(list(vectors.values())))
     cosines = unit @ unit.T
     near = np.sqrt(np.maximum(0.0, 2 - 2 * cosines))[np.triu_indices(len(names), 1)]
-    order = leaves_list(linkage(near, "average", optimal_ordering=True)) if len(names) > 2 else np.arange(len(names))
+    order = (
+        leaves_list(linkage(near, "average", optimal_ordering=True))
+        if len(names) > 2
+        else np.arange(len(names))
+    )
     side = 2 + 0.32 * len(names)
     figure, axes = pyplot.subplots(figsize=(side, side))
     image = axes.imshow(cosines[np.ix_(order, order)], cmap="viridis")
@@ -90,7 +96,12 @@ def similarity_and_gain(findings: Findings, pyplot: Any) -> Any:
             fit = stats.pearsonr(x, y)
             axes.set_title(f"{measure}\nr = {fit.statistic:.2f}, p = {fit.pvalue:.2g}", fontsize=10)
         axes.axhline(0, color="grey", linewidth=0.8)
-    figure.legend(*panels[0].get_legend_handles_labels(), fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+    figure.legend(
+        *panels[0].get_legend_handles_labels(),
+        fontsize=7,
+        loc="center left",
+        bbox_to_anchor=(1, 0.5),
+    )
     figure.supxlabel("score of the source")
     figure.supylabel("relative error reduction, %")
     figure.tight_layout()
@@ -130,7 +141,10 @@ def learning_curves(findings: Findings, pyplot: Any) -> Any:
     for axes, target in zip(panels, findings.tasks, strict=True):
         trials = [trial for trial in findings.trials if trial.target == target]
         first = [trial.sources[trial.head(findings.plan.measures[0], 1)[0]] for trial in trials]
-        for label, runs in (("no transfer", [trial.baseline for trial in trials]), ("top-1", first)):
+        for label, runs in (
+            ("no transfer", [trial.baseline for trial in trials]),
+            ("top-1", first),
+        ):
             steps = [row["step"] for row in runs[0].history]
             scores = np.array([[row["score"] for row in run.history][: len(steps)] for run in runs])
             axes.plot(steps, scores.mean(axis=0), marker="o", markersize=3, label=label)
@@ -166,7 +180,9 @@ def _panels(pyplot: Any, count: int, height: float, **options: Any) -> tuple[Any
     """A figure of so many panels, three in a row."""
     columns = min(3, count)
     rows = -(-count // columns)
-    figure, grid = pyplot.subplots(rows, columns, figsize=(3.4 * columns, height * rows), squeeze=False, **options)
+    figure, grid = pyplot.subplots(
+        rows, columns, figsize=(3.4 * columns, height * rows), squeeze=False, **options
+    )
     for axes in grid.flat[count:]:
         axes.set_visible(False)
     return figure, list(grid.flat[:count])

@@ -64,14 +64,20 @@ class Study:
         plan = self.plan
         self.say(f"{len(self.sources)} sources x {plan.source_seeds} seeds")
         self.trainer.run_all(
-            [self.trainer.spec(task, seed, "source") for task in self.sources for seed in range(plan.source_seeds)]
+            [
+                self.trainer.spec(task, seed, "source")
+                for task in self.sources
+                for seed in range(plan.source_seeds)
+            ]
         )
         oracles = list(self.oracles())
         others = self.others()
         sized = [self.with_size(size, target) for size in plan.sizes for target in self.targets]
         self.say("what each measure makes of it")
         cases = self.cases(oracles)
-        trials = [self.trial(oracle, case, others) for oracle, case in zip(oracles, cases, strict=True)]
+        trials = [
+            self.trial(oracle, case, others) for oracle, case in zip(oracles, cases, strict=True)
+        ]
         if sized:
             sized += [self.with_whole_size(target, trials) for target in self.targets]
         return self.findings(trials, cases, sized)
@@ -104,7 +110,10 @@ class Study:
                 results = self.transfers(self.of_targets, target, **options)
                 scores = self.scores(target, [result.chosen_run for result in results])
                 for result, run_scores in zip(results, scores, strict=True):
-                    others.setdefault((target.name, result.seed), {})[name] = run_scores, result.steps
+                    others.setdefault((target.name, result.seed), {})[name] = (
+                        run_scores,
+                        result.steps,
+                    )
         return others
 
     def transfers(self, trainer: Trainer, target: Task, **options: Any) -> list[Transferred]:
@@ -128,7 +137,9 @@ class Study:
         return Sized(
             target=target.name,
             size=size,
-            without=[result.baseline_test.metrics["score"] for result in results if result.baseline_test],
+            without=[
+                result.baseline_test.metrics["score"] for result in results if result.baseline_test
+            ],
             with_transfer=[result.outcome_test.metrics["score"] for result in results],
         )
 
@@ -157,18 +168,26 @@ class Study:
         """The case of every oracle: a bank may hold the target's transfers of other studies as well."""
         trainer = self.of_targets
         contexts = {target.name: context_of(trainer, target) for target in self.targets}
-        known = cases_of_bank(trainer.bank, trainer.partition, targets=list(contexts), context_of=contexts.__getitem__)
+        known = cases_of_bank(
+            trainer.bank, trainer.partition, targets=list(contexts), context_of=contexts.__getitem__
+        )
 
         def case_of(oracle: Transferred) -> Case:
             query = trainer.bank.prompt(oracle.query.key or "")
-            return next(case for case in known if case.target == oracle.target and np.array_equal(case.query, query))
+            return next(
+                case
+                for case in known
+                if case.target == oracle.target and np.array_equal(case.query, query)
+            )
 
         return [case_of(oracle) for oracle in oracles]
 
     def trial(self, oracle: Transferred, case: Case, others: Others) -> Trial:
         """What every source gave a target with one seed."""
         assert oracle.baseline is not None
-        runs = {candidate.source.task: candidate.run for candidate in oracle.candidates if candidate.run}
+        runs = {
+            candidate.source.task: candidate.run for candidate in oracle.candidates if candidate.run
+        }
         baseline, *scores = self.scores(oracle.task, [oracle.baseline, *runs.values()])
         return Trial(
             target=oracle.target,
@@ -181,7 +200,9 @@ class Study:
             others=others.get((oracle.target, oracle.seed), {}),
         )
 
-    def findings(self, trials: Sequence[Trial], cases: Sequence[Case], sized: Sequence[Sized]) -> Findings:
+    def findings(
+        self, trials: Sequence[Trial], cases: Sequence[Case], sized: Sequence[Sized]
+    ) -> Findings:
         """All of it."""
         plan, trainer = self.plan, self.of_targets
         keys = KeySet.from_bank(trainer.bank, trainer.partition)
@@ -189,8 +210,12 @@ class Study:
             plan=plan,
             trials=trials,
             tasks={target.name: target for target in self.targets},
-            examples={target.name: trainer.data(target)[Split.TEST].examples for target in self.targets},
-            baselines={target.name: baselines(trainer.task_data(target)) for target in self.targets},
+            examples={
+                target.name: trainer.data(target)[Split.TEST].examples for target in self.targets
+            },
+            baselines={
+                target.name: baselines(trainer.task_data(target)) for target in self.targets
+            },
             keys=keys.by_task(keys.average),
             retrieval=evaluate(cases, plan.measures, k=telling(plan.k, cases)),
             calibration=calibration(cases) if "evidence" in plan.measures else None,

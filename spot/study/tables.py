@@ -37,7 +37,9 @@ def methods(findings: Findings) -> dict[str, Choice]:
             choices[f"best of top-{k}, {measure}"] = _best(measure, k, steps)
     for k in plan.k:
         if k > 1:
-            choices[f"halving of top-{k}, {plan.measures[0]}"] = _halving(plan.measures[0], k, findings)
+            choices[f"halving of top-{k}, {plan.measures[0]}"] = _halving(
+                plan.measures[0], k, findings
+            )
     for name in dict.fromkeys(name for trial in findings.trials for name in trial.others):
         choices[name] = _other(name)
     choices["oracle"] = lambda trial: (trial.best(list(trial.sources)), len(trial.sources) * steps)
@@ -79,7 +81,10 @@ def method_rows(findings: Findings) -> list[Row]:
     """
     targets = list(findings.tasks)
     table = methods(findings)
-    reached = {name: {target: _mean(findings, target, choice) for target in targets} for name, choice in table.items()}
+    reached = {
+        name: {target: _mean(findings, target, choice) for target in targets}
+        for name, choice in table.items()
+    }
     none, oracle = reached["no transfer"], reached["oracle"]
     rows = []
     for name, choice in table.items():
@@ -119,12 +124,18 @@ def target_rows(findings: Findings) -> list[Row]:
             "family": task.family,
             "test examples": len(findings.examples[name]),
         }
-        row |= {title: splits[Split.TEST].metrics["score"] for title, splits in findings.baselines[name].items()}
+        row |= {
+            title: splits[Split.TEST].metrics["score"]
+            for title, splits in findings.baselines[name].items()
+        }
         row |= {
             "no transfer": float(np.mean(none)),
             "sd": float(np.std(none, ddof=1)) if len(none) > 1 else 0.0,
         }
-        choices = {f"top-{k}": [trial.best(trial.head(plan.measures[0], k)) for trial in trials] for k in plan.k}
+        choices = {
+            f"top-{k}": [trial.best(trial.head(plan.measures[0], k)) for trial in trials]
+            for k in plan.k
+        }
         choices["oracle"] = [trial.best(list(trial.sources)) for trial in trials]
         for title, chosen in choices.items():
             gain = paired_gain(
@@ -134,11 +145,24 @@ def target_rows(findings: Findings) -> list[Row]:
                 [trial.baseline.test.answers for trial in trials],
                 draws=500,
             )
-            row |= {f"{title} gain": gain.mean, f"{title} low": gain.low, f"{title} high": gain.high}
+            row |= {
+                f"{title} gain": gain.mean,
+                f"{title} low": gain.low,
+                f"{title} high": gain.high,
+            }
         floor = findings.floor(name, Split.TEST)
-        learnt = [float(np.mean(none)) > floor, *(np.mean([score(t) for t in c]) > floor for c in choices.values())]
-        row["above the most frequent answer"] = "yes" if all(learnt) else "no" if not any(learnt) else "in part"
-        harmed = [score(tried) < score(trial.baseline) for trial in trials for tried in trial.sources.values()]
+        learnt = [
+            float(np.mean(none)) > floor,
+            *(np.mean([score(t) for t in c]) > floor for c in choices.values()),
+        ]
+        row["above the most frequent answer"] = (
+            "yes" if all(learnt) else "no" if not any(learnt) else "in part"
+        )
+        harmed = [
+            score(tried) < score(trial.baseline)
+            for trial in trials
+            for tried in trial.sources.values()
+        ]
         row["sources that hurt"] = float(np.mean(harmed))
         rows.append(row)
     return rows
@@ -212,7 +236,11 @@ def write_tables(findings: Findings, folder: Path) -> dict[str, list[Row]]:
         "retrieval": "What the measures recover, left-out targets, judged by dev scores of all sources' runs",
         "sizes": "Gain against the number of training examples",
     }
-    parts = [f"{heading}:\n\n{as_markdown(written[name])}" for name, heading in headings.items() if name in written]
+    parts = [
+        f"{heading}:\n\n{as_markdown(written[name])}"
+        for name, heading in headings.items()
+        if name in written
+    ]
     if findings.calibration:
         intervals = findings.calibration
         parts.append(
@@ -246,8 +274,12 @@ def _columns(rows: Sequence[Row]) -> list[str]:
 
 
 def _cell(row: Row, name: str) -> str:
-    low = next((row[key] for key in (f"{name} low", f"{name.split(' ')[0]} low") if key in row), None)
-    high = next((row[key] for key in (f"{name} high", f"{name.split(' ')[0]} high") if key in row), None)
+    low = next(
+        (row[key] for key in (f"{name} low", f"{name.split(' ')[0]} low") if key in row), None
+    )
+    high = next(
+        (row[key] for key in (f"{name} high", f"{name.split(' ')[0]} high") if key in row), None
+    )
     known = low is not None and math.isfinite(low)
     return _number(row.get(name)) + (f" [{_number(low)}, {_number(high)}]" if known else "")
 

@@ -63,13 +63,25 @@ def load(path: Path, template: Any, *, identity: str) -> tuple[Any, dict[str, An
         if hashlib.sha256(packed).digest() != digest:
             raise ValueError("checksum differs")
         content = flax.serialization.msgpack_restore(packed)
-        saved_identity, notes, arrays = content["identity"], json.loads(content["notes"]), dict(content["arrays"])
+        saved_identity, notes, arrays = (
+            content["identity"],
+            json.loads(content["notes"]),
+            dict(content["arrays"]),
+        )
     except Exception as error:  # msgpack raises a family of its own for damaged data
-        raise TrainingError(f"{path}: not a checkpoint, or damaged; remove it to start afresh") from error
+        raise TrainingError(
+            f"{path}: not a checkpoint, or damaged; remove it to start afresh"
+        ) from error
     expected, structure = jax.tree.flatten(template)
     if saved_identity != identity or len(arrays) != len(expected):
-        raise TrainingError(f"{path}: belongs to a run with other arguments; remove it, or choose another run folder")
+        raise TrainingError(
+            f"{path}: belongs to a run with other arguments; remove it, or choose another run folder"
+        )
     leaves: list[Any] = [arrays.get(str(i)) for i in range(len(expected))]
-    if any(np.shape(leaf) != np.shape(wanted) for leaf, wanted in zip(leaves, expected, strict=True)):
-        raise TrainingError(f"{path}: its arrays have other shapes than this run's; remove it to start afresh")
+    if any(
+        np.shape(leaf) != np.shape(wanted) for leaf, wanted in zip(leaves, expected, strict=True)
+    ):
+        raise TrainingError(
+            f"{path}: its arrays have other shapes than this run's; remove it to start afresh"
+        )
     return jax.tree.unflatten(structure, leaves), notes

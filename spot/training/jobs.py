@@ -81,7 +81,9 @@ class Plan:
         if self.steps < 1 or self.evaluate_every < 1 or self.report_every < 1:
             raise TrainingError("steps, evaluation interval and report interval must be at least 1")
         if not 0 <= self.key_step <= self.steps:
-            raise TrainingError(f"key step {self.key_step} lies outside the run's {self.steps} steps")
+            raise TrainingError(
+                f"key step {self.key_step} lies outside the run's {self.steps} steps"
+            )
 
 
 @dataclasses.dataclass
@@ -101,7 +103,11 @@ class Progress:
     """Training losses since the last evaluation."""
 
     def record(
-        self, metrics: Mapping[str, float], score: float, *, wins_tie: Callable[[], bool] = lambda: False
+        self,
+        metrics: Mapping[str, float],
+        score: float,
+        *,
+        wins_tie: Callable[[], bool] = lambda: False,
     ) -> None:
         """Take in an evaluation; of equal scores the first stays the best unless the later ``wins_tie``."""
         loss = float(np.mean(self.losses)) if self.losses else math.nan

@@ -26,7 +26,17 @@ from jax import Array
 
 from spot.errors import DivergenceError, Interrupted
 from spot.training import checkpoint
-from spot.training.jobs import Evaluate, GiveUp, Job, Progress, Result, Slot, check_parameters, on_device, on_host
+from spot.training.jobs import (
+    Evaluate,
+    GiveUp,
+    Job,
+    Progress,
+    Result,
+    Slot,
+    check_parameters,
+    on_device,
+    on_host,
+)
 from spot.training.step import Step, cut
 
 CHECKPOINT_FILE = "checkpoint.msgpack"
@@ -160,7 +170,12 @@ class Loop:
         self.evaluate_slots([slot for slot in self.slots.values() if slot.at_evaluation])
         self.prune()
         ended = [slot for slot in self.slots.values() if slot.progress.done]
-        due = caught or ended or evaluated or time.monotonic() - self.saved_at >= self.pace.checkpoint_seconds
+        due = (
+            caught
+            or ended
+            or evaluated
+            or time.monotonic() - self.saved_at >= self.pace.checkpoint_seconds
+        )
         if due and self.slots:
             self.store()
         for slot in ended:
@@ -185,11 +200,15 @@ class Loop:
         """Evaluate slots together, and say of each what is its best state and whether it has ended."""
         if not slots:
             return
-        metrics = self.evaluate([slot.job for slot in slots], self.step.take(self.trained, *(s.number for s in slots)))
+        metrics = self.evaluate(
+            [slot.job for slot in slots], self.step.take(self.trained, *(s.number for s in slots))
+        )
         for slot, row in zip(slots, metrics, strict=True):
             parameters = self.step.take(self.trained, slot.number)
             progress, plan = slot.progress, slot.job.plan
-            progress.record(row, row["score"], wins_tie=functools.partial(self.wins_tie, slot, parameters))
+            progress.record(
+                row, row["score"], wins_tie=functools.partial(self.wins_tie, slot, parameters)
+            )
             if progress.best_step == progress.step:
                 slot.best = on_host(parameters)
             slot.job.reporter.evaluated(progress.step, progress.history[-1])
@@ -211,7 +230,9 @@ class Loop:
 
     def prune(self) -> None:
         """Free the slots of jobs that shall not go on."""
-        running = {slot.job.identity: slot for slot in self.slots.values() if not slot.progress.done}
+        running = {
+            slot.job.identity: slot for slot in self.slots.values() if not slot.progress.done
+        }
         for identity in self.give_up({name: slot.progress for name, slot in running.items()}):
             slot = running[identity]
             self.given_up[identity] = slot.progress
@@ -268,7 +289,9 @@ class Loop:
             return
         slots = {str(number): slot.notes() for number, slot in self.slots.items()}
         failures = [str(error) for error in self.failures]
-        given_up = {identity: dataclasses.asdict(progress) for identity, progress in self.given_up.items()}
+        given_up = {
+            identity: dataclasses.asdict(progress) for identity, progress in self.given_up.items()
+        }
         notes = {
             "clock": self.clock,
             "turn": self.turn,
@@ -280,7 +303,9 @@ class Loop:
 
     def restore(self) -> None:
         """Go back to the checkpoint, if there is one; results of runs that had ended in it are handed on again."""
-        saved_state = checkpoint.load(self.path, self.arrays(), identity=self.identity) if self.path else None
+        saved_state = (
+            checkpoint.load(self.path, self.arrays(), identity=self.identity) if self.path else None
+        )
         if not saved_state:
             return
         arrays, notes = saved_state

@@ -43,7 +43,9 @@ class Optimizer(OptimizerSettings):
         }[self.schedule]
         if not warm:
             return promoting(after)
-        return promoting(optax.join_schedules([optax.linear_schedule(0.0, peak, warm), after], [warm]))
+        return promoting(
+            optax.join_schedules([optax.linear_schedule(0.0, peak, warm), after], [warm])
+        )
 
     def build(self, steps: int) -> optax.GradientTransformation:
         """The transformation for one set of parameters."""
@@ -60,7 +62,9 @@ class Optimizer(OptimizerSettings):
                 momentum=None,
                 weight_decay_rate=self.weight_decay or None,
             )
-        return optax.GradientTransformation(promoting(transformation.init), promoting(transformation.update))
+        return optax.GradientTransformation(
+            promoting(transformation.init), promoting(transformation.update)
+        )
 
 
 Function = TypeVar("Function", bound=Callable[..., Any])

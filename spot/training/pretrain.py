@@ -55,14 +55,18 @@ def pretrain(
             :func:`spot.training.loop.fit` raises.
     """
     if plan.supervised_steps and not supervised:
-        raise TrainingError("the supervised phase needs examples; give --supervised, or --supervised-steps 0")
+        raise TrainingError(
+            "the supervised phase needs examples; give --supervised, or --supervised-steps 0"
+        )
     tokenizer, corpus = prepare(corpora, folder, vocab_size=plan.config.vocab_size)
     train, held_out = hold_out(corpus)
     dtype = jnp.bfloat16 if plan.bfloat16 else jnp.float32
     model = random_model(plan.config, seed=plan.seed, dtype=dtype)
     curves: dict[str, Any] = {}
     for phase in plan.phases():
-        stream: Any = ObjectiveStream(train, plan.objective(phase.name), batch_size=phase.batch_size, seed=phase.seed)
+        stream: Any = ObjectiveStream(
+            train, plan.objective(phase.name), batch_size=phase.batch_size, seed=phase.seed
+        )
         if phase.name == "supervised":
             stream = SupervisedStream(
                 supervised or {},
@@ -75,7 +79,9 @@ def pretrain(
                 lm_share=plan.supervised_lm_share,
                 seed=phase.seed,
             )
-        result = _run_phase(plan, phase, model, stream, held_out, folder / phase.name, reporter(phase.name))
+        result = _run_phase(
+            plan, phase, model, stream, held_out, folder / phase.name, reporter(phase.name)
+        )
         graph, _ = nnx.split(model)
         model = nnx.merge(graph, jax.device_put(result.final))
         curves[phase.name] = result.progress.history
@@ -98,12 +104,15 @@ def _run_phase(
     bare = Soft.none(plan.config.d_model)
     objective = plan.objective(phase.name)
     checks = [
-        as_batch(objective_batch(held_out, objective, index=i, batch_size=phase.batch_size, seed=0)) for i in range(8)
+        as_batch(objective_batch(held_out, objective, index=i, batch_size=phase.batch_size, seed=0))
+        for i in range(8)
     ]
 
     @jax.jit
     def loss(trained: Any, batch: Batch) -> jax.Array:
-        losses = nnx.merge(graph, trained).token_losses(bare, batch.prompt_ids, batch.inputs, batch.targets)
+        losses = nnx.merge(graph, trained).token_losses(
+            bare, batch.prompt_ids, batch.inputs, batch.targets
+        )
         return losses.sum() / batch.targets.mask.sum().astype(losses.dtype)
 
     def evaluate(_jobs: Sequence[Job], trained: Any) -> list[dict[str, float]]:

@@ -50,10 +50,14 @@ def prepare(
             write_atomically(model, train_sentencepiece(lines, size=vocab_size, sample=sample))
         except RuntimeError as error:
             reason = str(error).rsplit(") ", 1)[-1]
-            raise TrainingError(f"no vocabulary of {vocab_size} can be trained on this corpus: {reason}") from error
+            raise TrainingError(
+                f"no vocabulary of {vocab_size} can be trained on this corpus: {reason}"
+            ) from error
     tokenizer = load_tokenizer(folder)
     if tokenizer.size != vocab_size:
-        raise TrainingError(f"{model}: has {tokenizer.size} pieces with sentinels, expected {vocab_size}")
+        raise TrainingError(
+            f"{model}: has {tokenizer.size} pieces with sentinels, expected {vocab_size}"
+        )
     tokens = folder / "corpus.uint16"
     if not tokens.exists():
         tokenize_corpus(read_lines(corpora), tokenizer.encode, tokens, end=1)
@@ -71,9 +75,15 @@ def read_supervised(paths: Sequence[Path]) -> dict[str, list[Labelled]]:
     for path in paths:
         for number, row in read_jsonl(path):
             if not all(isinstance(row.get(key), str) for key in ("task", "input", "target")):
-                raise TrainingError(f"{path}, row {number}: expected texts for task, input and target")
+                raise TrainingError(
+                    f"{path}, row {number}: expected texts for task, input and target"
+                )
             choices = row.get("choices") or ()
             if choices and row["target"] not in choices:
-                raise TrainingError(f"{path}, row {number}: target {row['target']!r} is not among its choices")
-            tasks.setdefault(row["task"], []).append(Labelled(row["input"], row["target"], tuple(choices)))
+                raise TrainingError(
+                    f"{path}, row {number}: target {row['target']!r} is not among its choices"
+                )
+            tasks.setdefault(row["task"], []).append(
+                Labelled(row["input"], row["target"], tuple(choices))
+            )
     return tasks

@@ -52,7 +52,13 @@ class Pretraining:
         steps = (self.span_steps, self.adaptation_steps, self.supervised_steps)
         rates = (self.learning_rate, self.learning_rate / 2, self.learning_rate / 2)
         return tuple(
-            Phase(name=name, steps=n, batch_size=self.batch_size, learning_rate=rate, seed=self.seed + i)
+            Phase(
+                name=name,
+                steps=n,
+                batch_size=self.batch_size,
+                learning_rate=rate,
+                seed=self.seed + i,
+            )
             for i, (name, n, rate) in enumerate(zip(names, steps, rates, strict=True))
             if n
         )
@@ -61,4 +67,6 @@ class Pretraining:
         vocab, length = self.config.vocab_size, self.input_length
         if phase == "span_corruption":
             return SpanCorruption(vocab_size=vocab, input_length=length)
-        return PrefixLM(vocab_size=vocab, input_length=length * 3 // 4, target_length=length * 3 // 8)
+        return PrefixLM(
+            vocab_size=vocab, input_length=length * 3 // 4, target_length=length * 3 // 8
+        )

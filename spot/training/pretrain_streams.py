@@ -20,8 +20,12 @@ ALIKE, INPUT_STEP = 4, 32
 class ObjectiveStream:
     """Batches of a corpus objective; its state is the index of the next batch."""
 
-    def __init__(self, corpus: np.ndarray, objective: Objective, *, batch_size: int, seed: int) -> None:
-        self._draw = lambda index: objective_batch(corpus, objective, index=index, batch_size=batch_size, seed=seed)
+    def __init__(
+        self, corpus: np.ndarray, objective: Objective, *, batch_size: int, seed: int
+    ) -> None:
+        self._draw = lambda index: objective_batch(
+            corpus, objective, index=index, batch_size=batch_size, seed=seed
+        )
         self._index = 0
 
     def next(self) -> Batch:
@@ -55,9 +59,17 @@ class SupervisedStream:
         lm_share: float,
         seed: int,
     ) -> None:
-        self._tasks, self._tokenizer, self._end = sorted(tasks.items()), tokenizer, [config.eos_token_id]
+        self._tasks, self._tokenizer, self._end = (
+            sorted(tasks.items()),
+            tokenizer,
+            [config.eos_token_id],
+        )
         self._names = other_names(example for _, examples in self._tasks for example in examples)
-        self._lengths, self._batch_size, self._language = (input_length, target_length), batch_size, language
+        self._lengths, self._batch_size, self._language = (
+            (input_length, target_length),
+            batch_size,
+            language,
+        )
         self._every = round(1 / lm_share) if lm_share else 0
         self._seed, self._index = seed, 0
 
@@ -67,7 +79,9 @@ class SupervisedStream:
         if self._every and index % self._every == 0:
             return self._language.next()
         rng = np.random.default_rng([self._seed, index])
-        sources, targets = zip(*(self._draw(rng) for _ in range(ALIKE * self._batch_size)), strict=True)
+        sources, targets = zip(
+            *(self._draw(rng) for _ in range(ALIKE * self._batch_size)), strict=True
+        )
         encoded = self._encode(sources, self._lengths[0])
         by_length = sorted(range(len(encoded)), key=lambda row: len(encoded[row]))
         start = int(rng.integers(ALIKE)) * self._batch_size
@@ -75,9 +89,16 @@ class SupervisedStream:
         longest = max(len(encoded[row]) for row in rows)
         length = min(self._lengths[0], -(-longest // INPUT_STEP) * INPUT_STEP)
         inputs = pad([encoded[row] for row in rows], length)
-        answers = pad(self._encode([targets[row] for row in rows], self._lengths[1]), self._lengths[1])
+        answers = pad(
+            self._encode([targets[row] for row in rows], self._lengths[1]), self._lengths[1]
+        )
         return as_batch(
-            TextBatch(input_ids=inputs[0], input_mask=inputs[1], target_ids=answers[0], target_mask=answers[1])
+            TextBatch(
+                input_ids=inputs[0],
+                input_mask=inputs[1],
+                target_ids=answers[0],
+                target_mask=answers[1],
+            )
         )
 
     def _draw(self, rng: np.random.Generator) -> tuple[str, str]:
@@ -98,4 +119,8 @@ class SupervisedStream:
 def as_batch(batch: TextBatch) -> Batch:
     """A batch without prompts: every row belongs to row 0 of an empty stack."""
     rows = np.zeros(len(batch.input_ids), np.int32)
-    return Batch(rows, Inputs(batch.input_ids, batch.input_mask), Targets(batch.target_ids, batch.target_mask))
+    return Batch(
+        rows,
+        Inputs(batch.input_ids, batch.input_mask),
+        Targets(batch.target_ids, batch.target_mask),
+    )

@@ -8,7 +8,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 from spot.training.jobs import Reporter
 
@@ -88,12 +95,16 @@ class Lines:
     def start(self, step: int, steps: int) -> None:
         self._rates, self._steps, self._last = Rates(step), steps, ""
         if step:
-            self._console.print(f"{self._title}: goes on at step {step}", highlight=False, markup=False)
+            self._console.print(
+                f"{self._title}: goes on at step {step}", highlight=False, markup=False
+            )
 
     def advance(self, step: int, loss: float, tokens: int) -> None:
         per_second, token_rate = self._rates.add(step, tokens)
         seconds_left = (self._steps - step) / per_second if per_second else math.inf
-        self._last = f"{per_second:.1f} steps/s {token_rate:.0f} tokens/s, {seconds_left:.0f} s left"
+        self._last = (
+            f"{per_second:.1f} steps/s {token_rate:.0f} tokens/s, {seconds_left:.0f} s left"
+        )
 
     def evaluated(self, step: int, metrics: Mapping[str, float]) -> None:
         shown = " ".join(f"{name} {value:.3f}" for name, value in metrics.items() if name != "step")

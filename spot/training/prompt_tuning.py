@@ -116,12 +116,16 @@ def prompt_job(
     if initial is None:
         start = start_of(recipe, backbone, data.task, seed)
     else:
-        start = check_fits(initial, backbone, recipe.prompt_length, form=recipe.form, where="initial prompt")
+        start = check_fits(
+            initial, backbone, recipe.prompt_length, form=recipe.form, where="initial prompt"
+        )
     started_from = None if initial is None else prompt_sha256(start)
     clock = Clock()
     return PromptJob(
         identity=identity,
-        plan=dataclasses.replace(recipe.plan(stop_at_key=stop_at_key), checkpoint_seconds=checkpoint_seconds),
+        plan=dataclasses.replace(
+            recipe.plan(stop_at_key=stop_at_key), checkpoint_seconds=checkpoint_seconds
+        ),
         start=lambda: clock.start(start[None]),
         stream=lambda: TaskStream(data.batches(recipe.batch_size, seed)),
         loss=functools.partial(development_loss, backbone, data, recipe),
@@ -154,10 +158,16 @@ def development_loss(
     backbone: Backbone, data: TaskData | MixtureData, recipe: Recipe, parameters: np.ndarray | Array
 ) -> float:
     """Mean loss of one prompt, a stack ``[1, ..., P, H]``, on development examples."""
-    return float(mean_losses(backbone, [np.asarray(parameters[0])], data[Split.DEV].tokens, form=recipe.form)[0])
+    return float(
+        mean_losses(
+            backbone, [np.asarray(parameters[0])], data[Split.DEV].tokens, form=recipe.form
+        )[0]
+    )
 
 
-def trained_prompt(result: Result, start: np.ndarray, started_from: str | None, seconds: float) -> TrainedPrompt:
+def trained_prompt(
+    result: Result, start: np.ndarray, started_from: str | None, seconds: float
+) -> TrainedPrompt:
     """What the loop's result, stacks ``[1, ..., P, H]``, says of a prompt that started at ``start[..., P, H]``."""
     progress = result.progress
     assert result.key is not None
@@ -206,7 +216,9 @@ def run_identity(
 
 def task_record(task: Task | Mixture) -> TaskRecord:
     """The task as the bank stores it."""
-    return TaskRecord(name=task.name, family=task.family, description=task.describe(), content=task.content)
+    return TaskRecord(
+        name=task.name, family=task.family, description=task.describe(), content=task.content
+    )
 
 
 def start_of(recipe: Recipe, backbone: Backbone, task: Task | Mixture, seed: int) -> np.ndarray:
@@ -216,7 +228,12 @@ def start_of(recipe: Recipe, backbone: Backbone, task: Task | Mixture, seed: int
         PromptError: unknown name, no labels, or a file that does not fit.
     """
     initialize = make_initializer(
-        recipe.init, backbone, recipe.prompt_length, form=recipe.form, labels=task.labels, task=task.name
+        recipe.init,
+        backbone,
+        recipe.prompt_length,
+        form=recipe.form,
+        labels=task.labels,
+        task=task.name,
     )
     return initialize(seed)
 
@@ -293,12 +310,17 @@ def train_prompt(
     ``on_snapshot`` is called with ``("key" | "value", step, [..., P, H])`` when the run is done.
     """
     trained: list[TrainedPrompt] = []
-    role, started_from = "query" if stop_at_key else "source", None if initial is None else prompt_sha256(initial)
+    role, started_from = (
+        "query" if stop_at_key else "source",
+        None if initial is None else prompt_sha256(initial),
+    )
     job = prompt_job(
         backbone,
         data,
         recipe,
-        identity=run_identity(backbone, data, recipe, seed=seed, role=role, started_from=started_from).digest,
+        identity=run_identity(
+            backbone, data, recipe, seed=seed, role=role, started_from=started_from
+        ).digest,
         seed=seed,
         done=trained.append,
         initial=initial,

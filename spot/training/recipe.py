@@ -24,7 +24,8 @@ class Recipe(RecipeSettings):
     """
 
     optimizer: Optimizer = dataclasses.field(
-        default_factory=Optimizer, metadata={"setting": Setting(help="Optimiser and schedule.", shapes_key=True)}
+        default_factory=Optimizer,
+        metadata={"setting": Setting(help="Optimiser and schedule.", shapes_key=True)},
     )
 
     def __post_init__(self) -> None:

@@ -81,18 +81,28 @@ def settings_of(group: Any) -> dict[str, Setting]:
 class OptimizerSettings:
     """Adafactor as Lester et al. (2021, appendix A.1) run it for prompts, or AdamW."""
 
-    name: str = setting("adafactor", "adafactor or adamw.", shapes_key=True, choices=OPTIMIZERS, option="optimizer")
-    learning_rate: float = setting(0.3, "Learning rate (0.3).", shapes_key=True, least=0, most=WHOLE, excluded=0)
-    schedule: str = setting("constant", "constant, linear, cosine or inverse_sqrt.", shapes_key=True, choices=SCHEDULES)
+    name: str = setting(
+        "adafactor", "adafactor or adamw.", shapes_key=True, choices=OPTIMIZERS, option="optimizer"
+    )
+    learning_rate: float = setting(
+        0.3, "Learning rate (0.3).", shapes_key=True, least=0, most=WHOLE, excluded=0
+    )
+    schedule: str = setting(
+        "constant", "constant, linear, cosine or inverse_sqrt.", shapes_key=True, choices=SCHEDULES
+    )
     warmup_steps: int = setting(0, "Steps of linear warm-up.", shapes_key=True, least=0, most=WHOLE)
-    weight_decay: float = setting(1e-5, "Weight decay (1e-5).", shapes_key=True, least=0, most=WHOLE)
+    weight_decay: float = setting(
+        1e-5, "Weight decay (1e-5).", shapes_key=True, least=0, most=WHOLE
+    )
     scale_by_parameter: bool = setting(
         False,
         "Adafactor scales updates by the size of what they change.",
         shapes_key=True,
         hidden=True,
     )
-    factored: bool = setting(False, "Adafactor keeps factored statistics of matrices.", shapes_key=True, hidden=True)
+    factored: bool = setting(
+        False, "Adafactor keeps factored statistics of matrices.", shapes_key=True, hidden=True
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -111,12 +121,18 @@ class RecipeSettings:
         choices=FORM_NAMES,
     )
     prompt_length: int = setting(100, "Virtual tokens P.", shapes_key=True, least=1, most=LENGTH)
-    init: str = setting("vocabulary", "vocabulary, labels, uniform, text:SENTENCE or file:PATH.", shapes_key=True)
+    init: str = setting(
+        "vocabulary", "vocabulary, labels, uniform, text:SENTENCE or file:PATH.", shapes_key=True
+    )
     steps: int = setting(30_000, "Training steps.", shapes_key=False, least=1, most=WHOLE)
     """Of a schedule that decays they shape the key too: see :func:`bank.records.recipe_family`."""
-    key_step: int = setting(10_000, "Step of the key snapshot.", shapes_key=True, least=1, most=WHOLE)
+    key_step: int = setting(
+        10_000, "Step of the key snapshot.", shapes_key=True, least=1, most=WHOLE
+    )
     batch_size: int = setting(32, "Examples a step.", shapes_key=True, least=1, most=LENGTH)
-    evaluate_every: int = setting(500, "Steps between development evaluations.", shapes_key=False, least=1, most=WHOLE)
+    evaluate_every: int = setting(
+        500, "Steps between development evaluations.", shapes_key=False, least=1, most=WHOLE
+    )
     evaluate_by: str = setting(
         "auto", "auto, rank (label likelihood) or generate.", shapes_key=False, choices=EVALUATIONS
     )
@@ -127,8 +143,12 @@ class RecipeSettings:
         least=0,
         most=WHOLE,
     )
-    max_input: int = setting(512, "Longest input in tokens, prompt not counted.", shapes_key=True, least=1, most=LENGTH)
-    max_target: int = setting(64, "Longest target in tokens.", shapes_key=True, least=1, most=LENGTH)
+    max_input: int = setting(
+        512, "Longest input in tokens, prompt not counted.", shapes_key=True, least=1, most=LENGTH
+    )
+    max_target: int = setting(
+        64, "Longest target in tokens.", shapes_key=True, least=1, most=LENGTH
+    )
     dropout: float = setting(
         0.0,
         "Share of features dropped in training (paper: 0.1).",

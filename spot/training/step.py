@@ -69,7 +69,13 @@ class Step:
     """Whether keys are looked at: there is dropout."""
 
     def run(
-        self, trained: Any, state: Any, frozen: Any, parts: Sequence[Batch], keys: Array, active: np.ndarray
+        self,
+        trained: Any,
+        state: Any,
+        frozen: Any,
+        parts: Sequence[Batch],
+        keys: Array,
+        active: np.ndarray,
     ) -> tuple[Any, Any, Array]:
         """One step of all active slots: ``trained, state, losses[N]``. ``trained`` and ``state`` are donated.
 
@@ -128,25 +134,41 @@ def make_step(
         rows = jnp.arange(len(part.slots)) if part.rows is None else jnp.asarray(part.rows)
         return Dropout(dropout, jax.vmap(jax.random.fold_in)(keys[part.slots], rows))
 
-    def objective(trained: Any, frozen: Any, tokens: Array, part: Batch, keys: Array) -> tuple[Array, Array]:
+    def objective(
+        trained: Any, frozen: Any, tokens: Array, part: Batch, keys: Array
+    ) -> tuple[Array, Array]:
         model = nnx.merge(graph, frozen if form.slots else trained)
         soft = form.soft(trained, model.config)
         if part.stack is not None:
             soft = soft.take(part.stack)
-        axes("step", {"N": len(tokens)}, tokens=("N", tokens), slots=("B", part.slots), inputs=("B T", part.inputs.ids))
+        axes(
+            "step",
+            {"N": len(tokens)},
+            tokens=("N", tokens),
+            slots=("B", part.slots),
+            inputs=("B T", part.inputs.ids),
+        )
         noisy = noise(part, keys)
-        losses_BL = model.token_losses(soft, part.prompt_ids, part.inputs, part.targets, noisy, z_loss)
+        losses_BL = model.token_losses(
+            soft, part.prompt_ids, part.inputs, part.targets, noisy, z_loss
+        )
         means_N = jax.ops.segment_sum(losses_BL.sum(axis=-1), part.slots, len(tokens)) / tokens
         return means_N.sum(), means_N
 
-    def accumulate(total: Any, trained: Any, frozen: Any, tokens: Array, part: Batch, keys: Array) -> Any:
+    def accumulate(
+        total: Any, trained: Any, frozen: Any, tokens: Array, part: Batch, keys: Array
+    ) -> Any:
         gradient_and_losses = jax.grad(objective, has_aux=True)(trained, frozen, tokens, part, keys)
         return jax.tree.map(jnp.add, total, gradient_and_losses)
 
     def update(trained: Any, state: Any, gradient: Any, active: Array) -> tuple[Any, Any]:
         updates, moved = transformation.update(gradient, state, trained)
         new = optax.apply_updates(trained, updates), moved
-        return jax.tree.map(functools.partial(_where, active), new, (trained, state)) if form.slots else new
+        return (
+            jax.tree.map(functools.partial(_where, active), new, (trained, state))
+            if form.slots
+            else new
+        )
 
     return Step(
         jax.jit(transformation.init),
@@ -177,7 +199,11 @@ FILLER = Row(0, NOTHING, NOTHING, 0)
 
 
 def cut(
-    batches: Mapping[int, RaggedBatch], prompt_length: int, *, apart: bool = False, here: Placement | None = None
+    batches: Mapping[int, RaggedBatch],
+    prompt_length: int,
+    *,
+    apart: bool = False,
+    here: Placement | None = None,
 ) -> list[Batch]:
     """The batches of several slots as parts of like rows: longest first, each padded to its own bucket.
 
@@ -189,7 +215,11 @@ def cut(
     here = here or placement()
     if apart and here.cpu:
         alone = ((slot, cut({0: batch}, 0, here=here)) for slot, batch in batches.items())
-        return [part._replace(stack=np.array([slot], np.int32)) for slot, parts in alone for part in parts]
+        return [
+            part._replace(stack=np.array([slot], np.int32))
+            for slot, parts in alone
+            for part in parts
+        ]
     rows = [
         Row(slot, inputs, targets, place)
         for slot, batch in batches.items()

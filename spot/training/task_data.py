@@ -33,7 +33,9 @@ class TaskData:
     part of a larger one and no order of a file matters.
     """
 
-    def __init__(self, task: Task, backbone: Backbone, recipe: Recipe, *, data_dir: Path | None = None) -> None:
+    def __init__(
+        self, task: Task, backbone: Backbone, recipe: Recipe, *, data_dir: Path | None = None
+    ) -> None:
         self.task = task
         self._backbone, self._recipe = backbone, recipe
         self._data_dir = data_dir
@@ -49,7 +51,11 @@ class TaskData:
     @property
     def digest(self) -> str:
         """Digest of what a run depends on: training and development content, and the metrics that select."""
-        content = [self[Split.TRAIN].tokens.digest, self[Split.DEV].tokens.digest, *self.task.metrics]
+        content = [
+            self[Split.TRAIN].tokens.digest,
+            self[Split.DEV].tokens.digest,
+            *self.task.metrics,
+        ]
         return hashlib.sha256("\n".join(content).encode()).hexdigest()
 
     def score(self, split: Split, predictions: Sequence[str]) -> Mapping[str, float]:
@@ -88,12 +94,16 @@ class MixtureData:
     The recipe's ``dev_limit`` is shared among the members.
     """
 
-    def __init__(self, mixture: Mixture, backbone: Backbone, recipe: Recipe, *, data_dir: Path | None = None) -> None:
+    def __init__(
+        self, mixture: Mixture, backbone: Backbone, recipe: Recipe, *, data_dir: Path | None = None
+    ) -> None:
         self.task = mixture
         each = dataclasses.replace(recipe, dev_limit=-(-recipe.dev_limit // len(mixture.members)))
         whole = dataclasses.replace(each, train_limit=0)
         self._members = [
-            TaskData(task, backbone, whole if task.name in mixture.whole else each, data_dir=data_dir)
+            TaskData(
+                task, backbone, whole if task.name in mixture.whole else each, data_dir=data_dir
+            )
             for task in mixture.members
         ]
         self._splits: dict[Split, SplitData] = {}
@@ -127,7 +137,12 @@ class MixtureData:
 
     def batches(self, batch_size: int, seed: int) -> Batches:
         """Training batches in the mixture's proportions."""
-        return Batches(data=self[Split.TRAIN].tokens, batch_size=batch_size, seed=seed, draws=tuple(self._draws()))
+        return Batches(
+            data=self[Split.TRAIN].tokens,
+            batch_size=batch_size,
+            seed=seed,
+            draws=tuple(self._draws()),
+        )
 
     def _draws(self) -> list[tuple[int, int]]:
         sizes = [len(member[Split.TRAIN].examples) for member in self._members]

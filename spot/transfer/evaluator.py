@@ -28,7 +28,9 @@ class Evaluator:
     def __init__(self, bank: Bank, datasets: Datasets, *, decoding: Decoding = GREEDY) -> None:
         self._bank, self._datasets, self._decoding = bank, datasets, decoding
 
-    def test_all(self, task: Task | Mixture, runs: Sequence[StoredRun], recipe: Recipe) -> list[Evaluation]:
+    def test_all(
+        self, task: Task | Mixture, runs: Sequence[StoredRun], recipe: Recipe
+    ) -> list[Evaluation]:
         """Metrics and answers of every run's value on a task's test split."""
         data = self._datasets.splits(task, recipe)
         digest = _evaluation_digest(data, self._decoding)
@@ -38,11 +40,15 @@ class Evaluator:
         for run, answers in zip(new, self.answers(data, new, recipe), strict=True):
             metrics = data.score(Split.TEST, answers)
             how = self._decoding.options or None
-            self._bank.record_evaluation(run.digest, digest, metrics=metrics, answers=answers, decoding=how)
+            self._bank.record_evaluation(
+                run.digest, digest, metrics=metrics, answers=answers, decoding=how
+            )
             evaluations[run.digest] = Evaluation(metrics=metrics, answers=answers, decoding=how)
         return [evaluation for run in runs if (evaluation := evaluations[run.digest])]
 
-    def answers(self, data: TaskData | MixtureData, runs: Sequence[StoredRun], recipe: Recipe) -> list[list[str]]:
+    def answers(
+        self, data: TaskData | MixtureData, runs: Sequence[StoredRun], recipe: Recipe
+    ) -> list[list[str]]:
         """What every run's value answers to every test example, in one pass."""
         if not runs:
             return []
@@ -50,7 +56,9 @@ class Evaluator:
         values = [self._bank.prompt(run.value) for run in runs]
         questions = [Questions(row, split.examples, split.tokens) for row in range(len(runs))]
         soft = FORMS[recipe.form].stack(values, backbone.config)
-        return predict_many(backbone, soft, questions, method=recipe.evaluate_by, decoding=self._decoding)
+        return predict_many(
+            backbone, soft, questions, method=recipe.evaluate_by, decoding=self._decoding
+        )
 
 
 def _evaluation_digest(data: TaskData | MixtureData, decoding: Decoding) -> str:

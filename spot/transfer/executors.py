@@ -92,7 +92,9 @@ class LocalExecutor:
 
     workers = 1
 
-    def __init__(self, bank: Bank, datasets: Datasets, *, reporters: Reporters = lambda _title: None) -> None:
+    def __init__(
+        self, bank: Bank, datasets: Datasets, *, reporters: Reporters = lambda _title: None
+    ) -> None:
         self._bank, self._datasets, self._reporters = bank, datasets, reporters
 
     def train(self, groups: Sequence[Group]) -> Mapping[str, Progress]:
@@ -103,8 +105,12 @@ class LocalExecutor:
 
     def _train(self, group: Group, given_up: dict[str, Progress]) -> None:
         backbone = self._datasets.backbone
-        if {run.identity.recipe.backbone.fingerprint for run in group.runs} != {backbone.fingerprint}:
-            raise TrainingError(f"backbone {backbone.name} is not the one that runs were planned with; start again")
+        if {run.identity.recipe.backbone.fingerprint for run in group.runs} != {
+            backbone.fingerprint
+        }:
+            raise TrainingError(
+                f"backbone {backbone.name} is not the one that runs were planned with; start again"
+            )
         self._bank.try_write()
         paths.prepare_folders(group.folder)
         sharing = [run.digest for run in group.runs if run.digest not in group.stored]
@@ -131,7 +137,9 @@ class LocalExecutor:
         task = self._datasets.task(run.spec.task)
         data = self._datasets.splits(task, group.recipe)
         if data.digest != run.identity.data:
-            raise TrainingError(f"{task.name}: its data are not those that its runs were planned with; start again")
+            raise TrainingError(
+                f"{task.name}: its data are not those that its runs were planned with; start again"
+            )
 
         def done(trained: TrainedPrompt) -> None:
             facts = {
@@ -140,7 +148,9 @@ class LocalExecutor:
                 "program": program,
                 "most frequent answer": data.floor(Split.DEV),
             }
-            self._bank.record_run(run_record(run, trained, group.recipe, texts=self._texts(task), environment=facts))
+            self._bank.record_run(
+                run_record(run, trained, group.recipe, texts=self._texts(task), environment=facts)
+            )
 
         def stopped(progress: Progress) -> None:
             given_up[run.digest] = progress
@@ -168,7 +178,12 @@ class LocalExecutor:
 
 
 def run_record(
-    run: PlannedRun, trained: TrainedPrompt, recipe: Recipe, *, texts: bytes, environment: Mapping[str, Any]
+    run: PlannedRun,
+    trained: TrainedPrompt,
+    recipe: Recipe,
+    *,
+    texts: bytes,
+    environment: Mapping[str, Any],
 ) -> RunRecord:
     """A finished run as the bank stores it.
 

@@ -35,7 +35,9 @@ class Gain:
     @property
     def verdict(self) -> str:
         """What the floor says of the gain; empty where both sides lie above it."""
-        below = [mean <= self.floor for mean in (np.mean(self.without), np.mean(self.with_transfer))]
+        below = [
+            mean <= self.floor for mean in (np.mean(self.without), np.mean(self.with_transfer))
+        ]
         if all(below):
             return "neither is above the most frequent answer: nothing has been learnt, and the gain says nothing"
         if below[1]:
@@ -113,7 +115,9 @@ def paired_gain(
         seed: of the draws.
     """
     rng = np.random.default_rng(seed)
-    points = [points_of_each(task.metrics, answers, examples) for answers in (*with_transfer, *without)]
+    points = [
+        points_of_each(task.metrics, answers, examples) for answers in (*with_transfer, *without)
+    ]
     count = len(with_transfer)
 
     def difference(chosen: np.ndarray, rows: np.ndarray) -> float:

@@ -59,9 +59,13 @@ class Halving:
             if step not in survivors_at or any(progress[name].step != step for name in running):
                 continue
             scores = {name: progress[name].best_score for name in running} | {
-                name: best_until(self.histories[name], step) for name in heat if name in self.histories
+                name: best_until(self.histories[name], step)
+                for name in heat
+                if name in self.histories
             }
-            order = sorted((name for name in heat if name in scores), key=lambda name: -scores[name])
+            order = sorted(
+                (name for name in heat if name in scores), key=lambda name: -scores[name]
+            )
             given_up += [name for name in order[survivors_at[step] :] if name in progress]
         return given_up
 
@@ -71,7 +75,9 @@ def best_until(history: Sequence[Mapping[str, float]], step: int) -> float:
     return max((row["score"] for row in history if row["step"] <= step), default=-math.inf)
 
 
-def replay(histories: Sequence[Sequence[Mapping[str, float]]], *, steps: int, evaluate_every: int) -> tuple[int, int]:
+def replay(
+    histories: Sequence[Sequence[Mapping[str, float]]], *, steps: int, evaluate_every: int
+) -> tuple[int, int]:
     """Who would win among full runs whose histories are known, the more promising first, and at how many steps in all.
 
     Training is the same with and without rivals, so this is what the race would have given.
@@ -82,7 +88,10 @@ def replay(histories: Sequence[Sequence[Mapping[str, float]]], *, steps: int, ev
     for step in [*rungs(len(histories), steps, evaluate_every), steps]:
         spent += len(running) * (step - before)
         before = step
-        scores = {name: Progress(step=step, best_score=best_until(history, step)) for name, history in running.items()}
+        scores = {
+            name: Progress(step=step, best_score=best_until(history, step))
+            for name, history in running.items()
+        }
         for name in halving(scores):
             del running[name]
     return int(max(running, key=lambda name: best_until(running[name], steps))), spent

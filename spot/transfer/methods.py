@@ -95,10 +95,14 @@ def from_average(
 
     def averaged(sources: Sequence[Ranked]) -> list[Candidate]:
         shares = weights(sources)
-        values = [share * trainer.bank.prompt(source.value) for source, share in zip(sources, shares, strict=True)]
+        values = [
+            share * trainer.bank.prompt(source.value)
+            for source, share in zip(sources, shares, strict=True)
+        ]
         start = trainer.bank.put(np.sum(values, axis=0))
         return [
-            Candidate(source=source, weight=share, start=start) for source, share in zip(sources, shares, strict=True)
+            Candidate(source=source, weight=share, start=start)
+            for source, share in zip(sources, shares, strict=True)
         ]
 
     return [averaged(selection.sources) for selection in selections]
@@ -119,7 +123,12 @@ def from_mixture(
     mixed = trainer.run_all(specs)
     return [
         [
-            Candidate(source=source, weight=1 / len(selection.sources), start=run.value, start_steps=run.steps)
+            Candidate(
+                source=source,
+                weight=1 / len(selection.sources),
+                start=run.value,
+                start_steps=run.steps,
+            )
             for source in selection.sources
         ]
         for selection, run in zip(selections, mixed, strict=True)
@@ -128,7 +137,11 @@ def from_mixture(
 
 def mixture_of(target: Task, sources: Sequence[Task | Mixture]) -> Mixture:
     """The tasks of all sources, each once, and the target, which alone is limited, behind them."""
-    tasks = [task for source in sources for task in (source.members if isinstance(source, Mixture) else [source])]
+    tasks = [
+        task
+        for source in sources
+        for task in (source.members if isinstance(source, Mixture) else [source])
+    ]
     members = tuple({task.name: task for task in [*tasks, target]}.values())
     return Mixture(
         name="+".join(task.name for task in members),
@@ -176,9 +189,21 @@ METHODS: dict[str, Method] = {
     "average": Method(_top, from_average),
     "mixture": Method(_top, from_mixture, reads_sources=True),
     "generic": Method(
-        _named, from_each, single=True, names_source=True, unused=("top_k",), why="starts from --source alone"
+        _named,
+        from_each,
+        single=True,
+        names_source=True,
+        unused=("top_k",),
+        why="starts from --source alone",
     ),
-    "oracle": Method(_all, from_each, chooses=True, single=True, unused=("top_k",), why="starts from every source"),
+    "oracle": Method(
+        _all,
+        from_each,
+        chooses=True,
+        single=True,
+        unused=("top_k",),
+        why="starts from every source",
+    ),
     "none": Method(
         _top,
         from_each,

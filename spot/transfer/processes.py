@@ -69,23 +69,31 @@ class ProcessExecutor:
 
     def train(self, groups: Sequence[Group]) -> Mapping[str, Progress]:
         if jax.default_backend() != "cpu":
-            raise TrainingError(f"processes share a CPU's cores, not a {jax.default_backend()}; use the executor local")
+            raise TrainingError(
+                f"processes share a CPU's cores, not a {jax.default_backend()}; use the executor local"
+            )
         with caught_signals() as caught:
             ended = list(self._carry_out(groups, caught))
         if caught:
             step = max((reply.get("step", 0) for _worker, _group, reply in ended), default=0)
             raise Interrupted(caught[0], step, groups[0].folder)
-        failures = [failure for worker, group, reply in ended if (failure := worker.failure(reply, group))]
+        failures = [
+            failure for worker, group, reply in ended if (failure := worker.failure(reply, group))
+        ]
         for failure in failures[1:]:
             self._say(str(failure))
         if failures:
             raise failures[0]
         given_up: dict[str, Progress] = {}
         for _worker, _group, reply in ended:
-            given_up |= {digest: Progress(**progress) for digest, progress in reply["given up"].items()}
+            given_up |= {
+                digest: Progress(**progress) for digest, progress in reply["given up"].items()
+            }
         return given_up
 
-    def _carry_out(self, groups: Sequence[Group], caught: Sequence[int]) -> Iterator[tuple[Worker, Group, Reply]]:
+    def _carry_out(
+        self, groups: Sequence[Group], caught: Sequence[int]
+    ) -> Iterator[tuple[Worker, Group, Reply]]:
         """Replies to all groups, or to those under way when a signal is caught."""
         waiting, busy = deque(groups), dict[Worker, Group]()
         told = False
@@ -147,13 +155,18 @@ class Worker:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                env=os.environ | {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)},
+                env=os.environ
+                | {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)},
                 start_new_session=True,  # a terminal's signals come through its parent alone
             )
         weakref.finalize(self, _dismiss, self.process)
-        threading.Thread(target=_hear, args=(weakref.ref(self), self.process.stdout, replies), daemon=True).start()
+        threading.Thread(
+            target=_hear, args=(weakref.ref(self), self.process.stdout, replies), daemon=True
+        ).start()
         prefix = f"worker {place + 1}: "
-        threading.Thread(target=_pass_on, args=(self.process.stderr, prefix, say), daemon=True).start()
+        threading.Thread(
+            target=_pass_on, args=(self.process.stderr, prefix, say), daemon=True
+        ).start()
 
     def failure(self, reply: Reply, group: Group) -> TrainingError | None:
         """What went wrong with a group, if something did."""
@@ -164,13 +177,19 @@ class Worker:
         if "given up" in reply:
             return None
         code = -reply["stopped"] if reply else self.process.wait()
-        how = f"was stopped by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        how = (
+            f"was stopped by {signal.Signals(-code).name}"
+            if code < 0
+            else f"ended with exit code {code}"
+        )
         saved = f"what it had saved is in {group.folder}; " if group.folder else ""
         again = "run the same command again to go on, with fewer workers where memory is short"
         return TrainingError(f"{who} {how}: {saved}{again}")
 
 
-def _hear(worker: weakref.ref[Worker], stdout: IO[bytes], replies: queue.SimpleQueue[tuple[Worker, Reply]]) -> None:
+def _hear(
+    worker: weakref.ref[Worker], stdout: IO[bytes], replies: queue.SimpleQueue[tuple[Worker, Reply]]
+) -> None:
     """Hand on a worker's replies, as long as anybody wants them."""
     with stdout:
         for line in itertools.chain(stdout, [b"{}"]):

@@ -101,7 +101,9 @@ class Trainer:
         """A run of this task, to be asked for; see :class:`RunSpec`."""
         return RunSpec(task=self.datasets.spec(task), seed=seed, role=role, start=start)
 
-    def run(self, task: Task | Mixture, *, seed: int, role: str, start: str | None = None) -> StoredRun:
+    def run(
+        self, task: Task | Mixture, *, seed: int, role: str, start: str | None = None
+    ) -> StoredRun:
         """One run; see :meth:`run_all`."""
         return self.run_all([self.spec(task, seed, role, start)])[0]
 
@@ -116,10 +118,21 @@ class Trainer:
         lacking = missing(self.bank, runs)
         stored = dict(lacking.stored)
         if lacking.train or lacking.adopt:
-            adopt(self.bank, runs, {run: twin for run, twin in lacking.adopt.items() if twin in stored})
-            groups = [self._group(chunk, set(stored)) for chunk in chunks(distinct(runs), self.executor.workers)]
+            adopt(
+                self.bank,
+                runs,
+                {run: twin for run, twin in lacking.adopt.items() if twin in stored},
+            )
+            groups = [
+                self._group(chunk, set(stored))
+                for chunk in chunks(distinct(runs), self.executor.workers)
+            ]
             self._train(groups, lacking.train)
-            adopt(self.bank, runs, {run: twin for run, twin in lacking.adopt.items() if twin not in stored})
+            adopt(
+                self.bank,
+                runs,
+                {run: twin for run, twin in lacking.adopt.items() if twin not in stored},
+            )
             stored |= self.bank.runs([*lacking.adopt, *(run.digest for run in lacking.train)])
         return [stored[run.digest] for run in runs if run.digest in stored]
 
@@ -137,7 +150,12 @@ class Trainer:
         def identity(spec: RunSpec) -> RunIdentity:
             data = self.data(tasks[spec.task])
             return run_identity(
-                self.backbone, data, self.recipe, seed=spec.seed, role=spec.role, started_from=spec.start
+                self.backbone,
+                data,
+                self.recipe,
+                seed=spec.seed,
+                role=spec.role,
+                started_from=spec.start,
             )
 
         return [PlannedRun(spec, identity(spec)) for spec in specs]
@@ -160,7 +178,9 @@ class Trainer:
         lacking = missing(self.bank, runs)
         adopt(self.bank, runs, lacking.adopt)
         known = self.bank.runs([*lacking.stored, *lacking.adopt])
-        histories = {run.digest: self.bank.history(run.digest) for run in runs if run.digest in known}
+        histories = {
+            run.digest: self.bank.history(run.digest) for run in runs if run.digest in known
+        }
         groups = [self._race_group(heats, histories) for heats in self._rounds(planned)]
         stopped = self._train(groups, lacking.train)
         stored = self.bank.runs([run.digest for run in runs])
@@ -178,7 +198,9 @@ class Trainer:
         groups = [group for group in groups if digests & {run.digest for run in group.runs}]
         return dict(self.executor.train(groups)) if groups else {}
 
-    def _group(self, runs: Sequence[PlannedRun], stored: Collection[str], halving: Halving | None = None) -> Group:
+    def _group(
+        self, runs: Sequence[PlannedRun], stored: Collection[str], halving: Halving | None = None
+    ) -> Group:
         return Group(
             backbone=self.backbone.name,
             dtype=self.backbone.dtype,
@@ -192,23 +214,32 @@ class Trainer:
             halving=halving,
         )
 
-    def _race_group(self, heats: Sequence[Sequence[PlannedRun]], histories: dict[str, list[dict[str, float]]]) -> Group:
+    def _race_group(
+        self, heats: Sequence[Sequence[PlannedRun]], histories: dict[str, list[dict[str, float]]]
+    ) -> Group:
         runs = distinct([run for heat in heats for run in heat])
         halving = Halving(
             heats=[[run.digest for run in heat] for heat in heats],
-            histories={run.digest: histories[run.digest] for run in runs if run.digest in histories},
+            histories={
+                run.digest: histories[run.digest] for run in runs if run.digest in histories
+            },
             steps=self.recipe.steps,
             evaluate_every=self.recipe.plan().evaluate_every,
         )
         return self._group(runs, histories, halving)
 
-    def _rounds(self, heats: Sequence[Sequence[PlannedRun]]) -> Iterator[Sequence[Sequence[PlannedRun]]]:
+    def _rounds(
+        self, heats: Sequence[Sequence[PlannedRun]]
+    ) -> Iterator[Sequence[Sequence[PlannedRun]]]:
         """Heats that race in one program: as many as slots allow, and no more than one worker's share of them."""
         most = -(-len(heats) // self.executor.workers)
         rest = list(heats)
         while rest:
             together = 1
-            while together < min(most, len(rest)) and sum(map(len, rest[: together + 1])) <= self.slots:
+            while (
+                together < min(most, len(rest))
+                and sum(map(len, rest[: together + 1])) <= self.slots
+            ):
                 together += 1
             yield rest[:together]
             rest = rest[together:]

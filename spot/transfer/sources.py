@@ -45,7 +45,13 @@ class Ranking:
 
 
 def rank_for(
-    trainer: Trainer, target: Task, retriever: Retriever, run: StoredRun, *, similarity: str, aggregate: str
+    trainer: Trainer,
+    target: Task,
+    retriever: Retriever,
+    run: StoredRun,
+    *,
+    similarity: str,
+    aggregate: str,
 ) -> Ranking:
     """Rank a retriever's sources by the key of a target's run."""
     query = query_of(trainer, target, run)
@@ -81,11 +87,16 @@ def sharing_texts(trainer: Trainer, target: Task) -> list[str]:
 
     Built-in tasks are known by name; of all others, and of mixtures, the bank keeps hashes of training sentences.
     """
-    named, sketches = set(overlapping(target.name)), trainer.bank.texts(trainer.bank.sources(trainer.partition))
+    named, sketches = (
+        set(overlapping(target.name)),
+        trainer.bank.texts(trainer.bank.sources(trainer.partition)),
+    )
     sketches.pop(target.name, None)
     sentences = _sentences(trainer, target) if sketches else np.zeros(0, np.uint64)
     shared = {
-        name for name, texts in sketches.items() if containment(sentences, np.frombuffer(texts, "<u8")) >= OVERLAP
+        name
+        for name, texts in sketches.items()
+        if containment(sentences, np.frombuffer(texts, "<u8")) >= OVERLAP
     }
     return sorted((named | shared) - {target.name})
 
@@ -97,15 +108,21 @@ def _sentences(trainer: Trainer, target: Task) -> np.ndarray:
     try:
         return task_sentences(target, datasets.data_dir)
     except TaskError as error:
-        datasets.tell(f"{target.name}: sources that hold its test texts are not known, for these are not ({error})")
+        datasets.tell(
+            f"{target.name}: sources that hold its test texts are not known, for these are not ({error})"
+        )
         return task_sentences(target, datasets.data_dir, splits=[Split.DEV])
 
 
 def context_of(trainer: Trainer, target: Task) -> Context:
     """What retrieval measures look at beside prompts, for this target: its examples are training ones."""
     backbone, recipe = trainer.backbone, trainer.recipe
-    limited = dataclasses.replace(recipe, train_limit=min(TRIAL_EXAMPLES, recipe.train_limit or TRIAL_EXAMPLES))
-    few = TaskData(target, backbone, limited, data_dir=trainer.datasets.data_dir)  # read when first asked for, and once
+    limited = dataclasses.replace(
+        recipe, train_limit=min(TRIAL_EXAMPLES, recipe.train_limit or TRIAL_EXAMPLES)
+    )
+    few = TaskData(
+        target, backbone, limited, data_dir=trainer.datasets.data_dir
+    )  # read when first asked for, and once
 
     def losses(prompts: Sequence[np.ndarray]) -> np.ndarray:
         return mean_losses(backbone, prompts, few[Split.TRAIN].tokens, form=recipe.form)
@@ -113,7 +130,9 @@ def context_of(trainer: Trainer, target: Task) -> Context:
     return Context(
         embedding=lambda: np.asarray(backbone.embedding, np.float32),
         losses=losses,
-        start=functools.cache(lambda seed: _start(trainer, target, seed)) if drawn_by_seed(recipe.init) else None,
+        start=functools.cache(lambda seed: _start(trainer, target, seed))
+        if drawn_by_seed(recipe.init)
+        else None,
         train_limit=recipe.train_limit,
     )
 
@@ -125,7 +144,9 @@ def query_of(trainer: Trainer, target: Task, run: StoredRun) -> Query:
         TrainingError: a run without a key.
     """
     if run.key is None:
-        raise TrainingError(f"run {run.digest[:12]} of {target.name} has no key to rank by; see `spot bank verify`")
+        raise TrainingError(
+            f"run {run.digest[:12]} of {target.name} has no key to rank by; see `spot bank verify`"
+        )
     return Query(trainer.bank.prompt(run.key), _start(trainer, target, run.seed))
 
 

@@ -55,7 +55,9 @@ class TransferOptions:
         choose(self.budget, BUDGETS, "budget", error=SpotError)
         if self.budget == "halving" and not method.chooses:
             choosing = ", ".join(name for name, method in METHODS.items() if method.chooses)
-            raise SpotError(f"budget halving chooses among sources, as the methods {choosing} do, not {self.method}")
+            raise SpotError(
+                f"budget halving chooses among sources, as the methods {choosing} do, not {self.method}"
+            )
         if not method.retrieves and not self.baseline:
             raise SpotError(f"method {self.method} is the baseline; it cannot do without")
         if method.names_source and not self.source:
@@ -64,7 +66,9 @@ class TransferOptions:
             )
         if self.source and not method.names_source:
             naming = ", ".join(name for name, method in METHODS.items() if method.names_source)
-            raise SpotError(f"source {self.source!r} is for method {naming}, no other takes one; leave it out")
+            raise SpotError(
+                f"source {self.source!r} is for method {naming}, no other takes one; leave it out"
+            )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -123,17 +127,26 @@ def gain_of(results: Sequence[Transferred]) -> Gain | None:
     """The gain of a target's transfers over its baselines, one pair a seed; ``None`` where there is nothing to compare:
     no baseline was trained, or no source used."""
     pairs = [
-        (result.outcome_test, result.baseline_test) for result in results if result.candidates and result.baseline_test
+        (result.outcome_test, result.baseline_test)
+        for result in results
+        if result.candidates and result.baseline_test
     ]
     if not pairs:
         return None
     first = results[0]
     with_transfer, without = zip(*pairs, strict=True)
-    return gain_over(first.task, first.examples, with_transfer, without, floor=first.floor[Split.TEST.value])
+    return gain_over(
+        first.task, first.examples, with_transfer, without, floor=first.floor[Split.TEST.value]
+    )
 
 
 def run_transfer(
-    trainer: Trainer, target: Task, *, seed: int, options: TransferOptions, find_task: FindTask = get_learnable
+    trainer: Trainer,
+    target: Task,
+    *,
+    seed: int,
+    options: TransferOptions,
+    find_task: FindTask = get_learnable,
 ) -> Transferred:
     """One seed of :func:`run_transfers`."""
     return run_transfers(trainer, target, seeds=[seed], options=options, find_task=find_task)[0]
@@ -166,15 +179,21 @@ def run_transfers(
         SpotError: what training raises.
     """
     method = METHODS[options.method]
-    retriever = _retriever(trainer, target, options) if method.retrieves else None  # fails before anything trains
+    retriever = (
+        _retriever(trainer, target, options) if method.retrieves else None
+    )  # fails before anything trains
     role = "baseline" if options.baseline else "query"
     queries = trainer.run_all([trainer.spec(target, seed, role) for seed in seeds])
     selections = [
-        _select(trainer, target, retriever, options, seed, query) for seed, query in zip(seeds, queries, strict=True)
+        _select(trainer, target, retriever, options, seed, query)
+        for seed, query in zip(seeds, queries, strict=True)
     ]
     started = method.starts(trainer, target, selections, find_task)
     specs = [
-        [trainer.spec(target, selection.seed, "transfer", candidate.start) for candidate in candidates]
+        [
+            trainer.spec(target, selection.seed, "transfer", candidate.start)
+            for candidate in candidates
+        ]
         for selection, candidates in zip(selections, started, strict=True)
     ]
     ends = BUDGETS[options.budget](trainer, target, specs)
@@ -192,17 +211,31 @@ def _retriever(trainer: Trainer, target: Task, options: TransferOptions) -> Retr
     retriever = retriever_for(trainer, target, allow_overlap=options.allow_overlap)
     known = retriever.key_set.tasks
     if options.source and options.source not in known:
-        raise RetrievalError(f"no comparable source {options.source!r} in the bank, which has {', '.join(known)}")
+        raise RetrievalError(
+            f"no comparable source {options.source!r} in the bank, which has {', '.join(known)}"
+        )
     return retriever
 
 
 def _select(
-    trainer: Trainer, target: Task, retriever: Retriever | None, options: TransferOptions, seed: int, query: StoredRun
+    trainer: Trainer,
+    target: Task,
+    retriever: Retriever | None,
+    options: TransferOptions,
+    seed: int,
+    query: StoredRun,
 ) -> Selection:
     """Rank the sources for one seed and take those that the method wants."""
     if retriever is None:
         return Selection(seed, query, Ranking(similarity=options.similarity), [])
-    ranking = rank_for(trainer, target, retriever, query, similarity=options.similarity, aggregate=options.aggregate)
+    ranking = rank_for(
+        trainer,
+        target,
+        retriever,
+        query,
+        similarity=options.similarity,
+        aggregate=options.aggregate,
+    )
     sources = METHODS[options.method].sources(ranking.ranked, options.top_k, options.source)
     return Selection(seed, query, ranking, sources)
 
@@ -213,12 +246,19 @@ def _select(
 def _full(trainer: Trainer, target: Task, specs: Sequence[Sequence[RunSpec]]) -> list[list[Ended]]:
     """Every run to its end."""
     runs = iter(trainer.run_all(list(itertools.chain.from_iterable(specs))))
-    return [[Ended(run, run.score, run.steps) for run in itertools.islice(runs, len(of_seed))] for of_seed in specs]
+    return [
+        [Ended(run, run.score, run.steps) for run in itertools.islice(runs, len(of_seed))]
+        for of_seed in specs
+    ]
 
 
-def _halving(trainer: Trainer, target: Task, specs: Sequence[Sequence[RunSpec]]) -> list[list[Ended]]:
+def _halving(
+    trainer: Trainer, target: Task, specs: Sequence[Sequence[RunSpec]]
+) -> list[list[Ended]]:
     """Successive halving of every seed's runs, among which one without transfer competes, as the last."""
-    return trainer.race([[*of_seed, trainer.spec(target, of_seed[0].seed, "baseline")] for of_seed in specs])
+    return trainer.race(
+        [[*of_seed, trainer.spec(target, of_seed[0].seed, "baseline")] for of_seed in specs]
+    )
 
 
 BUDGETS: dict[str, Callable[[Trainer, Task, Sequence[Sequence[RunSpec]]], list[list[Ended]]]] = {
@@ -253,12 +293,16 @@ class Choice:
     @property
     def steps(self) -> int:
         """Steps of all runs, each counted once, and of what made their starts."""
-        runs = {ended.run.digest if ended.run else i: ended.steps for i, ended in enumerate(self.ends)}
+        runs = {
+            ended.run.digest if ended.run else i: ended.steps for i, ended in enumerate(self.ends)
+        }
         return start_steps(self.candidates) + sum(runs.values())
 
 
 def _choose(selection: Selection, started: Sequence[Candidate], ends: Sequence[Ended]) -> Choice:
-    candidates = [dataclasses.replace(start, ended=ended) for start, ended in zip(started, ends, strict=False)]
+    candidates = [
+        dataclasses.replace(start, ended=ended) for start, ended in zip(started, ends, strict=False)
+    ]
     query = selection.query
     competing = ends or [Ended(query, query.score, query.steps)]
     whole = [(i, ended.run) for i, ended in enumerate(competing) if ended.run]
@@ -267,7 +311,11 @@ def _choose(selection: Selection, started: Sequence[Candidate], ends: Sequence[E
 
 
 def _record(
-    trainer: Trainer, target: Task, options: TransferOptions, choice: Choice, tested: Mapping[str, Evaluation]
+    trainer: Trainer,
+    target: Task,
+    options: TransferOptions,
+    choice: Choice,
+    tested: Mapping[str, Evaluation],
 ) -> Transferred:
     """Report what was chosen, and put it into the bank."""
     selection, ranking = choice.selection, choice.selection.ranking

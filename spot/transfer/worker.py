@@ -97,11 +97,15 @@ def carry_out(pickled: bytes) -> dict[str, Any]:
         known = isinstance(error, SpotError | BankError | TaskError)
         line = str(error) if known else f"{type(error).__name__}: {error}"
         return {"error": line, "diverged": isinstance(error, DivergenceError)}
-    return {"given up": {digest: dataclasses.asdict(progress) for digest, progress in given_up.items()}}
+    return {
+        "given up": {digest: dataclasses.asdict(progress) for digest, progress in given_up.items()}
+    }
 
 
 @functools.cache
-def _executor(bank: str, backbone: str, dtype: str, data_dir: Path | None, log_dir: Path | None) -> LocalExecutor:
+def _executor(
+    bank: str, backbone: str, dtype: str, data_dir: Path | None, log_dir: Path | None
+) -> LocalExecutor:
     """The executor of this process, loaded once; users have been told of the tasks by the parent."""
     prepare_process()
     datasets = Datasets(load_backbone(backbone, dtype=dtype), data_dir=data_dir)

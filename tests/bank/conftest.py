@@ -32,7 +32,11 @@ RunMaker = Callable[..., RunRecord]
 
 def prompt_of(name: str, length: int = LENGTH, width: int = WIDTH) -> np.ndarray:
     """A prompt that depends on nothing but its name."""
-    return np.random.default_rng(zlib.crc32(name.encode())).normal(size=(length, width)).astype(np.float32)
+    return (
+        np.random.default_rng(zlib.crc32(name.encode()))
+        .normal(size=(length, width))
+        .astype(np.float32)
+    )
 
 
 def run_of(
@@ -51,16 +55,31 @@ def run_of(
     **changes: Any,
 ) -> RunRecord:
     """A run of a small recipe; prompts follow from task, seed and role unless they are given."""
-    model = BackboneRecord(fingerprint=fingerprint, name="toy", width=width, config={"d_model": width})
-    recipe = RecipeRecord(backbone=model, prompt_length=length, key_step=key_step, family=family, options={"steps": 30})
+    model = BackboneRecord(
+        fingerprint=fingerprint, name="toy", width=width, config={"d_model": width}
+    )
+    recipe = RecipeRecord(
+        backbone=model,
+        prompt_length=length,
+        key_step=key_step,
+        family=family,
+        options={"steps": 30},
+    )
     name, steps = f"{task}/{seed}/{role}", key_step if role == "query" else 30
     key = prompt_of(f"{name}/key", length, width) if key is None else key
     value = prompt_of(f"{name}/value", length, width) if value is None else value
     return RunRecord(
-        identity=RunIdentity(recipe=recipe, task=TaskRecord(name=task, family="sentiment"), seed=seed, role=role),
+        identity=RunIdentity(
+            recipe=recipe, task=TaskRecord(name=task, family="sentiment"), seed=seed, role=role
+        ),
         value=SnapshotRecord(prompt=value, step=steps, score=changes.get("score", 90.0)),
         key=SnapshotRecord(prompt=key, step=key_step) if with_key else None,
-        **{"steps": steps, "metric": "accuracy", "score": 90.0, "metrics": {"accuracy": changes.get("score", 90.0)}}
+        **{
+            "steps": steps,
+            "metric": "accuracy",
+            "score": 90.0,
+            "metrics": {"accuracy": changes.get("score", 90.0)},
+        }
         | changes,
     )
 
@@ -76,7 +95,9 @@ def transfer_of(source: str, query: str, outcome: str, **changes: object) -> Tra
         "query_run": query,
         "chosen_run": outcome,
         "outcome_metrics": {"accuracy": 70.0},
-        "candidates": [CandidateRecord(source_run=source, similarity=0.5, weight=1.0, run=outcome, score=90.0)],
+        "candidates": [
+            CandidateRecord(source_run=source, similarity=0.5, weight=1.0, run=outcome, score=90.0)
+        ],
     }
     return TransferRecord(**fields | changes)  # type: ignore[arg-type]
 

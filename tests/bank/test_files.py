@@ -54,30 +54,42 @@ def test_an_imported_prompt_may_bring_its_key(bank: Bank) -> None:
 
 def test_an_imported_prompt_may_have_axes_before_its_tokens(bank: Bank) -> None:
     deep = np.random.default_rng(1).normal(size=(2, 3, 4)).astype(np.float32)
-    plain, layered = (import_prompt(bank, prompt, task=TASK, backbone=MODEL) for prompt in (PROMPT, deep))
+    plain, layered = (
+        import_prompt(bank, prompt, task=TASK, backbone=MODEL) for prompt in (PROMPT, deep)
+    )
     np.testing.assert_array_equal(exported(bank, layered).prompt, deep)
-    assert exported(bank, plain).metadata["recipe_family"] != exported(bank, layered).metadata["recipe_family"]
+    assert (
+        exported(bank, plain).metadata["recipe_family"]
+        != exported(bank, layered).metadata["recipe_family"]
+    )
     assert len(bank.partitions()) == 2
     assert verify(bank) == []
 
 
 @pytest.mark.parametrize("wrong", ["value", "key"])
 @pytest.mark.parametrize("shape", [(3, 5), (2, 4)])
-def test_a_prompt_of_another_shape_is_not_imported(bank: Bank, wrong: str, shape: tuple[int, int]) -> None:
+def test_a_prompt_of_another_shape_is_not_imported(
+    bank: Bank, wrong: str, shape: tuple[int, int]
+) -> None:
     prompts = {"value": PROMPT, "key": PROMPT} | {wrong: np.ones(shape, np.float32)}
     with pytest.raises(BankError, match=r"(key|value) of mrpc: expected shape \[\d, \d\], found"):
         import_prompt(bank, prompts["value"], task=TASK, backbone=MODEL, key=prompts["key"])
     assert set(bank.count_rows().values()) == {0}
 
 
-def test_a_prompt_of_another_width_than_its_backbone_has_in_the_bank_is_not_imported(bank: Bank) -> None:
+def test_a_prompt_of_another_width_than_its_backbone_has_in_the_bank_is_not_imported(
+    bank: Bank,
+) -> None:
     import_prompt(bank, PROMPT, task=TASK, backbone=MODEL)
     before = bank.count_rows()
     wide = np.ones((3, MODEL.width + 1), np.float32)
     with pytest.raises(
-        BankError, match=f"is {MODEL.width} wide in this bank, and the prompt {MODEL.width + 1}; it was"
+        BankError,
+        match=f"is {MODEL.width} wide in this bank, and the prompt {MODEL.width + 1}; it was",
     ):
-        import_prompt(bank, wide, task=TASK, backbone=dataclasses.replace(MODEL, width=MODEL.width + 1))
+        import_prompt(
+            bank, wide, task=TASK, backbone=dataclasses.replace(MODEL, width=MODEL.width + 1)
+        )
     assert bank.count_rows() == before
 
 
@@ -99,11 +111,16 @@ def prompts_of_others(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     if request.param == "published":
         return SHARED
     for i, task in enumerate(("mrpc", "rte", "sst2")):
-        np.save(tmp_path / f"{task}.npy", np.random.default_rng(i).normal(size=(100, 768)).astype(np.float32))
+        np.save(
+            tmp_path / f"{task}.npy",
+            np.random.default_rng(i).normal(size=(100, 768)).astype(np.float32),
+        )
     return tmp_path
 
 
-def test_prompts_of_the_t5_1_1_base_that_others_trained_are_imported(bank: Bank, prompts_of_others: Path) -> None:
+def test_prompts_of_the_t5_1_1_base_that_others_trained_are_imported(
+    bank: Bank, prompts_of_others: Path
+) -> None:
     model = BackboneRecord(fingerprint="e" * 64, name="google/t5-base-lm-adapt", width=768)
     for path in sorted(prompts_of_others.glob("*.npy")):
         task = TaskRecord(name=path.stem, family="imported")
@@ -119,7 +136,9 @@ def test_prompts_of_the_t5_1_1_base_that_others_trained_are_imported(bank: Bank,
 
 
 @pytest.mark.parametrize(("kind", "step"), [("value", "30"), ("key", "10")])
-def test_a_prompt_carries_what_makes_it_comparable(bank: Bank, make_run: RunMaker, kind: str, step: str) -> None:
+def test_a_prompt_carries_what_makes_it_comparable(
+    bank: Bank, make_run: RunMaker, kind: str, step: str
+) -> None:
     record = make_run(seed=2)
     digest = bank.record_run(record)
     found = exported(bank, digest, kind=kind)
@@ -159,7 +178,9 @@ def test_where_a_run_started_leaves_with_its_prompt(bank: Bank, make_run: RunMak
     np.testing.assert_array_equal(found, start)
 
 
-def test_a_prompt_of_several_runs_is_described_as_the_one_that_was_asked_for(bank: Bank, make_run: RunMaker) -> None:
+def test_a_prompt_of_several_runs_is_described_as_the_one_that_was_asked_for(
+    bank: Bank, make_run: RunMaker
+) -> None:
     runs = [bank.record_run(make_run(seed=seed, key=PROMPT, value=PROMPT)) for seed in (0, 1)]
     for run in runs:
         for kind in ("key", "value"):
@@ -169,10 +190,14 @@ def test_a_prompt_of_several_runs_is_described_as_the_one_that_was_asked_for(ban
     assert exported(bank, prompt_sha256(PROMPT)).metadata["run"] == runs[0]
 
 
-def test_the_kind_of_a_prompt_that_is_named_by_its_address_is_not_asked_for(bank: Bank, make_run: RunMaker) -> None:
+def test_the_kind_of_a_prompt_that_is_named_by_its_address_is_not_asked_for(
+    bank: Bank, make_run: RunMaker
+) -> None:
     record = make_run()
     bank.record_run(record)
-    with pytest.raises(BankError, match="is named by its address, which is of one kind; leave out --kind key"):
+    with pytest.raises(
+        BankError, match="is named by its address, which is of one kind; leave out --kind key"
+    ):
         exported(bank, prompt_sha256(record.value.prompt), kind="key")
 
 

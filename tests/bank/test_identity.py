@@ -27,7 +27,10 @@ def test_a_family_is_that_of_the_first_release() -> None:
 
 
 def test_an_option_that_came_later_makes_another_family() -> None:
-    assert recipe_family(OPTIONS | {"dropout": 0.1}) not in (FAMILY, recipe_family(OPTIONS | {"z_loss": 0.1}))
+    assert recipe_family(OPTIONS | {"dropout": 0.1}) not in (
+        FAMILY,
+        recipe_family(OPTIONS | {"z_loss": 0.1}),
+    )
 
 
 def test_what_comes_after_the_key_makes_none_but_under_a_decaying_schedule() -> None:
@@ -43,7 +46,11 @@ def test_options_of_no_recipe_have_no_family() -> None:
 
 def test_the_options_that_keep_keys_apart_are_named() -> None:
     other = OPTIONS | {"key_step": 100, "max_input": 64, "steps": 90, "dropout": 0.1}
-    assert differing(OPTIONS, other) == {"key_step": (30, 100), "max_input": (128, 64), "dropout": (None, 0.1)}
+    assert differing(OPTIONS, other) == {
+        "key_step": (30, 100),
+        "max_input": (128, 64),
+        "dropout": (None, 0.1),
+    }
     other = OPTIONS | {"optimizer": {"name": "adamw", "learning_rate": 0.1, "schedule": "linear"}}
     assert differing(OPTIONS, other) == {
         "optimizer": ("adafactor", "adamw"),

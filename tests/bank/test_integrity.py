@@ -52,7 +52,9 @@ RECIPE = RecipeRecord(
 )
 
 
-def trained(task: str, seed: int, role: str, scores: tuple[float, ...], *, start: str | None = None) -> RunRecord:
+def trained(
+    task: str, seed: int, role: str, scores: tuple[float, ...], *, start: str | None = None
+) -> RunRecord:
     """A run as training leaves it: one evaluation every ten steps with the given scores."""
     name, best = f"{task}/{seed}/{role}/{start}", max(scores)
     steps = 10 * (scores.index(best) + 1)
@@ -61,7 +63,11 @@ def trained(task: str, seed: int, role: str, scores: tuple[float, ...], *, start
         identity=RunIdentity(
             recipe=RECIPE,
             task=TaskRecord(
-                name=task, family="toys", description={"family": "toys"}, content="c" * 64, texts=bytes(range(16))
+                name=task,
+                family="toys",
+                description={"family": "toys"},
+                content="c" * 64,
+                texts=bytes(range(16)),
             ),
             seed=seed,
             role=role,
@@ -75,7 +81,12 @@ def trained(task: str, seed: int, role: str, scores: tuple[float, ...], *, start
         key=SnapshotRecord(prompt=prompt_of(f"{name}/key"), step=10),
         metrics={"accuracy": best, "score": best},
         history=[
-            {"step": 10.0 * (i + 1), "loss": math.nan if i == 0 else 0.5, "accuracy": score, "score": score}
+            {
+                "step": 10.0 * (i + 1),
+                "loss": math.nan if i == 0 else 0.5,
+                "accuracy": score,
+                "score": score,
+            }
             for i, score in enumerate(scores)
         ],
         start=average(begun),
@@ -93,11 +104,17 @@ def fill(bank: Bank, seeds: int = 1) -> None:
         baseline = trained("birds", seed, "baseline", (40.0, 45.0, 44.0))
         targets = [
             trained("birds", seed, "transfer", scores, start=prompt_sha256(source.value.prompt))
-            for source, scores in zip(sources, ((47.0, 49.0, 50.0), (41.0, 43.0, 42.0)), strict=True)
+            for source, scores in zip(
+                sources, ((47.0, 49.0, 50.0), (41.0, 43.0, 42.0)), strict=True
+            )
         ]
-        *named, without, first, second = [bank.record_run(run) for run in (*sources, baseline, *targets)]
+        *named, without, first, second = [
+            bank.record_run(run) for run in (*sources, baseline, *targets)
+        ]
         for run, score in ((without, 44.0), (first, 51.0)):
-            bank.record_evaluation(run, "e" * 64, metrics={"score": score}, answers=["wing", "beak"])
+            bank.record_evaluation(
+                run, "e" * 64, metrics={"score": score}, answers=["wing", "beak"]
+            )
         bank.record_transfer(
             TransferRecord(
                 task="birds", method="best", similarity="average", single=True, seed=seed, metric="score",
@@ -118,8 +135,14 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
         fill(bank, seeds=2)
         bank.put(np.ones((3, 4)))
         mixture = trained("cats+dogs", 0, "transfer", (50.0,) * 3)
-        members = dataclasses.replace(mixture.identity.task, description={"family": "toys", "tasks": ["cats", "dogs"]})
-        bank.record_run(dataclasses.replace(mixture, identity=dataclasses.replace(mixture.identity, task=members)))
+        members = dataclasses.replace(
+            mixture.identity.task, description={"family": "toys", "tasks": ["cats", "dogs"]}
+        )
+        bank.record_run(
+            dataclasses.replace(
+                mixture, identity=dataclasses.replace(mixture.identity, task=members)
+            )
+        )
         assert verify(bank) == []
     return path
 
@@ -303,11 +326,15 @@ FAULTS = [
 @pytest.mark.parametrize(("statement", "complaint"), FAULTS, ids=range(len(FAULTS)))
 def test_a_planted_fault_is_found_in_one_line(bank: Bank, statement: str, complaint: str) -> None:
     with sqlite3.connect(str(bank.engine.url.database)) as connection:
-        digests = [digest[:12] for (digest,) in connection.execute("SELECT digest FROM run ORDER BY id")]
+        digests = [
+            digest[:12] for (digest,) in connection.execute("SELECT digest FROM run ORDER BY id")
+        ]
     connection.close()
     damage(bank, statement)
     problems = verify(bank)
-    expected = complaint.format(run1=digests[0], run4=digests[3]) if "{run" in complaint else complaint
+    expected = (
+        complaint.format(run1=digests[0], run4=digests[3]) if "{run" in complaint else complaint
+    )
     assert any(expected in problem for problem in problems), problems
     assert all("\n" not in problem and len(problem) < 400 for problem in problems)
 
@@ -328,9 +355,18 @@ def test_faults_of_a_prompt_with_more_axes_are_found(bank: Bank) -> None:
     assert verify(bank) == []
     content = Path(str(bank.engine.url.database)).read_bytes()
     for statement, complaint in (
-        (f"UPDATE run SET start = zeroblob(16) WHERE digest = '{digest}'", "its start has 4 numbers, expected 8"),
-        ("UPDATE prompt SET shape = NULL WHERE shape IS NOT NULL", "24 numbers stored, expected 3 x 4"),
-        ("UPDATE prompt SET shape = '[2, 1, 3, 4]' WHERE shape IS NOT NULL", "checksum differs from its address"),
+        (
+            f"UPDATE run SET start = zeroblob(16) WHERE digest = '{digest}'",
+            "its start has 4 numbers, expected 8",
+        ),
+        (
+            "UPDATE prompt SET shape = NULL WHERE shape IS NOT NULL",
+            "24 numbers stored, expected 3 x 4",
+        ),
+        (
+            "UPDATE prompt SET shape = '[2, 1, 3, 4]' WHERE shape IS NOT NULL",
+            "checksum differs from its address",
+        ),
         ("UPDATE key_vectors SET average = zeroblob(16)", "key vectors do not belong to it"),
     ):
         damage(bank, statement)
@@ -347,8 +383,12 @@ def test_a_cell_of_any_kind_is_reported_and_stops_nothing(bank: Bank) -> None:
     with sqlite3.connect(path) as connection:
         columns = [
             (table, column)
-            for (table,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
-            for _, column, _, _, _, key in connection.execute(f"PRAGMA table_info({table})").fetchall()
+            for (table,) in connection.execute(
+                "SELECT name FROM sqlite_master WHERE type = 'table'"
+            ).fetchall()
+            for _, column, _, _, _, key in connection.execute(
+                f"PRAGMA table_info({table})"
+            ).fetchall()
             if not key and table != "alembic_version"
         ]
     connection.close()
@@ -362,18 +402,24 @@ def test_a_cell_of_any_kind_is_reported_and_stops_nothing(bank: Bank) -> None:
                              f"WHERE rowid = (SELECT min(rowid) FROM {table})")  # fmt: skip
             except sqlite3.IntegrityError:
                 continue
-            free = column in FREE or (column in {"config", "description", "environment", "decoding"} and "{" in cell)
+            free = column in FREE or (
+                column in {"config", "description", "environment", "decoding"} and "{" in cell
+            )
             assert verify(bank) or free, (table, column, cell)
 
 
 def test_what_others_measured_is_sound_and_named_by_its_query(bank: Bank) -> None:
     rows = [
-        Measured(where="table", target="birds", source=s, seed=1, score=41.5, baseline=40.0) for s in ("cats", "dogs")
+        Measured(where="table", target="birds", source=s, seed=1, score=41.5, baseline=40.0)
+        for s in ("cats", "dogs")
     ]
     with Bank.open(str(bank.engine.url.database)) as writer:
         import_outcomes(writer, rows)
     assert verify(bank) == []
-    damage(bank, "UPDATE transfer SET query_run_id = 4, baseline_run_id = NULL WHERE method = 'imported'")
+    damage(
+        bank,
+        "UPDATE transfer SET query_run_id = 4, baseline_run_id = NULL WHERE method = 'imported'",
+    )
     assert any("its digest does not follow from its content" in problem for problem in verify(bank))
 
 
@@ -400,7 +446,11 @@ def test_ten_thousand_runs_are_checked_in_seconds(tmp_path: Path) -> None:
         with sqlite3.connect(str(bank.engine.url.database)) as connection:
             columns = [row[1] for row in connection.execute("PRAGMA table_info(run)")]
             copied = ", ".join(
-                "x.n" if c == "id" else "printf('%012x', x.n) || printf('%052x', 0)" if c == "digest" else c
+                "x.n"
+                if c == "id"
+                else "printf('%012x', x.n) || printf('%052x', 0)"
+                if c == "digest"
+                else c
                 for c in columns
             )
             numbers = f"WITH RECURSIVE x(n) AS (SELECT 100 UNION ALL SELECT n + 1 FROM x WHERE n < {runs + 99})"
@@ -456,7 +506,9 @@ def read_in_every_way(path: Path) -> None:
             assert "\n" not in str(error)
 
 
-def test_a_file_with_damaged_bytes_is_read_or_refused_in_one_line(sound: Path, tmp_path: Path) -> None:
+def test_a_file_with_damaged_bytes_is_read_or_refused_in_one_line(
+    sound: Path, tmp_path: Path
+) -> None:
     content, path = sound.read_bytes(), tmp_path / "bank.sqlite"
     random = np.random.default_rng(0)
     for _ in range(30):
@@ -474,13 +526,27 @@ def test_a_file_with_damaged_bytes_is_read_or_refused_in_one_line(sound: Path, t
             assert all("\n" not in problem for problem in verify(bank))
 
 
-def test_a_bank_with_damaged_cells_is_listed_or_refused_in_one_line(sound: Path, tmp_path: Path) -> None:
+def test_a_bank_with_damaged_cells_is_listed_or_refused_in_one_line(
+    sound: Path, tmp_path: Path
+) -> None:
     path, random = tmp_path / "bank.sqlite", np.random.default_rng(0)
-    cells = ("NULL", "'text'", "x'fe00'", "1e300", "9e999", "-1", "'[[1]]'", "'{\"tasks\": 5}'", "CAST(x'ff' AS TEXT)")
+    cells = (
+        "NULL",
+        "'text'",
+        "x'fe00'",
+        "1e300",
+        "9e999",
+        "-1",
+        "'[[1]]'",
+        "'{\"tasks\": 5}'",
+        "CAST(x'ff' AS TEXT)",
+    )
     with sqlite3.connect(sound) as connection:
         columns = [
             (table, column)
-            for (table,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+            for (table,) in connection.execute(
+                "SELECT name FROM sqlite_master WHERE type = 'table'"
+            ).fetchall()
             for _, column, *_ in connection.execute(f"PRAGMA table_info({table})").fetchall()
         ]
     connection.close()

@@ -34,13 +34,21 @@ def test_keys_are_those_of_the_sources_of_one_partition(bank: Bank, make_run: Ru
         bank.record_run(record)
     partition = partition_of(make_run)
     keys = bank.keys(partition)
-    assert list(zip(keys.tasks, keys.seeds.tolist(), strict=True)) == [("boolq", 5), ("mrpc", 0), ("mrpc", 1)]
+    assert list(zip(keys.tasks, keys.seeds.tolist(), strict=True)) == [
+        ("boolq", 5),
+        ("mrpc", 0),
+        ("mrpc", 1),
+    ]
     assert (len(keys), keys.shape, keys.scores.tolist()) == (3, (3, 4), [90.0, 90.0, 70.0])
     early = [bank.prompt(address) for address in keys.prompts]
     np.testing.assert_array_equal(keys.vectors("average"), [average(prompt) for prompt in early])
-    np.testing.assert_array_equal(keys.vectors("average_normalized"), [average_normalized(prompt) for prompt in early])
+    np.testing.assert_array_equal(
+        keys.vectors("average_normalized"), [average_normalized(prompt) for prompt in early]
+    )
     stored = [bank.run(run) for run in keys.runs]
-    assert [(run.key, run.value) for run in stored if run] == list(zip(keys.prompts, keys.values, strict=True))
+    assert [(run.key, run.value) for run in stored if run] == list(
+        zip(keys.prompts, keys.values, strict=True)
+    )
     assert bank.keys(partition, exclude=["mrpc", "unheard of"]).tasks == ["boolq"]
     assert partition in bank.partitions()
     assert len(bank.partitions()) == 5
@@ -59,7 +67,9 @@ def test_names_are_in_the_order_of_their_letters_and_runs_in_that_of_their_seeds
         np.testing.assert_array_equal(keys.vectors("average")[row], average(early))
 
 
-def test_a_key_knows_where_its_run_started_and_what_its_value_scored(bank: Bank, make_run: RunMaker) -> None:
+def test_a_key_knows_where_its_run_started_and_what_its_value_scored(
+    bank: Bank, make_run: RunMaker
+) -> None:
     record = make_run(start=START, score=77.0)
     twin = dataclasses.replace(record.identity, role="baseline")
     bank.record_twin(twin, bank.record_run(record))
@@ -76,7 +86,9 @@ def test_layers_of_a_prompt_stand_beside_its_width(bank: Bank, make_run: RunMake
     bank.record_run(make_run(key=deep, value=deep, start=np.arange(8.0)))
     keys = bank.keys(partition_of(make_run))
     assert (keys.shape, keys.width) == ((2, 3, 4), 8)
-    np.testing.assert_array_equal(keys.vectors("average"), [np.concatenate([average(layer) for layer in deep])])
+    np.testing.assert_array_equal(
+        keys.vectors("average"), [np.concatenate([average(layer) for layer in deep])]
+    )
     np.testing.assert_array_equal(keys.vectors("start"), [np.arange(8.0)])
 
 
@@ -84,7 +96,11 @@ def test_mixtures_of_an_excluded_task_are_left_out_with_it(bank: Bank, make_run:
     record = make_run("glue")
     mixture = TaskRecord(name="glue", family="mixture", description={"tasks": ["sst2", "rte"]})
     identity = dataclasses.replace(record.identity, task=mixture)
-    for each in (dataclasses.replace(record, identity=identity), make_run("sst2"), make_run("mnli")):
+    for each in (
+        dataclasses.replace(record, identity=identity),
+        make_run("sst2"),
+        make_run("mnli"),
+    ):
         bank.record_run(each)
     assert bank.keys(partition_of(make_run)).tasks == ["glue", "mnli", "sst2"]
     assert bank.keys(partition_of(make_run), exclude=["rte"]).tasks == ["mnli", "sst2"]
@@ -106,7 +122,9 @@ def test_prompts_that_are_in_no_bank_are_keys_too() -> None:
 # -- read once, and only what is needed ----------------------------------------------------------------------
 
 
-def test_every_kind_of_vectors_is_read_once_and_in_one_query(bank: Bank, make_run: RunMaker) -> None:
+def test_every_kind_of_vectors_is_read_once_and_in_one_query(
+    bank: Bank, make_run: RunMaker
+) -> None:
     for seed in range(3):
         bank.record_run(make_run(seed=seed, start=START))
     with statements(bank) as sent:
@@ -118,7 +136,9 @@ def test_every_kind_of_vectors_is_read_once_and_in_one_query(bank: Bank, make_ru
             assert keys.vectors(kind) is keys.vectors(kind)
         selects = [text for text in sent if text.startswith("SELECT")]
         assert len(selects) == 1
-        assert selects[0].startswith(f"SELECT run.id, {'run' if kind == 'start' else 'key_vectors'}.{kind}")
+        assert selects[0].startswith(
+            f"SELECT run.id, {'run' if kind == 'start' else 'key_vectors'}.{kind}"
+        )
 
 
 def test_vectors_of_some_keys_are_those_rows_of_all(bank: Bank, make_run: RunMaker) -> None:
@@ -127,7 +147,11 @@ def test_vectors_of_some_keys_are_those_rows_of_all(bank: Bank, make_run: RunMak
     for kind in KINDS:
         keys, rows = bank.keys(partition_of(make_run)), np.array([4, 0, 3])
         some = keys.take(rows)
-        assert (some.tasks, some.seeds.tolist(), some.runs[1]) == (["sst2"] * 3, [4, 0, 3], keys.runs[0])
+        assert (some.tasks, some.seeds.tolist(), some.runs[1]) == (
+            ["sst2"] * 3,
+            [4, 0, 3],
+            keys.runs[0],
+        )
         with statements(bank) as sent:
             few = some.vectors(kind)
         assert " IN (" in sent[-1]
@@ -137,7 +161,9 @@ def test_vectors_of_some_keys_are_those_rows_of_all(bank: Bank, make_run: RunMak
         assert not sent, "all were kept"
 
 
-def test_many_keys_are_read_as_few_are(bank: Bank, make_run: RunMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_keys_are_read_as_few_are(
+    bank: Bank, make_run: RunMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for seed in range(7):
         bank.record_run(make_run(("b", "a")[seed % 2], seed, start=START + seed))
     whole = bank.keys(partition_of(make_run))
@@ -149,7 +175,9 @@ def test_many_keys_are_read_as_few_are(bank: Bank, make_run: RunMaker, monkeypat
     assert (again.tasks, list(again.runs)) == (whole.tasks, list(whole.runs))
     for kind in KINDS:
         np.testing.assert_array_equal(again.vectors(kind), whole.vectors(kind))
-        np.testing.assert_array_equal(again.take(np.array([5, 2])).vectors(kind), whole.vectors(kind)[[5, 2]])
+        np.testing.assert_array_equal(
+            again.take(np.array([5, 2])).vectors(kind), whole.vectors(kind)[[5, 2]]
+        )
 
 
 def test_a_run_that_came_later_has_no_part(bank: Bank, make_run: RunMaker) -> None:
@@ -159,7 +187,9 @@ def test_a_run_that_came_later_has_no_part(bank: Bank, make_run: RunMaker) -> No
     bank.record_run(make_run("mnli"))
     for kind in KINDS:
         assert keys.vectors(kind).shape == (1, 4)
-    np.testing.assert_array_equal(keys.vectors("average"), [average(prompt_of("boolq/0/source/key"))])
+    np.testing.assert_array_equal(
+        keys.vectors("average"), [average(prompt_of("boolq/0/source/key"))]
+    )
 
 
 # -- damage --------------------------------------------------------------------------------------------------
@@ -197,10 +227,22 @@ def test_a_source_that_a_ranking_would_lose_or_misplace_is_named(
     ("kind", "statement", "complaint"),
     [
         ("average", "DELETE FROM key_vectors WHERE prompt_id = 1", "has no key vectors"),
-        ("average", "UPDATE key_vectors SET average = x'0000c07f0000000000000000000000ff'", "is not finite"),
+        (
+            "average",
+            "UPDATE key_vectors SET average = x'0000c07f0000000000000000000000ff'",
+            "is not finite",
+        ),
         ("average", "UPDATE key_vectors SET average = 'sixteen letters.'", "a damaged cell"),
-        ("average_normalized", "UPDATE key_vectors SET average_normalized = zeroblob(8)", "has 2 numbers, its"),
-        ("start", "UPDATE run SET start = zeroblob(20) WHERE id = 2", "has 5 numbers, its backbone 4"),
+        (
+            "average_normalized",
+            "UPDATE key_vectors SET average_normalized = zeroblob(8)",
+            "has 2 numbers, its",
+        ),
+        (
+            "start",
+            "UPDATE run SET start = zeroblob(20) WHERE id = 2",
+            "has 5 numbers, its backbone 4",
+        ),
         ("start", "UPDATE run SET start = x'0000807f0000000000000000000000ff'", "is not finite"),
         ("start", "UPDATE run SET start = NULL WHERE id = 2", "has no start"),
     ],

@@ -62,7 +62,9 @@ def test_the_newest_migration_is_the_one_that_the_engine_knows() -> None:
 
 def test_migrations_lead_to_the_schema_of_the_models(bank: Bank) -> None:
     with bank.engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        context = MigrationContext.configure(
+            connection, opts={"compare_type": True, "compare_server_default": True}
+        )
         assert compare_metadata(context, Base.metadata) == []
 
 
@@ -77,13 +79,17 @@ def test_a_bank_of_a_newer_program_is_refused_and_left_alone(tmp_path: Path) -> 
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
     connection.close()
-    assert f"its schema is 9999, newer than {versions.HEAD} that this version knows" in refusal(path)
+    assert f"its schema is 9999, newer than {versions.HEAD} that this version knows" in refusal(
+        path
+    )
     connection = sqlite3.connect(path)
     assert connection.execute("SELECT version_num FROM alembic_version").fetchone() == ("9999",)
     connection.close()
 
 
-def test_a_bank_of_the_first_schema_is_brought_up_to_date_with_all_it_holds(tmp_path: Path, make_run: RunMaker) -> None:
+def test_a_bank_of_the_first_schema_is_brought_up_to_date_with_all_it_holds(
+    tmp_path: Path, make_run: RunMaker
+) -> None:
     path = tmp_path / "bank.sqlite"
     with Bank.open(path) as bank:
         source, query, outcome = (
@@ -92,14 +98,18 @@ def test_a_bank_of_the_first_schema_is_brought_up_to_date_with_all_it_holds(tmp_
         )
         record = transfer_of(source, query, outcome)
         bank.record_transfer(record)
-        damage(bank, f"UPDATE transfer SET digest = '{record.first_digest}'")  # as the first release named it
+        damage(
+            bank, f"UPDATE transfer SET digest = '{record.first_digest}'"
+        )  # as the first release named it
         downgrade(bank, "0001")
     before = path.read_bytes()
     for write in (False, True):
         with Bank.open(path, create=False, write=write) as bank:
             (row,) = list_transfers(bank.engine)
             assert (row["budget"], row["steps"]) == ("full", None)
-            assert [candidate["steps"] for candidate in row["sources"]] == [None] * len(row["sources"])
+            assert [candidate["steps"] for candidate in row["sources"]] == [None] * len(
+                row["sources"]
+            )
             assert bank.evaluation(source, "a" * 64) is None
             assert bank.keys(Partition.of(make_run().identity.recipe)).has_start.tolist() == [False]
             assert len(bank.outcomes(Partition.of(make_run().identity.recipe))) == 1
@@ -110,7 +120,9 @@ def test_a_bank_of_the_first_schema_is_brought_up_to_date_with_all_it_holds(tmp_
         assert current_version(connection, bank.engine.url) == versions.HEAD
 
 
-def test_what_older_banks_say_otherwise_is_found_where_it_lies_now(tmp_path: Path, make_run: RunMaker) -> None:
+def test_what_older_banks_say_otherwise_is_found_where_it_lies_now(
+    tmp_path: Path, make_run: RunMaker
+) -> None:
     path = tmp_path / "bank.sqlite"
     record = make_run("mnli+sst2")
     task = dataclasses.replace(record.identity.task, description={"tasks": ["mnli", "sst2"]})
@@ -122,12 +134,16 @@ def test_what_older_banks_say_otherwise_is_found_where_it_lies_now(tmp_path: Pat
             for task, role in (("mnli", "source"), ("rte", "query"), ("rte", "transfer"))
         )
         for method in ("best", "average"):
-            bank.record_transfer(transfer_of(source, query, outcome, method=method, single=method == "best"))
+            bank.record_transfer(
+                transfer_of(source, query, outcome, method=method, single=method == "best")
+            )
         rows = transfers_and_members(bank)
         downgrade(bank, "0003")
     for write in (False, True):
         with Bank.open(path, create=False, write=write) as bank:
-            assert transfers_and_members(bank) == rows == ([True, False], [(1, "mnli"), (1, "sst2")])
+            assert (
+                transfers_and_members(bank) == rows == ([True, False], [(1, "mnli"), (1, "sst2")])
+            )
             assert len(bank.outcomes(Partition.of(record.identity.recipe))) == 1
             bank.check_task(task)
             with pytest.raises(BankError, match="is another one"):
@@ -135,7 +151,9 @@ def test_what_older_banks_say_otherwise_is_found_where_it_lies_now(tmp_path: Pat
             assert verify(bank) == []
 
 
-@pytest.mark.parametrize("cell", ["'{'", "'[1]'", "x'fe00'", "'{\"tasks\": 5}'", '\'{"tasks": [5, "mnli"]}\''])
+@pytest.mark.parametrize(
+    "cell", ["'{'", "'[1]'", "x'fe00'", "'{\"tasks\": 5}'", '\'{"tasks": [5, "mnli"]}\'']
+)
 def test_a_damaged_description_stops_neither_readers_nor_the_migration(
     tmp_path: Path, make_run: RunMaker, cell: str
 ) -> None:
@@ -146,7 +164,9 @@ def test_a_damaged_description_stops_neither_readers_nor_the_migration(
         damage(bank, f"UPDATE task SET description = {cell}")
     for write in (False, True):
         with Bank.open(path, create=False, write=write) as bank:
-            assert any("task sst2: " in problem and "description" in problem for problem in verify(bank))
+            assert any(
+                "task sst2: " in problem and "description" in problem for problem in verify(bank)
+            )
 
 
 def transfers_and_members(bank: Bank) -> tuple[list[bool], list[tuple[int, str]]]:
@@ -208,7 +228,9 @@ def test_an_empty_file_is_no_bank_for_a_reader(tmp_path: Path) -> None:
     Bank.open(path).close()
 
 
-@pytest.mark.parametrize("content", [b"a letter to a friend\n" * 100, b"\x93NUMPY" + bytes(4096), b"a word"])
+@pytest.mark.parametrize(
+    "content", [b"a letter to a friend\n" * 100, b"\x93NUMPY" + bytes(4096), b"a word"]
+)
 def test_a_file_that_is_something_else_is_refused_and_kept(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "letter.txt"
     path.write_bytes(content)
@@ -243,7 +265,9 @@ def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
     assert "file" in refusal(tmp_path / "file" / "bank.sqlite")
 
 
-@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc, where nobody can make a file")
+@pytest.mark.skipif(
+    not Path("/proc/self").exists(), reason="needs /proc, where nobody can make a file"
+)
 @pytest.mark.parametrize("path", ["/proc/bank.sqlite", "/proc/folder/bank.sqlite"])
 def test_a_folder_that_takes_no_files_is_refused(path: str) -> None:
     assert path in refusal(path)
@@ -254,7 +278,9 @@ def test_a_read_only_folder_is_refused(tmp_path: Path) -> None:
     tmp_path.chmod(0o555)
     if os.access(tmp_path, os.W_OK):
         pytest.skip("this user may write everywhere")
-    assert "unable to open database file (check the folder and its permissions)" in refusal(tmp_path / "bank.sqlite")
+    assert "unable to open database file (check the folder and its permissions)" in refusal(
+        tmp_path / "bank.sqlite"
+    )
 
 
 @pytest.mark.parametrize(
@@ -284,7 +310,9 @@ try:
 except BankError as error:
     print(error)
 """
-    answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    answer = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
     assert answer.stderr == ""
     (line,) = answer.stdout.splitlines()
     assert line.startswith(f"bank {backend}://me:***@localhost/db: no driver for it is installed")

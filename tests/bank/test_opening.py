@@ -58,7 +58,9 @@ def test_a_reader_leaves_nothing_and_changes_nothing(tmp_path: Path, make_run: R
     assert list(before) == ["bank.sqlite"]
 
 
-def test_a_reader_sees_what_an_open_writer_wrote_and_leaves_its_log(tmp_path: Path, make_run: RunMaker) -> None:
+def test_a_reader_sees_what_an_open_writer_wrote_and_leaves_its_log(
+    tmp_path: Path, make_run: RunMaker
+) -> None:
     path = tmp_path / "bank.sqlite"
     with Bank.open(path) as bank:
         bank.record_run(make_run())
@@ -74,7 +76,9 @@ def test_a_reader_sees_what_an_open_writer_wrote_and_leaves_its_log(tmp_path: Pa
     assert look(path, make_run) == 3
 
 
-def test_a_reader_follows_a_file_that_is_written_after_it_was_opened(tmp_path: Path, make_run: RunMaker) -> None:
+def test_a_reader_follows_a_file_that_is_written_after_it_was_opened(
+    tmp_path: Path, make_run: RunMaker
+) -> None:
     path = tmp_path / "bank.sqlite"
     with Bank.open(path) as bank:
         bank.record_run(make_run())
@@ -85,7 +89,9 @@ def test_a_reader_follows_a_file_that_is_written_after_it_was_opened(tmp_path: P
         assert reader.count_rows()["run"] == 2
 
 
-def test_what_is_written_while_a_file_is_read_is_noticed(tmp_path: Path, make_run: RunMaker) -> None:
+def test_what_is_written_while_a_file_is_read_is_noticed(
+    tmp_path: Path, make_run: RunMaker
+) -> None:
     path = tmp_path / "bank.sqlite"
     with Bank.open(path) as bank:
         bank.record_run(make_run())
@@ -106,7 +112,9 @@ def test_what_is_written_while_a_file_is_read_is_noticed(tmp_path: Path, make_ru
 def test_what_a_killed_writer_left_in_its_log_is_read(tmp_path: Path, index: bool) -> None:
     path = tmp_path / "bank.sqlite"
     command = [sys.executable, str(WRITER), "0", "1000"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
+    ) as process:
         assert process.stdin is not None and process.stdout is not None
         process.stdin.write(f"{path}\n")
         process.stdin.flush()
@@ -126,7 +134,9 @@ def test_what_a_killed_writer_left_in_its_log_is_read(tmp_path: Path, index: boo
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX permissions")
-def test_a_bank_in_a_read_only_folder_is_read_and_a_writer_is_told(tmp_path: Path, make_run: RunMaker) -> None:
+def test_a_bank_in_a_read_only_folder_is_read_and_a_writer_is_told(
+    tmp_path: Path, make_run: RunMaker
+) -> None:
     folder = Path(shutil.copytree(tmp_path, f"/tmp/spot-readonly-{os.getpid()}"))
     path = folder / "bank.sqlite"
     try:
@@ -152,11 +162,16 @@ try:
 except BankError as error:
     print(error)
 """
-        answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd="/", check=False)
+        answer = subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, cwd="/", check=False
+        )
         assert answer.stderr == ""
         runs, counts, refusal = answer.stdout.splitlines()
         assert (runs, counts) == ("1", "2 1")
-        assert refusal.startswith(f"bank {path}: this user may not write the file") or "read-only" in refusal
+        assert (
+            refusal.startswith(f"bank {path}: this user may not write the file")
+            or "read-only" in refusal
+        )
     finally:
         folder.chmod(0o755)
         shutil.rmtree(folder)
@@ -165,9 +180,13 @@ except BankError as error:
 # -- what is another program's -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("tables", ["CREATE TABLE notes (text)", "CREATE TABLE alembic_version (version_num)"])
+@pytest.mark.parametrize(
+    "tables", ["CREATE TABLE notes (text)", "CREATE TABLE alembic_version (version_num)"]
+)
 @pytest.mark.parametrize("create", [True, False])
-def test_another_program_s_file_is_refused_and_left_as_it_is(tmp_path: Path, tables: str, create: bool) -> None:
+def test_another_program_s_file_is_refused_and_left_as_it_is(
+    tmp_path: Path, tables: str, create: bool
+) -> None:
     path = tmp_path / "notes.sqlite"
     with sqlite3.connect(path) as connection:
         connection.execute(tables)
@@ -176,7 +195,9 @@ def test_another_program_s_file_is_refused_and_left_as_it_is(tmp_path: Path, tab
         connection.execute("CREATE TABLE run (id, text)")
     connection.close()
     before = lying(tmp_path)
-    with pytest.raises(BankError, match="holds tables of another program, or not all of a bank's; name another"):
+    with pytest.raises(
+        BankError, match="holds tables of another program, or not all of a bank's; name another"
+    ):
         Bank.open(path, create=create)
     with pytest.raises(BankError, match="holds tables of another program"), connected(path):
         pass
@@ -199,14 +220,19 @@ def test_a_trial_write_says_what_stops_it(bank: Bank, monkeypatch: pytest.Monkey
         patch.setattr("bank.sqlite.BUSY_SECONDS", 0.2)
         other = sqlite3.connect(path, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
-        with Bank.open(path) as waiting, pytest.raises(BankError, match=r"database is locked \(another process holds"):
+        with (
+            Bank.open(path) as waiting,
+            pytest.raises(BankError, match=r"database is locked \(another process holds"),
+        ):
             waiting.try_write()
         other.execute("ROLLBACK")
         other.close()
     with bank.engine.connect() as connection:
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
         connection.exec_driver_sql(f"PRAGMA max_page_count = {pages + 2}")
-    with pytest.raises(BankError, match=r"database or disk is full \(the disk is full; free some space"):
+    with pytest.raises(
+        BankError, match=r"database or disk is full \(the disk is full; free some space"
+    ):
         bank.try_write()
     with monkeypatch.context() as patch:
         patch.setattr("shutil.disk_usage", lambda _path: type("Usage", (), {"free": 10}))
@@ -219,7 +245,9 @@ def test_a_trial_write_says_what_stops_it(bank: Bank, monkeypatch: pytest.Monkey
         bank.try_write()
 
 
-def test_a_copy_holds_what_the_bank_holds_and_keeps_what_is_added_to_itself(tmp_path: Path, make_run: RunMaker) -> None:
+def test_a_copy_holds_what_the_bank_holds_and_keeps_what_is_added_to_itself(
+    tmp_path: Path, make_run: RunMaker
+) -> None:
     path = tmp_path / "bank.sqlite"
     with Bank.open(path) as bank:
         bank.record_run(make_run())
@@ -333,13 +361,18 @@ def test_no_part_of_a_secret_is_shown(
         ("postgresql:///u:pw@localhost/spot", "no host where one is expected"),
         ("u:pw@localhost/spot", "write scheme://user:password@host/name, or ./ before a path"),
         ("~nobody-of-that-name/bank.sqlite", "no home folder is known for ~nobody-of-that-name"),
-        ("sqlite:///~nobody-of-that-name/bank.sqlite", "no home folder is known for ~nobody-of-that-name"),
+        (
+            "sqlite:///~nobody-of-that-name/bank.sqlite",
+            "no home folder is known for ~nobody-of-that-name",
+        ),
         ("bank\0.sqlite", "a path or URL holds no zero bytes"),
         ("postgresql://localhost:1/spot", "check that the database is up and can be reached"),
         ("sqlite:///bank.sqlite?nosuch=1", "its options are not those of SQLite"),
     ],
 )
-def test_a_location_that_leads_nowhere_says_how_to_write_it(location: str, complaint: str, tmp_path: Path) -> None:
+def test_a_location_that_leads_nowhere_says_how_to_write_it(
+    location: str, complaint: str, tmp_path: Path
+) -> None:
     if location.startswith("postgresql://localhost"):
         pytest.importorskip("psycopg")
     with pytest.raises(BankError) as caught:

@@ -15,7 +15,11 @@ from tests.bank.conftest import RunMaker, run_of
 
 
 def row(
-    target: str = "rte", source: str = "mnli", seed: int = 0, score: float = 70.0, **more: float | None
+    target: str = "rte",
+    source: str = "mnli",
+    seed: int = 0,
+    score: float = 70.0,
+    **more: float | None,
 ) -> Measured:
     return Measured(where="row 1", target=target, source=source, seed=seed, score=score, **more)  # type: ignore[arg-type]
 
@@ -69,12 +73,18 @@ def test_a_seed_of_the_source_may_be_named(stocked: Bank) -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (row(target="boolq"), "row 1: the bank has no baseline or query of target 'boolq'; train it with"),
+        (
+            row(target="boolq"),
+            "row 1: the bank has no baseline or query of target 'boolq'; train it with",
+        ),
         (row(seed=7), "row 1: the bank has no run of rte with seed 7; it has 0, 1"),
         (row(source="qqp"), "row 1: of source 'qqp' the bank has none; train it with"),
         (row(source_seed=5), "row 1: the bank has no run of source mnli with seed 5; it has 0, 1"),
         (row(score=70.0, source="rte"), "row 1: rte is the target itself"),
-        (row(source="elsewhere"), "row 1: of source 'elsewhere' the bank has none that can be compared"),
+        (
+            row(source="elsewhere"),
+            "row 1: of source 'elsewhere' the bank has none that can be compared",
+        ),
         (row(source="sst2", score=1.0), "row 1: rte from sst2, seed 0, is in row 0 too"),
         (row(baseline=50.0), "row 1: baseline 50.0, but None in row 0"),
     ],
@@ -91,11 +101,17 @@ def test_a_row_that_does_not_fit_the_bank_is_named_and_nothing_is_stored(
     assert outcomes(stocked) == []
 
 
-def test_a_run_that_could_be_one_of_several_is_named_by_its_recipe(stocked: Bank, make_run: RunMaker) -> None:
+def test_a_run_that_could_be_one_of_several_is_named_by_its_recipe(
+    stocked: Bank, make_run: RunMaker
+) -> None:
     record = make_run("rte", role="baseline")
     recipe = dataclasses.replace(record.identity.recipe, options={"train_limit": 64})
-    stocked.record_run(dataclasses.replace(record, identity=dataclasses.replace(record.identity, recipe=recipe)))
-    with pytest.raises(BankError, match=r"has 2 runs of rte with seed 0, of the recipes .* name one with --recipe"):
+    stocked.record_run(
+        dataclasses.replace(record, identity=dataclasses.replace(record.identity, recipe=recipe))
+    )
+    with pytest.raises(
+        BankError, match=r"has 2 runs of rte with seed 0, of the recipes .* name one with --recipe"
+    ):
         import_outcomes(stocked, [row()])
     import_outcomes(stocked, [row()], recipe=recipe.digest[:12])
     (found,) = outcomes(stocked)
@@ -117,10 +133,14 @@ def test_a_table_is_read_from_csv_and_json(tmp_path: Path) -> None:
         encoding="utf-8",
     )  # fmt: skip
     first, second = read_measured(table, score="dev", baseline="plain")
-    assert first == Measured(where=f"{table}, line 2", target="rte", source="a, b", seed=0, score=70.5, baseline=60.0)
+    assert first == Measured(
+        where=f"{table}, line 2", target="rte", source="a, b", seed=0, score=70.5, baseline=60.0
+    )
     assert (second.where, second.score, second.baseline) == (f"{table}, line 4", 71.0, None)
     document = tmp_path / "scores.json"
-    document.write_text(json.dumps([{"target": "rte", "source": "sst2", "seed": 1, "score": 71, "source_seed": 2}]))
+    document.write_text(
+        json.dumps([{"target": "rte", "source": "sst2", "seed": 1, "score": 71, "source_seed": 2}])
+    )
     (only,) = read_measured(document)
     assert (only.where, only.score, only.source_seed) == (f"{document}, row 1", 71.0, 2)
 

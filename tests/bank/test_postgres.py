@@ -31,7 +31,10 @@ WRITER = Path(__file__).with_name("writer.py")
 
 def program(name: str) -> str:
     """A server's program, on the path or where Debian puts it."""
-    for folder in (None, *sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin")), reverse=True)):
+    for folder in (
+        None,
+        *sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin")), reverse=True),
+    ):
         if found := shutil.which(name, path=folder):
             return found
     pytest.skip(f"{name} is not installed")
@@ -92,9 +95,14 @@ def test_lists_are_those_of_a_bank_in_a_file(url: str, tmp_path: Path, make_run:
     def listed(location: str | Path) -> list[object]:
         with Bank.open(location) as bank:
             runs = [
-                bank.record_run(make_run(task, role=role)) for task, role in (("mnli", "source"), ("rte", "baseline"))
+                bank.record_run(make_run(task, role=role))
+                for task, role in (("mnli", "source"), ("rte", "baseline"))
             ]
-            bank.record_transfer(transfer_of(*runs, runs[1], baseline_run=runs[1], baseline_metrics={"accuracy": 60.0}))
+            bank.record_transfer(
+                transfer_of(
+                    *runs, runs[1], baseline_run=runs[1], baseline_metrics={"accuracy": 60.0}
+                )
+            )
             engine = bank.engine
             transfers, run = list_transfers(engine, task="rte"), show_run(engine, runs[0][:12])
             for row in (*transfers, run):
@@ -139,10 +147,19 @@ def test_processes_that_create_and_fill_a_bank_at_once_lose_and_double_nothing(u
 def test_a_server_that_does_not_answer_is_one_line_without_the_password(server: str) -> None:
     for address, hint in (
         (server.format(name="missing"), "no such database; create it first"),
-        (server.format(name="postgres").replace("postgres:secret", "stranger:secret"), "no such user; check the URL"),
-        ("postgresql://me:secret@127.0.0.1:1/db", "check that the database is up and can be reached"),
+        (
+            server.format(name="postgres").replace("postgres:secret", "stranger:secret"),
+            "no such user; check the URL",
+        ),
+        (
+            "postgresql://me:secret@127.0.0.1:1/db",
+            "check that the database is up and can be reached",
+        ),
         ("postgresql://me:secret@nowhere.invalid/db", "no such host; check the URL"),
-        (f"{server.format(name='postgres')}&options=-c%20password%3Dsecret", "check that the database is up"),
+        (
+            f"{server.format(name='postgres')}&options=-c%20password%3Dsecret",
+            "check that the database is up",
+        ),
         (f"{server.format(name='postgres')}&unheard=secret", "check that the database is up"),
     ):
         with pytest.raises(BankError, match=hint) as caught:
@@ -156,7 +173,9 @@ def test_an_empty_database_holds_no_bank_for_a_reader(url: str) -> None:
         Bank.open(url, create=False)
 
 
-def test_a_reader_of_an_older_bank_finds_the_columns_of_the_newest(url: str, make_run: RunMaker) -> None:
+def test_a_reader_of_an_older_bank_finds_the_columns_of_the_newest(
+    url: str, make_run: RunMaker
+) -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(versions.__file__).parent / "migrations"))
     record = make_run("mixed")

@@ -25,7 +25,12 @@ def transfer(bank: Bank, make_run: RunMaker) -> TransferRecord:
     """A bank with two sources and a transfer to a third task."""
     first, second, query, outcome = (
         bank.record_run(make_run(task, role=role))
-        for task, role in (("mnli", "source"), ("sst2", "source"), ("rte", "query"), ("rte", "transfer"))
+        for task, role in (
+            ("mnli", "source"),
+            ("sst2", "source"),
+            ("rte", "query"),
+            ("rte", "transfer"),
+        )
     )
     record = TransferRecord(
         task="rte",
@@ -38,7 +43,9 @@ def transfer(bank: Bank, make_run: RunMaker) -> TransferRecord:
         chosen_run=outcome,
         outcome_metrics={"accuracy": 70.0},
         candidates=[
-            CandidateRecord(source_run=first, similarity=0.75, weight=0.75, run=outcome, score=90.0),
+            CandidateRecord(
+                source_run=first, similarity=0.75, weight=0.75, run=outcome, score=90.0
+            ),
             CandidateRecord(source_run=second, similarity=0.25, weight=0.25),
         ],
     )
@@ -57,16 +64,28 @@ def test_a_sound_bank_has_no_problems(bank: Bank, transfer: TransferRecord) -> N
     ("statement", "complaint"),
     [
         ("checksum", "checksum differs from its address"),
-        ('UPDATE prompt SET "values" = substr("values", 1, 44) WHERE id = 1', "11 numbers stored, expected 3 x 4"),
+        (
+            'UPDATE prompt SET "values" = substr("values", 1, 44) WHERE id = 1',
+            "11 numbers stored, expected 3 x 4",
+        ),
         ("UPDATE prompt SET length = 4 WHERE id = 1", "12 numbers stored, expected 4 x 4"),
-        ("UPDATE prompt SET length = 4, width = 3 WHERE id = 1", "checksum differs from its address"),
-        ("UPDATE key_vectors SET average = zeroblob(16) WHERE prompt_id = 1", "key vectors do not belong to it"),
+        (
+            "UPDATE prompt SET length = 4, width = 3 WHERE id = 1",
+            "checksum differs from its address",
+        ),
+        (
+            "UPDATE key_vectors SET average = zeroblob(16) WHERE prompt_id = 1",
+            "key vectors do not belong to it",
+        ),
         (
             "UPDATE key_vectors SET average_normalized = "
             "(SELECT average_normalized FROM key_vectors WHERE prompt_id = 2) WHERE prompt_id = 1",
             "key vectors do not belong to it",
         ),
-        ("UPDATE key_vectors SET average = substr(average, 1, 12) WHERE prompt_id = 1", "do not belong to it"),
+        (
+            "UPDATE key_vectors SET average = substr(average, 1, 12) WHERE prompt_id = 1",
+            "do not belong to it",
+        ),
         ("DELETE FROM key_vectors WHERE prompt_id = 1", "has no key vectors"),
     ],
 )
@@ -74,7 +93,9 @@ def test_a_damaged_prompt_is_found_and_named(
     bank: Bank, transfer: TransferRecord, statement: str, complaint: str
 ) -> None:
     connection = sqlite3.connect(str(bank.engine.url.database))
-    address, values = connection.execute('SELECT sha256, "values" FROM prompt WHERE id = 1').fetchone()
+    address, values = connection.execute(
+        'SELECT sha256, "values" FROM prompt WHERE id = 1'
+    ).fetchone()
     connection.close()
     if statement == "checksum":
         flipped = bytes([values[0] ^ 1]) + values[1:]
@@ -112,7 +133,9 @@ def test_a_run_without_its_value_is_found(bank: Bank, transfer: TransferRecord) 
         ("DELETE FROM transfer", "of candidate refers to a missing transfer"),
     ],
 )
-def test_a_reference_to_nothing_is_found(bank: Bank, transfer: TransferRecord, statement: str, complaint: str) -> None:
+def test_a_reference_to_nothing_is_found(
+    bank: Bank, transfer: TransferRecord, statement: str, complaint: str
+) -> None:
     damage(bank, statement)
     assert any(complaint in problem for problem in verify(bank))
 
@@ -138,7 +161,9 @@ def test_a_damaged_page_is_found_or_refused_in_one_line(
 # -- listings ------------------------------------------------------------------------------------------------
 
 
-def test_tasks_are_listed_with_their_runs_by_role(bank: Bank, transfer: TransferRecord, make_run: RunMaker) -> None:
+def test_tasks_are_listed_with_their_runs_by_role(
+    bank: Bank, transfer: TransferRecord, make_run: RunMaker
+) -> None:
     bank.record_run(make_run("mnli", seed=1))
     rows = list_tasks(bank.engine)
     assert [row["task"] for row in rows] == ["mnli", "rte", "sst2"]
@@ -163,7 +188,9 @@ def test_runs_are_listed_newest_first_and_filtered(bank: Bank, transfer: Transfe
     assert list_runs(bank.engine, task="rte", role="source") == []
 
 
-def test_a_page_is_the_newest_of_what_is_counted(bank: Bank, transfer: TransferRecord, make_run: RunMaker) -> None:
+def test_a_page_is_the_newest_of_what_is_counted(
+    bank: Bank, transfer: TransferRecord, make_run: RunMaker
+) -> None:
     query, outcome = transfer.query_run, transfer.chosen_run
     second = transfer_of(transfer.candidates[0].source_run, query, outcome, method="oracle")
     bank.record_transfer(second)
@@ -186,7 +213,9 @@ def test_a_page_is_the_newest_of_what_is_counted(bank: Bank, transfer: TransferR
     assert list_transfers(bank.engine, limit=1)[0]["sources"][0]["task"] == "mnli"
 
 
-def test_runs_are_listed_beside_what_the_most_frequent_answer_scores(bank: Bank, make_run: RunMaker) -> None:
+def test_runs_are_listed_beside_what_the_most_frequent_answer_scores(
+    bank: Bank, make_run: RunMaker
+) -> None:
     bank.record_run(make_run(environment={"most frequent answer": 54.5}))
     bank.record_run(make_run(seed=1, environment={}))
     assert [row["most frequent answer"] for row in list_runs(bank.engine)] == [None, 54.5]
@@ -207,13 +236,17 @@ def test_one_run_is_shown_whole(bank: Bank, make_run: RunMaker) -> None:
     assert shown["snapshots"][0]["prompt"] == prompt_sha256(record.key.prompt)
     assert shown["created"].endswith("+00:00")
     assert json.loads(json.dumps(shown)) == shown
-    with pytest.raises(BankError, match="run 'feed' is not in the bank; `spot bank runs` lists them"):
+    with pytest.raises(
+        BankError, match="run 'feed' is not in the bank; `spot bank runs` lists them"
+    ):
         show_run(bank.engine, "feed")
 
 
 def test_a_source_shows_who_used_it(bank: Bank, transfer: TransferRecord) -> None:
     shown = show_run(bank.engine, transfer.candidates[1].source_run)
-    assert shown["source of transfers"] == [{"transfer": transfer.digest[:12], "target": "rte", "rank": 2}]
+    assert shown["source of transfers"] == [
+        {"transfer": transfer.digest[:12], "target": "rte", "rank": 2}
+    ]
 
 
 def test_prompts_are_listed_once_for_each_snapshot(bank: Bank, make_run: RunMaker) -> None:

@@ -80,7 +80,9 @@ def test_a_twin_shares_everything_but_its_role(bank: Bank, make_run: RunMaker) -
     source = make_run()
     digest = bank.record_run(source)
     identity = dataclasses.replace(source.identity, role="baseline")
-    assert bank.record_twin(identity, digest) == bank.record_twin(identity, digest) == identity.digest
+    assert (
+        bank.record_twin(identity, digest) == bank.record_twin(identity, digest) == identity.digest
+    )
     first, second = bank.run(digest), bank.run(identity.digest)
     assert first is not None
     assert second == dataclasses.replace(first, digest=identity.digest)
@@ -119,7 +121,9 @@ def test_another_seed_role_or_data_is_another_run(bank: Bank, make_run: RunMaker
 
 
 def test_a_stored_run_comes_back_as_it_was(bank: Bank, make_run: RunMaker) -> None:
-    record = make_run(seconds=12.5, history=[{"step": 10.0, "loss": 0.5}], environment={"device": "cpu"})
+    record = make_run(
+        seconds=12.5, history=[{"step": 10.0, "loss": 0.5}], environment={"device": "cpu"}
+    )
     stored = bank.run(bank.record_run(record))
     assert stored is not None and record.key is not None
     assert (stored.task, stored.seed, stored.score, stored.steps) == ("sst2", 0, 90.0, 30)
@@ -170,7 +174,9 @@ def rows_of(bank: Bank) -> dict[str, list[tuple[object, ...]]]:
         return {
             table.name: [
                 tuple(bytes(cell) if isinstance(cell, np.ndarray) else cell for cell in row)
-                for row in connection.execute(select(*(c for c in table.columns if c.name != "created")))
+                for row in connection.execute(
+                    select(*(c for c in table.columns if c.name != "created"))
+                )
             ]
             for table in Base.metadata.sorted_tables
         }
@@ -181,8 +187,16 @@ def test_many_runs_at_once_are_stored_as_each_would_be(
 ) -> None:
     monkeypatch.setattr("bank.sessions.AT_ONCE", 3)
     shared = np.full((3, 4), 0.5, np.float32)
-    records = [make_run(f"task{seed % 3}", seed, key=shared, role=role) for seed in range(4) for role in ROLES[:2]]
-    records.append(make_run("task0", 9, role="baseline", fingerprint="e" * 64, with_key=False, start=np.ones(4)))
+    records = [
+        make_run(f"task{seed % 3}", seed, key=shared, role=role)
+        for seed in range(4)
+        for role in ROLES[:2]
+    ]
+    records.append(
+        make_run(
+            "task0", 9, role="baseline", fingerprint="e" * 64, with_key=False, start=np.ones(4)
+        )
+    )
     bank.record_run(records[5])
     digests = bank.record_runs([*records, records[2]])
     assert digests == [record.identity.digest for record in (*records, records[2])]
@@ -240,7 +254,9 @@ def test_processes_that_write_at_once_lose_and_double_nothing(tmp_path: Path) ->
 
 def test_opening_waits_for_another_that_creates_the_bank(tmp_path: Path) -> None:
     path = tmp_path / "bank.sqlite"
-    with contextlib.closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
+    with contextlib.closing(
+        sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    ) as other:
         other.execute("CREATE TABLE t (x)")
         other.execute("DROP TABLE t")
         other.execute("BEGIN IMMEDIATE")
@@ -258,7 +274,9 @@ def test_processes_that_create_a_bank_at_once_all_write_into_it(tmp_path: Path) 
                 tell(process, path)
             digests = {digest for process in processes for digest in written(process)}
             with Bank.open(path, create=False) as bank:
-                assert {row["run"] for row in list_runs(bank.engine)} == {digest[:12] for digest in digests}
+                assert {row["run"] for row in list_runs(bank.engine)} == {
+                    digest[:12] for digest in digests
+                }
 
 
 def test_a_reader_does_not_wait_for_a_writer(bank: Bank, make_run: RunMaker) -> None:
@@ -282,24 +300,37 @@ def test_the_same_bytes_are_stored_once(bank: Bank, make_run: RunMaker) -> None:
     bank.record_run(make_run(key=one, value=one))
     bank.record_run(make_run(seed=1, key=one, value=-one))
     counts = bank.count_rows()
-    assert (counts["run"], counts["snapshot"], counts["prompt"], counts["key_vectors"]) == (2, 4, 2, 2)
+    assert (counts["run"], counts["snapshot"], counts["prompt"], counts["key_vectors"]) == (
+        2,
+        4,
+        2,
+        2,
+    )
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 4), (5, 2, 3, 4), (1, 3, 4)])
-def test_a_prompt_may_have_axes_before_its_tokens(bank: Bank, make_run: RunMaker, shape: tuple[int, ...]) -> None:
+def test_a_prompt_may_have_axes_before_its_tokens(
+    bank: Bank, make_run: RunMaker, shape: tuple[int, ...]
+) -> None:
     early, late = (np.random.default_rng(n).normal(size=shape).astype(np.float32) for n in range(2))
     width = math.prod(shape) // 3
     digest = bank.record_run(make_run(key=early, value=late, start=np.ones(width)))
     np.testing.assert_array_equal(bank.find_prompt(digest), late)
     np.testing.assert_array_equal(bank.prompt(bank.put(early)), early)
     assert [row["shape"] for row in show_run(bank.engine, digest)["snapshots"]] == [list(shape)] * 2
-    assert {(*row["shape"], row["length"], row["width"]) for row in list_prompts(bank.engine)} == {(*shape, 3, 4)}
+    assert {(*row["shape"], row["length"], row["width"]) for row in list_prompts(bank.engine)} == {
+        (*shape, 3, 4)
+    }
     assert verify(bank) == []
     joined = np.concatenate(early.reshape(-1, 3, 4), axis=1)
     np.testing.assert_array_equal(tokens(early), joined)
     for vector in (average, average_normalized):
         np.testing.assert_array_equal(vector(early), vector(joined))
-    for wrong in ({"start": np.ones(4 if width > 4 else 8)}, {"key": late[None]}, {"value": late[..., :2]}):
+    for wrong in (
+        {"start": np.ones(4 if width > 4 else 8)},
+        {"key": late[None]},
+        {"value": late[..., :2]},
+    ):
         with pytest.raises(BankError, match=r"(start|key|value) of sst2: expected shape"):
             make_run(**{"key": early, "value": late} | wrong)
 
@@ -308,7 +339,9 @@ def test_an_address_depends_on_the_shape_and_every_bit() -> None:
     prompt = np.zeros((2, 6), np.float32)
     addresses = {prompt_sha256(p) for p in (prompt, prompt.reshape(3, 4), -prompt, prompt + 1e-45)}
     assert len(addresses) == 4
-    assert prompt_sha256(prompt.astype(">f4")) == prompt_sha256(np.asfortranarray(prompt)) in addresses
+    assert (
+        prompt_sha256(prompt.astype(">f4")) == prompt_sha256(np.asfortranarray(prompt)) in addresses
+    )
 
 
 @settings(max_examples=60, deadline=None)
@@ -319,11 +352,20 @@ def test_an_address_depends_on_the_shape_and_every_bit() -> None:
         elements=st.floats(width=32, allow_nan=False, allow_infinity=False),
     )
 )
-def test_every_float32_comes_back_with_the_same_bits(shared_bank: Bank, make_run: RunMaker, prompt: np.ndarray) -> None:
+def test_every_float32_comes_back_with_the_same_bits(
+    shared_bank: Bank, make_run: RunMaker, prompt: np.ndarray
+) -> None:
     length, width = prompt.shape
     address = prompt_sha256(prompt)
     shared_bank.record_run(
-        make_run(address, length=length, width=width, fingerprint=f"{width:064d}", key=prompt, value=prompt)
+        make_run(
+            address,
+            length=length,
+            width=width,
+            fingerprint=f"{width:064d}",
+            key=prompt,
+            value=prompt,
+        )
     )
     back = shared_bank.prompt(address)
     assert (back.dtype, back.shape) == (np.float32, prompt.shape)
@@ -358,7 +400,9 @@ def test_an_unknown_role_is_refused(make_run: RunMaker) -> None:
         make_run(role="teacher")
 
 
-def test_a_score_that_is_no_number_is_refused_and_nothing_is_written(bank: Bank, make_run: RunMaker) -> None:
+def test_a_score_that_is_no_number_is_refused_and_nothing_is_written(
+    bank: Bank, make_run: RunMaker
+) -> None:
     with pytest.raises(BankError, match="score"):
         bank.record_run(make_run(score=float("nan")))
     assert set(bank.count_rows().values()) == {0}
@@ -400,7 +444,9 @@ def test_listing_and_ranking_read_no_prompt(bank: Bank, make_run: RunMaker) -> N
 # -- addresses -----------------------------------------------------------------------------------------------
 
 
-def test_prompts_are_found_by_address_by_its_start_and_by_their_run(bank: Bank, make_run: RunMaker) -> None:
+def test_prompts_are_found_by_address_by_its_start_and_by_their_run(
+    bank: Bank, make_run: RunMaker
+) -> None:
     record = make_run()
     assert record.key is not None
     digest = bank.record_run(record)
@@ -419,12 +465,18 @@ def test_unknown_short_and_ambiguous_addresses_are_refused(
         patch.setattr("bank.prompts.prompt_sha256", lambda _values: next(addresses).ljust(64, "0"))
         bank.record_run(make_run())
     for name in ("12345678", "1234567"):
-        with pytest.raises(BankError, match=f"prompt '{name}' is ambiguous; give more of its address"):
+        with pytest.raises(
+            BankError, match=f"prompt '{name}' is ambiguous; give more of its address"
+        ):
             bank.prompt(name)
-    with pytest.raises(BankError, match="prompt '7654321' is too short to name one; give 8 characters or more"):
+    with pytest.raises(
+        BankError, match="prompt '7654321' is too short to name one; give 8 characters or more"
+    ):
         bank.find_prompt("7654321")
     for name in ("feed" * 16, "%%%%%%%%", "________"):
-        with pytest.raises(BankError, match="is not in the bank; `spot bank prompts` lists addresses"):
+        with pytest.raises(
+            BankError, match="is not in the bank; `spot bank prompts` lists addresses"
+        ):
             bank.find_prompt(name)
 
 
@@ -457,9 +509,16 @@ def test_damaged_bytes_are_not_handed_out(bank: Bank, make_run: RunMaker) -> Non
 def test_a_transfer_is_stored_once_with_its_sources(bank: Bank, make_run: RunMaker) -> None:
     source, query, outcome, baseline = (
         bank.record_run(make_run(task, role=role))
-        for task, role in (("mnli", "source"), ("rte", "query"), ("rte", "transfer"), ("rte", "baseline"))
+        for task, role in (
+            ("mnli", "source"),
+            ("rte", "query"),
+            ("rte", "transfer"),
+            ("rte", "baseline"),
+        )
     )
-    record = transfer_of(source, query, outcome, baseline_run=baseline, baseline_metrics={"accuracy": 60.0})
+    record = transfer_of(
+        source, query, outcome, baseline_run=baseline, baseline_metrics={"accuracy": 60.0}
+    )
     assert bank.record_transfer(record) == bank.record_transfer(record) == record.digest
     (row,) = list_transfers(bank.engine)
     assert (row["target"], row["baseline"], row["outcome"]) == ("rte", 60.0, 70.0)
@@ -484,16 +543,22 @@ def test_a_transfer_needs_its_runs(bank: Bank, make_run: RunMaker, missing: str)
             source,
             query,
             outcome,
-            candidates=[CandidateRecord(source_run=source, similarity=1.0, weight=1.0, run=unknown)],
+            candidates=[
+                CandidateRecord(source_run=source, similarity=1.0, weight=1.0, run=unknown)
+            ],
         ),
     }[missing]
-    with pytest.raises(BankError, match=f"run '{unknown}' is not in the bank; `spot bank runs` lists them"):
+    with pytest.raises(
+        BankError, match=f"run '{unknown}' is not in the bank; `spot bank runs` lists them"
+    ):
         bank.record_transfer(record)
     counts = bank.count_rows()
     assert (counts["transfer"], counts["candidate"]) == (0, 0)
 
 
-def test_transfers_that_differ_in_an_option_a_weight_or_a_run_are_two(bank: Bank, make_run: RunMaker) -> None:
+def test_transfers_that_differ_in_an_option_a_weight_or_a_run_are_two(
+    bank: Bank, make_run: RunMaker
+) -> None:
     source, query, outcome, baseline, other = (
         bank.record_run(make_run(task, seed, role=role))
         for task, seed, role in (
@@ -504,7 +569,9 @@ def test_transfers_that_differ_in_an_option_a_weight_or_a_run_are_two(bank: Bank
             ("rte", 1, "transfer"),
         )
     )
-    weighed = CandidateRecord(source_run=source, similarity=0.5, weight=0.5, run=outcome, score=90.0)
+    weighed = CandidateRecord(
+        source_run=source, similarity=0.5, weight=0.5, run=outcome, score=90.0
+    )
     records = [
         transfer_of(source, query, outcome),
         transfer_of(source, query, outcome, aggregate="max"),
@@ -514,7 +581,9 @@ def test_transfers_that_differ_in_an_option_a_weight_or_a_run_are_two(bank: Bank
         transfer_of(source, query, outcome, budget="halving"),
         transfer_of(source, query, outcome, candidates=[weighed]),
         transfer_of(source, query, outcome, candidates=[]),
-        transfer_of(source, query, outcome, baseline_run=baseline, baseline_metrics={"accuracy": 60.0}),
+        transfer_of(
+            source, query, outcome, baseline_run=baseline, baseline_metrics={"accuracy": 60.0}
+        ),
         transfer_of(source, query, other),
     ]
     assert len({bank.record_transfer(record) for record in records}) == len(records)
@@ -522,7 +591,9 @@ def test_transfers_that_differ_in_an_option_a_weight_or_a_run_are_two(bank: Bank
     assert bank.count_rows()["transfer"] == len(records)
 
 
-def test_a_transfer_that_the_first_release_stored_is_found_as_held(bank: Bank, make_run: RunMaker) -> None:
+def test_a_transfer_that_the_first_release_stored_is_found_as_held(
+    bank: Bank, make_run: RunMaker
+) -> None:
     source, query, outcome = (
         bank.record_run(make_run(task, role=role))
         for task, role in (("mnli", "source"), ("rte", "query"), ("rte", "transfer"))
@@ -538,8 +609,13 @@ def test_a_transfer_that_the_first_release_stored_is_found_as_held(bank: Bank, m
     assert verify(bank) == []
 
 
-def test_a_transfer_to_another_task_than_its_chosen_run_is_refused(bank: Bank, make_run: RunMaker) -> None:
-    source, query = bank.record_run(make_run("mnli")), bank.record_run(make_run("rte", role="query"))
+def test_a_transfer_to_another_task_than_its_chosen_run_is_refused(
+    bank: Bank, make_run: RunMaker
+) -> None:
+    source, query = (
+        bank.record_run(make_run("mnli")),
+        bank.record_run(make_run("rte", role="query")),
+    )
     with pytest.raises(BankError, match=r"transfer to rte: its chosen run .* is mnli's"):
         bank.record_transfer(transfer_of(source, query, source))
 
@@ -552,11 +628,16 @@ def of_task(record: RunRecord, **changes: object) -> RunRecord:
     return dataclasses.replace(record, identity=dataclasses.replace(record.identity, task=task))
 
 
-def test_another_task_of_a_name_is_refused_and_nothing_is_written(bank: Bank, make_run: RunMaker) -> None:
+def test_another_task_of_a_name_is_refused_and_nothing_is_written(
+    bank: Bank, make_run: RunMaker
+) -> None:
     bank.record_run(of_task(make_run("mine"), content="c" * 64))
     other = of_task(make_run("mine", 1), content="d" * 64)
     for refused in (lambda: bank.check_task(other.identity.task), lambda: bank.record_run(other)):
-        with pytest.raises(BankError, match=r"task 'mine' in bank sqlite:.* is another one: its file or data differ"):
+        with pytest.raises(
+            BankError,
+            match=r"task 'mine' in bank sqlite:.* is another one: its file or data differ",
+        ):
             refused()
     assert bank.count_rows()["run"] == 1
     bank.check_task(make_run("mine").identity.task)  # one that says nothing of its content
@@ -565,7 +646,9 @@ def test_another_task_of_a_name_is_refused_and_nothing_is_written(bank: Bank, ma
 
 def test_a_mixture_of_other_members_is_another_one(bank: Bank, make_run: RunMaker) -> None:
     bank.record_run(of_task(make_run("both"), description={"tasks": ["mnli", "sst2"]}))
-    bank.record_run(of_task(make_run("both", 1), description={"tasks": ["sst2", "mnli"]}, content="c" * 64))
+    bank.record_run(
+        of_task(make_run("both", 1), description={"tasks": ["sst2", "mnli"]}, content="c" * 64)
+    )
     with pytest.raises(BankError, match=r"task 'both' in bank .* is another one"):
         bank.record_run(of_task(make_run("both", 2), description={"tasks": ["mnli", "rte"]}))
 
@@ -589,7 +672,9 @@ def test_answers_of_a_run_are_stored_once_per_split(bank: Bank, make_run: RunMak
     assert bank.evaluation(run, "a" * 64) is None
     for metrics, answers in (({"score": 50.0}, ["yes", "no"]), ({"score": 0.0}, ["no", "no"])):
         bank.record_evaluation(run, "a" * 64, metrics=metrics, answers=answers)
-    assert bank.evaluation(run, "a" * 64) == Evaluation(metrics={"score": 50.0}, answers=["yes", "no"])
+    assert bank.evaluation(run, "a" * 64) == Evaluation(
+        metrics={"score": 50.0}, answers=["yes", "no"]
+    )
     assert bank.evaluation(run, "b" * 64) is None
     with pytest.raises(BankError, match="is not in the bank"):
         bank.record_evaluation("0" * 64, "a" * 64, metrics={}, answers=[])
@@ -598,17 +683,23 @@ def test_answers_of_a_run_are_stored_once_per_split(bank: Bank, make_run: RunMak
 def test_an_evaluation_says_how_its_answers_were_decoded(bank: Bank, make_run: RunMaker) -> None:
     run = bank.record_run(make_run())
     bank.record_evaluation(run, "a" * 64, metrics={"score": 50.0}, answers=["yes"])
-    bank.record_evaluation(run, "b" * 64, metrics={"score": 60.0}, answers=["no"], decoding={"beams": 4})
+    bank.record_evaluation(
+        run, "b" * 64, metrics={"score": 60.0}, answers=["no"], decoding={"beams": 4}
+    )
     greedy, beams = (bank.evaluation(run, data * 64) for data in "ab")
     assert greedy is not None and greedy.decoding is None
     assert beams is not None and beams.decoding == {"beams": 4}
-    assert [(row["metrics"], row["decoding"]) for row in show_run(bank.engine, run)["evaluations"]] == [
+    assert [
+        (row["metrics"], row["decoding"]) for row in show_run(bank.engine, run)["evaluations"]
+    ] == [
         ({"score": 50.0}, None),
         ({"score": 60.0}, {"beams": 4}),
     ]
 
 
-def test_runs_that_share_a_start_are_no_outcomes_of_single_sources(bank: Bank, make_run: RunMaker) -> None:
+def test_runs_that_share_a_start_are_no_outcomes_of_single_sources(
+    bank: Bank, make_run: RunMaker
+) -> None:
     source, query, ended = (
         bank.record_run(make_run(task, role=role))
         for task, role in (("mnli", "source"), ("rte", "baseline"), ("rte", "transfer"))
@@ -631,9 +722,15 @@ def test_outcomes_are_what_single_sources_did_for_targets(bank: Bank, make_run: 
         )
     }  # fmt: skip
     runs = {name: bank.record_run(record) for name, record in records.items()}
-    stopped = CandidateRecord(source_run=runs["sst2", "source"], similarity=0.2, weight=0.3, score=65.0, steps=10)
+    stopped = CandidateRecord(
+        source_run=runs["sst2", "source"], similarity=0.2, weight=0.3, score=65.0, steps=10
+    )
     ended = CandidateRecord(
-        source_run=runs["mnli", "source"], similarity=0.5, weight=0.7, run=runs["rte", "transfer"], score=71.0
+        source_run=runs["mnli", "source"],
+        similarity=0.5,
+        weight=0.7,
+        run=runs["rte", "transfer"],
+        score=71.0,
     )
     for method in ("best", "oracle", "average"):
         bank.record_transfer(
@@ -661,7 +758,10 @@ def test_outcomes_are_what_single_sources_did_for_targets(bank: Bank, make_run: 
     elsewhere = Partition.of(make_run(fingerprint="0" * 64).identity.recipe)
     assert bank.outcomes(elsewhere) == []
     damage(bank, "UPDATE candidate SET score = 'good'")
-    with pytest.raises(BankError, match=r"rte from run .*: its score is 'good', not a number; see `spot bank verify`"):
+    with pytest.raises(
+        BankError,
+        match=r"rte from run .*: its score is 'good', not a number; see `spot bank verify`",
+    ):
         bank.outcomes(partition)
 
 
@@ -681,7 +781,9 @@ def test_whom_a_race_left_over_is_no_outcome(bank: Bank, make_run: RunMaker) -> 
     assert [outcome.score for outcome in bank.outcomes(partition)] == [90.0]
 
 
-def test_an_outcome_says_how_many_training_examples_the_target_had(bank: Bank, make_run: RunMaker) -> None:
+def test_an_outcome_says_how_many_training_examples_the_target_had(
+    bank: Bank, make_run: RunMaker
+) -> None:
     source = bank.record_run(make_run())
     for options in ({"steps": 30}, {"steps": 30, "train_limit": 64}):
         record = make_run("rte", role="baseline")
@@ -689,4 +791,7 @@ def test_an_outcome_says_how_many_training_examples_the_target_had(bank: Bank, m
         identity = dataclasses.replace(record.identity, recipe=recipe)
         query = bank.record_run(dataclasses.replace(record, identity=identity))
         bank.record_transfer(transfer_of(source, query, query))
-    assert {o.train_limit for o in bank.outcomes(Partition.of(make_run().identity.recipe))} == {64, 0}
+    assert {o.train_limit for o in bank.outcomes(Partition.of(make_run().identity.recipe))} == {
+        64,
+        0,
+    }

@@ -10,7 +10,15 @@ import sys
 
 import numpy as np
 
-from bank import BackboneRecord, Bank, RecipeRecord, RunIdentity, RunRecord, SnapshotRecord, TaskRecord
+from bank import (
+    BackboneRecord,
+    Bank,
+    RecipeRecord,
+    RunIdentity,
+    RunRecord,
+    SnapshotRecord,
+    TaskRecord,
+)
 
 
 def numbered_run(number: int) -> RunRecord:
@@ -25,7 +33,10 @@ def numbered_run(number: int) -> RunRecord:
     early, late = (np.random.default_rng(n).normal(size=(5, 8)) for n in (number, number + 1))
     return RunRecord(
         identity=RunIdentity(
-            recipe=recipe, task=TaskRecord(name=f"task{number % 7}", family="toy"), seed=number, role="source"
+            recipe=recipe,
+            task=TaskRecord(name=f"task{number % 7}", family="toy"),
+            seed=number,
+            role="source",
         ),
         steps=30,
         metric="accuracy",

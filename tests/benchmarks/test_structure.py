@@ -49,4 +49,6 @@ def test_files_functions_shapes_and_duplicates_are_counted(checkout: Path) -> No
 def test_what_is_counted_is_named(checkout: Path) -> None:
     named = {what: [str(thing) for thing in things] for what, _, things in report(checkout)}
     assert named["public array functions without shapes"] == ["spot/one.py:12 Table.rows"]
-    assert named["duplicate function bodies"] == ["spot/one.py:3 plain = spot/one.py:15 Table._hidden"]
+    assert named["duplicate function bodies"] == [
+        "spot/one.py:3 plain = spot/one.py:15 Table._hidden"
+    ]

@@ -50,6 +50,6 @@ def test_inflected_forms() -> None:
 
 def test_split_of_is_fixed_and_has_about_the_intended_shares() -> None:
     counts = Counter(split_of(f"n{number:08d}") for number in range(10_000))
-    assert [round(counts[split] / 10_000, 2) for split in ("train", "dev", "test")] == pytest.approx(
-        [0.70, 0.12, 0.18], abs=0.015
-    )
+    assert [
+        round(counts[split] / 10_000, 2) for split in ("train", "dev", "test")
+    ] == pytest.approx([0.70, 0.12, 0.18], abs=0.015)

@@ -61,16 +61,26 @@ class Batch:
     choice_mask: np.ndarray
 
 
-def _ragged(rng: np.random.Generator, lengths: np.ndarray, vocabulary: int) -> tuple[np.ndarray, np.ndarray]:
+def _ragged(
+    rng: np.random.Generator, lengths: np.ndarray, vocabulary: int
+) -> tuple[np.ndarray, np.ndarray]:
     shape = (*lengths.shape, lengths.max())
-    return rng.integers(2, vocabulary, shape, dtype=np.int32), np.arange(shape[-1]) < lengths[..., None]
+    return rng.integers(2, vocabulary, shape, dtype=np.int32), np.arange(shape[-1]) < lengths[
+        ..., None
+    ]
 
 
 @pytest.fixture(scope="session")
 def batch() -> Batch:
     rng = np.random.default_rng(5)
-    lengths = [np.array([170, 3, 77, 1, 160, 20]), np.array([9, 1, 5, 7, 2, 9]), rng.integers(1, 6, (6, 4))]
-    (inputs, input_mask), (targets, target_mask), (choices, choice_mask) = (_ragged(rng, each, 300) for each in lengths)
+    lengths = [
+        np.array([170, 3, 77, 1, 160, 20]),
+        np.array([9, 1, 5, 7, 2, 9]),
+        rng.integers(1, 6, (6, 4)),
+    ]
+    (inputs, input_mask), (targets, target_mask), (choices, choice_mask) = (
+        _ragged(rng, each, 300) for each in lengths
+    )
     prompt_ids = np.array([0, 1, 1, 0, 1, 0], np.int32)
     return Batch(prompt_ids, inputs, input_mask, targets, target_mask, choices, choice_mask)
 
@@ -97,7 +107,9 @@ def uneven_t5(config: T5Config) -> T5:
     for _, weight in nnx.to_flat_state(nnx.state(model, nnx.Param)):
         name = weight.get_metadata("tensor")
         if name.endswith("layer_norm.weight"):
-            weight[...] = jax.random.uniform(jax.random.key(len(name)), weight.shape, minval=0.5, maxval=1.5)
+            weight[...] = jax.random.uniform(
+                jax.random.key(len(name)), weight.shape, minval=0.5, maxval=1.5
+            )
         elif "relative_attention_bias" in name:
             weight[...] = 8.0 * weight[...]
         elif name == ends:
@@ -110,14 +122,20 @@ def uneven_t5(config: T5Config) -> T5:
 def write_folder(name: str, folder: Path, tokenizer_model: bytes, dtype: Any = jnp.float32) -> Path:
     """The random T5 of that name as a folder with its tokenizer."""
     model = uneven_t5(CONFIGS[name])
-    save_backbone(model, folder, tokenizer_model=None if name == "byt5" else tokenizer_model, dtype=dtype)
+    save_backbone(
+        model, folder, tokenizer_model=None if name == "byt5" else tokenizer_model, dtype=dtype
+    )
     if name == "byt5":
-        (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "ByT5Tokenizer"}))
+        (folder / "tokenizer_config.json").write_text(
+            json.dumps({"tokenizer_class": "ByT5Tokenizer"})
+        )
     return folder
 
 
 @pytest.fixture(scope="session", params=list(CONFIGS))
-def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, tokenizer_model: bytes) -> Pair:
+def pair(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, tokenizer_model: bytes
+) -> Pair:
     from transformers import T5ForConditionalGeneration
 
     folder = write_folder(request.param, tmp_path_factory.mktemp(request.param), tokenizer_model)

@@ -69,7 +69,9 @@ def _tokenizer(folder: Path) -> None:
         vocab_size=290, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
     )
     backend.train_from_iterator(["a small text to learn from, again and again"] * 20, trainer)
-    PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="</s>", pad_token="<pad>").save_pretrained(folder)
+    PreTrainedTokenizerFast(
+        tokenizer_object=backend, eos_token="</s>", pad_token="<pad>"
+    ).save_pretrained(folder)
 
 
 def _random_folder(name: str, folder: Path) -> Path:
@@ -81,7 +83,9 @@ def _random_folder(name: str, folder: Path) -> Path:
         model = transformers.Qwen2ForCausalLM(config)
     else:
         biased = name == "llama with biases"
-        config = transformers.LlamaConfig(**SHAPE, tie_word_embeddings=not biased, attention_bias=biased)
+        config = transformers.LlamaConfig(
+            **SHAPE, tie_word_embeddings=not biased, attention_bias=biased
+        )
         model = transformers.LlamaForCausalLM(config)
     with torch.no_grad():
         for parameter in model.parameters():  # biases and norms too, and positions that matter
@@ -104,7 +108,9 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         given: dict[str, Any] = {"gguf_file": file.name}
         source = file.parent
     else:
-        source = _random_folder(request.param, tmp_path_factory.mktemp(request.param.replace(" ", "_")))
+        source = _random_folder(
+            request.param, tmp_path_factory.mktemp(request.param.replace(" ", "_"))
+        )
         backbone, given = load_backbone(str(source)), {}
     theirs = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, **given).eval()
     tokenizer = AutoTokenizer.from_pretrained(source, **given)
@@ -113,7 +119,9 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
     def ragged(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         shape = (*lengths.shape, int(lengths.max()))
-        return rng.integers(3, vocabulary, shape, dtype=np.int32), np.arange(shape[-1]) < lengths[..., None]
+        return rng.integers(3, vocabulary, shape, dtype=np.int32), np.arange(shape[-1]) < lengths[
+            ..., None
+        ]
 
     scale = float(np.abs(np.asarray(backbone.embedding)).mean())
     return Pair(
@@ -164,7 +172,10 @@ def test_loss_and_prompt_gradient_agree(pair: Pair) -> None:
 
     loss, gradient = jax.jit(jax.value_and_grad(total))(jnp.asarray(pair.prompts))
     stack = torch.tensor(pair.prompts, requires_grad=True)
-    by_row = [losses(pair, stack, row, pair.targets.ids[row][pair.targets.mask[row]]).sum() for row in range(4)]
+    by_row = [
+        losses(pair, stack, row, pair.targets.ids[row][pair.targets.mask[row]]).sum()
+        for row in range(4)
+    ]
     theirs = torch.stack(by_row).sum()
     theirs.backward()
     assert_close(loss, theirs.detach(), terms=pair.terms)
@@ -172,7 +183,9 @@ def test_loss_and_prompt_gradient_agree(pair: Pair) -> None:
 
 
 def test_label_scores_agree(pair: Pair) -> None:
-    ours = jax.jit(pair.ours.choice_scores)(Soft(pair.prompts), pair.prompt_ids, pair.inputs, pair.choices)
+    ours = jax.jit(pair.ours.choice_scores)(
+        Soft(pair.prompts), pair.prompt_ids, pair.inputs, pair.choices
+    )
     with torch.no_grad():
         theirs = [
             [
@@ -190,7 +203,9 @@ def test_greedy_decoding_agrees_token_for_token(pair: Pair) -> None:
     for row in range(4):
         text = pair.inputs.ids[row][pair.inputs.mask[row]]
         ids = torch.tensor(np.append(text, pair.backbone.config.separator_token_id)).long()
-        sequence = torch.cat([torch.tensor(pair.prompts[int(pair.prompt_ids[row])]), embed(ids)])[None]
+        sequence = torch.cat([torch.tensor(pair.prompts[int(pair.prompt_ids[row])]), embed(ids)])[
+            None
+        ]
         with torch.no_grad():
             theirs = pair.theirs.generate(
                 inputs_embeds=sequence,

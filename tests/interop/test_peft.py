@@ -38,7 +38,9 @@ def their_loss(tuned, batch):
 def our_loss(pair, prompt, batch):
     inputs = Inputs(jnp.asarray(batch.input_ids), jnp.asarray(batch.input_mask))
     targets = Targets(jnp.asarray(batch.target_ids), jnp.asarray(batch.target_mask))
-    losses = pair.ours.token_losses(Soft(jnp.asarray(prompt)[None]), jnp.zeros_like(batch.prompt_ids), inputs, targets)
+    losses = pair.ours.token_losses(
+        Soft(jnp.asarray(prompt)[None]), jnp.zeros_like(batch.prompt_ids), inputs, targets
+    )
     return float(losses.sum()) / int(batch.target_mask.sum())
 
 
@@ -57,11 +59,15 @@ def test_the_same_prompt_gives_the_same_loss(pair, batch):
 
 
 @pytest.mark.parametrize("weights", ["adapter_model.safetensors", "adapter_model.bin"])
-def test_an_adapter_with_peft_s_defaults_gives_the_prompt_that_peft_uses(pair, batch, tmp_path: Path, weights: str):
+def test_an_adapter_with_peft_s_defaults_gives_the_prompt_that_peft_uses(
+    pair, batch, tmp_path: Path, weights: str
+):
     tuned = peft.get_peft_model(
         model_of(pair), peft.PromptTuningConfig(task_type="SEQ_2_SEQ_LM", num_virtual_tokens=TOKENS)
     )
-    tuned.prompt_encoder["default"].embedding.weight.data = torch.tensor(prompt_of(pair, 2 * TOKENS))
+    tuned.prompt_encoder["default"].embedding.weight.data = torch.tensor(
+        prompt_of(pair, 2 * TOKENS)
+    )
     tuned.save_pretrained(tmp_path, safe_serialization=weights.endswith(".safetensors"))
     assert (tmp_path / weights).is_file()
     read = read_prompt(tmp_path, length=TOKENS)
@@ -82,17 +88,30 @@ def test_an_adapter_for_a_decoder_that_we_write_is_read_by_peft(tmp_path: Path):
 
     prompt = np.random.default_rng(0).normal(size=(TOKENS, 16)).astype(np.float32)
     write_prompt(tmp_path / "adapter", prompt, config={"num_layers": 1})
-    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    sizes = {
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    }
     model = LlamaForCausalLM(LlamaConfig(vocab_size=64, **sizes))
     tuned = peft.PeftModel.from_pretrained(model, tmp_path / "adapter")
     assert isinstance(tuned, peft.PeftModelForCausalLM)
     np.testing.assert_array_equal(tuned.get_prompt(1)[0].detach().numpy(), prompt)
-    assert torch.isfinite(tuned(input_ids=torch.tensor([[1, 2, 3]]), labels=torch.tensor([[1, 2, 3]])).loss)
+    assert torch.isfinite(
+        tuned(input_ids=torch.tensor([[1, 2, 3]]), labels=torch.tensor([[1, 2, 3]])).loss
+    )
 
 
 @pytest.mark.parametrize("bare", [True, False], ids=["tensor", "state dict"])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64], ids=str)
+@pytest.mark.parametrize(
+    "dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64], ids=str
+)
 def test_a_prompt_that_torch_saved_is_read(tmp_path: Path, bare: bool, dtype):
     prompt = torch.arange(12, dtype=dtype).reshape(3, 4)
-    torch.save(torch.nn.Parameter(prompt) if bare else {"soft_prompt": prompt}, tmp_path / "prompt.pt")
-    np.testing.assert_array_equal(read_prompt(tmp_path / "prompt.pt").prompt, np.arange(12).reshape(3, 4))
+    torch.save(
+        torch.nn.Parameter(prompt) if bare else {"soft_prompt": prompt}, tmp_path / "prompt.pt"
+    )
+    np.testing.assert_array_equal(
+        read_prompt(tmp_path / "prompt.pt").prompt, np.arange(12).reshape(3, 4)
+    )

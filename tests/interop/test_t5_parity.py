@@ -38,7 +38,9 @@ def our_batch(batch):
 def their_inputs(pair, prompts, batch):
     prompt = prompts[torch.tensor(batch.prompt_ids).long()]
     embedded = pair.theirs.get_input_embeddings()(torch.tensor(batch.input_ids).long())
-    seen = torch.cat([torch.ones(prompt.shape[:2], dtype=bool), torch.tensor(batch.input_mask)], dim=1)
+    seen = torch.cat(
+        [torch.ones(prompt.shape[:2], dtype=bool), torch.tensor(batch.input_mask)], dim=1
+    )
     return {"inputs_embeds": torch.cat([prompt, embedded], dim=1), "attention_mask": seen.long()}
 
 
@@ -118,10 +120,14 @@ def test_greedy_decoding_agrees_token_for_token(pair, prompts, batch):
 
 @pytest.mark.parametrize("bidirectional", [True, False])
 @pytest.mark.parametrize(("buckets", "max_distance"), [(32, 128), (8, 20)])
-def test_position_buckets_agree_far_beyond_the_largest_distance(bidirectional, buckets, max_distance):
+def test_position_buckets_agree_far_beyond_the_largest_distance(
+    bidirectional, buckets, max_distance
+):
     from transformers.models.t5.modeling_t5 import T5Attention
 
     distance = torch.arange(700)[None, :] - torch.arange(600)[:, None]
     theirs = T5Attention._relative_position_bucket(distance, bidirectional, buckets, max_distance)
-    ours = relative_position_buckets(600, 700, bidirectional=bidirectional, buckets=buckets, max_distance=max_distance)
+    ours = relative_position_buckets(
+        600, 700, bidirectional=bidirectional, buckets=buckets, max_distance=max_distance
+    )
     assert np.array_equal(ours, theirs)

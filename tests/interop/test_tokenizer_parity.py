@@ -71,7 +71,9 @@ def test_a_sentinel_beyond_the_last_is_text(folder, text):
 
 def test_pieces_have_the_same_names(folder):
     theirs, ours = their_tokenizer(folder), load_tokenizer(folder)
-    assert [ours.piece(i) for i in range(ours.size)] == theirs.convert_ids_to_tokens(list(range(ours.size)))
+    assert [ours.piece(i) for i in range(ours.size)] == theirs.convert_ids_to_tokens(
+        list(range(ours.size))
+    )
 
 
 def definitions():
@@ -80,14 +82,18 @@ def definitions():
     return [example.inputs for task in tasks for example in task.examples(Split.TRAIN)]
 
 
-@pytest.fixture(params=["definitions", *(["novels"] if NOVELS.exists() and VOCABULARY.exists() else [])])
+@pytest.fixture(
+    params=["definitions", *(["novels"] if NOVELS.exists() and VOCABULARY.exists() else [])]
+)
 def english(request, tmp_path):
     """Lines of English, and the folder of a SentencePiece model of English."""
     if request.param == "novels":
         with gzip.open(NOVELS, "rt", encoding="utf-8") as file:
             return [line.rstrip("\n") for line in itertools.islice(file, 0, 20000, 5)], VOCABULARY
     lines = definitions()
-    (tmp_path / "spiece.model").write_bytes(train_sentencepiece(lines, size=2000, sample=len(lines)))
+    (tmp_path / "spiece.model").write_bytes(
+        train_sentencepiece(lines, size=2000, sample=len(lines))
+    )
     return lines, tmp_path
 
 

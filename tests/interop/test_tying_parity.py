@@ -44,16 +44,24 @@ def save(folder, tokenizer_model, family, *, head, **said):
         for parameter in model.parameters():
             parameter.copy_(torch.randn_like(parameter) * (0.3 if parameter.ndim > 1 else 1.0))
     if head == "own":
-        model.lm_head.weight = torch.nn.Parameter(torch.randn(SIZES["vocab_size"], SIZES["d_model"]))
+        model.lm_head.weight = torch.nn.Parameter(
+            torch.randn(SIZES["vocab_size"], SIZES["d_model"])
+        )
     model.save_pretrained(folder)
     if head == "copy":
         from safetensors.torch import load_file, save_file
 
         tensors = load_file(folder / "model.safetensors")
-        save_file(tensors | {HEAD: tensors["shared.weight"].clone()}, folder / "model.safetensors", {"format": "pt"})
+        save_file(
+            tensors | {HEAD: tensors["shared.weight"].clone()},
+            folder / "model.safetensors",
+            {"format": "pt"},
+        )
     path = folder / "config.json"
     config = json.loads(path.read_text()) | said
-    path.write_text(json.dumps({name: value for name, value in config.items() if value != "absent"}))
+    path.write_text(
+        json.dumps({name: value for name, value in config.items() if value != "absent"})
+    )
     (folder / "spiece.model").write_bytes(tokenizer_model)
     return kind
 
@@ -64,7 +72,12 @@ OLDER_UNTIED = {"tie_word_embeddings": False, "scale_decoder_outputs": "absent"}
 UNSCALED = {"tie_word_embeddings": True, "scale_decoder_outputs": False}
 SILENT = {"tie_word_embeddings": "absent", "scale_decoder_outputs": "absent"}
 CASES = [
-    *((family, head, said) for family in MODELS for head in ("none", "own", "copy") for said in (SAVED, OLDER_TIED)),
+    *(
+        (family, head, said)
+        for family in MODELS
+        for head in ("none", "own", "copy")
+        for said in (SAVED, OLDER_TIED)
+    ),
     *(("t5", head, UNSCALED) for head in ("none", "own", "copy")),
     *((family, "own", OLDER_UNTIED) for family in MODELS),
     *((family, "none", SILENT) for family in MODELS),
@@ -85,7 +98,9 @@ def test_losses_are_those_of_transformers(tmp_path, tokenizer_model, family, hea
         Soft.none(24), jnp.zeros(3, jnp.int32), Inputs(inputs, mask[0]), Targets(targets, mask[1])
     )
     with torch.no_grad():
-        loss = theirs(input_ids=torch.tensor(inputs).long(), labels=torch.tensor(targets).long()).loss
+        loss = theirs(
+            input_ids=torch.tensor(inputs).long(), labels=torch.tensor(targets).long()
+        ).loss
     assert_close(ours.mean(), float(loss), terms=1000)
     assert backbone.config.tied == (theirs.lm_head.weight is theirs.shared.weight)
 
@@ -109,13 +124,17 @@ def test_a_llama_that_calls_itself_tied_uses_an_output_layer_that_differs(tmp_pa
     assert stored.tied == (theirs.lm_head.weight is theirs.model.embed_tokens.weight) is False
 
 
-def test_umt5_is_refused_since_its_layers_have_position_biases_of_their_own(tmp_path, tokenizer_model):
+def test_umt5_is_refused_since_its_layers_have_position_biases_of_their_own(
+    tmp_path, tokenizer_model
+):
     model = transformers.UMT5ForConditionalGeneration(transformers.UMT5Config(**SIZES))
     biases = [name for name in model.state_dict() if "relative_attention_bias" in name]
     assert len(biases) == 4
     model.save_pretrained(tmp_path)
     (tmp_path / "spiece.model").write_bytes(tokenizer_model)
-    with pytest.raises(BackboneError, match="'umt5' is not supported: each of its layers has a position bias"):
+    with pytest.raises(
+        BackboneError, match="'umt5' is not supported: each of its layers has a position bias"
+    ):
         load_backbone(str(tmp_path))
 
 
@@ -142,7 +161,11 @@ def test_greedy_texts_stop_where_those_of_transformers_do(tmp_path, tokenizer_mo
         kind.from_pretrained(tmp_path)
         .eval()
         .generate(
-            input_ids=torch.tensor(inputs).long(), num_beams=1, do_sample=False, max_new_tokens=8, use_cache=False
+            input_ids=torch.tensor(inputs).long(),
+            num_beams=1,
+            do_sample=False,
+            max_new_tokens=8,
+            use_cache=False,
         )[:, 1:]
     )
     padded = np.zeros(stopped.shape, np.int32)

@@ -16,7 +16,9 @@ pytestmark = pytest.mark.interop
 @pytest.fixture
 def folder(pair, tmp_path):
     """Config and tokenizer of the pair, still without weights."""
-    shutil.copytree(pair.folder, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("model.*"))
+    shutil.copytree(
+        pair.folder, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("model.*")
+    )
     return tmp_path
 
 
@@ -79,7 +81,11 @@ def test_flax_msgpack(pair, folder):
 
 @pytest.mark.parametrize("as_zip", [True, False], ids=["zip", "legacy"])
 def test_torch_file(pair, folder, as_zip):
-    torch.save(pair.theirs.state_dict(), folder / "pytorch_model.bin", _use_new_zipfile_serialization=as_zip)
+    torch.save(
+        pair.theirs.state_dict(),
+        folder / "pytorch_model.bin",
+        _use_new_zipfile_serialization=as_zip,
+    )
     assert fingerprint(folder) == pair.backbone.fingerprint
 
 

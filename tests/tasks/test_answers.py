@@ -13,7 +13,10 @@ from tasks.formats import classify, fields, free_text, question_answer
 SHAPES: dict[str, Any] = {
     "list": ["red", "dark red"],
     "struct of the hub": {"text": ["red", "dark red"], "answer_start": [0, 5]},
-    "list of objects": [{"text": "red", "answer_start": 0}, {"text": "dark red", "answer_start": 5}],
+    "list of objects": [
+        {"text": "red", "answer_start": 0},
+        {"text": "dark red", "answer_start": 5},
+    ],
     "list of structs": [{"text": ["red"]}, {"text": ["dark red"]}],
     "tuple": ("red", "dark red"),
     "list with blanks": ["", "red", " ", "dark red"],
@@ -84,9 +87,16 @@ def test_the_built_in_reader_takes_every_shape(value: Any) -> None:
 def test_the_built_in_reader_has_a_word_for_questions_without_answer(value: Any) -> None:
     (example,) = question_answer({"question": "q", "context": "c", "answers": value})
     assert (example.target, example.answers) == ("unanswerable", ("unanswerable",))
-    truths: tuple[tuple[Any, str], ...] = ((True, UNANSWERABLE), ("True", UNANSWERABLE), ("0", "x"), (None, "x"))
+    truths: tuple[tuple[Any, str], ...] = (
+        (True, UNANSWERABLE),
+        ("True", UNANSWERABLE),
+        ("0", "x"),
+        (None, "x"),
+    )
     for said, target in truths:
-        (example,) = question_answer({"question": "q", "context": "c", "answers": ["x"], "is_impossible": said})
+        (example,) = question_answer(
+            {"question": "q", "context": "c", "answers": ["x"], "is_impossible": said}
+        )
         assert example.target == target
 
 
@@ -131,4 +141,8 @@ def test_values_that_are_no_text_are_refused_by_every_formatter(value: Any, reas
 
 
 def test_only_null_and_nan_are_null() -> None:
-    assert [is_null(value) for value in (None, float("nan"), "", "nan", 0, [], False)] == [True, True, *[False] * 5]
+    assert [is_null(value) for value in (None, float("nan"), "", "nan", 0, [], False)] == [
+        True,
+        True,
+        *[False] * 5,
+    ]

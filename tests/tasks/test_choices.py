@@ -31,7 +31,10 @@ def test_an_unknown_name_is_refused_with_the_nearest_and_all(name: str, message:
 def test_where_names_are_many_the_near_ones_and_where_to_look_are_said() -> None:
     with pytest.raises(TaskError) as caught:
         choose("pea", FRUIT, "fruit", listing="the market lists them")
-    assert str(caught.value) == "fruit 'pea' is not known; did you mean 'pear' or 'peach'? the market lists them"
+    assert (
+        str(caught.value)
+        == "fruit 'pea' is not known; did you mean 'pear' or 'peach'? the market lists them"
+    )
 
 
 def test_the_error_is_that_of_who_asks() -> None:

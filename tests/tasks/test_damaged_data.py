@@ -18,7 +18,10 @@ SQUAD = {
     "data": [
         {
             "paragraphs": [
-                {"context": "c", "qas": [{"question": f"q{i}", "answers": [{"text": "a"}]} for i in range(30)]},
+                {
+                    "context": "c",
+                    "qas": [{"question": f"q{i}", "answers": [{"text": "a"}]} for i in range(30)],
+                },
             ]
         }
     ]
@@ -79,7 +82,9 @@ def damaged(content: bytes, rng: random.Random) -> bytes:
 
 @pytest.mark.parametrize("suffix", GOOD)
 @pytest.mark.parametrize("of_task", [False, True], ids=["data", "task file"])
-def test_damaged_files_are_read_or_refused_in_one_line_and_in_time(tmp_path: Path, suffix: str, of_task: bool) -> None:
+def test_damaged_files_are_read_or_refused_in_one_line_and_in_time(
+    tmp_path: Path, suffix: str, of_task: bool
+) -> None:
     rng = random.Random(f"{suffix} {of_task}")
     layout = ANSWERS if suffix == ".json" else CLASSES
     content = GOOD[suffix]()
@@ -106,5 +111,7 @@ def test_a_mixture_that_names_itself_or_another_is_refused(tmp_path: Path) -> No
     itself = tmp_path / "c.toml"
     itself.write_text('tasks = ["c.toml", "wn_pos"]\n', encoding="utf-8")
     for path in (first, second, itself):
-        with pytest.raises(TaskError, match=r"tasks holds [abc]\.toml, which is a mixture; expected single tasks"):
+        with pytest.raises(
+            TaskError, match=r"tasks holds [abc]\.toml, which is a mixture; expected single tasks"
+        ):
             get_learnable(str(path))

@@ -64,7 +64,9 @@ def test_utf_16_without_its_mark_is_not_taken_for_text(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le"])
 @pytest.mark.parametrize("text", ["fine", "café 映画"])
-def test_text_of_two_or_four_bytes_a_letter_without_a_mark_is_named(tmp_path: Path, encoding: str, text: str) -> None:
+def test_text_of_two_or_four_bytes_a_letter_without_a_mark_is_named(
+    tmp_path: Path, encoding: str, text: str
+) -> None:
     path = tmp_path / "a.csv"
     path.write_bytes(f"text,label\n{text},1\n".encode(encoding))
     assert f'encoding = "{encoding}"' in fails(path)
@@ -75,7 +77,9 @@ def test_text_of_two_or_four_bytes_a_letter_without_a_mark_is_named(tmp_path: Pa
 def test_an_encoding_that_a_files_mark_contradicts_is_to_be_left_out(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_bytes("text,label\n".encode("utf-16"))
-    assert fails(path, "utf-8") == ", row 1: not utf-8 text; leave encoding out: its mark says utf-16"
+    assert (
+        fails(path, "utf-8") == ", row 1: not utf-8 text; leave encoding out: its mark says utf-16"
+    )
 
 
 def test_names_of_encodings_are_checked() -> None:
@@ -87,13 +91,20 @@ def test_names_of_encodings_are_checked() -> None:
 
 def test_a_git_lfs_pointer_is_named(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
-    path.write_text(f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 12345\n")
+    path.write_text(
+        f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 12345\n"
+    )
     assert fails(path) == ": a git-LFS pointer, not the file; fetch it with `git lfs pull`"
 
 
 @pytest.mark.parametrize(
     ("start", "kind"),
-    [(gzip.compress(b"a"), "gzip"), (b"PK\x03\x04", "zip"), (b"BZh9", "bzip2"), (b"\xfd7zXZ\x00", "xz")],
+    [
+        (gzip.compress(b"a"), "gzip"),
+        (b"PK\x03\x04", "zip"),
+        (b"BZh9", "bzip2"),
+        (b"\xfd7zXZ\x00", "xz"),
+    ],
 )
 def test_a_compressed_file_is_named(tmp_path: Path, start: bytes, kind: str) -> None:
     path = tmp_path / "a.csv"
@@ -107,7 +118,10 @@ def test_what_is_no_file_is_named_and_not_opened(tmp_path: Path) -> None:
     assert "cannot be read (" in fails(tmp_path / ("long" * 100))
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    assert fails(pipe) == ": cannot be read (a pipe or device, expected a file); write it to a file first"
+    assert (
+        fails(pipe)
+        == ": cannot be read (a pipe or device, expected a file); write it to a file first"
+    )
     assert "cannot be read" in fails(Path("/dev/zero"))
     with pytest.raises(TaskError, match="null"):
         read_text(Path("a\0b"))

@@ -68,7 +68,13 @@ CASES = [
     ),
     Case(
         "mrpc",
-        {"Quality": "1", "#1 ID": "1", "#2 ID": "2", "#1 String": '" Hi " , he said', "#2 String": "He greeted"},
+        {
+            "Quality": "1",
+            "#1 ID": "1",
+            "#2 ID": "2",
+            "#1 String": '" Hi " , he said',
+            "#2 String": "He greeted",
+        },
         {"sentence1": '" Hi " , he said', "sentence2": "He greeted", "label": 1, "idx": 0},
         {"label": ["not_equivalent", "equivalent"]},
         'sentence1: " Hi " , he said sentence2: He greeted',
@@ -76,7 +82,13 @@ CASES = [
     ),
     Case(
         "stsb",
-        {"index": "0", "genre": "g", "sentence1": "A cat.", "sentence2": "A dog.", "score": "3.270"},
+        {
+            "index": "0",
+            "genre": "g",
+            "sentence1": "A cat.",
+            "sentence2": "A dog.",
+            "score": "3.270",
+        },
         {"sentence1": "A cat.", "sentence2": "A dog.", "label": 3.2699999809265137, "idx": 0},
         {},
         "sentence1: A cat. sentence2: A dog.",
@@ -92,7 +104,12 @@ CASES = [
     ),
     Case(
         "wnli",
-        {"index": "0", "sentence1": "The pin had it.", "sentence2": "The hole had it.", "label": "0"},
+        {
+            "index": "0",
+            "sentence1": "The pin had it.",
+            "sentence2": "The hole had it.",
+            "label": "0",
+        },
         {"sentence1": "The pin had it.", "sentence2": "The hole had it.", "label": 0, "idx": 0},
         {"label": ["not_entailment", "entailment"]},
         "sentence1: The pin had it. sentence2: The hole had it.",
@@ -132,16 +149,44 @@ CASES = [
     ),
     Case(
         "wic",
-        {"word": "bank", "sentence1": "A bank.", "sentence2": "The bank.", "idx": 0, "label": False, "start1": 2},
-        {"word": "bank", "sentence1": "A bank.", "sentence2": "The bank.", "idx": 0, "label": 0, "start1": 2},
+        {
+            "word": "bank",
+            "sentence1": "A bank.",
+            "sentence2": "The bank.",
+            "idx": 0,
+            "label": False,
+            "start1": 2,
+        },
+        {
+            "word": "bank",
+            "sentence1": "A bank.",
+            "sentence2": "The bank.",
+            "idx": 0,
+            "label": 0,
+            "start1": 2,
+        },
         TRUTH,
         "sentence1: A bank. sentence2: The bank. word: bank",
         "False",
     ),
     Case(
         "copa",
-        {"premise": "It fell.", "choice1": "Pushed.", "choice2": "Caught.", "question": "cause", "label": 1, "idx": 0},
-        {"premise": "It fell.", "choice1": "Pushed.", "choice2": "Caught.", "question": "cause", "label": 1, "idx": 0},
+        {
+            "premise": "It fell.",
+            "choice1": "Pushed.",
+            "choice2": "Caught.",
+            "question": "cause",
+            "label": 1,
+            "idx": 0,
+        },
+        {
+            "premise": "It fell.",
+            "choice1": "Pushed.",
+            "choice2": "Caught.",
+            "question": "cause",
+            "label": 1,
+            "idx": 0,
+        },
         {"label": ["choice1", "choice2"]},
         "choice1: Pushed. choice2: Caught. premise: It fell. question: cause",
         "choice2",
@@ -150,7 +195,12 @@ CASES = [
         "wsc",
         {
             "text": "Jane thanked Joan for the help she gave .",
-            "target": {"span1_index": 2, "span1_text": "Joan", "span2_index": 6, "span2_text": "she"},
+            "target": {
+                "span1_index": 2,
+                "span1_text": "Joan",
+                "span2_index": 6,
+                "span2_text": "she",
+            },
             "idx": 0,
             "label": True,
         },
@@ -250,7 +300,11 @@ CASES = [
     Case(
         "squad",
         {"context": "In  May.", "question": "When?", "answers": ["May", "In May"]},
-        {"context": "In  May.", "question": "When?", "answers": {"text": ["May", "In May"], "answer_start": [4, 0]}},
+        {
+            "context": "In  May.",
+            "question": "When?",
+            "answers": {"text": ["May", "In May"], "answer_start": [4, 0]},
+        },
         {},
         "question: When? context: In May.",
         "May",
@@ -269,9 +323,14 @@ def test_a_row_of_the_hub_has_the_same_text(case: Case, monkeypatch: pytest.Monk
     class Data(list[Row]):
         @property
         def features(self) -> Mapping[str, ClassLabel | None]:
-            return {name: ClassLabel(case.classes[name]) if name in case.classes else None for name in case.hub}
+            return {
+                name: ClassLabel(case.classes[name]) if name in case.classes else None
+                for name in case.hub
+            }
 
-    fake = SimpleNamespace(load_dataset=lambda *args, **kwargs: Data([case.hub]), ClassLabel=ClassLabel)
+    fake = SimpleNamespace(
+        load_dataset=lambda *args, **kwargs: Data([case.hub]), ClassLabel=ClassLabel
+    )
     monkeypatch.setitem(sys.modules, "datasets", fake)
     task = get_task(case.task)
     assert task.source.hub is not None
@@ -281,7 +340,11 @@ def test_a_row_of_the_hub_has_the_same_text(case: Case, monkeypatch: pytest.Monk
 
 
 def test_rows_without_a_gold_label_are_left_out() -> None:
-    row = {"premise": "two women", "hypothesis": "people", "label": -1}  # as 334 rows of SNLI on the hub
+    row = {
+        "premise": "two women",
+        "hypothesis": "people",
+        "label": -1,
+    }  # as 334 rows of SNLI on the hub
     assert [*get_task("snli").formatter(row)] == []
 
 
@@ -306,7 +369,12 @@ WORDS = {
         "good": ("3", "positive"),
         "great": ("4", "very positive"),
     },
-    "ag_news": {"world": ("World",), "sports": ("Sports",), "business": ("Business",), "technology": ("Sci/Tech",)},
+    "ag_news": {
+        "world": ("World",),
+        "sports": ("Sports",),
+        "business": ("Business",),
+        "technology": ("Sci/Tech",),
+    },
     "snli": {label: (str(i), label) for i, label in enumerate(NLI)},
     "scitail": {"neutral": ("0", "neutral"), "entailment": ("1", "entails")},
     "imdb": {"negative": ("0", "neg", "negative"), "positive": ("1", "pos", "positive")},
@@ -344,7 +412,9 @@ def test_every_task_of_the_hub_has_a_case() -> None:
 @pytest.mark.parametrize("name", ["boolq", "cb", "rte", "wic"])
 def test_the_few_shot_tasks_have_the_format_of_the_full_ones(name: str) -> None:
     case = next(case for case in CASES if case.task == name)
-    assert get_task(f"few_{name}").formatter(case.official) == get_task(name).formatter(case.official)
+    assert get_task(f"few_{name}").formatter(case.official) == get_task(name).formatter(
+        case.official
+    )
 
 
 CHOICES = {
@@ -403,7 +473,11 @@ MULTIRC = {
     "passage": {
         "text": PARAGRAPH,
         "questions": [
-            {"idx": 11, "question": "Who?", "answers": [{"text": "One", "label": 1}, {"text": "Two", "label": 0}]},
+            {
+                "idx": 11,
+                "question": "Who?",
+                "answers": [{"text": "One", "label": 1}, {"text": "Two", "label": 0}],
+            },
             {"idx": 12, "question": "Why?", "answers": [{"text": "Rain", "label": 0}]},
         ],
     },
@@ -414,9 +488,24 @@ def test_multirc_has_one_example_an_answer_in_order_without_markup() -> None:
     paragraph = "paragraph: Sent 1: One went. Sent 2: Two came."
     choices = ("False", "True")
     assert get_task("multirc").formatter(MULTIRC) == [
-        Example(inputs=f"question: Who? answer: One {paragraph}", target="True", choices=choices, group="7-11"),
-        Example(inputs=f"question: Who? answer: Two {paragraph}", target="False", choices=choices, group="7-11"),
-        Example(inputs=f"question: Why? answer: Rain {paragraph}", target="False", choices=choices, group="7-12"),
+        Example(
+            inputs=f"question: Who? answer: One {paragraph}",
+            target="True",
+            choices=choices,
+            group="7-11",
+        ),
+        Example(
+            inputs=f"question: Who? answer: Two {paragraph}",
+            target="False",
+            choices=choices,
+            group="7-11",
+        ),
+        Example(
+            inputs=f"question: Why? answer: Rain {paragraph}",
+            target="False",
+            choices=choices,
+            group="7-12",
+        ),
     ]
 
 
@@ -424,8 +513,10 @@ def test_multirc_has_one_example_an_answer_in_order_without_markup() -> None:
 def test_a_flat_row_of_multirc_has_the_same_examples(false: object, true: object) -> None:
     flat = {"paragraph": PARAGRAPH, "question": "Who?"}
     rows = [
-        flat | {"answer": "One", "idx": {"paragraph": 7, "question": 11, "answer": 3}, "label": true},
-        flat | {"answer": "Two", "idx": {"paragraph": 7, "question": 11, "answer": 4}, "label": false},
+        flat
+        | {"answer": "One", "idx": {"paragraph": 7, "question": 11, "answer": 3}, "label": true},
+        flat
+        | {"answer": "Two", "idx": {"paragraph": 7, "question": 11, "answer": 4}, "label": false},
     ]
     formatter = get_task("multirc").formatter
     assert [example for row in rows for example in formatter(row)] == [*formatter(MULTIRC)][:2]
@@ -469,7 +560,12 @@ def test_wsc_marks_the_pronoun_at_its_index_and_not_another_of_the_same_spelling
     assert wsc_of("she saw Ann and  she", "she", 5).inputs == "she saw Ann and *she*"
     example = wsc_of("she saw Ann and she left", "she", 4)
     assert example.inputs == "she saw Ann and *she* left"
-    assert (example.target, example.label, example.group, example.choices) == ("Ann", "False", "", ())
+    assert (example.target, example.label, example.group, example.choices) == (
+        "Ann",
+        "False",
+        "",
+        (),
+    )
 
 
 def test_wsc_marks_a_pronoun_of_several_words() -> None:
@@ -502,7 +598,9 @@ def test_a_pronoun_that_is_not_in_the_text_is_refused(pronoun: str) -> None:
 
 def test_only_true_referents_are_used_for_training() -> None:
     assert get_task("wsc").train_filter is wsc_is_true
-    assert [wsc_is_true({"label": label}) for label in (True, "True", 1, False, "False", 0)] == [True] * 3 + [False] * 3
+    assert [wsc_is_true({"label": label}) for label in (True, "True", 1, False, "False", 0)] == [
+        True
+    ] * 3 + [False] * 3
 
 
 # -- the field that is shortened ---------------------------------------------------------------------------
@@ -517,7 +615,9 @@ def shortened(example: Example) -> str:
 def test_what_is_shortened_is_the_longest_field_or_the_tail(case: Case) -> None:
     (example,) = get_task(case.task).formatter(case.official)
     texts = re.split(r"(?:^| )\w+: ", example.inputs)[1:] or [example.inputs]
-    assert (shortened(example) or texts[-1]) in [text for text in texts if len(text) == max(map(len, texts))]
+    assert (shortened(example) or texts[-1]) in [
+        text for text in texts if len(text) == max(map(len, texts))
+    ]
 
 
 def test_a_passage_before_its_question_is_shortened() -> None:
@@ -529,7 +629,8 @@ def test_a_passage_before_its_question_is_shortened() -> None:
 def test_the_longest_field_differs_by_row() -> None:
     formatter = classify(fields("a", "b", "c"), {"0": "no", "1": "yes"})
     found = [
-        formatter(dict(zip("abc", texts, strict=True)) | {"label": 0})[0] for texts in permutations(("x", "yy", ""))
+        formatter(dict(zip("abc", texts, strict=True)) | {"label": 0})[0]
+        for texts in permutations(("x", "yy", ""))
     ]
     assert [shortened(example) for example in found] == ["yy", "", "yy", "yy", "", "yy"]
 
@@ -539,7 +640,14 @@ def test_the_longest_field_differs_by_row() -> None:
 
 @pytest.mark.parametrize(
     ("score", "target"),
-    [("0.000", "0.0"), ("0.09", "0.0"), ("0.11", "0.2"), ("2.500", "2.4"), ("3.8", "3.8"), ("4.91", "5.0")],
+    [
+        ("0.000", "0.0"),
+        ("0.09", "0.0"),
+        ("0.11", "0.2"),
+        ("2.500", "2.4"),
+        ("3.8", "3.8"),
+        ("4.91", "5.0"),
+    ],
 )
 def test_scores_are_rounded_to_the_nearest_fifth(score: str, target: str) -> None:
     (example,) = similarity_score({"sentence1": "a", "sentence2": "b", "score": score})
@@ -599,5 +707,7 @@ def test_one_answer_may_be_given_as_text_list_or_record(answers: object) -> None
 
 
 def test_every_answer_of_a_question_is_accepted() -> None:
-    (example,) = get_task("squad").formatter({"context": "c", "question": "q", "answers": ["May", "in May"]})
+    (example,) = get_task("squad").formatter(
+        {"context": "c", "question": "q", "answers": ["May", "in May"]}
+    )
     assert example.answers == ("May", "in May")

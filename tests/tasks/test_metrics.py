@@ -23,10 +23,15 @@ OUTSIDE = ("", "Yes", "yes ", "maybe", "-1", "1")
 
 def examples(targets: list[str], groups: list[str] | None = None) -> list[Example]:
     """Examples of these targets."""
-    return [Example(inputs="x", target=t, group=g) for t, g in zip(targets, groups or targets, strict=True)]
+    return [
+        Example(inputs="x", target=t, group=g)
+        for t, g in zip(targets, groups or targets, strict=True)
+    ]
 
 
-def pairs(labels: tuple[str, ...], *, outside: bool = True) -> st.SearchStrategy[list[tuple[str, str]]]:
+def pairs(
+    labels: tuple[str, ...], *, outside: bool = True
+) -> st.SearchStrategy[list[tuple[str, str]]]:
     """(prediction, target) pairs, with predictions outside the labels among them."""
     guess = st.sampled_from(labels + OUTSIDE if outside else labels)
     return st.lists(st.tuples(guess, st.sampled_from(labels)), min_size=1, max_size=40)
@@ -55,14 +60,20 @@ def by_scikit_learn(function: Any, *args: Any, **kwargs: Any) -> float:
 
 @given(pairs(THREE))
 def test_accuracy_is_that_of_scikit_learn(drawn: list[tuple[str, str]]) -> None:
-    expected = by_scikit_learn(reference.accuracy_score, [t for _, t in drawn], [p for p, _ in drawn])
+    expected = by_scikit_learn(
+        reference.accuracy_score, [t for _, t in drawn], [p for p, _ in drawn]
+    )
     assert measured("accuracy", drawn, THREE) == pytest.approx(expected)
 
 
 @settings(max_examples=40)
 @given(pairs(TWO))
-def test_f1_is_that_of_the_second_label_with_outside_predictions_wrong(drawn: list[tuple[str, str]]) -> None:
-    expected = by_scikit_learn(reference.f1_score, *as_wrong(drawn), pos_label="yes", zero_division=0)
+def test_f1_is_that_of_the_second_label_with_outside_predictions_wrong(
+    drawn: list[tuple[str, str]],
+) -> None:
+    expected = by_scikit_learn(
+        reference.f1_score, *as_wrong(drawn), pos_label="yes", zero_division=0
+    )
     assert measured("f1", drawn, TWO) == pytest.approx(expected)
     assert measured("f1_over_answers", drawn, TWO) == pytest.approx(expected)
 
@@ -73,7 +84,9 @@ def test_matthews_correlation_is_that_of_scikit_learn_with_outside_predictions_w
     drawn: list[tuple[str, str]],
 ) -> None:
     expected = by_scikit_learn(reference.matthews_corrcoef, *as_wrong(drawn))
-    assert_close(measured("matthews_correlation", drawn, TWO), expected, scale=100, dtype=np.float64)
+    assert_close(
+        measured("matthews_correlation", drawn, TWO), expected, scale=100, dtype=np.float64
+    )
 
 
 @pytest.mark.parametrize("label", TWO)
@@ -83,7 +96,9 @@ def test_matthews_correlation_of_one_label_alone_is_zero_without_a_warning(label
 
 @settings(max_examples=40)
 @given(pairs(THREE))
-def test_macro_f1_is_the_mean_over_all_labels_and_no_other_class(drawn: list[tuple[str, str]]) -> None:
+def test_macro_f1_is_the_mean_over_all_labels_and_no_other_class(
+    drawn: list[tuple[str, str]],
+) -> None:
     each = []
     for label in THREE:
         right = sum(p == t == label for p, t in drawn)
@@ -96,7 +111,9 @@ def test_macro_f1_is_the_mean_over_all_labels_and_no_other_class(drawn: list[tup
 @given(pairs(THREE, outside=False).filter(lambda drawn: {t for _, t in drawn} == set(THREE)))
 def test_macro_f1_is_that_of_scikit_learn(drawn: list[tuple[str, str]]) -> None:
     targets, guesses = [t for _, t in drawn], [p for p, _ in drawn]
-    expected = by_scikit_learn(reference.f1_score, targets, guesses, average="macro", zero_division=0)
+    expected = by_scikit_learn(
+        reference.f1_score, targets, guesses, average="macro", zero_division=0
+    )
     assert measured("macro_f1", drawn, THREE) == pytest.approx(expected)
 
 
@@ -108,12 +125,16 @@ def test_no_outside_prediction_beats_any_label(drawn: list[tuple[str, str]], out
     assume(len(set(targets)) == 2)
     for name in ("accuracy", "f1", "macro_f1", "f1_over_answers"):
         assert measured(name, [(outside, t) for t in targets], TWO) == 0
-    assert measured("matthews_correlation", [(outside, t) for t in targets], TWO) == pytest.approx(-100)
+    assert measured("matthews_correlation", [(outside, t) for t in targets], TWO) == pytest.approx(
+        -100
+    )
 
 
 @settings(max_examples=40)
 @given(pairs(TWO), st.sampled_from(OUTSIDE), st.randoms(use_true_random=False))
-def test_spoiling_a_right_prediction_never_helps(drawn: list[tuple[str, str]], outside: str, random: Any) -> None:
+def test_spoiling_a_right_prediction_never_helps(
+    drawn: list[tuple[str, str]], outside: str, random: Any
+) -> None:
     drawn = [(t if t in TWO else p, t) for p, t in drawn]
     assume(len({t for _, t in drawn}) == 2)
     spoilt = list(drawn)
@@ -130,13 +151,20 @@ def test_f1_looks_at_the_second_label_and_not_at_the_first() -> None:
 
 
 def test_accuracy_asks_for_the_exact_word() -> None:
-    assert measured("accuracy", [("Yes", "yes"), ("yes ", "yes"), ("ye", "yes"), ("yes", "yes")], TWO) == 25
+    assert (
+        measured("accuracy", [("Yes", "yes"), ("yes ", "yes"), ("ye", "yes"), ("yes", "yes")], TWO)
+        == 25
+    )
 
 
 # -- MultiRC ------------------------------------------------------------------------------------------------
 
 answers = st.lists(
-    st.tuples(st.sampled_from(("False", "True", "", "maybe")), st.sampled_from(("False", "True")), st.integers(0, 6)),
+    st.tuples(
+        st.sampled_from(("False", "True", "", "maybe")),
+        st.sampled_from(("False", "True")),
+        st.integers(0, 6),
+    ),
     min_size=1,
     max_size=40,
 )
@@ -166,8 +194,18 @@ score = st.integers(0, 25).map(lambda i: f"{i / 5:.1f}")
 def test_correlations_are_those_of_scipy(drawn: list[tuple[str, str]]) -> None:
     guess, gold = ([float(pair[i]) for pair in drawn] for i in (0, 1))
     assume(len(set(guess)) > 1 and len(set(gold)) > 1)
-    assert_close(measured("pearson", drawn), 100 * stats.pearsonr(guess, gold).statistic, scale=100, relative=1e-8)
-    assert_close(measured("spearman", drawn), 100 * stats.spearmanr(guess, gold).statistic, scale=100, relative=1e-8)
+    assert_close(
+        measured("pearson", drawn),
+        100 * stats.pearsonr(guess, gold).statistic,
+        scale=100,
+        relative=1e-8,
+    )
+    assert_close(
+        measured("spearman", drawn),
+        100 * stats.spearmanr(guess, gold).statistic,
+        scale=100,
+        relative=1e-8,
+    )
 
 
 def test_pearson_and_spearman_differ_where_the_order_is_right_and_the_line_bent() -> None:
@@ -251,7 +289,9 @@ def test_exact_match_and_token_f1_of_known_pairs(
 def test_without_accepted_answers_the_target_is_the_only_one() -> None:
     scored = [Example(inputs="x", target="cat"), Example(inputs="x", target="dog")]
     assert compute("exact_match", ["cat", "cat"], scored, ()) == 50
-    assert compute("token_f1", ["a cat", "old dog"], scored, ()) == pytest.approx(100 * (1 + 2 / 3) / 2)
+    assert compute("token_f1", ["a cat", "old dog"], scored, ()) == pytest.approx(
+        100 * (1 + 2 / 3) / 2
+    )
 
 
 word = st.sampled_from(["the", "cat", "dog", "Cat", "sat,", "a", "on", ""])
@@ -259,13 +299,19 @@ phrase = st.lists(word, max_size=5).map(" ".join)
 
 
 @given(phrase, st.lists(phrase, min_size=1, max_size=3))
-def test_exact_match_never_exceeds_token_f1_and_more_answers_never_harm(prediction: str, accepted: list[str]) -> None:
+def test_exact_match_never_exceeds_token_f1_and_more_answers_never_harm(
+    prediction: str, accepted: list[str]
+) -> None:
     def measure(name: str, answers: list[str]) -> float:
-        return compute(name, [prediction], [Example(inputs="x", target="", answers=tuple(answers))], ())
+        return compute(
+            name, [prediction], [Example(inputs="x", target="", answers=tuple(answers))], ()
+        )
 
     assert measure("exact_match", accepted) <= measure("token_f1", accepted) + 1e-9
     for name in ("exact_match", "token_f1"):
-        assert measure(name, accepted) == pytest.approx(max(measure(name, [answer]) for answer in accepted))
+        assert measure(name, accepted) == pytest.approx(
+            max(measure(name, [answer]) for answer in accepted)
+        )
         assert measure(name, [*accepted, prediction]) == 100
 
 
@@ -290,10 +336,14 @@ def test_exact_match_never_exceeds_token_f1_and_more_answers_never_harm(predicti
         ("...", "bunny", False),
     ],
 )
-def test_a_referent_is_found_where_one_set_of_words_holds_the_other(prediction: str, referent: str, same: bool) -> None:
+def test_a_referent_is_found_where_one_set_of_words_holds_the_other(
+    prediction: str, referent: str, same: bool
+) -> None:
     for label in ("True", "False"):
         scored = [Example(inputs="x", target=referent, label=label)]
-        assert compute("word_subset", [prediction], scored, ()) == (100 if same == (label == "True") else 0)
+        assert compute("word_subset", [prediction], scored, ()) == (
+            100 if same == (label == "True") else 0
+        )
 
 
 @pytest.mark.parametrize("prediction", ["", "  ", "the", "Her", "the  a", "those their"])
@@ -304,7 +354,10 @@ def test_an_answer_without_a_word_is_wrong_whatever_the_label(prediction: str, l
 
 
 def test_rows_with_a_false_referent_count_as_much_as_those_with_a_true_one() -> None:
-    scored = [Example(inputs="x", target="cat", label=label) for label in ("True", "False", "False", "False")]
+    scored = [
+        Example(inputs="x", target="cat", label=label)
+        for label in ("True", "False", "False", "False")
+    ]
     assert compute("word_subset", ["cat"] * 4, scored, ()) == 25
     assert compute("word_subset", ["dog"] * 4, scored, ()) == 75
 
@@ -336,7 +389,11 @@ def test_gold_predictions_score_100_and_the_order_of_examples_does_not_matter(na
 @given(data=st.data())
 def test_every_metric_is_finite_and_at_most_100(name: str, data: st.DataObject) -> None:
     labels, targets = targets_for(name)
-    drawn = data.draw(st.lists(st.tuples(st.sampled_from(targets + OUTSIDE), st.sampled_from(targets)), min_size=4))
+    drawn = data.draw(
+        st.lists(
+            st.tuples(st.sampled_from(targets + OUTSIDE), st.sampled_from(targets)), min_size=4
+        )
+    )
     assume(len({t for _, t in drawn}) > 1 and len({p for p, _ in drawn}) > 1)
     value = measured(name, drawn, labels)
     assert np.isfinite(value)
@@ -350,7 +407,12 @@ def test_predictions_and_examples_of_unequal_number_are_refused(name: str) -> No
     else:
         predictions, scored = ["no", "yes", "no"], examples(["no", "yes"])
     with pytest.raises(ValueError):
-        compute(name, predictions, scored, ("no", "yes") if name != "macro_f1" else ("1.0", "2.0", "3.0"))
+        compute(
+            name,
+            predictions,
+            scored,
+            ("no", "yes") if name != "macro_f1" else ("1.0", "2.0", "3.0"),
+        )
 
 
 @pytest.mark.parametrize(("name", "meant"), [("acuracy", "accuracy"), ("macrof1", "macro_f1")])
@@ -358,7 +420,9 @@ def test_an_unknown_metric_says_what_was_meant(name: str, meant: str) -> None:
     with pytest.raises(TaskError) as caught:
         compute(name, ["yes"], examples(["yes"]), TWO)
     message = str(caught.value)
-    assert message.startswith(f"metric {name!r} is not known; did you mean {meant!r}? choose from accuracy, f1")
+    assert message.startswith(
+        f"metric {name!r} is not known; did you mean {meant!r}? choose from accuracy, f1"
+    )
 
 
 def test_an_unknown_metric_like_no_other_lists_them_all() -> None:

@@ -48,7 +48,9 @@ def test_shares_are_proportional_to_capped_sizes(sizes: list[int], cap: int) -> 
 
 def test_temperature_evens_shares_out_and_keeps_the_length() -> None:
     members = (get_task("wn_pos"), get_task("wn_isa"))
-    shares = {t: Mixture(name="m", members=members, temperature=t).draws([1000, 10]) for t in (1, 2, 1e6)}
+    shares = {
+        t: Mixture(name="m", members=members, temperature=t).draws([1000, 10]) for t in (1, 2, 1e6)
+    }
     assert shares[1] == [1000, 10]
     assert shares[1e6] == [505, 505]
     assert shares[1][0] > shares[2][0] > shares[1e6][0]
@@ -74,7 +76,11 @@ def test_draws_must_cover_the_data() -> None:
 def test_concatenated_examples_keep_their_tokens_and_choices() -> None:
     parts = [tokens([3, 1], 100), tokens([2], 200)]
     whole = concatenate(parts)
-    assert [row.tolist() for row in (whole.inputs[i] for i in range(3))] == [[100] * 3, [101], [200] * 2]
+    assert [row.tolist() for row in (whole.inputs[i] for i in range(3))] == [
+        [100] * 3,
+        [101],
+        [200] * 2,
+    ]
     found = [[whole.choices[c].tolist() for c in whole.choice_rows[i]] for i in range(3)]
     assert found == [[[7], [1100]], [[7], [1101]], [[7], [1200]]]
     assert whole.cut == 2
@@ -119,7 +125,9 @@ def test_a_mixture_file_names_its_tasks(tmp_path: Path) -> None:
         ('tasks = ["wn_pos", "glue"]', "is a mixture; expected a single task"),
     ],
 )
-def test_a_mixture_file_that_makes_no_sense_is_refused(content: str, message: str, tmp_path: Path) -> None:
+def test_a_mixture_file_that_makes_no_sense_is_refused(
+    content: str, message: str, tmp_path: Path
+) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(content)
     with pytest.raises(TaskError, match=message):
@@ -171,8 +179,12 @@ def test_a_file_with_a_built_in_name_is_refused(name: str, tmp_path: Path) -> No
             get_learnable(str(tmp_path / path))
 
 
-@pytest.mark.parametrize("name", ["a+b", "a,b", " a", "a ", "a\nb", "\u001b[31ma", "mine.toml", " "])
-def test_a_name_that_lists_and_mixtures_could_not_tell_from_others_is_refused(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "name", ["a+b", "a,b", " a", "a ", "a\nb", "\u001b[31ma", "mine.toml", " "]
+)
+def test_a_name_that_lists_and_mixtures_could_not_tell_from_others_is_refused(
+    name: str, tmp_path: Path
+) -> None:
     path = task_file(tmp_path / "mine.toml", json.dumps(name)[1:-1])
     with pytest.raises(TaskError, match="expected a word or more on one line") as caught:
         get_learnable(path)

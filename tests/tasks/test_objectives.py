@@ -42,7 +42,9 @@ def spans_of(ids: np.ndarray) -> list[tuple[int, list[int]]]:
     return spans
 
 
-def corrupted(input_length: int, seed: int) -> tuple[SpanCorruption, np.ndarray, np.ndarray, np.ndarray]:
+def corrupted(
+    input_length: int, seed: int
+) -> tuple[SpanCorruption, np.ndarray, np.ndarray, np.ndarray]:
     """An objective, a window of tokens below the sentinels, and its corrupted inputs and targets."""
     objective = SpanCorruption(vocab_size=VOCABULARY, input_length=input_length)
     rng = np.random.default_rng(seed)
@@ -54,15 +56,21 @@ def corrupted(input_length: int, seed: int) -> tuple[SpanCorruption, np.ndarray,
 
 
 @given(lengths, seeds)
-def test_targets_put_in_place_of_the_sentinels_give_the_window_back(input_length: int, seed: int) -> None:
+def test_targets_put_in_place_of_the_sentinels_give_the_window_back(
+    input_length: int, seed: int
+) -> None:
     _, window, inputs, targets = corrupted(input_length, seed)
     hidden = dict(spans_of(targets[:-1]))
-    restored = [token for sentinel, kept in spans_of(inputs[:-1]) for token in hidden[sentinel] + kept]
+    restored = [
+        token for sentinel, kept in spans_of(inputs[:-1]) for token in hidden[sentinel] + kept
+    ]
     assert restored == window.tolist()
 
 
 @given(lengths, seeds)
-def test_inputs_and_targets_have_exactly_the_promised_lengths_and_end_once(input_length: int, seed: int) -> None:
+def test_inputs_and_targets_have_exactly_the_promised_lengths_and_end_once(
+    input_length: int, seed: int
+) -> None:
     objective, _, inputs, targets = corrupted(input_length, seed)
     assert (len(inputs), len(targets)) == (input_length, objective.target_length)
     for ids in (inputs, targets):
@@ -71,7 +79,9 @@ def test_inputs_and_targets_have_exactly_the_promised_lengths_and_end_once(input
 
 
 @given(lengths, seeds)
-def test_sentinels_count_down_from_the_last_of_the_vocabulary_in_both(input_length: int, seed: int) -> None:
+def test_sentinels_count_down_from_the_last_of_the_vocabulary_in_both(
+    input_length: int, seed: int
+) -> None:
     _, _, inputs, targets = corrupted(input_length, seed)
     sentinels = [sentinel for sentinel, _ in spans_of(targets[:-1])[1:]]
     assert sentinels == [VOCABULARY - 1 - i for i in range(len(sentinels))]
@@ -141,7 +151,9 @@ def test_spans_are_hidden_everywhere_and_have_many_lengths() -> None:
 
 
 @given(st.integers(9, 120), st.integers(1, 60), seeds)
-def test_prefix_and_continuation_are_the_start_of_the_window(prefix: int, target: int, seed: int) -> None:
+def test_prefix_and_continuation_are_the_start_of_the_window(
+    prefix: int, target: int, seed: int
+) -> None:
     objective = PrefixLM(vocab_size=VOCABULARY, input_length=prefix, target_length=target)
     window = np.arange(100, 100 + objective.window)
     inputs, targets = objective.example(window, np.random.default_rng(seed))
@@ -165,7 +177,9 @@ PREFIXES = PrefixLM(vocab_size=VOCABULARY, input_length=16, target_length=8)
 objectives = st.sampled_from([SPANS, PREFIXES])
 
 
-def batch(corpus: np.ndarray, objective: Objective, index: int, seed: int = 0, batch_size: int = 4) -> TextBatch:
+def batch(
+    corpus: np.ndarray, objective: Objective, index: int, seed: int = 0, batch_size: int = 4
+) -> TextBatch:
     """A batch."""
     return objective_batch(corpus, objective, index=index, batch_size=batch_size, seed=seed)
 
@@ -183,7 +197,9 @@ def counting(size: int) -> np.ndarray:
 
 @settings(max_examples=25)
 @given(objectives, seeds)
-def test_a_batch_depends_on_nothing_but_corpus_objective_seed_and_index(objective: Objective, seed: int) -> None:
+def test_a_batch_depends_on_nothing_but_corpus_objective_seed_and_index(
+    objective: Objective, seed: int
+) -> None:
     corpus = counting(2_000)
     in_order = [batch(corpus, objective, index, seed) for index in range(30)]
     for index in np.random.default_rng(seed).permutation(30).tolist():
@@ -200,7 +216,9 @@ def test_other_seeds_and_other_indices_give_other_batches(objective: Objective, 
 
 
 @given(objectives, seeds)
-def test_batches_have_the_promised_shapes_and_masks_of_real_tokens(objective: Objective, seed: int) -> None:
+def test_batches_have_the_promised_shapes_and_masks_of_real_tokens(
+    objective: Objective, seed: int
+) -> None:
     made = batch(counting(2_000), objective, 3, seed)
     for ids, mask, length in (
         (made.input_ids, made.input_mask, objective.input_length),
@@ -220,7 +238,9 @@ def test_what_is_hidden_differs_from_row_to_row_and_from_batch_to_batch() -> Non
     for index in range(40):
         made = batch(counting(2_000), SPANS, index)
         for row, start in zip(made.target_ids, starts(made), strict=True):
-            patterns.append(tuple(int(token) - start for token in row if 1 < token < VOCABULARY - 200))
+            patterns.append(
+                tuple(int(token) - start for token in row if 1 < token < VOCABULARY - 200)
+            )
     assert len(set(patterns)) > 40
 
 
@@ -238,7 +258,11 @@ def test_an_epoch_visits_every_window_at_most_once_and_cuts_none(
     per_epoch = (size // window - 1) // batch_size
     for epoch in range(2):
         indices = range(epoch * per_epoch, (epoch + 1) * per_epoch)
-        found = [start for index in indices for start in starts(batch(corpus, objective, index, seed, batch_size))]
+        found = [
+            start
+            for index in indices
+            for start in starts(batch(corpus, objective, index, seed, batch_size))
+        ]
         assert len(set(found)) == len(found) == per_epoch * batch_size
         assert all(step % window == 0 for step in np.diff(found))
         assert min(found) >= 0
@@ -248,7 +272,11 @@ def test_an_epoch_visits_every_window_at_most_once_and_cuts_none(
 
 def test_a_window_may_begin_wherever_a_whole_one_fits_and_nowhere_else() -> None:
     size = 2 * PREFIXES.window + 3
-    found = {start for epoch in range(400) for start in starts(batch(counting(size), PREFIXES, epoch, batch_size=1))}
+    found = {
+        start
+        for epoch in range(400)
+        for start in starts(batch(counting(size), PREFIXES, epoch, batch_size=1))
+    }
     assert found == set(range(size - PREFIXES.window + 1))
 
 
@@ -256,7 +284,11 @@ def test_epochs_have_other_offsets_and_another_order() -> None:
     corpus, objective = counting(2_000), PREFIXES
     per_epoch = (2_000 // objective.window - 1) // 4
     epochs = [
-        [start for i in range(per_epoch) for start in starts(batch(corpus, objective, epoch * per_epoch + i))]
+        [
+            start
+            for i in range(per_epoch)
+            for start in starts(batch(corpus, objective, epoch * per_epoch + i))
+        ]
         for epoch in range(12)
     ]
     assert len({min(found) % objective.window for found in epochs}) > 6
@@ -268,7 +300,11 @@ def test_epochs_have_other_offsets_and_another_order() -> None:
 def test_every_token_of_a_corpus_is_visited_in_some_epoch() -> None:
     objective, batch_size = PREFIXES, 8
     size = objective.window * 2 * batch_size
-    last = max(start for i in range(300) for start in starts(batch(counting(size), objective, i, 0, batch_size)))
+    last = max(
+        start
+        for i in range(300)
+        for start in starts(batch(counting(size), objective, i, 0, batch_size))
+    )
     assert last + 2 * objective.window > size
 
 
@@ -278,7 +314,9 @@ def test_a_corpus_shorter_than_a_batch_of_windows_is_refused_with_what_it_needs(
 ) -> None:
     needed = objective.window * (batch_size + 1)
     assert batch(counting(needed), objective, 5, 0, batch_size).input_ids.shape[0] == batch_size
-    with pytest.raises(TaskError, match=rf"^corpus of {needed - 1} tokens is too short: a batch needs {needed}$"):
+    with pytest.raises(
+        TaskError, match=rf"^corpus of {needed - 1} tokens is too short: a batch needs {needed}$"
+    ):
         batch(counting(needed - 1), objective, 5, 0, batch_size)
 
 
@@ -301,9 +339,13 @@ def letters(texts: Sequence[str]) -> list[list[int]]:
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 3, 5, 4096])
-def test_a_corpus_comes_back_as_it_was_written_with_an_end_after_every_document(tmp_path: Path, chunk: int) -> None:
+def test_a_corpus_comes_back_as_it_was_written_with_an_end_after_every_document(
+    tmp_path: Path, chunk: int
+) -> None:
     path = tmp_path / "corpus.u16"
-    tokenize_corpus(iter(["", "ab", "c\uffff", "", "d", "", "", "e"]), letters, path, end=END, chunk=chunk)
+    tokenize_corpus(
+        iter(["", "ab", "c\uffff", "", "d", "", "", "e"]), letters, path, end=END, chunk=chunk
+    )
     corpus = open_corpus(path)
     assert corpus.tolist() == [97, 98, 99, 0xFFFF, END, 100, END, 101]
     assert corpus.dtype == np.dtype("<u2")
@@ -312,7 +354,10 @@ def test_a_corpus_comes_back_as_it_was_written_with_an_end_after_every_document(
 
 
 @settings(max_examples=40)
-@given(st.lists(st.text(st.characters(min_codepoint=2, max_codepoint=0xD7FF), max_size=5)), st.integers(1, 8))
+@given(
+    st.lists(st.text(st.characters(min_codepoint=2, max_codepoint=0xD7FF), max_size=5)),
+    st.integers(1, 8),
+)
 def test_the_size_of_the_chunks_leaves_no_trace(
     tmp_path_factory: pytest.TempPathFactory, lines: list[str], chunk: int
 ) -> None:
@@ -360,7 +405,9 @@ def zipped_file(folder: Path, content: bytes) -> Path:
 
 
 @pytest.mark.parametrize("write", [plain_file, zipped_file])
-def test_lines_are_trimmed_and_every_file_ends_a_document(tmp_path: Path, write: Callable[[Path, bytes], Path]) -> None:
+def test_lines_are_trimmed_and_every_file_ends_a_document(
+    tmp_path: Path, write: Callable[[Path, bytes], Path]
+) -> None:
     path = write(tmp_path, " one \n\ntwo é\r\nthree".encode())
     assert list(read_lines([path])) == ["one", "", "two é", "three", ""]
     assert list(read_lines([path, path])) == ["one", "", "two é", "three", ""] * 2

@@ -52,14 +52,20 @@ def test_the_table_names_tasks_and_is_symmetric() -> None:
 
 
 @pytest.mark.parametrize("place", ["made", *(["published"] if DATA.is_dir() else [])])
-def test_every_pair_of_tasks_that_shares_texts_is_in_the_table(place: str, official_files: Path) -> None:
+def test_every_pair_of_tasks_that_shares_texts_is_in_the_table(
+    place: str, official_files: Path
+) -> None:
     data = DATA if place == "published" else official_files
     trained: dict[str, set[str]] = {}
     tested: dict[str, list[set[str]]] = {}
     for task in built_in():
         try:
-            trained[task.name] = set().union(*map(texts, task.examples(Split.TRAIN, data_dir=data)[:10_000]))
-            tested[task.name] = [texts(example) for example in task.examples(Split.TEST, data_dir=data)[:1000]]
+            trained[task.name] = set().union(
+                *map(texts, task.examples(Split.TRAIN, data_dir=data)[:10_000])
+            )
+            tested[task.name] = [
+                texts(example) for example in task.examples(Split.TEST, data_dir=data)[:1000]
+            ]
         except TaskError:  # no file of it at hand
             continue
     assert len(tested) > 40
@@ -119,20 +125,32 @@ CAT = 14755025755674049091
 
 @pytest.mark.parametrize("size", [50, 5_000, 3 * SKETCH])
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 1.0])
-def test_containment_is_the_share_of_sentences_that_the_source_holds(size: int, share: float) -> None:
+def test_containment_is_the_share_of_sentences_that_the_source_holds(
+    size: int, share: float
+) -> None:
     source, others = sentences(size, 1), sentences(2_000, 2)
-    target = [*others[: round(2_000 * (1 - share))], *random.Random(3).choices(source, k=round(2_000 * share))]
+    target = [
+        *others[: round(2_000 * (1 - share))],
+        *random.Random(3).choices(source, k=round(2_000 * share)),
+    ]
     every = hashes(target)
     truth = float(np.isin(every, hashes(source)).mean())
     found = containment(every, sketch(source))
     judged = len(every) * min(1, SKETCH / size)
-    assert abs(found - truth) <= (0 if size <= SKETCH else 4 * (truth * (1 - truth) / judged) ** 0.5)
+    assert abs(found - truth) <= (
+        0 if size <= SKETCH else 4 * (truth * (1 - truth) / judged) ** 0.5
+    )
 
 
 @given(st.lists(st.integers(0, 50)), st.lists(st.integers(0, 50)))
 @settings(max_examples=30)
-def test_containment_of_few_is_exact_and_of_nothing_none(target: list[int], source: list[int]) -> None:
-    one, other = ({f"some sentence about number {'x' * i} it is" for i in numbers} for numbers in (target, source))
+def test_containment_of_few_is_exact_and_of_nothing_none(
+    target: list[int], source: list[int]
+) -> None:
+    one, other = (
+        {f"some sentence about number {'x' * i} it is" for i in numbers}
+        for numbers in (target, source)
+    )
     found = containment(hashes(["a.", *one]), sketch(["a.", *other]))
     assert found == (len(one & other) / len(one) if one else 0)
 
@@ -142,16 +160,26 @@ def table(folder: Path, name: str, parts: dict[str, Sequence[str]], key: str = "
     files = {}
     for part, texts in parts.items():
         files[part] = folder / f"{name}.{part}.jsonl"
-        files[part].write_text("\n".join(json.dumps({"x": text, "label": "0"}) for text in texts), encoding="utf-8")
+        files[part].write_text(
+            "\n".join(json.dumps({"x": text, "label": "0"}) for text in texts), encoding="utf-8"
+        )
     formatter = classify(fields(**{key: "x", "further": "label"}), {"0": "no", "1": "yes"})
-    return Task(name=name, family="f", source=Source(files=files), formatter=formatter, splits=PUBLISHED)
+    return Task(
+        name=name, family="f", source=Source(files=files), formatter=formatter, splits=PUBLISHED
+    )
 
 
 def test_tasks_that_no_table_names_are_found_by_their_texts(tmp_path: Path) -> None:
     texts = sentences(900, 4)
-    target = table(tmp_path, "target", {"train": texts[:100], "dev": texts[100:200], "test": texts[200:300]})
-    seen = table(tmp_path, "seen", {"train": texts[150:160], "dev": texts, "test": texts}, key="review")
-    clean = table(tmp_path, "clean", {"train": [*texts[:100], *texts[300:]], "dev": texts, "test": texts})
+    target = table(
+        tmp_path, "target", {"train": texts[:100], "dev": texts[100:200], "test": texts[200:300]}
+    )
+    seen = table(
+        tmp_path, "seen", {"train": texts[150:160], "dev": texts, "test": texts}, key="review"
+    )
+    clean = table(
+        tmp_path, "clean", {"train": [*texts[:100], *texts[300:]], "dev": texts, "test": texts}
+    )
     wanted = task_sentences(target)
     assert containment(wanted, task_sketch(seen)) == 10 / 200 >= OVERLAP
     assert containment(wanted, task_sketch(clean)) == 0
@@ -177,7 +205,11 @@ def test_tasks_from_wordnet_share_no_sentences_with_one_another() -> None:
     sketches = [task_sketch(task) for task in tasks]
     for target in tasks:
         wanted = task_sentences(target)
-        shares = [containment(wanted, one) for task, one in zip(tasks, sketches, strict=True) if task is not target]
+        shares = [
+            containment(wanted, one)
+            for task, one in zip(tasks, sketches, strict=True)
+            if task is not target
+        ]
         assert max(shares) < OVERLAP
 
 

@@ -22,7 +22,9 @@ def ragged_data(lengths: Sequence[int], targets: Sequence[int] | None = None) ->
     """Row i consists of ``i + 2`` alone, so that a batch tells which rows it holds."""
     return Tokenized(
         inputs=Ragged.from_rows([[i + 2] * length for i, length in enumerate(lengths)]),
-        targets=Ragged.from_rows([[i + 2] * length for i, length in enumerate(targets or [2] * len(lengths))]),
+        targets=Ragged.from_rows(
+            [[i + 2] * length for i, length in enumerate(targets or [2] * len(lengths))]
+        ),
         choices=Ragged.from_rows([]),
         choice_rows=Ragged.from_rows([[]] * len(lengths)),
         cut=0,
@@ -79,7 +81,9 @@ def test_a_batch_depends_on_nothing_but_data_seed_and_index(
 
 
 @given(row_lengths, batch_sizes, seeds)
-def test_a_batch_holds_its_rows_whole_and_nothing_else(lengths: list[int], batch_size: int, seed: int) -> None:
+def test_a_batch_holds_its_rows_whole_and_nothing_else(
+    lengths: list[int], batch_size: int, seed: int
+) -> None:
     data = ragged_data(lengths, targets=[1 + length % 5 for length in lengths])
     batches = Batches(data=data, batch_size=batch_size, seed=seed, window=2)
     for index in range(batches.per_epoch):
@@ -114,7 +118,9 @@ def test_the_batches_of_an_epoch_are_not_sorted_by_length() -> None:
 
 def test_rows_that_fill_up_the_last_batch_change_from_epoch_to_epoch() -> None:
     batches = Batches(data=ragged_data([3] * 9), batch_size=8, seed=0)
-    visits = [Counter(row for rows in epoch_of(batches, epoch) for row in rows) for epoch in range(12)]
+    visits = [
+        Counter(row for rows in epoch_of(batches, epoch) for row in rows) for epoch in range(12)
+    ]
     twice = {frozenset(row for row, count in counts.items() if count == 2) for counts in visits}
     assert len(twice) > 6
 
@@ -138,7 +144,9 @@ def test_the_share_of_padding_is_that_of_batches_padded_to_their_buckets(
 ) -> None:
     batches = Batches(data=ragged_data(lengths), batch_size=batch_size, seed=seed, window=2)
     for epochs in (1, 2):
-        drawn = [list(map(len, batches[index].inputs)) for index in range(epochs * batches.per_epoch)]
+        drawn = [
+            list(map(len, batches[index].inputs)) for index in range(epochs * batches.per_epoch)
+        ]
         expected = 1 - sum(map(sum, drawn)) / sum(bucket(max(row)) * len(row) for row in drawn)
         assert batches.padding_share(epochs) == pytest.approx(expected)
 

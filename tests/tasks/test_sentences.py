@@ -45,21 +45,31 @@ def test_labels_of_two_come_alike_often(made: dict[str, list[Labelled]]) -> None
         assert min(counts.values()) > 10, name
 
 
-def test_an_articles_topic_and_subject_are_those_of_its_first_sentence(made: dict[str, list[Labelled]]) -> None:
+def test_an_articles_topic_and_subject_are_those_of_its_first_sentence(
+    made: dict[str, list[Labelled]],
+) -> None:
     for topic, subject in zip(made["topic"], made["subject"], strict=True):
         about_mara = any(word in topic.input for word in ("She", "Her", "Readers"))
-        assert (topic.target, subject.target) == (("people", "novelist") if about_mara else ("places", "town"))
+        assert (topic.target, subject.target) == (
+            ("people", "novelist") if about_mara else ("places", "town")
+        )
         assert topic.input == subject.input
         assert "is a town" not in topic.input
         assert "gifted novelist" not in topic.input
 
 
-def test_sentiment_is_that_of_the_words_though_they_may_be_taken_out(made: dict[str, list[Labelled]]) -> None:
+def test_sentiment_is_that_of_the_words_though_they_may_be_taken_out(
+    made: dict[str, list[Labelled]],
+) -> None:
     assert {example.target for example in made["sentiment"]} == {"positive", "negative"}
-    shown = Counter(bool((PRAISE | BLAME) & set(example.input.split())) for example in made["sentiment"])
+    shown = Counter(
+        bool((PRAISE | BLAME) & set(example.input.split())) for example in made["sentiment"]
+    )
     assert shown[True] and shown[False]
     for source, target, _ in made["sentiment"]:
-        assert ("disease" in source or "suffered" in source or "died" in source) <= (target == "negative")
+        assert ("disease" in source or "suffered" in source or "died" in source) <= (
+            target == "negative"
+        )
 
 
 def test_the_same_seed_makes_the_same_examples() -> None:

@@ -58,9 +58,14 @@ def fails(reader: Reader, path: Path) -> str:
 # -- tab-separated values -----------------------------------------------------------------------------------
 
 
-def test_a_tsv_takes_its_columns_from_the_header_and_numbers_rows_as_an_editor_does(write: Write) -> None:
+def test_a_tsv_takes_its_columns_from_the_header_and_numbers_rows_as_an_editor_does(
+    write: Write,
+) -> None:
     path = write("a.tsv", "text\tlabel\none\t1\ntwo\t0\n")
-    assert numbered(tsv(), path) == [(2, {"text": "one", "label": "1"}), (3, {"text": "two", "label": "0"})]
+    assert numbered(tsv(), path) == [
+        (2, {"text": "one", "label": "1"}),
+        (3, {"text": "two", "label": "0"}),
+    ]
 
 
 def test_a_tsv_without_header_takes_the_given_columns_from_the_first_line_on(write: Write) -> None:
@@ -85,7 +90,10 @@ def test_quotation_marks_of_an_unquoted_tsv_are_characters_like_any_other(write:
 
 def test_windows_line_ends_and_blank_lines_of_a_tsv_leave_no_trace(write: Write) -> None:
     path = write("a.tsv", "text\tlabel\r\none\t1\r\n\r\ntwo\t0\r\n\r\n")
-    assert numbered(tsv(), path) == [(2, {"text": "one", "label": "1"}), (4, {"text": "two", "label": "0"})]
+    assert numbered(tsv(), path) == [
+        (2, {"text": "one", "label": "1"}),
+        (4, {"text": "two", "label": "0"}),
+    ]
 
 
 def test_a_quoted_tsv_holds_tabs_newlines_and_doubled_quotation_marks(write: Write) -> None:
@@ -99,15 +107,21 @@ def test_a_quoted_tsv_holds_tabs_newlines_and_doubled_quotation_marks(write: Wri
 def test_a_wrong_number_of_columns_names_the_file_and_the_row(write: Write, quoted: bool) -> None:
     for line, count in (("two", 1), ("two\t0\t0", 3)):
         path = write("a.tsv", f"text\tlabel\none\t1\n{line}\nthree\t1\n")
-        assert fails(tsv(quoted=quoted), path).startswith(f"{path}, row 3: {count} columns, expected 2")
+        assert fails(tsv(quoted=quoted), path).startswith(
+            f"{path}, row 3: {count} columns, expected 2"
+        )
 
 
-def test_a_wrong_number_of_columns_without_header_is_held_against_the_given_ones(write: Write) -> None:
+def test_a_wrong_number_of_columns_without_header_is_held_against_the_given_ones(
+    write: Write,
+) -> None:
     path = write("a.tsv", "one\t1\ntwo\n")
     assert fails(tsv("text", "label"), path).startswith(f"{path}, row 2: 1 columns, expected 2")
 
 
-cell = st.text(st.characters(codec="utf-8", exclude_characters="\t\n\r"), min_size=1).filter(str.strip)
+cell = st.text(st.characters(codec="utf-8", exclude_characters="\t\n\r"), min_size=1).filter(
+    str.strip
+)
 
 
 @settings(max_examples=60)
@@ -116,7 +130,9 @@ def test_every_tsv_comes_back_as_it_was_written(
     tmp_path_factory: pytest.TempPathFactory, table: list[tuple[str, str]]
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "any.tsv"
-    path.write_text("".join(f"{a}\t{b}\n" for a, b in [("x", "y"), *table]), encoding="utf-8", newline="")
+    path.write_text(
+        "".join(f"{a}\t{b}\n" for a, b in [("x", "y"), *table]), encoding="utf-8", newline=""
+    )
     assert numbered(tsv(), path) == [(i, {"x": a, "y": b}) for i, (a, b) in enumerate(table, 2)]
 
 
@@ -136,7 +152,12 @@ def test_a_wrong_number_of_columns_of_a_csv_names_the_file_and_the_row(write: Wr
 
 
 @settings(max_examples=60)
-@given(st.lists(st.tuples(st.text(st.characters(codec="utf-8")), st.text(st.characters(codec="utf-8"))), max_size=8))
+@given(
+    st.lists(
+        st.tuples(st.text(st.characters(codec="utf-8")), st.text(st.characters(codec="utf-8"))),
+        max_size=8,
+    )
+)
 def test_every_fully_quoted_csv_comes_back_as_it_was_written(
     tmp_path_factory: pytest.TempPathFactory, table: list[tuple[str, str]]
 ) -> None:
@@ -171,11 +192,19 @@ def test_a_quotation_mark_that_never_closes_is_an_error_of_the_task(write: Write
 
 def test_json_lines_keep_types_and_skip_blank_lines(write: Write) -> None:
     path = write("a.jsonl", '{"x": 1, "y": true}\n\n{"x": null, "y": {"z": ["é"]}}\n')
-    assert numbered(read_jsonl, path) == [(1, {"x": 1, "y": True}), (3, {"x": None, "y": {"z": ["é"]}})]
+    assert numbered(read_jsonl, path) == [
+        (1, {"x": 1, "y": True}),
+        (3, {"x": None, "y": {"z": ["é"]}}),
+    ]
 
 
 @settings(max_examples=60)
-@given(st.lists(st.dictionaries(st.text(), st.text() | st.integers() | st.booleans() | st.none()), max_size=6))
+@given(
+    st.lists(
+        st.dictionaries(st.text(), st.text() | st.integers() | st.booleans() | st.none()),
+        max_size=6,
+    )
+)
 def test_every_json_lines_file_comes_back_as_it_was_written(
     tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, object]]
 ) -> None:
@@ -201,7 +230,11 @@ def test_a_json_file_is_a_list_of_objects(write: Write) -> None:
 
 def test_nested_squad_gives_one_row_a_question_with_every_answer(write: Write) -> None:
     def question(text: str, *answers: str) -> dict[str, object]:
-        return {"question": text, "id": text, "answers": [{"text": a, "answer_start": 0} for a in answers]}
+        return {
+            "question": text,
+            "id": text,
+            "answers": [{"text": a, "answer_start": 0} for a in answers],
+        }
 
     first = {"context": "C1", "qas": [question("q1", "a", "b"), question("q2", "c")]}
     second = {"context": "C2", "qas": [question("q3", "d")]}
@@ -225,7 +258,9 @@ def test_articles_of_squad_are_read_one_alone_and_one_a_line(write: Write) -> No
     path = write("a.jsonl", "\n".join(lines))
     assert numbered(read_jsonl, path) == [(1, row), (1, row), (2, other), (2, other)]
     broken = write("b.jsonl", lines[0] + '\n{"paragraphs": [{"qas": [{}]}]}')
-    assert fails(read_jsonl, broken).startswith(f"{broken}, row 2: not in SQuAD's format (question 1: ")
+    assert fails(read_jsonl, broken).startswith(
+        f"{broken}, row 2: not in SQuAD's format (question 1: "
+    )
 
 
 def test_json_of_columns_or_of_lines_says_how_it_is_read(write: Write) -> None:
@@ -234,7 +269,9 @@ def test_json_of_columns_or_of_lines_says_how_it_is_read(write: Write) -> None:
         "found an object with 'text', 'label'; write a list of rows, as pandas does with to_json(orient=\"records\")"
     )
     document = write("a.jsonl", '[\n{"x": 1},\n{"x": 2}]')
-    assert fails(read_jsonl, document).endswith('if the file is one list of objects, say format = "json" under [data]')
+    assert fails(read_jsonl, document).endswith(
+        'if the file is one list of objects, say format = "json" under [data]'
+    )
 
 
 def test_a_json_file_that_does_not_parse_names_the_file_and_the_line(write: Write) -> None:
@@ -267,7 +304,8 @@ def test_a_json_list_of_other_things_than_objects_names_the_file_and_the_row(wri
 
 
 @pytest.mark.parametrize(
-    "nested", ["[" * 100_000, '{"x": ' * 50_000, "[" * 500 + "]" * 500, '[{"x": ' * 300 + "1" + "}]" * 300]
+    "nested",
+    ["[" * 100_000, '{"x": ' * 50_000, "[" * 500 + "]" * 500, '[{"x": ' * 300 + "1" + "}]" * 300],
 )
 def test_json_nested_without_end_is_an_error_of_the_task(write: Write, nested: str) -> None:
     for reader in (read_json, read_jsonl):
@@ -285,7 +323,9 @@ def test_json_nested_as_far_as_data_is_stays_as_it_is(write: Write) -> None:
 def test_a_number_of_many_digits_is_an_error_with_its_row(write: Write) -> None:
     path = write("a.jsonl", '{"x": 1}\n{"x": ' + "9" * 5_000 + "}\n")
     assert fails(read_jsonl, path) == f"{path}, row 2: not JSON (a number of too many digits)"
-    assert fails(read_json, write("b.json", "[" + "9" * 5_000 + "]")).endswith("not JSON (a number of too many digits)")
+    assert fails(read_json, write("b.json", "[" + "9" * 5_000 + "]")).endswith(
+        "not JSON (a number of too many digits)"
+    )
 
 
 def test_a_key_twice_in_one_object_is_refused(write: Write) -> None:
@@ -302,7 +342,10 @@ def test_many_keys_are_searched_for_a_repeated_one_in_time(write: Write) -> None
 
 def test_json_lines_in_a_json_file_are_told_how_to_be_read(write: Write) -> None:
     message = fails(read_json, write("a.json", '{"x": 1}\n{"x": 2}\n'))
-    assert 'row 2: not JSON (Extra data); if every line is an object of its own, say format = "jsonl"' in message
+    assert (
+        'row 2: not JSON (Extra data); if every line is an object of its own, say format = "jsonl"'
+        in message
+    )
 
 
 def test_rows_under_data_are_rows(write: Write) -> None:
@@ -318,7 +361,10 @@ def test_parquet_rows_keep_their_types(tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     path = tmp_path / "a.parquet"
     parquet.write_table(pyarrow.table({"text": ["one", "two"], "label": [1, 0]}), path)
-    assert numbered(read_parquet, path) == [(1, {"text": "one", "label": 1}), (2, {"text": "two", "label": 0})]
+    assert numbered(read_parquet, path) == [
+        (1, {"text": "one", "label": 1}),
+        (2, {"text": "two", "label": 0}),
+    ]
 
 
 @pytest.fixture
@@ -330,8 +376,13 @@ def parquet(tmp_path: Path) -> Callable[..., Path]:
     def to(columns: Mapping[str, Any] | list[tuple[str, Any]], **options: Any) -> Path:
         named = list(columns.items()) if isinstance(columns, Mapping) else columns
         path = tmp_path / "a.parquet"
-        arrays = [values if isinstance(values, pyarrow.Array) else pyarrow.array(values) for _, values in named]
-        module.write_table(pyarrow.table(arrays, names=[name for name, _ in named]), path, **options)
+        arrays = [
+            values if isinstance(values, pyarrow.Array) else pyarrow.array(values)
+            for _, values in named
+        ]
+        module.write_table(
+            pyarrow.table(arrays, names=[name for name, _ in named]), path, **options
+        )
         return path
 
     return to
@@ -342,7 +393,9 @@ def test_parquet_columns_of_one_name_are_refused(parquet: Callable[..., Path]) -
     assert fails(read_parquet, path) == f"{path}: two columns are called 'text'; rename one of them"
 
 
-def test_parquet_texts_nulls_and_lists_come_back_as_they_were_written(parquet: Callable[..., Path]) -> None:
+def test_parquet_texts_nulls_and_lists_come_back_as_they_were_written(
+    parquet: Callable[..., Path],
+) -> None:
     columns = {
         "text": ["one", None, "one", "two", ""],
         "bytes": [b"one", b"\xff", None, b"", b"x"],
@@ -350,7 +403,9 @@ def test_parquet_texts_nulls_and_lists_come_back_as_they_were_written(parquet: C
         "number": [1.5, float("inf"), None, -0.0, 2.0],
         "struct": [{"text": ["a"]}, None, {"text": []}, {"text": None}, {"text": ["a", "b"]}],
     }
-    rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    rows = [
+        dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
+    ]
     assert [row for _, row in numbered(read_parquet, parquet(columns))] == rows
 
 
@@ -361,7 +416,9 @@ def test_parquet_of_many_rows_is_read_in_parts(parquet: Callable[..., Path]) -> 
 
 
 @pytest.mark.parametrize("compression", ["zstd", "gzip", "none"])
-def test_parquet_that_unpacks_without_end_is_refused_in_time(parquet: Callable[..., Path], compression: str) -> None:
+def test_parquet_that_unpacks_without_end_is_refused_in_time(
+    parquet: Callable[..., Path], compression: str
+) -> None:
     pyarrow = pytest.importorskip("pyarrow")
     shared = pyarrow.array(["x" * 2_000_000]).dictionary_encode().take(pyarrow.array([0] * 20_000))
     start = time.process_time()
@@ -373,7 +430,9 @@ def test_parquet_that_unpacks_without_end_is_refused_in_time(parquet: Callable[.
     assert time.process_time() - start < 5
 
 
-def test_a_parquet_file_that_is_none_or_missing_names_the_file(write: Write, tmp_path: Path) -> None:
+def test_a_parquet_file_that_is_none_or_missing_names_the_file(
+    write: Write, tmp_path: Path
+) -> None:
     pytest.importorskip("pyarrow")
     path = write("a.parquet", b"PAR1 but nothing that follows")
     message = fails(read_parquet, path)
@@ -382,7 +441,9 @@ def test_a_parquet_file_that_is_none_or_missing_names_the_file(write: Write, tmp
     assert fails(read_parquet, missing) == f"{missing}: no such file"
 
 
-def test_parquet_without_pyarrow_says_what_to_install(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parquet_without_pyarrow_says_what_to_install(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     path = write("a.parquet", b"")
@@ -424,7 +485,9 @@ def test_texts_whose_labels_file_nobody_names_are_refused(write: Write) -> None:
     path = write("texts.txt", "one\n")
     assert fails(text_and_labels(), path).startswith(f"{path}: its labels are not known")
     labels = write("gold", "1\n")
-    assert numbered(text_and_labels(labels={path: labels}), path) == [(1, {"text": "one", "label": "1"})]
+    assert numbered(text_and_labels(labels={path: labels}), path) == [
+        (1, {"text": "one", "label": "1"})
+    ]
 
 
 def test_a_missing_file_of_labels_is_named(write: Write) -> None:
@@ -455,7 +518,9 @@ def test_a_missing_file_is_named(tmp_path: Path, reader: Reader) -> None:
 
 @pytest.mark.parametrize("reader", TEXT_READERS.values(), ids=TEXT_READERS)
 @pytest.mark.parametrize("line", [1, 2, 7])
-def test_bytes_that_are_not_utf_8_are_an_error_at_their_line(write: Write, reader: Reader, line: int) -> None:
+def test_bytes_that_are_not_utf_8_are_an_error_at_their_line(
+    write: Write, reader: Reader, line: int
+) -> None:
     lines = [b"some text"] * 9
     lines[line - 1] = b"caf\xe9 au lait"
     path = write("a_text.txt", b"\n".join(lines))
@@ -463,7 +528,9 @@ def test_bytes_that_are_not_utf_8_are_an_error_at_their_line(write: Write, reade
 
 
 @pytest.mark.parametrize("reader", TEXT_READERS.values(), ids=TEXT_READERS)
-def test_a_folder_in_place_of_a_file_is_an_error_that_names_it(tmp_path: Path, reader: Reader) -> None:
+def test_a_folder_in_place_of_a_file_is_an_error_that_names_it(
+    tmp_path: Path, reader: Reader
+) -> None:
     assert fails(reader, tmp_path).startswith(f"{tmp_path}: cannot be read (")
 
 
@@ -498,7 +565,9 @@ def hub_fails(part: str) -> str:
     return str(caught.value)
 
 
-def test_the_hub_without_the_datasets_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_hub_without_the_datasets_package_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
     message = hub_fails("train")
     assert message.startswith("hub data set owner/name/small: ")
@@ -515,16 +584,23 @@ def test_a_hub_that_fails_is_one_line_with_the_first_line_of_its_reason(
     assert "--data-dir" in message
 
 
-def test_a_hub_that_fails_without_a_reason_is_an_error_of_the_task(raising: Callable[[Exception], None]) -> None:
+def test_a_hub_that_fails_without_a_reason_is_an_error_of_the_task(
+    raising: Callable[[Exception], None],
+) -> None:
     raising(ConnectionError())
     assert hub_fails("train").startswith("hub data set owner/name/small: cannot be loaded (")
 
 
 def test_a_part_that_the_hub_has_not_is_named_with_those_it_has() -> None:
-    assert hub_fails("all") == "hub data set owner/name/small: has no part 'all'; it has train, dev, test"
+    assert (
+        hub_fails("all")
+        == "hub data set owner/name/small: has no part 'all'; it has train, dev, test"
+    )
 
 
-def test_hub_rows_have_our_column_names_and_the_names_of_class_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hub_rows_have_our_column_names_and_the_names_of_class_labels(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     datasets = pytest.importorskip("datasets")
     features = datasets.Features(
         text=datasets.Value("string"),
@@ -581,14 +657,18 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[dict[str, object]
     return install
 
 
-def test_a_revision_is_asked_for_where_it_is_named(hub: Callable[..., list[dict[str, object]]]) -> None:
+def test_a_revision_is_asked_for_where_it_is_named(
+    hub: Callable[..., list[dict[str, object]]],
+) -> None:
     calls = hub({"star": 1})
     list(Hub(path="a/b", revision="abc").rows("dev").rows)
     list(Hub(path="a/b").rows("dev").rows)
     assert calls == [{"split": "validation", "revision": "abc"}, {"split": "validation"}]
 
 
-def test_class_labels_that_are_null_or_unknown_stay_so(hub: Callable[..., list[dict[str, object]]]) -> None:
+def test_class_labels_that_are_null_or_unknown_stay_so(
+    hub: Callable[..., list[dict[str, object]]],
+) -> None:
     hub({"star": None}, {"star": -1}, {"star": 1})
     assert [row.values["star"] for row in Hub(path="a/b").rows("dev").rows] == [None, -1, "good"]
 
@@ -602,13 +682,17 @@ def test_a_column_that_is_named_for_ours_goes_before_one_of_that_name(
         assert found.values == {"label": "good"}
 
 
-def test_one_column_of_the_hub_may_have_two_names(hub: Callable[..., list[dict[str, object]]]) -> None:
+def test_one_column_of_the_hub_may_have_two_names(
+    hub: Callable[..., list[dict[str, object]]],
+) -> None:
     hub({"star": 1})
     (found,) = Hub(path="a/b", columns={"label": "star", "text": "star"}).rows("dev").rows
     assert found.values == {"label": "good", "text": "good"}
 
 
-def test_a_row_of_the_hub_that_cannot_be_unpacked_is_one_line(hub: Callable[..., list[dict[str, object]]]) -> None:
+def test_a_row_of_the_hub_that_cannot_be_unpacked_is_one_line(
+    hub: Callable[..., list[dict[str, object]]],
+) -> None:
     hub({"star": 1}, {"star": 7})
     rows = iter(Hub(path="a/b").rows("dev").rows)
     assert next(rows).values == {"star": "good"}
@@ -646,12 +730,16 @@ def test_a_source_reads_by_suffix(write: Write) -> None:
 
 def test_a_file_of_unknown_suffix_is_named_with_the_suffixes_that_are_known(write: Write) -> None:
     path = write("a.xlsx", b"")
-    with pytest.raises(TaskError, match=r"unknown format '\.xlsx'; expected one of \.jsonl, \.json, \.csv") as caught:
+    with pytest.raises(
+        TaskError, match=r"unknown format '\.xlsx'; expected one of \.jsonl, \.json, \.csv"
+    ) as caught:
         Source(files={"train": path}).rows("train", None)
     assert str(caught.value).startswith(f"{path}: ")
 
 
-def test_a_relative_file_lies_in_the_data_folder_and_a_reader_of_its_own_reads_it(tmp_path: Path) -> None:
+def test_a_relative_file_lies_in_the_data_folder_and_a_reader_of_its_own_reads_it(
+    tmp_path: Path,
+) -> None:
     (tmp_path / "trec").mkdir()
     (tmp_path / "trec" / "train.txt").write_text("1 one\n", encoding="utf-8")
     source = Source(files={"train": Path("trec/train.txt")}, reader=label_first())
@@ -669,7 +757,9 @@ def test_a_file_that_is_not_in_the_data_folder_is_named_and_the_hub_not_asked(
     assert str(tmp_path / "trec" / "train.txt") in str(caught.value)
 
 
-def test_the_hub_is_asked_only_where_no_data_folder_is_given(raising: Callable[[Exception], None]) -> None:
+def test_the_hub_is_asked_only_where_no_data_folder_is_given(
+    raising: Callable[[Exception], None],
+) -> None:
     raising(ConnectionError("asked"))
     with pytest.raises(TaskError, match=r"hub data set owner/name/small.*asked"):
         Source(files={"train": Path("trec/train.txt")}, hub=HUB).rows("train", None)

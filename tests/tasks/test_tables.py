@@ -51,46 +51,88 @@ PLAIN = [f"{i % 2},film number {i}" for i in range(12)]
 
 
 @pytest.mark.parametrize("row", [0, 5, 11])
-def test_a_mark_that_never_closes_is_named_by_the_row_where_it_opens(write: Write, row: int) -> None:
+def test_a_mark_that_never_closes_is_named_by_the_row_where_it_opens(
+    write: Write, row: int
+) -> None:
     lines = [*PLAIN]
     lines[row] = '1,"opened and never closed'
     path = write("\n".join(["label,text", *lines, ""]))
-    assert fails(read_csv, path).startswith(f"row {row + 2}: a quotation mark opens there and never closes")
+    assert fails(read_csv, path).startswith(
+        f"row {row + 2}: a quotation mark opens there and never closes"
+    )
 
 
 @pytest.mark.parametrize(
     "later",
-    ['1,"another field" between marks', '1,"another field, between marks"', '1,""doubled"" marks', '1,"a ""b"" c"'],
+    [
+        '1,"another field" between marks',
+        '1,"another field, between marks"',
+        '1,""doubled"" marks',
+        '1,"a ""b"" c"',
+    ],
 )
-def test_a_mark_that_another_row_closes_is_named_by_the_row_where_it_opens(write: Write, later: str) -> None:
+def test_a_mark_that_another_row_closes_is_named_by_the_row_where_it_opens(
+    write: Write, later: str
+) -> None:
     lines = [*PLAIN[:4], '0,"opened', *PLAIN[4:8], later, *PLAIN[8:]]
-    assert fails(read_csv, write("\n".join(["label,text", *lines, ""]))).startswith("row 6: a quotation mark opens")
+    assert fails(read_csv, write("\n".join(["label,text", *lines, ""]))).startswith(
+        "row 6: a quotation mark opens"
+    )
 
 
 @pytest.mark.parametrize("between", [0, 1, 5])
 @pytest.mark.parametrize("delimiter", [",", "\t", ";"])
-def test_rows_that_a_mark_takes_in_are_known_by_their_labels(write: Write, between: int, delimiter: str) -> None:
-    lines = [*PLAIN[:4], '0,"a screen of 40', *PLAIN[4 : 4 + between], '1,a screen of 50"', *PLAIN[10:]]
+def test_rows_that_a_mark_takes_in_are_known_by_their_labels(
+    write: Write, between: int, delimiter: str
+) -> None:
+    lines = [
+        *PLAIN[:4],
+        '0,"a screen of 40',
+        *PLAIN[4 : 4 + between],
+        '1,a screen of 50"',
+        *PLAIN[10:],
+    ]
     path = write("\n".join(["label,text", *lines, ""]).replace(",", delimiter))
     message = fails(table(delimiter), path)
-    assert message.startswith(f"row 6: a quotation mark opens there and takes in {between + 1} further lines")
+    assert message.startswith(
+        f"row 6: a quotation mark opens there and takes in {between + 1} further lines"
+    )
 
 
 @pytest.mark.parametrize("between", [0, 1, 5])
 @pytest.mark.parametrize(
-    ("opens", "closes"), [('3,"a screen of 40,1,x', '9,a screen of 50",0,y'), ('3,a,1,"x', '9,b,0,y"')]
+    ("opens", "closes"),
+    [('3,"a screen of 40,1,x', '9,a screen of 50",0,y'), ('3,a,1,"x', '9,b,0,y"')],
 )
 def test_rows_that_a_mark_takes_in_are_known_wherever_it_stands(
     write: Write, between: int, opens: str, closes: str
 ) -> None:
     lines = [f"{i},film number {i},{i % 2},x" for i in range(12)]
-    path = write("\n".join(["id,text,label,from", *lines[:4], opens, *lines[4 : 4 + between], closes, *lines[10:], ""]))
+    path = write(
+        "\n".join(
+            [
+                "id,text,label,from",
+                *lines[:4],
+                opens,
+                *lines[4 : 4 + between],
+                closes,
+                *lines[10:],
+                "",
+            ]
+        )
+    )
     message = fails(read_csv, path)
-    assert message.startswith(f"row 6: a quotation mark opens there and takes in {between + 1} further lines")
+    assert message.startswith(
+        f"row 6: a quotation mark opens there and takes in {between + 1} further lines"
+    )
 
 
-@pytest.mark.parametrize("text", ["a film\n- slow, 1\n- dull, 0", "Dear all,\n\nfine, 1\nthanks, 0", "one\n0,1\ntwo"])
-def test_lines_of_a_field_that_do_not_begin_and_end_as_rows_are_text(write: Write, text: str) -> None:
+@pytest.mark.parametrize(
+    "text", ["a film\n- slow, 1\n- dull, 0", "Dear all,\n\nfine, 1\nthanks, 0", "one\n0,1\ntwo"]
+)
+def test_lines_of_a_field_that_do_not_begin_and_end_as_rows_are_text(
+    write: Write, text: str
+) -> None:
     lines = [f"film number {i},{i % 2}" for i in range(12)]
     path = write("\n".join(["text,label", *lines, f'"{text}",1', ""]))
     assert values(read_csv, path)[-1] == [text, "1"]
@@ -104,7 +146,9 @@ def test_columns_that_the_first_row_names_already_are_refused(write: Write) -> N
 def test_rows_that_a_mark_takes_in_are_known_in_a_table_without_labels(write: Write) -> None:
     lines = [f"question {i}?,answer number {i}" for i in range(20)]
     lines[7], lines[14] = 'question,"a screen of 40', 'question 14?,a screen of 50"'
-    assert fails(read_csv, write("\n".join(["text,answer", *lines, ""]))).startswith("row 9: a quotation mark opens")
+    assert fails(read_csv, write("\n".join(["text,answer", *lines, ""]))).startswith(
+        "row 9: a quotation mark opens"
+    )
 
 
 def test_a_field_of_several_lines_is_text_whatever_its_lines_hold(write: Write) -> None:
@@ -122,9 +166,15 @@ def test_a_field_of_several_lines_is_text_whatever_its_lines_hold(write: Write) 
     assert [row[0] for row in values(read_csv, write(out.getvalue()))] == texts
 
 
-def test_text_behind_a_closing_mark_is_an_error_and_marks_inside_a_field_are_not(write: Write) -> None:
+def test_text_behind_a_closing_mark_is_an_error_and_marks_inside_a_field_are_not(
+    write: Write,
+) -> None:
     good = write('text,label\nthe "best" film,1\na 5" disk,0\nends so",1\n')
-    assert [row[0] for row in values(read_csv, good)] == ['the "best" film', 'a 5" disk', 'ends so"']
+    assert [row[0] for row in values(read_csv, good)] == [
+        'the "best" film',
+        'a 5" disk',
+        'ends so"',
+    ]
     message = fails(read_csv, write('text,label\nfine,1\n"Stars" is fine,1\n'))
     assert message.startswith(
         "row 3: a quotation mark opens there and text follows its end in line 3; double the marks"
@@ -185,10 +235,14 @@ LOOKS_QUOTED = {
 
 
 @pytest.mark.parametrize("content", LOOKS_QUOTED.values(), ids=LOOKS_QUOTED)
-def test_a_table_that_looks_quoted_is_refused_where_nobody_has_said_so(write: Write, content: str) -> None:
+def test_a_table_that_looks_quoted_is_refused_where_nobody_has_said_so(
+    write: Write, content: str
+) -> None:
     path = write(content)
     message = fails(tsv(quoted=None), path)
-    assert "quoted = true under [data], or quoted = false if the marks belong to the text" in message
+    assert (
+        "quoted = true under [data], or quoted = false if the marks belong to the text" in message
+    )
     assert len(values(tsv(quoted=False), path)) == content.count("\n") - 1
 
 
@@ -207,7 +261,9 @@ def test_a_mark_that_opens_where_a_row_is_cut_is_told_beside_it(write: Write) ->
 # -- columns, delimiters, bad rows ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("reader", "mark"), [(read_csv, ","), (tsv(), "\t"), (tsv(quoted=True), "\t")])
+@pytest.mark.parametrize(
+    ("reader", "mark"), [(read_csv, ","), (tsv(), "\t"), (tsv(quoted=True), "\t")]
+)
 def test_two_columns_of_one_name_are_refused(write: Write, reader: Reader, mark: str) -> None:
     path = write(mark.join(["text", "label", "text"]) + "\n" + mark.join(["a", "1", "b"]) + "\n")
     assert fails(reader, path) == "row 1: two columns are called 'text'; rename one of them"
@@ -235,16 +291,28 @@ def test_a_table_without_header_takes_its_columns_from_the_task(write: Write) ->
 def test_bad_rows_are_left_out_up_to_the_number_that_is_allowed(write: Write) -> None:
     path = write("text\tlabel\nfine\t1\ncut\ndull\t0\nso\tmany\tfields\n")
     rows = list(table("\t", quoted=False, allow_bad_rows=2)(path))
-    assert [row for row in rows if isinstance(row, Skipped)] == [(3, "not 2 columns"), (5, "not 2 columns")]
+    assert [row for row in rows if isinstance(row, Skipped)] == [
+        (3, "not 2 columns"),
+        (5, "not 2 columns"),
+    ]
     assert [row.number for row in rows if isinstance(row, Numbered)] == [2, 4]
-    assert fails(table("\t", quoted=False, allow_bad_rows=1), path).startswith("row 5: 3 columns, expected 2")
+    assert fails(table("\t", quoted=False, allow_bad_rows=1), path).startswith(
+        "row 5: 3 columns, expected 2"
+    )
     message = fails(table("\t", quoted=False), path)
-    assert message == "row 3: 1 columns, expected 2; allow_bad_rows under [data] leaves some such rows out"
+    assert (
+        message
+        == "row 3: 1 columns, expected 2; allow_bad_rows under [data] leaves some such rows out"
+    )
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
-@pytest.mark.parametrize(("reader", "mark"), [(read_csv, ","), (tsv(), "\t"), (tsv(quoted=True), "\t")])
-def test_line_ends_of_every_system_end_rows(write: Write, reader: Reader, mark: str, end: str) -> None:
+@pytest.mark.parametrize(
+    ("reader", "mark"), [(read_csv, ","), (tsv(), "\t"), (tsv(quoted=True), "\t")]
+)
+def test_line_ends_of_every_system_end_rows(
+    write: Write, reader: Reader, mark: str, end: str
+) -> None:
     lines = [mark.join(("text", "label")), mark.join(("fine", "1")), mark.join(("dull", "0")), ""]
     assert values(reader, write(end.join(lines))) == [["fine", "1"], ["dull", "0"]]
 

@@ -39,7 +39,12 @@ def task_of(parts: Mapping[str, list[Row]], splits: Splits = PUBLISHED, **change
         return (Numbered(number, row) for number, row in enumerate(parts[path.name], 1))
 
     source = Source(files={part: Path("/", part) for part in parts}, reader=reader)
-    defaults: dict[str, Any] = {"name": "toy", "family": "f", "formatter": verbatim, "labels": ("0", "1")}
+    defaults: dict[str, Any] = {
+        "name": "toy",
+        "family": "f",
+        "formatter": verbatim,
+        "labels": ("0", "1"),
+    }
     return Task(source=source, splits=splits, **defaults | changes)
 
 
@@ -160,7 +165,9 @@ def test_rows_of_one_split_key_stay_together() -> None:
 
 def test_the_train_filter_is_for_training_rows_only() -> None:
     content = rows(100)
-    task = task_of({part.value: content for part in Split}, train_filter=lambda row: row["label"] == "1")
+    task = task_of(
+        {part.value: content for part in Split}, train_filter=lambda row: row["label"] == "1"
+    )
     assert texts(task, Split.TRAIN) == [row["text"] for row in content if row["label"] == "1"]
     assert texts(task, Split.DEV) == texts(task, Split.TEST) == [row["text"] for row in content]
 
@@ -173,7 +180,9 @@ def test_a_split_without_a_row_is_an_error_that_names_task_split_and_file() -> N
     with pytest.raises(TaskError, match=r"^task toy: split dev is empty \(/dev\)$"):
         task.examples(Split.DEV)
     filtered = task_of({"train": rows(3)}, train_filter=lambda row: False)
-    with pytest.raises(TaskError, match=r"^task toy: split train is empty: none of 3 rows .* \(/train\)$"):
+    with pytest.raises(
+        TaskError, match=r"^task toy: split train is empty: none of 3 rows .* \(/train\)$"
+    ):
         filtered.examples(Split.TRAIN)
 
 
@@ -181,7 +190,12 @@ def test_a_missing_column_is_named_with_file_row_and_the_columns_there_are(tmp_p
     path = tmp_path / "a.csv"
     path.write_text("review,label\nfine,1\n", encoding="utf-8")
     source = Source(files={"train": path})
-    task = Task(name="toy", family="f", source=source, formatter=classify(fields("text"), {"0": "no", "1": "yes"}))
+    task = Task(
+        name="toy",
+        family="f",
+        source=source,
+        formatter=classify(fields("text"), {"0": "no", "1": "yes"}),
+    )
     with pytest.raises(TaskError) as caught:
         task.examples(Split.TRAIN)
     assert str(caught.value) == f"{path}, row 2: no column 'text' (columns: review, label)"
@@ -191,7 +205,12 @@ def test_an_unknown_label_is_named_with_file_row_and_the_labels_there_are(tmp_pa
     path = tmp_path / "a.csv"
     path.write_text('text,label\nfine,1\n"two\nlines",0\nodd,7\n', encoding="utf-8")
     source = Source(files={"train": path})
-    task = Task(name="toy", family="f", source=source, formatter=classify(fields("text"), {"0": "no", "1": "yes"}))
+    task = Task(
+        name="toy",
+        family="f",
+        source=source,
+        formatter=classify(fields("text"), {"0": "no", "1": "yes"}),
+    )
     with pytest.raises(TaskError) as caught:
         task.examples(Split.TRAIN)
     assert str(caught.value) == f"{path}, row 5: unknown label '7'; expected one of 0, 1"
@@ -212,10 +231,17 @@ def test_what_a_formatter_cannot_read_is_an_error_at_its_row(error: Exception) -
 
 @pytest.mark.parametrize(
     ("changes", "column"),
-    [({"split_key": "passage"}, "passage"), ({"train_filter": lambda row: row["gold"] == "1"}, "gold")],
+    [
+        ({"split_key": "passage"}, "passage"),
+        ({"train_filter": lambda row: row["gold"] == "1"}, "gold"),
+    ],
 )
-def test_a_missing_column_of_the_cut_or_the_filter_is_named_with_file_and_row(changes: Row, column: str) -> None:
-    with pytest.raises(TaskError, match=rf"^/train, row 1: no column '{column}' \(columns: text, label\)$"):
+def test_a_missing_column_of_the_cut_or_the_filter_is_named_with_file_and_row(
+    changes: Row, column: str
+) -> None:
+    with pytest.raises(
+        TaskError, match=rf"^/train, row 1: no column '{column}' \(columns: text, label\)$"
+    ):
         task_of({"train": rows(3)}, **changes).examples(Split.TRAIN)
 
 
@@ -229,7 +255,14 @@ def test_a_missing_score_is_named_as_a_column() -> None:
     ("name", "row"),
     [
         ("stsb", {"sentence1": "a", "sentence2": "b", "score": "inf"}),
-        ("wsc", {"text": None, "label": True, "target": {"span1_text": "a", "span2_text": "b", "span2_index": 0}}),
+        (
+            "wsc",
+            {
+                "text": None,
+                "label": True,
+                "target": {"span1_text": "a", "span2_text": "b", "span2_index": 0},
+            },
+        ),
     ],
 )
 def test_values_of_another_kind_are_an_error_at_their_row(name: str, row: Row) -> None:
@@ -258,7 +291,9 @@ def test_predictions_of_another_number_are_refused(count: int) -> None:
 # -- the registry -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("name", "meant"), [("sst-2", "sst2"), ("multi_rc", "multirc"), ("tweet", "tweet_hate")])
+@pytest.mark.parametrize(
+    ("name", "meant"), [("sst-2", "sst2"), ("multi_rc", "multirc"), ("tweet", "tweet_hate")]
+)
 def test_an_unknown_task_says_what_may_be_meant(name: str, meant: str) -> None:
     with pytest.raises(TaskError) as caught:
         get_task(name)
@@ -302,7 +337,9 @@ every_task = pytest.mark.parametrize(
     [
         pytest.param(name, place, id=f"{name}-{place}")
         for name in registry()
-        for place in (["package"] if name.startswith("wn_") else PLACES)  # WordNet's files come with the package
+        for place in (
+            ["package"] if name.startswith("wn_") else PLACES
+        )  # WordNet's files come with the package
     ],
     indirect=["data"],
 )
@@ -386,14 +423,22 @@ def test_every_question_of_multircs_validation_set_is_a_group(data: Path) -> Non
 def test_wsc_trains_on_true_referents_and_is_scored_on_all(data: Path) -> None:
     assert {example.label for example in examples_of("wsc", Split.TRAIN, data)} == {"True"}
     held, reported = (
-        sum(example.label == "True" for example in examples_of("wsc", split, data)) for split in (Split.DEV, Split.TEST)
+        sum(example.label == "True" for example in examples_of("wsc", split, data))
+        for split in (Split.DEV, Split.TEST)
     )
     if data == DATA:
         assert (held, reported) == (30, 38)
-    for part, true in (("train", len(examples_of("wsc", Split.TRAIN, data)) + held), ("val", reported)):
-        lines = (data / "super_glue" / "WSC" / f"{part}.jsonl").read_text(encoding="utf-8").splitlines()
+    for part, true in (
+        ("train", len(examples_of("wsc", Split.TRAIN, data)) + held),
+        ("val", reported),
+    ):
+        lines = (
+            (data / "super_glue" / "WSC" / f"{part}.jsonl").read_text(encoding="utf-8").splitlines()
+        )
         assert sum(json.loads(line)["label"] for line in lines) == true
-    assert len(examples_of("wsc", Split.TEST, data)) == len(lines) == (104 if data == DATA else TEST)
+    assert (
+        len(examples_of("wsc", Split.TEST, data)) == len(lines) == (104 if data == DATA else TEST)
+    )
 
 
 @every_place
@@ -406,9 +451,14 @@ def test_wsc_trains_on_true_referents_and_is_scored_on_all(data: Path) -> None:
         ("boolq", "passage: ", " question: "),
     ],
 )
-def test_what_several_rows_share_stays_in_one_split(name: str, start: str, end: str, data: Path) -> None:
+def test_what_several_rows_share_stays_in_one_split(
+    name: str, start: str, end: str, data: Path
+) -> None:
     def shared(split: Split) -> set[str]:
-        found = (re.search(f"{start}(.*?)(?:{end})", example.inputs) for example in examples_of(name, split, data))
+        found = (
+            re.search(f"{start}(.*?)(?:{end})", example.inputs)
+            for example in examples_of(name, split, data)
+        )
         return {match[1] for match in found if match}
 
     train, dev = shared(Split.TRAIN), shared(Split.DEV)
@@ -419,7 +469,8 @@ def test_what_several_rows_share_stays_in_one_split(name: str, start: str, end: 
 @every_place
 def test_passages_of_squad_stay_in_one_split(data: Path) -> None:
     passages = [
-        {example.inputs.split("context: ")[1] for example in examples_of("squad", split, data)} for split in Split
+        {example.inputs.split("context: ")[1] for example in examples_of("squad", split, data)}
+        for split in Split
     ]
     assert sum(map(len, passages)) == len(set().union(*passages))
 
@@ -488,17 +539,26 @@ twice: in two parts, or in one with another source, number or spacing."""
 
 @every_task
 def test_splits_share_no_example_but_those_published_twice(name: str, data: Path) -> None:
-    train, dev, test = ({(e.inputs, e.target) for e in examples_of(name, split, data)} for split in Split)
+    train, dev, test = (
+        {(e.inputs, e.target) for e in examples_of(name, split, data)} for split in Split
+    )
     expected = PUBLISHED_DUPLICATES.get(name, (0, 0, 0)) if data == DATA else (0, 0, 0)
     assert (len(train & dev), len(train & test), len(dev & test)) == expected
 
 
-def test_ag_news_is_written_with_quotation_marks_which_are_no_part_of_its_texts(tmp_path: Path) -> None:
+def test_ag_news_is_written_with_quotation_marks_which_are_no_part_of_its_texts(
+    tmp_path: Path,
+) -> None:
     folder = tmp_path / "ag_news"
     folder.mkdir()
-    rows = [f'"""Peace"" talks {i}"\tWorld\nit\'s draw {i}\tSports\na "stray" mark {i}\tBusiness\n' for i in range(40)]
+    rows = [
+        f'"""Peace"" talks {i}"\tWorld\nit\'s draw {i}\tSports\na "stray" mark {i}\tBusiness\n'
+        for i in range(40)
+    ]
     (folder / "train.tsv").write_text("".join(rows), encoding="utf-8")
     task = get_task("ag_news")
-    texts = {example.inputs for split in Split for example in task.examples(split, data_dir=tmp_path)}
+    texts = {
+        example.inputs for split in Split for example in task.examples(split, data_dir=tmp_path)
+    }
     assert {'text: "Peace" talks 7', "text: it's draw 7", 'text: a "stray" mark 7'} <= texts
     assert len(texts) == 120

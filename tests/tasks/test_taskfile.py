@@ -53,7 +53,9 @@ def refused(folder: Path, content: str) -> str:
 def test_the_file_to_start_from_is_a_task_as_it_stands(tmp_path: Path) -> None:
     path = tmp_path / "reviews.toml"
     path.write_text(example_task_file("reviews"), encoding="utf-8")
-    content = "text,label\n" + "".join(f"{'bad' if i % 2 else 'fine'} {i},{(i + 1) % 2}\n" for i in range(100))
+    content = "text,label\n" + "".join(
+        f"{'bad' if i % 2 else 'fine'} {i},{(i + 1) % 2}\n" for i in range(100)
+    )
     (tmp_path / "reviews_train.csv").write_text(content, encoding="utf-8")
     task = load_task_file(path)
     assert (task.name, task.family, task.metrics) == ("reviews", "sentiment", ("accuracy",))
@@ -65,11 +67,18 @@ def test_the_file_to_start_from_is_a_task_as_it_stands(tmp_path: Path) -> None:
 
 def test_the_commented_keys_of_the_file_to_start_from_are_keys(tmp_path: Path) -> None:
     lines = example_task_file("reviews").splitlines()
-    files = [line.removeprefix("# ") if line.startswith(("# dev =", "# test =")) else line for line in lines]
+    files = [
+        line.removeprefix("# ") if line.startswith(("# dev =", "# test =")) else line
+        for line in lines
+    ]
     (tmp_path / "a").mkdir()
     assert load(tmp_path / "a", "\n".join(files)).source.files.keys() == {"train", "dev", "test"}
     hub = ("# hub =", "# config =", "# parts =")
-    hubs = [line.removeprefix("# ") if line.startswith(hub) else line for line in lines if not line.startswith("train")]
+    hubs = [
+        line.removeprefix("# ") if line.startswith(hub) else line
+        for line in lines
+        if not line.startswith("train")
+    ]
     (tmp_path / "b").mkdir()
     source = load(tmp_path / "b", "\n".join(hubs)).source
     assert source.hub is not None
@@ -98,7 +107,10 @@ def written(folder: Path, suffix: str) -> Path:
         return path
     separated = {".csv": ",", ".tsv": "\t"}
     if suffix in separated:
-        lines = [separated[suffix].join(row.values()) for row in ({"text": "text", "label": "label"}, *ROWS)]
+        lines = [
+            separated[suffix].join(row.values())
+            for row in ({"text": "text", "label": "label"}, *ROWS)
+        ]
         content = "\n".join(lines)
     else:
         content = json.dumps(ROWS) if suffix == ".json" else "\n".join(map(json.dumps, ROWS))
@@ -107,7 +119,9 @@ def written(folder: Path, suffix: str) -> Path:
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl", ".json", ".parquet"])
-def test_the_same_rows_of_any_format_are_the_same_examples_in_the_same_splits(tmp_path: Path, suffix: str) -> None:
+def test_the_same_rows_of_any_format_are_the_same_examples_in_the_same_splits(
+    tmp_path: Path, suffix: str
+) -> None:
     written(tmp_path, ".csv")
     written(tmp_path, suffix)
     expected = load(tmp_path, GOOD)
@@ -153,13 +167,17 @@ def test_splits_that_are_not_given_are_cut_from_those_that_are(
     found = [example.inputs for split in Split for example in task.examples(split)]
     assert len(found) == len(set(found)) == 60 * len(parts)
     for split, part in zip(Split, cut_from, strict=True):
-        assert all(example.inputs.startswith(f"review: {part} ") for example in task.examples(split))
+        assert all(
+            example.inputs.startswith(f"review: {part} ") for example in task.examples(split)
+        )
 
 
 def test_a_template_may_use_several_columns_braces_and_lines(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("text,label,other\nfine,1,{x}\n", encoding="utf-8")
     content = GOOD.replace('"review: {text}"', '"""{{a}} one: {text}\n two:   {other} {text}"""')
-    (example,) = load(tmp_path, content + '# "2" = "no"').formatter({"text": "a\tb", "other": "{x}", "label": 1})
+    (example,) = load(tmp_path, content + '# "2" = "no"').formatter(
+        {"text": "a\tb", "other": "{x}", "label": 1}
+    )
     assert (example.inputs, example.target) == ("{a} one: a b two: {x} a b", "good")
     assert example.choices == ("bad", "good")
 
@@ -168,7 +186,9 @@ def test_without_labels_the_answer_is_free_text_scored_by_exact_match(tmp_path: 
     content = GOOD.split("[labels]")[0].replace('metrics = ["accuracy"]\n', "")
     task = load(tmp_path, content)
     assert (task.metrics, task.labels, task.family) == (("exact_match",), (), "user")
-    assert task.formatter({"text": "a", "label": "Any Thing"}) == [Example(inputs="review: a", target="Any Thing")]
+    assert task.formatter({"text": "a", "label": "Any Thing"}) == [
+        Example(inputs="review: a", target="Any Thing")
+    ]
 
 
 def test_without_metrics_labels_are_scored_by_accuracy(tmp_path: Path) -> None:
@@ -188,13 +208,17 @@ def test_a_label_of_minus_one_is_used_where_it_is_a_label_and_else_left_out(
     tmp_path: Path, key: str, targets: list[str]
 ) -> None:
     (tmp_path / "a.csv").write_text("text,label\nfine,-1\nfiner,1\n", encoding="utf-8")
-    content = GOOD.replace("[data]\n", '[data]\ndev = "a.csv"\ntest = "a.csv"\n').replace('"0"', f'"{key}"')
+    content = GOOD.replace("[data]\n", '[data]\ndev = "a.csv"\ntest = "a.csv"\n').replace(
+        '"0"', f'"{key}"'
+    )
     assert [example.target for example in load(tmp_path, content).examples(Split.TRAIN)] == targets
 
 
 def test_mistakes_in_the_rows_are_those_of_any_task(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("text,gold\n" + "fine,1\n" * 3, encoding="utf-8")
-    with pytest.raises(TaskError, match=r"a\.csv, row 2: no column 'label' \(columns: text, gold\)"):
+    with pytest.raises(
+        TaskError, match=r"a\.csv, row 2: no column 'label' \(columns: text, gold\)"
+    ):
         load(tmp_path, GOOD.replace("[data]\n", '[data]\ntest = "a.csv"\n')).examples(Split.TEST)
     with pytest.raises(TaskError, match=r"b\.csv: no such file"):
         load(tmp_path, GOOD.replace("a.csv", "b.csv")).examples(Split.TRAIN)
@@ -210,27 +234,55 @@ def of_data(*lines: str, file: str = "a.csv") -> str:
 
 def everything(task: Task) -> list[tuple[str, str]]:
     """Inputs and targets of all splits, sorted."""
-    return sorted((example.inputs, example.target) for split in Split for example in task.examples(split))
+    return sorted(
+        (example.inputs, example.target) for split in Split for example in task.examples(split)
+    )
 
 
 EXPECTED = sorted((f"review: film {i}", "good" if i % 2 else "bad") for i in range(40))
 
 WRITTEN: Mapping[str, tuple[str, tuple[str, ...], str]] = {
     "no header": ("a.csv", ('columns = ["label", "text"]',), "{label},film {i}\n"),
-    "semicolons": ("a.csv", ('delimiter = ";"', 'columns = ["text", "label"]'), "film {i};{label}\n"),
-    "bars": ("a.txt", ('format = "csv"', 'delimiter = "|"', 'columns = ["text", "label"]'), "film {i}|{label}\n"),
-    "quoted tabs": ("a.tsv", ("quoted = true", 'columns = ["text", "label"]'), '"film\t{i}"\t{label}\n'),
-    "unquoted commas": ("a.csv", ("quoted = false", 'columns = ["text", "label"]'), "film {i},{label}\n"),
+    "semicolons": (
+        "a.csv",
+        ('delimiter = ";"', 'columns = ["text", "label"]'),
+        "film {i};{label}\n",
+    ),
+    "bars": (
+        "a.txt",
+        ('format = "csv"', 'delimiter = "|"', 'columns = ["text", "label"]'),
+        "film {i}|{label}\n",
+    ),
+    "quoted tabs": (
+        "a.tsv",
+        ("quoted = true", 'columns = ["text", "label"]'),
+        '"film\t{i}"\t{label}\n',
+    ),
+    "unquoted commas": (
+        "a.csv",
+        ("quoted = false", 'columns = ["text", "label"]'),
+        "film {i},{label}\n",
+    ),
     "label text": ("a.txt", ('format = "label text"',), "{label} film {i}\n"),
-    "another suffix": ("a.data", ('format = "jsonl"',), '{{"text": "film {i}", "label": {label}}}\n'),
-    "lines in a .json": ("a.json", ('format = "jsonl"',), '{{"text": "film {i}", "label": {label}}}\n'),
+    "another suffix": (
+        "a.data",
+        ('format = "jsonl"',),
+        '{{"text": "film {i}", "label": {label}}}\n',
+    ),
+    "lines in a .json": (
+        "a.json",
+        ('format = "jsonl"',),
+        '{{"text": "film {i}", "label": {label}}}\n',
+    ),
     "a suffix in capitals": ("a.JSONL", (), '{{"text": "film {i}", "label": "{label}"}}\n'),
     "numbers with a point": ("a.jsonl", (), '{{"text": "film {i}", "label": {label}.0}}\n'),
 }
 
 
 @pytest.mark.parametrize(("file", "lines", "row"), WRITTEN.values(), ids=WRITTEN)
-def test_a_task_file_says_how_its_data_is_written(tmp_path: Path, file: str, lines: tuple[str, ...], row: str) -> None:
+def test_a_task_file_says_how_its_data_is_written(
+    tmp_path: Path, file: str, lines: tuple[str, ...], row: str
+) -> None:
     content = "".join(row.format(i=i, label=i % 2) for i in range(40))
     (tmp_path / file).write_bytes(content.encode())
     assert everything(load(tmp_path, of_data(*lines, file=file))) == EXPECTED
@@ -241,16 +293,24 @@ def test_a_task_file_names_an_encoding(tmp_path: Path, encoding: str) -> None:
     content = "text,label\n" + "".join(f"café {i},{i % 2}\n" for i in range(40))
     (tmp_path / "a.csv").write_bytes(content.encode(encoding))
     task = load(tmp_path, of_data(f'encoding = "{encoding}"'))
-    assert [text for text, _ in everything(task)] == [text.replace("film", "café") for text, _ in EXPECTED]
+    assert [text for text, _ in everything(task)] == [
+        text.replace("film", "café") for text, _ in EXPECTED
+    ]
     with pytest.raises(TaskError, match="encoding = "):
         everything(load(tmp_path, GOOD))
 
 
-@pytest.mark.parametrize("names", ['"a_text.txt"', '["a_text.txt", "a_labels.txt"]', '["a_text.txt", "gold"]'])
+@pytest.mark.parametrize(
+    "names", ['"a_text.txt"', '["a_text.txt", "a_labels.txt"]', '["a_text.txt", "gold"]']
+)
 def test_texts_and_labels_may_lie_in_two_files(tmp_path: Path, names: str) -> None:
-    (tmp_path / "a_text.txt").write_text("".join(f"film {i}\n" for i in range(40)), encoding="utf-8")
+    (tmp_path / "a_text.txt").write_text(
+        "".join(f"film {i}\n" for i in range(40)), encoding="utf-8"
+    )
     labels = "".join(f"{i % 2}\n" for i in range(40))
-    (tmp_path / ("gold" if "gold" in names else "a_labels.txt")).write_text(labels, encoding="utf-8")
+    (tmp_path / ("gold" if "gold" in names else "a_labels.txt")).write_text(
+        labels, encoding="utf-8"
+    )
     content = GOOD.replace('train = "a.csv"', f'train = {names}\nformat = "text and labels"')
     assert everything(load(tmp_path, content)) == EXPECTED
 
@@ -266,7 +326,9 @@ def test_booleans_are_labels_as_json_spells_them_or_as_python_does(tmp_path: Pat
 def test_rows_of_one_value_stay_in_one_split(tmp_path: Path) -> None:
     rows = [{"text": f"film {i}", "label": i % 2, "maker": f"m{i % 30}"} for i in range(300)]
     (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-    content = of_data('split_key = "maker"', file="a.jsonl").replace('"review: {text}"', '"{text} of {maker}"')
+    content = of_data('split_key = "maker"', file="a.jsonl").replace(
+        '"review: {text}"', '"{text} of {maker}"'
+    )
     task = load(tmp_path, content)
     makers = [{example.inputs.split()[-1] for example in task.examples(split)} for split in Split]
     assert sum(map(len, makers)) == len(set.union(*makers)) == 30
@@ -277,13 +339,17 @@ def test_rows_of_one_value_stay_in_one_split(tmp_path: Path) -> None:
 # -- rows that are left out -----------------------------------------------------------------------------------
 
 
-def test_rows_without_a_label_are_left_out_where_the_task_says_so_and_counted(tmp_path: Path) -> None:
+def test_rows_without_a_label_are_left_out_where_the_task_says_so_and_counted(
+    tmp_path: Path,
+) -> None:
     rows = [*ROWS, {"text": "nobody knows", "label": "-"}, {"text": "nor here", "label": "-"}]
     (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     task = load(tmp_path, of_data('skip = { label = ["-", "?"] }', file="a.jsonl"))
     assert everything(task) == EXPECTED
     assert task.source.skipped == {"train": {"no label (-)": 2}}
-    with pytest.raises(TaskError, match=r"unknown label '-'.* left out by skip = \{ label = \[\"-\"\] \}"):
+    with pytest.raises(
+        TaskError, match=r"unknown label '-'.* left out by skip = \{ label = \[\"-\"\] \}"
+    ):
         everything(load(tmp_path, of_data(file="a.jsonl")))
 
 
@@ -293,23 +359,31 @@ def test_rows_may_be_left_out_by_any_column(tmp_path: Path) -> None:
     task = load(tmp_path, of_data('skip = { language = "de" }'))
     assert len(everything(task)) == 30
     assert task.source.skipped["train"] == {"language is de": 10}
-    with pytest.raises(TaskError, match=r"row 2: no column 'langauge' \(columns: text, label, language\)"):
+    with pytest.raises(
+        TaskError, match=r"row 2: no column 'langauge' \(columns: text, label, language\)"
+    ):
         everything(load(tmp_path, of_data('skip = { langauge = "de" }')))
 
 
 @pytest.mark.parametrize("null", ["null", "NaN"])
 @pytest.mark.parametrize("column", ["text", "label"])
-def test_null_is_an_error_with_its_row_or_left_out_and_counted(tmp_path: Path, null: str, column: str) -> None:
+def test_null_is_an_error_with_its_row_or_left_out_and_counted(
+    tmp_path: Path, null: str, column: str
+) -> None:
     bad = {"text": '"fine"', "label": "1"} | {column: null}
     good = "".join(json.dumps(row) + "\n" for row in ROWS)
     content = good + f'{{"text": {bad["text"]}, "label": {bad["label"]}}}\n' * 3
     (tmp_path / "a.jsonl").write_text(content, encoding="utf-8")
     whole = of_data('test = "a.jsonl"', file="a.jsonl")
-    with pytest.raises(TaskError, match=rf"a\.jsonl, row 41: column '{column}' is {null}; skip_nulls = true"):
+    with pytest.raises(
+        TaskError, match=rf"a\.jsonl, row 41: column '{column}' is {null}; skip_nulls = true"
+    ):
         load(tmp_path, whole).examples(Split.TEST)
     task = load(tmp_path, of_data("skip_nulls = true", file="a.jsonl"))
     assert everything(task) == EXPECTED
-    assert task.source.skipped["train"] == {"no label (null)" if column == "label" else "text is null": 3}
+    assert task.source.skipped["train"] == {
+        "no label (null)" if column == "label" else "text is null": 3
+    }
 
 
 def test_null_in_a_column_that_is_not_used_is_no_matter(tmp_path: Path) -> None:
@@ -331,7 +405,9 @@ def test_bad_rows_are_an_error_unless_some_are_allowed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", ["-1", "-1.0", '"-1"'])
 def test_minus_one_is_no_label_however_it_is_spelled(tmp_path: Path, value: str) -> None:
-    content = "".join(json.dumps(row) + "\n" for row in ROWS) + f'{{"text": "x", "label": {value}}}\n'
+    content = (
+        "".join(json.dumps(row) + "\n" for row in ROWS) + f'{{"text": "x", "label": {value}}}\n'
+    )
     (tmp_path / "a.jsonl").write_text(content, encoding="utf-8")
     task = load(tmp_path, of_data(file="a.jsonl"))
     assert everything(task) == EXPECTED
@@ -340,17 +416,23 @@ def test_minus_one_is_no_label_however_it_is_spelled(tmp_path: Path, value: str)
 
 @pytest.mark.parametrize("lines", [(), ('skip = { label = ["-"] }',)])
 def test_a_test_set_without_a_label_says_so(tmp_path: Path, lines: tuple[str, ...]) -> None:
-    (tmp_path / "a.csv").write_text("text,label\n" + "".join(f"film {i},{i % 2}\n" for i in range(40)))
+    (tmp_path / "a.csv").write_text(
+        "text,label\n" + "".join(f"film {i},{i % 2}\n" for i in range(40))
+    )
     unlabelled = "-" if lines else "-1"
     (tmp_path / "b.csv").write_text("text,label\n" + f"fine,{unlabelled}\n" * 20)
     task = load(tmp_path, of_data('test = "b.csv"', *lines))
-    with pytest.raises(TaskError, match=r"split test is empty: none of its 20 rows has a label \(.*b\.csv\)"):
+    with pytest.raises(
+        TaskError, match=r"split test is empty: none of its 20 rows has a label \(.*b\.csv\)"
+    ):
         task.examples(Split.TEST)
 
 
 def test_a_split_that_no_row_falls_into_says_how_many_there_are(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("text,label\nfine,1\n", encoding="utf-8")
-    with pytest.raises(TaskError, match=r"is empty: none of 1 rows falls into it; name a file for it"):
+    with pytest.raises(
+        TaskError, match=r"is empty: none of 1 rows falls into it; name a file for it"
+    ):
         everything(load(tmp_path, GOOD))
 
 
@@ -381,7 +463,10 @@ def questions(folder: Path, content: object, layout: str = QUESTIONS) -> list[Ex
 
 @pytest.mark.parametrize("answers", FLAT)
 def test_answers_of_flat_rows_are_read_in_every_shape(tmp_path: Path, answers: object) -> None:
-    rows = [{"question": "what?", "context": "a house", "answers": a} for a in (answers, [], {"text": []})]
+    rows = [
+        {"question": "what?", "context": "a house", "answers": a}
+        for a in (answers, [], {"text": []})
+    ]
     for content in (rows, {"version": "v2.0", "data": rows}):
         found = questions(tmp_path, content)
         assert [(e.target, e.answers) for e in found] == [
@@ -399,14 +484,25 @@ def nested(version: int) -> dict[str, object]:
     if version == 2:
         asked[0]["is_impossible"] = False
         asked.append(
-            {"id": "b", "question": "who?", "answers": [], "is_impossible": True, "plausible_answers": answers}
+            {
+                "id": "b",
+                "question": "who?",
+                "answers": [],
+                "is_impossible": True,
+                "plausible_answers": answers,
+            }
         )
-    return {"version": f"v{version}", "data": [{"title": "t", "paragraphs": [{"context": "a house", "qas": asked}]}]}
+    return {
+        "version": f"v{version}",
+        "data": [{"title": "t", "paragraphs": [{"context": "a house", "qas": asked}]}],
+    }
 
 
 @pytest.mark.parametrize("version", [1, 2])
 @pytest.mark.parametrize("key", ["answers", "label"])
-def test_squads_own_files_are_read_in_either_version(tmp_path: Path, version: int, key: str) -> None:
+def test_squads_own_files_are_read_in_either_version(
+    tmp_path: Path, version: int, key: str
+) -> None:
     found = questions(tmp_path, nested(version), QUESTIONS.replace("answers =", f"{key} ="))
     assert [example.target for example in found] == ["red", "unanswerable"][:version]
     assert found[0].answers == ("red", "dark red")
@@ -431,11 +527,15 @@ def test_the_built_in_squad_reads_version_2(tmp_path: Path) -> None:
 
 
 def test_a_group_is_scored_together(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text("text,label,question\na,1,q1\nb,0,q1\nc,1,2\n", encoding="utf-8")
+    (tmp_path / "a.csv").write_text(
+        "text,label,question\na,1,q1\nb,0,q1\nc,1,2\n", encoding="utf-8"
+    )
     content = GOOD.replace('label = "label"', 'label = "label"\ngroup = "question"').replace(
         '"accuracy"', '"group_exact_match"'
     )
-    examples = load(tmp_path, content.replace("[format]", 'test = "a.csv"\n[format]')).examples(Split.TEST)
+    examples = load(tmp_path, content.replace("[format]", 'test = "a.csv"\n[format]')).examples(
+        Split.TEST
+    )
     assert [example.group for example in examples] == ["q1", "q1", "2"]
 
 
@@ -445,9 +545,13 @@ def test_the_longest_field_is_cut_unless_another_is_named(tmp_path: Path) -> Non
     (example,) = load(tmp_path, layout).formatter(row)
     assert example.inputs == "passage: a long text about it question: who wrote it? ."
     assert example.inputs[slice(*example.cut)] == "a long text about it"
-    (example,) = load(tmp_path, layout.replace("[labels]", 'cut = "question"\n[labels]')).formatter(row)
+    (example,) = load(tmp_path, layout.replace("[labels]", 'cut = "question"\n[labels]')).formatter(
+        row
+    )
     assert example.inputs[slice(*example.cut)] == "who wrote it?"
-    (example,) = load(tmp_path, GOOD.replace("review: {text}", "{question} {passage}")).formatter(row)
+    (example,) = load(tmp_path, GOOD.replace("review: {text}", "{question} {passage}")).formatter(
+        row
+    )
     assert example.cut == (0, 0)  # its tail
 
 
@@ -462,7 +566,9 @@ def test_a_list_is_no_text(tmp_path: Path) -> None:
 # -- which task it is -----------------------------------------------------------------------------------------
 
 
-def test_the_content_of_a_task_is_what_it_says_and_its_data_and_not_where_it_lies(tmp_path: Path) -> None:
+def test_the_content_of_a_task_is_what_it_says_and_its_data_and_not_where_it_lies(
+    tmp_path: Path,
+) -> None:
     folders = []
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
@@ -514,7 +620,9 @@ def test_the_labels_in_a_file_of_their_own_are_content(tmp_path: Path) -> None:
     for labels in ("0\n1\n", "1\n0\n"):
         (tmp_path / "a_labels.txt").write_text(labels, encoding="utf-8")
         found.add(load(tmp_path, content).content)
-    named = load(tmp_path, content.replace('"a_text.txt"', '["a_text.txt", "a_labels.txt"]')).content
+    named = load(
+        tmp_path, content.replace('"a_text.txt"', '["a_text.txt", "a_labels.txt"]')
+    ).content
     assert len(found) == 2
     assert named in found
 
@@ -532,9 +640,20 @@ def test_every_option_of_the_file_to_start_from_is_one(tmp_path: Path) -> None:
     lines = example_task_file("reviews").splitlines()
     options = [i for i, line in enumerate(lines) if OPTION.fullmatch(line)]
     keys = {OPTION.fullmatch(lines[i])[1].split()[0] for i in options}  # type: ignore[index]
-    assert keys >= {"format", "columns", "delimiter", "quoted", "encoding", "skip", "skip_nulls", "allow_bad_rows"}
+    assert keys >= {
+        "format",
+        "columns",
+        "delimiter",
+        "quoted",
+        "encoding",
+        "skip",
+        "skip_nulls",
+        "allow_bad_rows",
+    }
     assert keys >= {"split_key", "hub", "revision", "answers", "unanswerable", "group", "cut"}
-    hub_lines = [i for i in options if lines[i].split()[1] in ("hub", "config", "revision", "parts")]
+    hub_lines = [
+        i for i in options if lines[i].split()[1] in ("hub", "config", "revision", "parts")
+    ]
     hub_lines += [i for i in options if "coarse_label" in lines[i]]
     for i in options:
         content = list(lines)
@@ -551,7 +670,11 @@ def test_every_option_of_the_file_to_start_from_is_one(tmp_path: Path) -> None:
 # -- mistakes -----------------------------------------------------------------------------------------------
 
 MISTAKES: Mapping[str, tuple[str, str, str]] = {
-    "unknown key": ("[data]", "batch = 3\n[data]", "key 'batch' is not known; choose from data, family"),
+    "unknown key": (
+        "[data]",
+        "batch = 3\n[data]",
+        "key 'batch' is not known; choose from data, family",
+    ),
     "unknown key of data": (
         "[format]",
         'trian = "b.csv"\n[format]',
@@ -566,20 +689,52 @@ MISTAKES: Mapping[str, tuple[str, str, str]] = {
     "empty name": ('"mine"', '""', "name is empty"),
     "name of another type": ('"mine"', "5", "name is 5; expected a text"),
     "no data": ('[data]\ntrain = "a.csv"\n', "", "table [data] is missing"),
-    "data of another type": ('[data]\ntrain = "a.csv"\n', 'data = "a.csv"\n', "table [data] is missing"),
-    "no file": ('train = "a.csv"', "", "[data] names neither a file for train, dev or test, nor a hub data set"),
-    "file of unknown kind": ("a.csv", "a.xlsx", "data.train is a.xlsx; expected one of .jsonl, .json"),
+    "data of another type": (
+        '[data]\ntrain = "a.csv"\n',
+        'data = "a.csv"\n',
+        "table [data] is missing",
+    ),
+    "no file": (
+        'train = "a.csv"',
+        "",
+        "[data] names neither a file for train, dev or test, nor a hub data set",
+    ),
+    "file of unknown kind": (
+        "a.csv",
+        "a.xlsx",
+        "data.train is a.xlsx; expected one of .jsonl, .json",
+    ),
     "number as file": ('"a.csv"', "5", "data.train is 5; expected the name of a file"),
-    "parts of unknown name": ('train = "a.csv"', 'hub = "a/b"\nparts = { trian = "x" }', "data.parts must name"),
+    "parts of unknown name": (
+        'train = "a.csv"',
+        'hub = "a/b"\nparts = { trian = "x" }',
+        "data.parts must name",
+    ),
     "no parts": ('train = "a.csv"', 'hub = "a/b"\nparts = {}', "data.parts must name"),
-    "parts of another type": ('train = "a.csv"', 'hub = "a/b"\nparts = "train"', "data.parts must name"),
-    "no format": ('[format]\ntemplate = "review: {text}"\nlabel = "label"\n', "", "table [format] is missing"),
+    "parts of another type": (
+        'train = "a.csv"',
+        'hub = "a/b"\nparts = "train"',
+        "data.parts must name",
+    ),
+    "no format": (
+        '[format]\ntemplate = "review: {text}"\nlabel = "label"\n',
+        "",
+        "table [format] is missing",
+    ),
     "no template": ('template = "review: {text}"\n', "", "format.template is missing"),
     "no label": ('label = "label"\n', "", "format.label is missing"),
     "template without column": ("{text}", "text", "format.template names no column"),
     "template with an empty column": ("{text}", "{text} {}", "format.template names no column"),
-    "template with an open brace": ("{text}", "{text", "format.template cannot be read: expected '}'"),
-    "labels of another type": ('[labels]\n"0" = "bad"\n"1" = "good"\n', "[[labels]]\na = 1\n", "table [labels]"),
+    "template with an open brace": (
+        "{text}",
+        "{text",
+        "format.template cannot be read: expected '}'",
+    ),
+    "labels of another type": (
+        '[labels]\n"0" = "bad"\n"1" = "good"\n',
+        "[[labels]]\na = 1\n",
+        "table [labels]",
+    ),
     "metrics of another type": ('["accuracy"]', '"accuracy"', "metrics must be a list of names"),
     "no metric": ('["accuracy"]', "[]", "metrics must be a list of names"),
     "unknown metric": (
@@ -598,26 +753,66 @@ MISTAKES: Mapping[str, tuple[str, str, str]] = {
         'format = "jsnol"\n[format]',
         "data.format 'jsnol' is not known; did you mean 'jsonl'?",
     ),
-    "long delimiter": ("[format]", 'delimiter = "::"\n[format]', "data.delimiter is '::'; expected one character"),
-    "mark as delimiter": ("[format]", "delimiter = '\"'\n[format]", "data.delimiter is '\"'; expected one character"),
-    "quoted of another type": ("[format]", 'quoted = "yes"\n[format]', "data.quoted is 'yes'; expected true or false"),
+    "long delimiter": (
+        "[format]",
+        'delimiter = "::"\n[format]',
+        "data.delimiter is '::'; expected one character",
+    ),
+    "mark as delimiter": (
+        "[format]",
+        "delimiter = '\"'\n[format]",
+        "data.delimiter is '\"'; expected one character",
+    ),
+    "quoted of another type": (
+        "[format]",
+        'quoted = "yes"\n[format]',
+        "data.quoted is 'yes'; expected true or false",
+    ),
     "unknown encoding": (
         "[format]",
         'encoding = "ansi"\n[format]',
         "data.encoding is 'ansi', which is not known",
     ),
-    "columns of another type": ("[format]", 'columns = "text"\n[format]', "data.columns is 'text'; expected a list"),
-    "columns of numbers": ("[format]", "columns = [1]\n[format]", "data.columns is [1]; expected a list of texts"),
-    "a column twice": ("[format]", 'columns = ["a", "a"]\n[format]', "data.columns names 'a' more than once"),
-    "bad rows below none": ("[format]", "allow_bad_rows = -1\n[format]", "data.allow_bad_rows is -1; expected the"),
+    "columns of another type": (
+        "[format]",
+        'columns = "text"\n[format]',
+        "data.columns is 'text'; expected a list",
+    ),
+    "columns of numbers": (
+        "[format]",
+        "columns = [1]\n[format]",
+        "data.columns is [1]; expected a list of texts",
+    ),
+    "a column twice": (
+        "[format]",
+        'columns = ["a", "a"]\n[format]',
+        "data.columns names 'a' more than once",
+    ),
+    "bad rows below none": (
+        "[format]",
+        "allow_bad_rows = -1\n[format]",
+        "data.allow_bad_rows is -1; expected the",
+    ),
     "bad rows as a switch": (
         "[format]",
         "allow_bad_rows = true\n[format]",
         "data.allow_bad_rows is True; expected a",
     ),
-    "skip of another type": ("[format]", 'skip = ["-"]\n[format]', "data.skip is ['-']; expected a table"),
-    "skip without values": ("[format]", "skip = { label = [] }\n[format]", "data.skip.label is []; expected a list"),
-    "skip of tables": ("[format]", "skip = { label = [{}] }\n[format]", "data.skip.label is [{}]; expected a list"),
+    "skip of another type": (
+        "[format]",
+        'skip = ["-"]\n[format]',
+        "data.skip is ['-']; expected a table",
+    ),
+    "skip without values": (
+        "[format]",
+        "skip = { label = [] }\n[format]",
+        "data.skip.label is []; expected a list",
+    ),
+    "skip of tables": (
+        "[format]",
+        "skip = { label = [{}] }\n[format]",
+        "data.skip.label is [{}]; expected a list",
+    ),
     "skip of endless numbers": (
         "[format]",
         f"skip = {{ label = [0x{'f' * 9999}] }}\n[format]",
@@ -628,30 +823,74 @@ MISTAKES: Mapping[str, tuple[str, str, str]] = {
         f"allow_bad_rows = 0x{'f' * 9999}\n[format]",
         "data.allow_bad_rows is a int too long to show; expected the",
     ),
-    "revision without hub": ("[format]", 'revision = "a"\n[format]', "data.revision goes with data.hub"),
-    "delimiter of JSON": ('"a.csv"', '"a.json"\ndelimiter = ";"', "data.delimiter is not for files such as a.json"),
-    "encoding of Parquet": ('"a.csv"', '"a.parquet"\nencoding = "ascii"', "data.encoding is not for files such as"),
-    "delimiter of a hub": ('train = "a.csv"', 'hub = "a/b"\ndelimiter = ";"', "data.delimiter is for files"),
+    "revision without hub": (
+        "[format]",
+        'revision = "a"\n[format]',
+        "data.revision goes with data.hub",
+    ),
+    "delimiter of JSON": (
+        '"a.csv"',
+        '"a.json"\ndelimiter = ";"',
+        "data.delimiter is not for files such as a.json",
+    ),
+    "encoding of Parquet": (
+        '"a.csv"',
+        '"a.parquet"\nencoding = "ascii"',
+        "data.encoding is not for files such as",
+    ),
+    "delimiter of a hub": (
+        'train = "a.csv"',
+        'hub = "a/b"\ndelimiter = ";"',
+        "data.delimiter is for files",
+    ),
     "hub of another type": ('train = "a.csv"', "hub = 5", "data.hub is 5; expected a text"),
     "columns of a hub": (
         'train = "a.csv"',
         'hub = "a/b"\ncolumns = ["a"]',
         "data.columns is ['a']; expected our",
     ),
-    "two files of a table": ('"a.csv"', '["a.csv", "b.csv"]', "data.train is ['a.csv', 'b.csv']; expected the name"),
-    "a compressed file": ("a.csv", "a.csv.gz", "data.train is a.csv.gz, a compressed file; unpack it"),
-    "answers beside label": ("[labels]", 'answers = "a"\n[labels]', "format.answers stands beside format.label"),
+    "two files of a table": (
+        '"a.csv"',
+        '["a.csv", "b.csv"]',
+        "data.train is ['a.csv', 'b.csv']; expected the name",
+    ),
+    "a compressed file": (
+        "a.csv",
+        "a.csv.gz",
+        "data.train is a.csv.gz, a compressed file; unpack it",
+    ),
+    "answers beside label": (
+        "[labels]",
+        'answers = "a"\n[labels]',
+        "format.answers stands beside format.label",
+    ),
     "answers with labels": ('label = "label"', 'answers = "a"', "format.answers is for free text"),
     "cut of a column elsewhere": (
         "[labels]",
         'cut = "txet"\n[labels]',
         "format.cut: the template's column 'txet' is not known; did you mean 'text'?",
     ),
-    "family of another type": ('name = "mine"', 'name = "mine"\nfamily = ["a"]', "family is ['a']; expected a text"),
-    "notes of another type": ('name = "mine"', 'name = "mine"\nnotes = 5', "notes is 5; expected a text"),
-    "a hexadecimal number without end": ('"mine"', f"0x{'f' * 9999}", "name is a int too long to show"),
+    "family of another type": (
+        'name = "mine"',
+        'name = "mine"\nfamily = ["a"]',
+        "family is ['a']; expected a text",
+    ),
+    "notes of another type": (
+        'name = "mine"',
+        'name = "mine"\nnotes = 5',
+        "notes is 5; expected a text",
+    ),
+    "a hexadecimal number without end": (
+        '"mine"',
+        f"0x{'f' * 9999}",
+        "name is a int too long to show",
+    ),
     "no TOML": ("[data]", "[data", "not TOML ("),
-    "a column with a form": ("{text}", "{text!r:>9}", "format.template says how 'text' is written; a column stands"),
+    "a column with a form": (
+        "{text}",
+        "{text!r:>9}",
+        "format.template says how 'text' is written; a column stands",
+    ),
 }
 
 
@@ -663,7 +902,9 @@ def test_a_mistake_is_one_line_that_names_the_task_file_and_the_key(
     assert refused(tmp_path, GOOD.replace(old, new)).startswith(reason)
 
 
-@pytest.mark.parametrize("metric", [name for name, metric in METRICS.items() if metric.needs_labels])
+@pytest.mark.parametrize(
+    "metric", [name for name, metric in METRICS.items() if metric.needs_labels]
+)
 def test_metrics_of_classes_need_two_labels(tmp_path: Path, metric: str) -> None:
     content = GOOD.replace("accuracy", metric)
     assert load(tmp_path, content).metrics == (metric,)
@@ -679,12 +920,16 @@ def test_labels_of_one_word_alone_are_no_classes(tmp_path: Path) -> None:
     assert sorted(three.labels) == ["bad", "good"]
 
 
-@pytest.mark.parametrize("metric", [name for name, metric in METRICS.items() if metric.needs_groups])
+@pytest.mark.parametrize(
+    "metric", [name for name, metric in METRICS.items() if metric.needs_groups]
+)
 def test_metrics_of_groups_need_the_column_of_groups(tmp_path: Path, metric: str) -> None:
     content = GOOD.replace("accuracy", metric)
     reason = f"metric {metric!r} needs format.group, the column of what is scored together"
     assert refused(tmp_path, content) == reason
-    assert load(tmp_path, content.replace("[format]", '[format]\ngroup = "text"')).metrics == (metric,)
+    assert load(tmp_path, content.replace("[format]", '[format]\ngroup = "text"')).metrics == (
+        metric,
+    )
 
 
 def test_a_task_file_that_is_missing_or_no_text_is_named(tmp_path: Path) -> None:
@@ -725,7 +970,9 @@ def test_odd_values_are_an_error_of_the_task(tmp_path: Path, old: str, new: str)
     ],
     ids=["table of label words", "number as part", "hub and file"],
 )
-def test_values_that_mean_nothing_are_refused_with_their_key(tmp_path: Path, old: str, new: str) -> None:
+def test_values_that_mean_nothing_are_refused_with_their_key(
+    tmp_path: Path, old: str, new: str
+) -> None:
     reason = refused(tmp_path, GOOD.replace(old, new))
     assert any(key in reason for key in ("labels", "data.parts", "data.hub"))
 
@@ -737,9 +984,25 @@ def test_a_byte_order_mark_before_a_task_file_does_no_harm(tmp_path: Path) -> No
 # -- anything at all ----------------------------------------------------------------------------------------
 
 bare = st.sampled_from(
-    ["name", "metrics", "data", "format", "labels", "notes", "train", "hub", "parts", "template", "label", "x"]
+    [
+        "name",
+        "metrics",
+        "data",
+        "format",
+        "labels",
+        "notes",
+        "train",
+        "hub",
+        "parts",
+        "template",
+        "label",
+        "x",
+    ]
 )
-plain = st.text(st.characters(codec="ascii", categories=["L", "N", "P", "Z"], exclude_characters='"\\'), max_size=8)
+plain = st.text(
+    st.characters(codec="ascii", categories=["L", "N", "P", "Z"], exclude_characters='"\\'),
+    max_size=8,
+)
 
 
 def inline_table(values: list[str]) -> str:
@@ -748,7 +1011,9 @@ def inline_table(values: list[str]) -> str:
 
 
 value = st.recursive(
-    plain.map(lambda text: f'"{text}"') | st.integers().map(str) | st.sampled_from(["true", "1.5", '"{a}.csv"']),
+    plain.map(lambda text: f'"{text}"')
+    | st.integers().map(str)
+    | st.sampled_from(["true", "1.5", '"{a}.csv"']),
     lambda inner: st.lists(inner, max_size=3).map(inline_table),
     max_leaves=4,
 )

@@ -19,7 +19,9 @@ def pieces_of(template: str) -> Pieces:
 
 
 @given(st.lists(st.tuples(text, st.sampled_from(["x", "y", None])), max_size=5), text, text)
-def test_a_template_has_single_spaces_and_every_column_lies_where_it_is_said(pieces: Pieces, x: str, y: str) -> None:
+def test_a_template_has_single_spaces_and_every_column_lies_where_it_is_said(
+    pieces: Pieces, x: str, y: str
+) -> None:
     texts = {"x": x, "y": y}
     filled, spans = fill(pieces, texts)
     raw = "".join(literal + (texts[column] if column else "") for literal, column in pieces)
@@ -38,7 +40,9 @@ def test_a_template_has_single_spaces_and_every_column_lies_where_it_is_said(pie
         ("{y}{x}{y}", "c a bc", (2, 5)),
     ],
 )
-def test_spans_follow_the_spaces_that_are_left_out(template: str, filled: str, span: tuple[int, int]) -> None:
+def test_spans_follow_the_spaces_that_are_left_out(
+    template: str, filled: str, span: tuple[int, int]
+) -> None:
     found, spans = fill(pieces_of(template), {"x": " a\n b", "y": "c"})
     assert found == filled
     assert spans["x"] == span

@@ -19,7 +19,20 @@ from tasks.together import by_shared_texts
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 
-WORDS = ["amber", "birch", "cedar", "delta", "ember", "fjord", "grove", "heath", "islet", "jetty", "knoll", "larch"]
+WORDS = [
+    "amber",
+    "birch",
+    "cedar",
+    "delta",
+    "ember",
+    "fjord",
+    "grove",
+    "heath",
+    "islet",
+    "jetty",
+    "knoll",
+    "larch",
+]
 
 phrase = st.lists(st.sampled_from(WORDS), min_size=1, max_size=9).map(" ".join)
 
@@ -28,14 +41,22 @@ def sentence(draw: random.Random, size: int = 9) -> str:
     return " ".join(draw.choices(WORDS, k=size))
 
 
-def contained(task: Task, data_dir: Path | None = None, *, least: int = LONG, most: int = 10**9) -> float:
+def contained(
+    task: Task, data_dir: Path | None = None, *, least: int = LONG, most: int = 10**9
+) -> float:
     """Share of development examples with a text of ``least`` letters that a training text holds."""
     trained = "\0".join(
-        {bare for example in task.examples(Split.TRAIN, data_dir=data_dir) for bare in bares(example.inputs)}
+        {
+            bare
+            for example in task.examples(Split.TRAIN, data_dir=data_dir)
+            for bare in bares(example.inputs)
+        }
     )
     examples = task.examples(Split.DEV, data_dir=data_dir)
     judged = [bares(example.inputs) for example in examples[:: len(examples) // most + 1]]
-    return sum(any(len(bare) >= least and bare in trained for bare in one) for one in judged) / len(judged)
+    return sum(any(len(bare) >= least and bare in trained for bare in one) for one in judged) / len(
+        judged
+    )
 
 
 def bares(inputs: str) -> list[str]:
@@ -67,21 +88,28 @@ def phrases(draw: random.Random) -> list[dict[str, Any]]:
         words = sentence(draw, 12).split()
         for _ in range(10):
             start = draw.randrange(12)
-            rows.append({"sentence": " ".join(words[start : start + draw.randint(1, 12)]) + " ", "label": 1})
+            rows.append(
+                {"sentence": " ".join(words[start : start + draw.randint(1, 12)]) + " ", "label": 1}
+            )
         rows.append({"sentence": " ".join(words), "label": 0})
     draw.shuffle(rows)
     return rows
 
 
-def pairs(draw: random.Random, first: str, second: str, label: object, **others: object) -> list[dict[str, Any]]:
+def pairs(
+    draw: random.Random, first: str, second: str, label: object, **others: object
+) -> list[dict[str, Any]]:
     """Pairs of texts, every first one with four second ones, of which one it shares with another."""
     rows = []
     for i in range(80):
         one, other = f"{sentence(draw)} {i}", f"{sentence(draw)} {i}"
         rows += [
-            {first: one, second: text, "label": label} | others for text in (other, sentence(draw, 12), "Yes it is")
+            {first: one, second: text, "label": label} | others
+            for text in (other, sentence(draw, 12), "Yes it is")
         ]
-        rows.append({first: other.upper() + " !", second: sentence(draw, 11), "label": label} | others)
+        rows.append(
+            {first: other.upper() + " !", second: sentence(draw, 11), "label": label} | others
+        )
     return rows
 
 
@@ -99,7 +127,8 @@ def schemas(draw: random.Random) -> list[dict[str, Any]]:
 FILES = {
     "sst2": phrases,
     "cola": lambda draw: [
-        {"origin": "o", "label": 1, "mark": "", "sentence": row["sentence"].strip()} for row in phrases(draw)
+        {"origin": "o", "label": 1, "mark": "", "sentence": row["sentence"].strip()}
+        for row in phrases(draw)
     ],
     "rte": lambda draw: pairs(draw, "premise", "hypothesis", "entailment"),
     "glue_rte": lambda draw: pairs(draw, "sentence1", "sentence2", "entailment"),
@@ -126,18 +155,25 @@ def test_no_development_text_lies_inside_a_training_text(name: str, tmp_path: Pa
 
 
 @pytest.mark.parametrize("name", ["sst2", "cola"])
-def test_not_even_a_short_phrase_of_the_development_set_lies_inside_a_training_text(name: str, tmp_path: Path) -> None:
+def test_not_even_a_short_phrase_of_the_development_set_lies_inside_a_training_text(
+    name: str, tmp_path: Path
+) -> None:
     folder = written(tmp_path, name, FILES[name](random.Random(2)))
     assert contained(get_task(name), folder, least=1) == 0
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_neither_the_order_of_rows_nor_their_number_of_copies_moves_a_row(name: str, tmp_path: Path) -> None:
+def test_neither_the_order_of_rows_nor_their_number_of_copies_moves_a_row(
+    name: str, tmp_path: Path
+) -> None:
     rows = FILES[name](random.Random(3))
     here = written(tmp_path / "a", name, rows)
     there = written(tmp_path / "b", name, [*rows[::-1], *rows[:7]])
     for split in (Split.TRAIN, Split.DEV):
-        found = [{e.inputs for e in get_task(name).examples(split, data_dir=folder)} for folder in (here, there)]
+        found = [
+            {e.inputs for e in get_task(name).examples(split, data_dir=folder)}
+            for folder in (here, there)
+        ]
         assert found[0] == found[1]
 
 
@@ -147,7 +183,9 @@ def test_what_trains_holds_nothing_that_selects(drawn: list[str]) -> None:
     keys = by_shared_texts("text")([{"text": text} for text in drawn])
     for high in (0.2, 0.5, 0.9):
         before = [letters(text) for text, key in zip(drawn, keys, strict=True) if place(key) < high]
-        behind = [letters(text) for text, key in zip(drawn, keys, strict=True) if place(key) >= high]
+        behind = [
+            letters(text) for text, key in zip(drawn, keys, strict=True) if place(key) >= high
+        ]
         assert not any(text in whole for text in behind for whole in before)
 
 
@@ -186,15 +224,25 @@ def test_training_tweets_that_hold_one_of_the_development_set_are_left_out(tmp_p
     for part, lines in (texts | {"test": [long]}).items():
         (folder / f"{part}_text.txt").write_text("\n".join(lines), encoding="utf-8")
         (folder / f"{part}_labels.txt").write_text("\n".join("0" * len(lines)), encoding="utf-8")
-    found = [[e.inputs[6:] for e in get_task("tweet_hate").examples(split, data_dir=tmp_path)] for split in Split]
+    found = [
+        [e.inputs[6:] for e in get_task("tweet_hate").examples(split, data_dir=tmp_path)]
+        for split in Split
+    ]
     assert found == [texts["train"][1:], texts["val"], [long]]
 
 
 def test_a_row_without_the_column_is_named(tmp_path: Path) -> None:
-    folder = written(tmp_path, "rte", pairs(random.Random(4), "premise", "hypothesis", "entailment"))
+    folder = written(
+        tmp_path, "rte", pairs(random.Random(4), "premise", "hypothesis", "entailment")
+    )
     path = folder / get_task("rte").source.files["train"]
-    path.write_text(path.read_text() + '\n{"premise": "a", "label": "entailment"}', encoding="utf-8")
-    with pytest.raises(TaskError, match=r"train\.jsonl, row 321: no column 'hypothesis' \(columns: premise, label\)$"):
+    path.write_text(
+        path.read_text() + '\n{"premise": "a", "label": "entailment"}', encoding="utf-8"
+    )
+    with pytest.raises(
+        TaskError,
+        match=r"train\.jsonl, row 321: no column 'hypothesis' \(columns: premise, label\)$",
+    ):
         get_task("rte").examples(Split.DEV, data_dir=folder)
 
 
@@ -207,4 +255,6 @@ MOST = 0.01
 def test_less_than_one_in_a_hundred_development_texts_lies_inside_a_training_text(
     name: str, where: str, official_files: Path
 ) -> None:
-    assert contained(get_task(name), DATA if where == "published" else official_files, most=500) < MOST
+    assert (
+        contained(get_task(name), DATA if where == "published" else official_files, most=500) < MOST
+    )

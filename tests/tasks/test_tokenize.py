@@ -47,7 +47,12 @@ def tokens(
 ) -> Tokenized:
     """Tokenised examples."""
     return tokenize(
-        examples, encode, tokenizer_fingerprint=fingerprint, ends=((end,), (end,)), lengths=lengths, cache=cache
+        examples,
+        encode,
+        tokenizer_fingerprint=fingerprint,
+        ends=((end,), (end,)),
+        lengths=lengths,
+        cache=cache,
     )
 
 
@@ -58,7 +63,9 @@ def rows(ragged: Ragged) -> list[list[int]]:
 
 def content(data: Tokenized) -> dict[str, Any]:
     """Everything that a tokenised split holds, as plain lists."""
-    ragged = {name: rows(getattr(data, name)) for name in ("inputs", "targets", "choices", "choice_rows")}
+    ragged = {
+        name: rows(getattr(data, name)) for name in ("inputs", "targets", "choices", "choice_rows")
+    }
     return ragged | {"cut": data.cut, "digest": data.digest}
 
 
@@ -69,18 +76,30 @@ def test_every_sequence_ends_with_the_end_token_and_loses_its_tail() -> None:
     data = tokens()
     whole = letters([example.inputs for example in EXAMPLES])
     assert rows(data.inputs) == [[*ids[:23], END] for ids in whole]
-    assert rows(data.targets) == [[*ids[:5], END] for ids in letters([example.target for example in EXAMPLES])]
+    assert rows(data.targets) == [
+        [*ids[:5], END] for ids in letters([example.target for example in EXAMPLES])
+    ]
     assert data.cut == 1
     assert len(data) == len(EXAMPLES)
 
 
-@given(st.lists(st.integers(1, 30), min_size=1, max_size=10), st.integers(1, 20), st.integers(2, 20))
-def test_nothing_is_longer_than_allowed_and_the_cut_are_counted(sizes: list[int], inputs: int, targets: int) -> None:
-    examples = [Example(inputs="x" * size, target="y" * size, choices=("z" * size,)) for size in sizes]
+@given(
+    st.lists(st.integers(1, 30), min_size=1, max_size=10), st.integers(1, 20), st.integers(2, 20)
+)
+def test_nothing_is_longer_than_allowed_and_the_cut_are_counted(
+    sizes: list[int], inputs: int, targets: int
+) -> None:
+    examples = [
+        Example(inputs="x" * size, target="y" * size, choices=("z" * size,)) for size in sizes
+    ]
     data = tokens(examples, lengths=Lengths(inputs=inputs, targets=targets))
     assert data.inputs.lengths.tolist() == [min(size + 1, inputs) for size in sizes]
     assert data.targets.lengths.tolist() == [min(size + 1, targets) for size in sizes]
-    assert all(row[-1] == END for ragged in (data.inputs, data.targets, data.choices) for row in rows(ragged))
+    assert all(
+        row[-1] == END
+        for ragged in (data.inputs, data.targets, data.choices)
+        for row in rows(ragged)
+    )
     assert data.cut == sum(size + 1 > inputs for size in sizes)
 
 
@@ -89,7 +108,10 @@ FIELD = (9, 49)
 
 
 def test_too_long_an_input_keeps_what_stands_around_the_field_that_is_shortened() -> None:
-    examples = [Example(inputs=PASSAGE, target="no", cut=FIELD), Example(inputs="text: a", target="no", cut=(6, 7))]
+    examples = [
+        Example(inputs=PASSAGE, target="no", cut=FIELD),
+        Example(inputs="text: a", target="no", cut=(6, 7)),
+    ]
     for length in range(len("passage: question: c") + 2, 64):
         data = tokens(examples, lengths=Lengths(inputs=length))
         kept = min(40, length - 1 - len("passage:  question: c"))
@@ -101,7 +123,11 @@ def test_too_long_an_input_keeps_what_stands_around_the_field_that_is_shortened(
 
 def test_an_input_whose_other_fields_alone_are_too_long_loses_its_tail() -> None:
     for cut in ((0, 0), FIELD):
-        (row,) = rows(tokens([Example(inputs=PASSAGE, target="no", cut=cut)], lengths=Lengths(inputs=20)).inputs)
+        (row,) = rows(
+            tokens(
+                [Example(inputs=PASSAGE, target="no", cut=cut)], lengths=Lengths(inputs=20)
+            ).inputs
+        )
         assert row == [*letters([PASSAGE])[0][:19], END]
 
 
@@ -115,7 +141,10 @@ def test_an_input_that_fits_is_never_changed_and_none_is_too_long(
     assert len(row) == min(len(text) + 1, longest)
     if len(text) < longest:
         assert row == [*letters([text])[0], END]
-        assert data.digest == tokens([Example(inputs=text, target="no")], lengths=Lengths(inputs=longest)).digest
+        assert (
+            data.digest
+            == tokens([Example(inputs=text, target="no")], lengths=Lengths(inputs=longest)).digest
+        )
 
 
 def words(texts: Sequence[str]) -> list[list[int]]:
@@ -124,15 +153,23 @@ def words(texts: Sequence[str]) -> list[list[int]]:
 
 
 @pytest.mark.parametrize("encode", [letters, words])
-def test_the_digest_changes_only_where_the_tokens_do(encode: Callable[[Sequence[str]], list[list[int]]]) -> None:
+def test_the_digest_changes_only_where_the_tokens_do(
+    encode: Callable[[Sequence[str]], list[list[int]]],
+) -> None:
     spans = {"tail": (0, 0), "field": FIELD, "last field": (60, 61), "whole": (0, len(PASSAGE))}
     for length in range(2, 70):
         found = {
-            name: tokens([Example(inputs=PASSAGE, target="no", cut=cut)], encode=encode, lengths=Lengths(inputs=length))
+            name: tokens(
+                [Example(inputs=PASSAGE, target="no", cut=cut)],
+                encode=encode,
+                lengths=Lengths(inputs=length),
+            )
             for name, cut in spans.items()
         }
         for data in found.values():
-            assert (data.digest == found["tail"].digest) == (rows(data.inputs) == rows(found["tail"].inputs))
+            assert (data.digest == found["tail"].digest) == (
+                rows(data.inputs) == rows(found["tail"].inputs)
+            )
 
 
 def test_the_cache_never_gives_tokens_that_were_cut_otherwise(tmp_path: Path) -> None:
@@ -147,7 +184,10 @@ def test_the_cache_never_gives_tokens_that_were_cut_otherwise(tmp_path: Path) ->
 
 def known_letters(texts: Sequence[str]) -> list[list[int]]:
     """A token for each letter of the alphabet whatever its case, one for all other signs, none for spaces."""
-    return [[ord(c) if "a" <= c <= "z" else 2 for c in text.lower() if not c.isspace()] for text in texts]
+    return [
+        [ord(c) if "a" <= c <= "z" else 2 for c in text.lower() if not c.isspace()]
+        for text in texts
+    ]
 
 
 @pytest.mark.parametrize(
@@ -161,18 +201,24 @@ def known_letters(texts: Sequence[str]) -> list[list[int]]:
         ("好", "坏"),
     ],
 )
-def test_answers_that_become_the_same_tokens_are_refused_by_name(choices: tuple[str, ...], tmp_path: Path) -> None:
+def test_answers_that_become_the_same_tokens_are_refused_by_name(
+    choices: tuple[str, ...], tmp_path: Path
+) -> None:
     examples = [EXAMPLES[0], Example(inputs="text: a", target=choices[0], choices=choices)]
     with pytest.raises(TaskError) as caught:
         tokens(examples, encode=known_letters, cache=tmp_path)
     message = str(caught.value)
-    assert message.startswith(f"the answers {choices[0]!r} and {choices[-1]!r} become the same tokens")
+    assert message.startswith(
+        f"the answers {choices[0]!r} and {choices[-1]!r} become the same tokens"
+    )
     assert "\n" not in message
     assert not any(tmp_path.iterdir())
 
 
 def test_answers_of_different_examples_may_be_the_same_tokens() -> None:
-    examples = [Example(inputs="text: a", target=word, choices=(word, "other")) for word in ("good", "Good")]
+    examples = [
+        Example(inputs="text: a", target=word, choices=(word, "other")) for word in ("good", "Good")
+    ]
     assert len(tokens(examples, encode=known_letters)) == 2
 
 
@@ -181,16 +227,27 @@ def test_answers_of_different_examples_may_be_the_same_tokens() -> None:
 def test_an_answer_without_a_token_is_refused(answer: str, choices: bool) -> None:
     example = Example(inputs="text: a", target=answer, choices=(answer, "yes") if choices else ())
     with pytest.raises(TaskError, match=r"^task t: the answer '.*' becomes no token"):
-        tokenize([example], known_letters, tokenizer_fingerprint="", ends=((), (END,)), lengths=Lengths(), name="t")
+        tokenize(
+            [example],
+            known_letters,
+            tokenizer_fingerprint="",
+            ends=((), (END,)),
+            lengths=Lengths(),
+            name="t",
+        )
 
 
 def test_inputs_without_an_answer_are_tokenised() -> None:
-    assert rows(tokens([Example(inputs="text: a", target="", choices=("no", "yes"))]).targets) == [[END]]
+    assert rows(tokens([Example(inputs="text: a", target="", choices=("no", "yes"))]).targets) == [
+        [END]
+    ]
 
 
 def test_choices_are_a_table_without_repetition_that_examples_point_to() -> None:
     data = tokens()
-    assert rows(data.choices) == [[*letters([word])[0][:5], END] for word in ("no", "yes", "perhaps")]
+    assert rows(data.choices) == [
+        [*letters([word])[0][:5], END] for word in ("no", "yes", "perhaps")
+    ]
     assert rows(data.choice_rows) == [[0, 1], [0, 1], [1, 2], []]
 
 
@@ -211,10 +268,16 @@ CHANGES: dict[str, dict[str, Any]] = {
     "longer targets": {"lengths": Lengths(inputs=24, targets=7)},
     "lengths exchanged": {"lengths": Lengths(inputs=6, targets=24)},
     "another tokenizer": {"fingerprint": "others"},
-    "another input": {"examples": [dataclasses.replace(EXAMPLES[0], inputs="text: e"), *EXAMPLES[1:]]},
+    "another input": {
+        "examples": [dataclasses.replace(EXAMPLES[0], inputs="text: e"), *EXAMPLES[1:]]
+    },
     "another target": {"examples": [dataclasses.replace(EXAMPLES[0], target="yes"), *EXAMPLES[1:]]},
-    "other choices": {"examples": [dataclasses.replace(EXAMPLES[0], choices=("no", "yep")), *EXAMPLES[1:]]},
-    "choices in another order": {"examples": [dataclasses.replace(EXAMPLES[0], choices=("yes", "no")), *EXAMPLES[1:]]},
+    "other choices": {
+        "examples": [dataclasses.replace(EXAMPLES[0], choices=("no", "yep")), *EXAMPLES[1:]]
+    },
+    "choices in another order": {
+        "examples": [dataclasses.replace(EXAMPLES[0], choices=("yes", "no")), *EXAMPLES[1:]]
+    },
     "no choices": {"examples": [dataclasses.replace(EXAMPLES[0], choices=()), *EXAMPLES[1:]]},
     "a letter moved to the target": {
         "examples": [dataclasses.replace(EXAMPLES[0], inputs="text: ", target="ano"), *EXAMPLES[1:]]
@@ -251,7 +314,9 @@ def test_a_cache_gives_back_what_was_written_without_tokenising(tmp_path: Path) 
 
 def test_examples_without_choices_come_back_from_the_cache(tmp_path: Path) -> None:
     free = [Example(inputs="a", target="b")]
-    assert content(tokens(free, cache=tmp_path)) == content(tokens(free, encode=never, cache=tmp_path))
+    assert content(tokens(free, cache=tmp_path)) == content(
+        tokens(free, encode=never, cache=tmp_path)
+    )
 
 
 def test_another_change_is_not_read_from_the_cache(tmp_path: Path) -> None:
@@ -284,9 +349,13 @@ DAMAGES: dict[str, Callable[[Path, bytes], Any]] = {
 }
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings(
+    "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-def test_a_damaged_cache_file_is_ignored_and_written_anew(tmp_path: Path, damage: Callable[[Path, bytes], Any]) -> None:
+def test_a_damaged_cache_file_is_ignored_and_written_anew(
+    tmp_path: Path, damage: Callable[[Path, bytes], Any]
+) -> None:
     written = tokens(cache=tmp_path)
     (path,) = tmp_path.iterdir()
     damage(path, path.read_bytes())
@@ -333,13 +402,19 @@ def with_bytes_flipped(folder: Path, places: slice) -> None:
         assert content(tokens(cache=folder)) == expected
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings(
+    "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)
 def test_no_flipped_byte_of_the_cached_tokens_stops_or_changes_anything(tmp_path: Path) -> None:
     with_bytes_flipped(tmp_path, slice(0, -700, 7))
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
-def test_no_flipped_byte_of_the_list_of_cached_arrays_stops_or_changes_anything(tmp_path: Path) -> None:
+@pytest.mark.filterwarnings(
+    "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)
+def test_no_flipped_byte_of_the_list_of_cached_arrays_stops_or_changes_anything(
+    tmp_path: Path,
+) -> None:
     with_bytes_flipped(tmp_path, slice(-620, None, 2))
 
 

@@ -44,7 +44,9 @@ def test_hostile_toml_is_one_line_soon(tmp_path: Path, content: bytes, reason: s
 
 def test_texts_with_many_dots_are_texts(tmp_path: Path) -> None:
     path = tmp_path / "a.toml"
-    path.write_text(f'notes = """\n{"." * 500}\n{"a word. " * 500}\n"""\na.b.c.d.e = 1\n', encoding="utf-8")
+    path.write_text(
+        f'notes = """\n{"." * 500}\n{"a word. " * 500}\n"""\na.b.c.d.e = 1\n', encoding="utf-8"
+    )
     assert read_toml(path)["a"] == {"b": {"c": {"d": {"e": 1}}}}
 
 
@@ -56,6 +58,10 @@ def test_a_path_of_another_system_has_a_hint(tmp_path: Path) -> None:
 
 
 def test_what_is_no_file_is_named(tmp_path: Path) -> None:
-    for path, reason in ((tmp_path, "a folder"), (Path("/dev/zero"), "pipe or device"), (Path("a\0.toml"), "null")):
+    for path, reason in (
+        (tmp_path, "a folder"),
+        (Path("/dev/zero"), "pipe or device"),
+        (Path("a\0.toml"), "null"),
+    ):
         with pytest.raises(TaskError, match=reason):
             read_toml(path)

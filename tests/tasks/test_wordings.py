@@ -24,11 +24,15 @@ def way(text: str) -> str:
 
 
 def test_an_example_without_choices_is_asked_by_its_tasks_name() -> None:
-    assert set(asked(Labelled("word: cat", "a large animal"), 20)) == {("topic: word: cat", "a large animal")}
+    assert set(asked(Labelled("word: cat", "a large animal"), 20)) == {
+        ("topic: word: cat", "a large animal")
+    }
 
 
 def test_the_input_stands_whole_behind_what_says_what_to_do() -> None:
-    assert all(text.endswith(CAT.input) and not text.startswith(CAT.input) for text, _ in asked(CAT))
+    assert all(
+        text.endswith(CAT.input) and not text.startswith(CAT.input) for text, _ in asked(CAT)
+    )
 
 
 def test_ways_come_in_their_shares() -> None:

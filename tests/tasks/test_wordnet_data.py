@@ -13,7 +13,9 @@ from benchmarks.wordnet.words import leaks
 
 FOLDER = Path(__file__).resolve().parents[2] / "tasks" / "data" / "wordnet"
 SPLITS = ("train", "dev", "test")
-BASELINES: dict[str, dict[str, Any]] = json.loads((FOLDER / "baselines.json").read_text(encoding="utf-8"))
+BASELINES: dict[str, dict[str, Any]] = json.loads(
+    (FOLDER / "baselines.json").read_text(encoding="utf-8")
+)
 TASKS = sorted(BASELINES)
 FEW_EXAMPLES = {"wn_living": 128, "wn_verb_motion": 128, "wn_opposite": 192, "wn_usage": 192}
 
@@ -28,7 +30,9 @@ def rows(task: str, split: str) -> list[dict[str, Any]]:
 def inputs(task: str, split: str) -> Iterator[tuple[str, ...]]:
     """The input of each row as values in a fixed order, so that a mere swap of fields is the same input."""
     for row in rows(task, split):
-        yield tuple(sorted(value.lower() for name, value in row.items() if name not in ("label", "synsets")))
+        yield tuple(
+            sorted(value.lower() for name, value in row.items() if name not in ("label", "synsets"))
+        )
 
 
 def test_every_file_belongs_to_a_task_with_baselines() -> None:
@@ -54,7 +58,11 @@ def test_rows_have_the_same_text_fields(task: str) -> None:
     assert names.pop()[-2:] == ("label", "synsets")
     for split in SPLITS:
         for row in rows(task, split):
-            assert all(isinstance(value, str) and value.strip() for key, value in row.items() if key != "synsets")
+            assert all(
+                isinstance(value, str) and value.strip()
+                for key, value in row.items()
+                if key != "synsets"
+            )
             assert row["synsets"]
 
 
@@ -85,7 +93,8 @@ def test_no_input_is_repeated_within_or_across_splits(task: str) -> None:
 
 def test_opposite_and_synonym_share_no_pair_of_words() -> None:
     synonym, opposite = (
-        {key for split in SPLITS for key in inputs(task, split)} for task in ("wn_synonym", "wn_opposite")
+        {key for split in SPLITS for key in inputs(task, split)}
+        for task in ("wn_synonym", "wn_opposite")
     )
     assert synonym.isdisjoint(opposite)
 
@@ -112,7 +121,9 @@ def test_the_right_choice_is_given_and_evenly_placed() -> None:
 @pytest.mark.parametrize("task", TASKS)
 def test_baselines_match_the_files(task: str) -> None:
     report = BASELINES[task]
-    assert {split: report[split] for split in SPLITS} == {split: len(rows(task, split)) for split in SPLITS}
+    assert {split: report[split] for split in SPLITS} == {
+        split: len(rows(task, split)) for split in SPLITS
+    }
     counts = Counter(row["label"] for row in rows(task, "train"))
     majority = min(counts, key=lambda label: (-counts[label], label))
     right = sum(row["label"] == majority for row in rows(task, "test"))

@@ -48,7 +48,9 @@ def upgrade() -> None:
         sa.Column("prompt_id", sa.Integer(), nullable=False),
         sa.Column("average", Float32Array(), nullable=False),
         sa.Column("average_normalized", Float32Array(), nullable=False),
-        sa.ForeignKeyConstraint(["prompt_id"], ["prompt.id"], name=op.f("fk_key_vectors_prompt_id_prompt")),
+        sa.ForeignKeyConstraint(
+            ["prompt_id"], ["prompt.id"], name=op.f("fk_key_vectors_prompt_id_prompt")
+        ),
         sa.PrimaryKeyConstraint("prompt_id", name=op.f("pk_key_vectors")),
     )
     op.create_table(
@@ -60,7 +62,9 @@ def upgrade() -> None:
         sa.Column("prompt_length", sa.Integer(), nullable=False),
         sa.Column("key_step", sa.Integer(), nullable=False),
         sa.Column("options", sa.JSON(), nullable=False),
-        sa.ForeignKeyConstraint(["backbone_id"], ["backbone.id"], name=op.f("fk_recipe_backbone_id_backbone")),
+        sa.ForeignKeyConstraint(
+            ["backbone_id"], ["backbone.id"], name=op.f("fk_recipe_backbone_id_backbone")
+        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_recipe")),
         sa.UniqueConstraint("digest", name=op.f("uq_recipe_digest")),
     )
@@ -82,7 +86,9 @@ def upgrade() -> None:
         sa.Column("started_from", sa.String(length=64), nullable=True),
         sa.Column("seconds", sa.Double(), nullable=False),
         sa.Column("created", UtcTime(), nullable=False),
-        sa.CheckConstraint("role in ('source','query','baseline','transfer')", name=op.f("ck_run_role")),
+        sa.CheckConstraint(
+            "role in ('source','query','baseline','transfer')", name=op.f("ck_run_role")
+        ),
         sa.ForeignKeyConstraint(["recipe_id"], ["recipe.id"], name=op.f("fk_run_recipe_id_recipe")),
         sa.ForeignKeyConstraint(["task_id"], ["task.id"], name=op.f("fk_run_task_id_task")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_run")),
@@ -99,7 +105,9 @@ def upgrade() -> None:
         sa.Column("step", sa.Integer(), nullable=False),
         sa.Column("score", sa.Double(), nullable=True),
         sa.CheckConstraint("kind in ('key','value')", name=op.f("ck_snapshot_kind")),
-        sa.ForeignKeyConstraint(["prompt_id"], ["prompt.id"], name=op.f("fk_snapshot_prompt_id_prompt")),
+        sa.ForeignKeyConstraint(
+            ["prompt_id"], ["prompt.id"], name=op.f("fk_snapshot_prompt_id_prompt")
+        ),
         sa.ForeignKeyConstraint(["run_id"], ["run.id"], name=op.f("fk_snapshot_run_id_run")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_snapshot")),
         sa.UniqueConstraint("run_id", "kind", name=op.f("uq_snapshot_run_id")),
@@ -122,9 +130,15 @@ def upgrade() -> None:
         sa.Column("baseline_metrics", sa.JSON(), nullable=True),
         sa.Column("outcome_metrics", sa.JSON(), nullable=False),
         sa.Column("created", UtcTime(), nullable=False),
-        sa.ForeignKeyConstraint(["baseline_run_id"], ["run.id"], name=op.f("fk_transfer_baseline_run_id_run")),
-        sa.ForeignKeyConstraint(["chosen_run_id"], ["run.id"], name=op.f("fk_transfer_chosen_run_id_run")),
-        sa.ForeignKeyConstraint(["query_run_id"], ["run.id"], name=op.f("fk_transfer_query_run_id_run")),
+        sa.ForeignKeyConstraint(
+            ["baseline_run_id"], ["run.id"], name=op.f("fk_transfer_baseline_run_id_run")
+        ),
+        sa.ForeignKeyConstraint(
+            ["chosen_run_id"], ["run.id"], name=op.f("fk_transfer_chosen_run_id_run")
+        ),
+        sa.ForeignKeyConstraint(
+            ["query_run_id"], ["run.id"], name=op.f("fk_transfer_query_run_id_run")
+        ),
         sa.ForeignKeyConstraint(["task_id"], ["task.id"], name=op.f("fk_transfer_task_id_task")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_transfer")),
         sa.UniqueConstraint("digest", name=op.f("uq_transfer_digest")),
@@ -141,8 +155,12 @@ def upgrade() -> None:
         sa.Column("weight", sa.Double(), nullable=False),
         sa.Column("score", sa.Double(), nullable=True),
         sa.ForeignKeyConstraint(["run_id"], ["run.id"], name=op.f("fk_candidate_run_id_run")),
-        sa.ForeignKeyConstraint(["source_run_id"], ["run.id"], name=op.f("fk_candidate_source_run_id_run")),
-        sa.ForeignKeyConstraint(["transfer_id"], ["transfer.id"], name=op.f("fk_candidate_transfer_id_transfer")),
+        sa.ForeignKeyConstraint(
+            ["source_run_id"], ["run.id"], name=op.f("fk_candidate_source_run_id_run")
+        ),
+        sa.ForeignKeyConstraint(
+            ["transfer_id"], ["transfer.id"], name=op.f("fk_candidate_transfer_id_transfer")
+        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_candidate")),
         sa.UniqueConstraint("transfer_id", "rank", name=op.f("uq_candidate_transfer_id")),
     )

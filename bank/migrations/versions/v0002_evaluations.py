@@ -23,7 +23,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_evaluation")),
         sa.UniqueConstraint("run_id", "data", name=op.f("uq_evaluation_run_id")),
     )
-    op.add_column("transfer", sa.Column("budget", sa.String(), server_default="full", nullable=False))
+    op.add_column(
+        "transfer", sa.Column("budget", sa.String(), server_default="full", nullable=False)
+    )
     op.add_column("transfer", sa.Column("steps", sa.Integer(), nullable=True))
     op.add_column("candidate", sa.Column("steps", sa.Integer(), nullable=True))
 

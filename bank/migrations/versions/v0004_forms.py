@@ -21,8 +21,12 @@ SINGLE = ("best", "oracle", "generic", "imported")
 def upgrade() -> None:
     op.add_column("prompt", sa.Column("shape", sa.JSON(), nullable=True))
     op.add_column("evaluation", sa.Column("decoding", sa.JSON(), nullable=True))
-    op.add_column("transfer", sa.Column("single", sa.Boolean(), server_default=sa.false(), nullable=False))
-    transfer = sa.table("transfer", sa.column("method", sa.String()), sa.column("single", sa.Boolean()))
+    op.add_column(
+        "transfer", sa.Column("single", sa.Boolean(), server_default=sa.false(), nullable=False)
+    )
+    transfer = sa.table(
+        "transfer", sa.column("method", sa.String()), sa.column("single", sa.Boolean())
+    )
     op.execute(sa.update(transfer).where(transfer.c.method.in_(SINGLE)).values(single=sa.true()))
     op.create_table(
         "member",
@@ -34,7 +38,9 @@ def upgrade() -> None:
         sa.UniqueConstraint("task_id", "name", name=op.f("uq_member_task_id")),
     )
     member = sa.table("member", sa.column("task_id", sa.Integer()), sa.column("name", sa.String()))
-    for task, description in op.get_bind().execute(sa.text("SELECT id, description FROM task")).all():
+    for task, description in (
+        op.get_bind().execute(sa.text("SELECT id, description FROM task")).all()
+    ):
         for name in _members(description):
             op.execute(sa.insert(member).values(task_id=task, name=name))
 
@@ -42,7 +48,9 @@ def upgrade() -> None:
 def _members(description: Any) -> Iterator[str]:
     """Names of a mixture's members, each once; what is damaged names none, and is left to be found."""
     try:
-        names = (json.loads(description) if isinstance(description, str | bytes) else description)["tasks"]
+        names = (json.loads(description) if isinstance(description, str | bytes) else description)[
+            "tasks"
+        ]
     except (ValueError, TypeError, KeyError, RecursionError):
         return
     if isinstance(names, list):

@@ -35,7 +35,13 @@ LLAMA = {
 }
 CONFIGS = {
     "v1.0": T5Config(
-        **SIZES, num_layers=1, num_decoder_layers=1, gated=False, activation="relu", tied=True, scaled=True
+        **SIZES,
+        num_layers=1,
+        num_decoder_layers=1,
+        gated=False,
+        activation="relu",
+        tied=True,
+        scaled=True,
     ),
     "v1.1": T5Config(**SIZES, num_layers=1, num_decoder_layers=2),
     "llama": LlamaConfig(**LLAMA, num_hidden_layers=2, tied=True),
@@ -92,7 +98,9 @@ def make_case(config: Config) -> Case:
     model = random_model(config, seed=2)
     for _, weight in nnx.to_flat_state(nnx.state(model, nnx.Param)):
         name = weight.get_metadata("tensor")
-        if name.startswith(("decoder", "model.")) and name.endswith((".o.weight", ".wo.weight", "proj.weight")):
+        if name.startswith(("decoder", "model.")) and name.endswith(
+            (".o.weight", ".wo.weight", "proj.weight")
+        ):
             weight[...] = 4.0 * weight[...]  # else a tied decoder repeats its input
     return Case(
         model,
@@ -128,7 +136,9 @@ def tokenizer_model(lines: list[str]) -> bytes:
 
 
 @pytest.fixture(scope="session")
-def saved(tmp_path_factory: pytest.TempPathFactory, config: T5Config, tokenizer_model: bytes) -> Path:
+def saved(
+    tmp_path_factory: pytest.TempPathFactory, config: T5Config, tokenizer_model: bytes
+) -> Path:
     """A folder to copy, not to change."""
     folder = tmp_path_factory.mktemp("backbone")
     save_backbone(random_model(config, seed=4), folder, tokenizer_model=tokenizer_model)

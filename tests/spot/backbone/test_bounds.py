@@ -48,9 +48,15 @@ SIZES = ["vocab_size", "d_model", "d_kv", "d_ff", "num_layers", "num_decoder_lay
 @pytest.mark.parametrize("size", [10**6, 10**9, 10**12])
 @pytest.mark.parametrize("name", [*SIZES, "relative_attention_num_buckets"])
 def test_a_config_of_sizes_that_its_tensors_do_not_have_is_refused(folder, name, size):
-    distance = {"relative_attention_max_distance": 2**31 - 1} if name == "relative_attention_num_buckets" else {}
+    distance = (
+        {"relative_attention_max_distance": 2**31 - 1}
+        if name == "relative_attention_num_buckets"
+        else {}
+    )
     change_json(folder / "config.json", **{name: size}, **distance)
-    assert any(word in refused(folder) for word in ("do not fit their config", "at most 2147483647"))
+    assert any(
+        word in refused(folder) for word in ("do not fit their config", "at most 2147483647")
+    )
 
 
 def test_layers_by_the_million_are_not_followed_to_their_end(folder):
@@ -84,7 +90,13 @@ def test_a_json_file_beyond_all_measure_is_not_read(folder):
     assert "expected a JSON file of at most" in refused(folder)
 
 
-FILES = ["config.json", "tokenizer_config.json", "spiece.model", "model.safetensors", "added_tokens.json"]
+FILES = [
+    "config.json",
+    "tokenizer_config.json",
+    "spiece.model",
+    "model.safetensors",
+    "added_tokens.json",
+]
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -94,7 +106,9 @@ def test_a_folder_with_an_altered_file_is_read_or_refused_in_one_line(folder, na
     content = path.read_bytes()
     for _ in range(60):
         at = min(rng.randrange(len(content)) for _ in range(2))
-        put = rng.choice([bytes([rng.randrange(256)]), b"9" * 8, b"NaN", b"null", b"[[", b"\xff" * 4, b""])
+        put = rng.choice(
+            [bytes([rng.randrange(256)]), b"9" * 8, b"NaN", b"null", b"[[", b"\xff" * 4, b""]
+        )
         path.write_bytes(content[:at] + put + content[at + max(1, len(put)) :])
         try:
             load_backbone(str(folder)).tokenizer.encode(["ba </s> <sep> <extra_id_0> ki"])
@@ -112,7 +126,9 @@ NORM, LAYER = "encoder.final_layer_norm.weight", "decoder.block.1.layer.2.DenseR
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_every_tensor_that_is_not_finite_is_named_with_its_number_of_entries(folder, dtype, value):
     path = folder / "model.safetensors"
-    tensors = {name: tensor.astype(dtype) for name, tensor in safetensors.numpy.load_file(path).items()}
+    tensors = {
+        name: tensor.astype(dtype) for name, tensor in safetensors.numpy.load_file(path).items()
+    }
     tensors[NORM][[0, 3]] = value
     tensors[LAYER][1, 2] = value
     path.unlink()
@@ -125,7 +141,9 @@ def test_every_tensor_that_is_not_finite_is_named_with_its_number_of_entries(fol
 
 def test_numbers_beyond_float32_are_not_finite(folder):
     path = folder / "model.safetensors"
-    tensors = {name: tensor.astype("<f8") for name, tensor in safetensors.numpy.load_file(path).items()}
+    tensors = {
+        name: tensor.astype("<f8") for name, tensor in safetensors.numpy.load_file(path).items()
+    }
     tensors[NORM][5] = 1e200
     path.unlink()
     safetensors.numpy.save_file(tensors, path)
@@ -145,9 +163,18 @@ SHARED_TUPLES = b")q\x00" + b"".join(
 """A tuple of two of a tuple of two ...: a hundred bytes that unfold to 2 ** 90 parts."""
 TIP = SHARED_TUPLES + b"h\x5a"
 SHARED_DICTIONARIES = b"".join(
-    b"}q" + bytes([i + 1]) + b"(" + b"".join(text(k) + b"h" + bytes([i]) for k in "ab") + b"u" for i in range(90)
+    b"}q" + bytes([i + 1]) + b"(" + b"".join(text(k) + b"h" + bytes([i]) for k in "ab") + b"u"
+    for i in range(90)
 )
-STORAGE = b"(" + text("storage") + b"ctorch\nFloatStorage\n" + text("0") + text("cpu") + b"J" + struct.pack("<i", 12)
+STORAGE = (
+    b"("
+    + text("storage")
+    + b"ctorch\nFloatStorage\n"
+    + text("0")
+    + text("cpu")
+    + b"J"
+    + struct.pack("<i", 12)
+)
 TENSOR = b"ctorch._utils\n_rebuild_tensor_v2\n(" + STORAGE + b"tQ"
 
 PROGRAMS = {
@@ -158,10 +185,26 @@ PROGRAMS = {
     "a name": text("os") + TIP + b"\x93",
     "a function": TIP + b")R",
     "arguments": b"ccollections\nOrderedDict\n" + TIP + b"R" + TIP + b"R",
-    "a storage's key": b"(" + text("storage") + b"ctorch\nFloatStorage\n" + TIP + text("cpu") + b"K\x01tQ",
-    "a storage's kind": b"(" + TIP + b"ctorch\nFloatStorage\n" + text("0") + text("cpu") + b"K\x01tQ",
+    "a storage's key": b"("
+    + text("storage")
+    + b"ctorch\nFloatStorage\n"
+    + TIP
+    + text("cpu")
+    + b"K\x01tQ",
+    "a storage's kind": b"("
+    + TIP
+    + b"ctorch\nFloatStorage\n"
+    + text("0")
+    + text("cpu")
+    + b"K\x01tQ",
     "a storage's type": b"(" + text("storage") + TIP + text("0") + text("cpu") + b"K\x01tQ",
-    "a storage's size": b"(" + text("storage") + b"ctorch\nFloatStorage\n" + text("0") + text("cpu") + TIP + b"tQ",
+    "a storage's size": b"("
+    + text("storage")
+    + b"ctorch\nFloatStorage\n"
+    + text("0")
+    + text("cpu")
+    + TIP
+    + b"tQ",
     "a shape": b"}" + text("a") + TENSOR + b"K\x00" + TIP + TIP + b"\x89NtRs",
     "an offset": b"}" + text("a") + TENSOR + TIP + b"))\x89NtRs",
     "axes without end": b"}"
@@ -189,7 +232,15 @@ def write_zip(path, body, compression=zipfile.ZIP_STORED):
 
 def write_legacy(path, body):
     header = b"".join(pickle.dumps(part, 2) for part in (LEGACY_MAGIC, 1001, {}))
-    path.write_bytes(header + b"\x80\x02" + body + b"." + pickle.dumps(["0"], 2) + struct.pack("<q", 12) + bytes(48))
+    path.write_bytes(
+        header
+        + b"\x80\x02"
+        + body
+        + b"."
+        + pickle.dumps(["0"], 2)
+        + struct.pack("<q", 12)
+        + bytes(48)
+    )
     return path
 
 
@@ -235,7 +286,9 @@ def number(value):
     return b"J" + struct.pack("<i", value)
 
 
-@pytest.mark.parametrize(("shape", "stride"), [((2**20, 2**20), (0, 0)), ((100, 2), (0, 1)), ((13,), (0,))])
+@pytest.mark.parametrize(
+    ("shape", "stride"), [((2**20, 2**20), (0, 0)), ((100, 2), (0, 1)), ((13,), (0,))]
+)
 def test_a_tensor_that_repeats_its_storage_is_refused(tmp_path, shape, stride):
     axes = b"".join(b"(" + b"".join(map(number, numbers)) + b"t" for numbers in (shape, stride))
     body = b"}" + text("a") + TENSOR + number(0) + axes + b"\x89NtRs"
@@ -256,8 +309,13 @@ def test_tensors_that_share_their_bytes_stand_for_no_more_than_a_file_can_hold(f
     tensors = [text("none"), STORAGE[:-4] + struct.pack("<i", size) + b"tQq\x01"]
     for name, shape in shapes.items():
         strides = [math.prod(shape[i + 1 :]) for i in range(len(shape))]
-        axes = b"".join(b"(" + b"".join(map(number, numbers)) + b"t" for numbers in (shape, strides))
-        tensors += [text(name), b"ctorch._utils\n_rebuild_tensor_v2\n(h\x01" + number(0) + axes + b"\x89NtR"]
+        axes = b"".join(
+            b"(" + b"".join(map(number, numbers)) + b"t" for numbers in (shape, strides)
+        )
+        tensors += [
+            text(name),
+            b"ctorch._utils\n_rebuild_tensor_v2\n(h\x01" + number(0) + axes + b"\x89NtR",
+        ]
     (folder / "model.safetensors").unlink()
     (folder / "config.json").write_text(json.dumps(wide.to_huggingface()))
     with zipfile.ZipFile(folder / "pytorch_model.bin", "w") as archive:
@@ -281,9 +339,15 @@ def test_dictionaries_nested_without_end_are_refused(tmp_path):
         b"\xdf\xff\xff\xff\xff" + b"\xa1a\x80" * 100,
         b"\x81\xa1a\xc9\xff\xff\xff\xff\x01" + bytes(50),
         b"\x81\xdb\xff\xff\xff\xff" + b"a" * 10_000,
-        msgpack.packb({"a": {"b": msgpack.ExtType(1, msgpack.packb(((2**40, 2**40), "float32", b"1234")))}}),
-        msgpack.packb({"a": {"b": msgpack.ExtType(1, msgpack.packb(((-1, -1), "float32", b"1234")))}}),
-        msgpack.packb({"a": {"b": msgpack.ExtType(1, msgpack.packb(([1] * 1000, "float32", b"1234")))}}),
+        msgpack.packb(
+            {"a": {"b": msgpack.ExtType(1, msgpack.packb(((2**40, 2**40), "float32", b"1234")))}}
+        ),
+        msgpack.packb(
+            {"a": {"b": msgpack.ExtType(1, msgpack.packb(((-1, -1), "float32", b"1234")))}}
+        ),
+        msgpack.packb(
+            {"a": {"b": msgpack.ExtType(1, msgpack.packb(([1] * 1000, "float32", b"1234")))}}
+        ),
         msgpack.packb({"a": {"b": msgpack.ExtType(1, b"\xdd\xff\xff\xff\xff")}}),
         msgpack.packb({"a": [[[[[]]]]]}),
     ],
@@ -303,13 +367,25 @@ FIELDS = {
     "tensors": HEADER + struct.pack("<QQ", 2**60, 0),
     "fields": HEADER + struct.pack("<QQ", 0, 2**60),
     "a name": HEADER + struct.pack("<QQ", 0, 1) + struct.pack("<Q", 2**62),
-    "numbers": HEADER + struct.pack("<QQ", 0, 1) + gguf_text("a") + struct.pack("<IIQ", 9, 0, 2**62),
+    "numbers": HEADER
+    + struct.pack("<QQ", 0, 1)
+    + gguf_text("a")
+    + struct.pack("<IIQ", 9, 0, 2**62),
     "texts": HEADER + struct.pack("<QQ", 0, 1) + gguf_text("a") + struct.pack("<IIQ", 9, 8, 2**60),
     "arrays": HEADER + struct.pack("<QQ", 0, 1) + gguf_text("a") + struct.pack("<IIQ", 9, 9, 2**60),
     "axes": HEADER + struct.pack("<QQ", 1, 0) + gguf_text("a") + struct.pack("<I", 2**31),
-    "a shape": HEADER + struct.pack("<QQ", 1, 0) + gguf_text("a") + struct.pack("<IQQIQ", 2, 2**62, 2**62, 0, 0),
-    "an offset": HEADER + struct.pack("<QQ", 1, 0) + gguf_text("a") + struct.pack("<IQIQ", 1, 4, 0, 2**62),
-    "the alignment": HEADER + struct.pack("<QQ", 0, 1) + gguf_text("general.alignment") + struct.pack("<II", 4, 0),
+    "a shape": HEADER
+    + struct.pack("<QQ", 1, 0)
+    + gguf_text("a")
+    + struct.pack("<IQQIQ", 2, 2**62, 2**62, 0, 0),
+    "an offset": HEADER
+    + struct.pack("<QQ", 1, 0)
+    + gguf_text("a")
+    + struct.pack("<IQIQ", 1, 4, 0, 2**62),
+    "the alignment": HEADER
+    + struct.pack("<QQ", 0, 1)
+    + gguf_text("general.alignment")
+    + struct.pack("<II", 4, 0),
 }
 
 

@@ -39,7 +39,10 @@ def test_absent_fields_have_the_values_of_the_first_t5():
     config = T5Config.from_huggingface(PLAIN)
     assert (config.gated, config.activation, config.tied) == (False, "relu", True)
     assert config.num_decoder_layers == config.num_layers
-    assert (config.relative_attention_num_buckets, config.relative_attention_max_distance) == (32, 128)
+    assert (config.relative_attention_num_buckets, config.relative_attention_max_distance) == (
+        32,
+        128,
+    )
 
 
 @pytest.mark.parametrize(
@@ -51,7 +54,11 @@ def test_absent_fields_have_the_values_of_the_first_t5():
         ({"tie_word_embeddings": False, "scale_decoder_outputs": True}, False, True),
         ({"model_type": "mt5"}, True, False),
         ({"model_type": "mt5", "tie_word_embeddings": True}, True, False),
-        ({"model_type": "mt5", "scale_decoder_outputs": True, "tie_word_embeddings": False}, False, False),
+        (
+            {"model_type": "mt5", "scale_decoder_outputs": True, "tie_word_embeddings": False},
+            False,
+            False,
+        ),
     ],
 )
 def test_tying_and_scaling_are_read_apart_and_an_mt5_is_never_scaled(given, tied, scaled):
@@ -64,16 +71,21 @@ def test_an_mt5_is_gated_where_it_does_not_say():
 
 
 def test_umt5_is_refused_with_the_reason():
-    with pytest.raises(BackboneError, match="'umt5' is not supported: each of its layers has a position bias"):
+    with pytest.raises(
+        BackboneError, match="'umt5' is not supported: each of its layers has a position bias"
+    ):
         config_from_huggingface(PLAIN | {"model_type": "umt5"})
 
 
 @pytest.mark.parametrize(
-    ("given", "first", "more"), [(7, 7, ()), ([7], 7, ()), ([7, 8, 7], 7, (8,)), ([0, 5, 9], 0, (5, 9))]
+    ("given", "first", "more"),
+    [(7, 7, ()), ([7], 7, ()), ([7, 8, 7], 7, (8,)), ([0, 5, 9], 0, (5, 9))],
 )
 @pytest.mark.parametrize("family", ["t5", "llama"])
 def test_the_first_end_token_ends_targets_and_all_of_them_end_texts(family, given, first, more):
-    config = config_from_huggingface({"t5": PLAIN, "llama": LLAMA}[family] | {"eos_token_id": given})
+    config = config_from_huggingface(
+        {"t5": PLAIN, "llama": LLAMA}[family] | {"eos_token_id": given}
+    )
     assert (config.eos_token_id, config.more_end_token_ids) == (first, more)
     assert config.ends[1] == (first,)
 
@@ -101,7 +113,9 @@ NUMBERS = [
 
 @pytest.mark.parametrize(("t5", "llama", "value", "message"), NUMBERS)
 @pytest.mark.parametrize("family", ["t5", "llama"])
-def test_a_value_that_the_maths_cannot_use_is_refused_in_one_short_line(family, t5, llama, value, message):
+def test_a_value_that_the_maths_cannot_use_is_refused_in_one_short_line(
+    family, t5, llama, value, message
+):
     given = PLAIN | {t5: value} if family == "t5" else LLAMA | {llama: value}
     with pytest.raises(BackboneError, match=message) as caught:
         config_from_huggingface(given)
@@ -111,13 +125,21 @@ def test_a_value_that_the_maths_cannot_use_is_refused_in_one_short_line(family, 
 
 @pytest.mark.parametrize("family", ["t5", "mt5"])
 def test_gated_gelu_with_its_own_output_layer_is_the_second_generation(family):
-    given = PLAIN | {"model_type": family, "feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}
+    given = PLAIN | {
+        "model_type": family,
+        "feed_forward_proj": "gated-gelu",
+        "tie_word_embeddings": False,
+    }
     config = T5Config.from_huggingface(given)
     assert (config.gated, config.activation, config.tied) == (True, "gelu_new", False)
 
 
 def test_null_fields_count_as_absent():
-    nulls = {"num_decoder_layers": None, "relative_attention_max_distance": None, "pad_token_id": None}
+    nulls = {
+        "num_decoder_layers": None,
+        "relative_attention_max_distance": None,
+        "pad_token_id": None,
+    }
     assert T5Config.from_huggingface(PLAIN | nulls) == T5Config.from_huggingface(PLAIN)
 
 
@@ -163,7 +185,9 @@ LLAMA = {
 @given(
     st.builds(
         LlamaConfig,
-        **dict.fromkeys(("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers"), sizes),
+        **dict.fromkeys(
+            ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers"), sizes
+        ),
         num_attention_heads=st.sampled_from([4, 8]),
         num_key_value_heads=st.sampled_from([1, 2, 4]),
         head_dim=st.sampled_from([2, 64]),
@@ -193,7 +217,9 @@ def test_biases_of_the_two_llama_families():
 
 def test_rotary_bases_are_read_from_either_place_and_ends_from_a_list():
     old = config_from_huggingface(LLAMA | {"rope_theta": 5, "eos_token_id": [7, 8]})
-    new = config_from_huggingface(LLAMA | {"rope_parameters": {"rope_type": "default", "rope_theta": 5}})
+    new = config_from_huggingface(
+        LLAMA | {"rope_parameters": {"rope_type": "default", "rope_theta": 5}}
+    )
     assert (old.rope_theta, new.rope_theta, old.eos_token_id) == (5.0, 5.0, 7)
 
 

@@ -94,7 +94,9 @@ def test_a_flax_file_of_anything_but_dictionaries_is_refused(content):
 
 
 @pytest.mark.parametrize("name", ["kernel", "embedding"])
-@pytest.mark.parametrize("leaf", [None, 3, [1, [2, 3]], msgpack.ExtType(1, msgpack.packb(((1,), 7, b"1234")))])
+@pytest.mark.parametrize(
+    "leaf", [None, 3, [1, [2, 3]], msgpack.ExtType(1, msgpack.packb(((1,), 7, b"1234")))]
+)
 def test_a_flax_file_with_a_leaf_that_is_no_array_is_refused(name, leaf):
     with pytest.raises(BackboneError):
         read_all("flax_model.msgpack", msgpack.packb({"shared": {name: leaf}}))

@@ -45,8 +45,15 @@ LLAMA_FIELDS = LLAMA | {
     "separator_token_id": 0,
 }
 IDENTITIES = [
-    (FIRST, T5_FIELDS | {"num_decoder_layers": 1, "gated": False, "activation": "relu", "tied": True}),
-    (SECOND, T5_FIELDS | {"num_decoder_layers": 2, "gated": True, "activation": "gelu_new", "tied": False}),
+    (
+        FIRST,
+        T5_FIELDS | {"num_decoder_layers": 1, "gated": False, "activation": "relu", "tied": True},
+    ),
+    (
+        SECOND,
+        T5_FIELDS
+        | {"num_decoder_layers": 2, "gated": True, "activation": "gelu_new", "tied": False},
+    ),
     (
         LlamaConfig(**LLAMA, num_hidden_layers=2, tied=True),
         LLAMA_FIELDS | {"num_hidden_layers": 2, "tied": True, "input_bias": False},
@@ -106,7 +113,11 @@ def test_a_config_enters_with_the_fields_it_had(config, fields):
         (FIRST, {"scaled": False}, {"scaled": False}),
         (FIRST, {"tied": False}, {"tied": False, "scaled": True}),
         (SECOND, {"more_end_token_ids": (7,)}, {"more_end_token_ids": (7,)}),
-        (LlamaConfig(**LLAMA, num_hidden_layers=1), {"more_end_token_ids": (7, 8)}, {"more_end_token_ids": (7, 8)}),
+        (
+            LlamaConfig(**LLAMA, num_hidden_layers=1),
+            {"more_end_token_ids": (7, 8)},
+            {"more_end_token_ids": (7, 8)},
+        ),
     ],
 )
 def test_what_no_older_config_could_say_enters_where_it_is_said(config, change, said):
@@ -147,7 +158,9 @@ def test_other_weights_put_in_place_with_their_times_are_noticed(folder, tmp_pat
     assert fingerprint(folder) != before
 
 
-def test_other_weights_are_noticed_by_their_content_where_a_file_system_says_nothing(folder, monkeypatch):
+def test_other_weights_are_noticed_by_their_content_where_a_file_system_says_nothing(
+    folder, monkeypatch
+):
     path = folder / "model.safetensors"
     before, found = fingerprint(folder), path.stat()
     content = bytearray(path.read_bytes())

@@ -47,7 +47,12 @@ MERGES = ["a b", "Ġ a"]
 
 
 def write(
-    path: Path, config: LlamaConfig = CONFIG, *, quantized: str = "F32", drop: str = "", **changes: Any
+    path: Path,
+    config: LlamaConfig = CONFIG,
+    *,
+    quantized: str = "F32",
+    drop: str = "",
+    **changes: Any,
 ) -> dict[str, np.ndarray]:
     """A GGUF of random weights; returns them by Hugging Face name."""
     model = random_model(config, seed=3)
@@ -86,7 +91,9 @@ def write(
             values = tensor.reshape(shape).swapaxes(1, 2).reshape(tensor.shape)
         if quantized != "F32" and tensor.ndim == 2:
             kind_of = gguf.GGMLQuantizationType[quantized]
-            writer.add_tensor(f"{block}{key}.{kind}", gguf.quantize(values, kind_of), raw_dtype=kind_of)
+            writer.add_tensor(
+                f"{block}{key}.{kind}", gguf.quantize(values, kind_of), raw_dtype=kind_of
+            )
         else:
             writer.add_tensor(f"{block}{key}.{kind}", np.ascontiguousarray(values))
     writer.write_header_to_file()
@@ -104,9 +111,12 @@ def loaded_tensors(path: Path) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize(
-    "config", [CONFIG, dataclasses.replace(CONFIG, tied=False), dataclasses.replace(CONFIG, input_bias=True)]
+    "config",
+    [CONFIG, dataclasses.replace(CONFIG, tied=False), dataclasses.replace(CONFIG, input_bias=True)],
 )
-def test_weights_and_config_come_out_under_their_hugging_face_names(config: LlamaConfig, tmp_path: Path) -> None:
+def test_weights_and_config_come_out_under_their_hugging_face_names(
+    config: LlamaConfig, tmp_path: Path
+) -> None:
     written = write(tmp_path / "model.gguf", config)
     read = loaded_tensors(tmp_path / "model.gguf")
     assert set(read) == set(written)
@@ -115,12 +125,16 @@ def test_weights_and_config_come_out_under_their_hugging_face_names(config: Llam
     found = load_backbone(str(tmp_path / "model.gguf")).config
     assert isinstance(found, LlamaConfig)
     newline = TOKENS.index("Ċ")
-    assert dataclasses.replace(found, rms_norm_eps=1e-5) == dataclasses.replace(config, separator_token_id=newline)
+    assert dataclasses.replace(found, rms_norm_eps=1e-5) == dataclasses.replace(
+        config, separator_token_id=newline
+    )
     assert found.rms_norm_eps == pytest.approx(1e-5)
 
 
 @pytest.mark.parametrize(("quantized", "error"), [("Q8_0", 0.01), ("Q4_1", 0.12), ("F16", 1e-3)])
-def test_quantised_weights_come_out_as_numbers(quantized: str, error: float, tmp_path: Path) -> None:
+def test_quantised_weights_come_out_as_numbers(
+    quantized: str, error: float, tmp_path: Path
+) -> None:
     written = write(tmp_path / "model.gguf", quantized=quantized)
     read = loaded_tensors(tmp_path / "model.gguf")
     for name, tensor in written.items():
@@ -139,7 +153,10 @@ def test_the_tokenizer_merges_and_leaves_special_tokens_to_the_model(tmp_path: P
 
 def test_the_file_in_bfloat16_is_the_same_backbone(tmp_path: Path) -> None:
     write(tmp_path / "model.gguf")
-    exact, rounded = (load_backbone(str(tmp_path / "model.gguf"), dtype=dtype) for dtype in ("float32", "bfloat16"))
+    exact, rounded = (
+        load_backbone(str(tmp_path / "model.gguf"), dtype=dtype)
+        for dtype in ("float32", "bfloat16")
+    )
     assert exact.fingerprint == rounded.fingerprint
     assert np.array_equal(rounded.embedding, exact.embedding.astype(jnp.bfloat16))
 
@@ -153,7 +170,9 @@ def test_the_file_in_bfloat16_is_the_same_backbone(tmp_path: Path) -> None:
         ({"drop": "block_count"}, "missing num_hidden_layers"),
     ],
 )
-def test_a_file_that_is_not_supported_is_refused(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
+def test_a_file_that_is_not_supported_is_refused(
+    changes: dict[str, Any], message: str, tmp_path: Path
+) -> None:
     write(tmp_path / "model.gguf", **changes)
     with pytest.raises(BackboneError, match=message) as caught:
         load_backbone(str(tmp_path / "model.gguf"))
@@ -175,7 +194,13 @@ def test_an_altered_file_is_read_or_refused_in_one_line(tmp_path: Path) -> None:
     content = path.read_bytes()
     for _ in range(120):
         at = min(rng.randrange(len(content)) for _ in range(3))
-        put = rng.choice([bytes([rng.randrange(256)]), struct.pack("<q", rng.choice([-1, 2**40, 2**62])), b"\xff" * 4])
+        put = rng.choice(
+            [
+                bytes([rng.randrange(256)]),
+                struct.pack("<q", rng.choice([-1, 2**40, 2**62])),
+                b"\xff" * 4,
+            ]
+        )
         path.write_bytes(content[:at] + put + content[at + len(put) :])
         try:
             load_backbone(str(path))

@@ -77,12 +77,19 @@ def test_a_copy_has_the_same_fingerprint(folder, tmp_path):
     assert fingerprint(folder) == fingerprint(shutil.copytree(folder, tmp_path / "copy"))
 
 
-def test_the_dtype_of_the_file_does_not_count_where_the_values_are_equal(config, tmp_path, tokenizer_model):
+def test_the_dtype_of_the_file_does_not_count_where_the_values_are_equal(
+    config, tmp_path, tokenizer_model
+):
     for name in ("first", "second"):
         save_backbone(
-            random_model(config, seed=4), tmp_path / name, tokenizer_model=tokenizer_model, dtype=jnp.bfloat16
+            random_model(config, seed=4),
+            tmp_path / name,
+            tokenizer_model=tokenizer_model,
+            dtype=jnp.bfloat16,
         )
-    change_weights(tmp_path / "second", lambda t: t.update({k: v.astype("<f4") for k, v in t.items()}))
+    change_weights(
+        tmp_path / "second", lambda t: t.update({k: v.astype("<f4") for k, v in t.items()})
+    )
     assert fingerprint(tmp_path / "first") == fingerprint(tmp_path / "second")
 
 
@@ -96,7 +103,8 @@ def test_one_changed_weight_changes_the_fingerprint(folder):
 
 
 @pytest.mark.parametrize(
-    "change", [{"layer_norm_epsilon": 1e-5}, {"relative_attention_max_distance": 64}, {"eos_token_id": 2}]
+    "change",
+    [{"layer_norm_epsilon": 1e-5}, {"relative_attention_max_distance": 64}, {"eos_token_id": 2}],
 )
 def test_a_changed_config_field_changes_the_fingerprint(folder, change):
     before = fingerprint(folder)
@@ -219,14 +227,17 @@ def test_a_missing_shard_is_named(folder):
     assert shard in refused(folder)
 
 
-@pytest.mark.parametrize("content", ["{}", '{"weight_map": []}', '{"weight_map": {}}', '{"weight_map": {"a": 1}}'])
+@pytest.mark.parametrize(
+    "content", ["{}", '{"weight_map": []}', '{"weight_map": {}}', '{"weight_map": {"a": 1}}']
+)
 def test_a_damaged_shard_index_is_refused(folder, content):
     write_index(folder, content)
     assert "not a shard index" in refused(folder)
 
 
 @pytest.mark.parametrize(
-    "content", ["[]", "null", '{"weight_map": {"a": 1, "b": "c"}}', '{"weight_map": {"a": "config.json"}}']
+    "content",
+    ["[]", "null", '{"weight_map": {"a": 1, "b": "c"}}', '{"weight_map": {"a": "config.json"}}'],
 )
 def test_an_index_of_something_else_is_refused(folder, content):
     write_index(folder, content)
@@ -251,7 +262,9 @@ def test_an_empty_sentencepiece_model_is_refused_without_a_word_of_the_library(f
     assert capfd.readouterr().err == ""
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"extra_ids": null}', '{"extra_ids": "many"}', '{"extra_ids": -1}'])
+@pytest.mark.parametrize(
+    "content", ["{", "[]", '{"extra_ids": null}', '{"extra_ids": "many"}', '{"extra_ids": -1}']
+)
 def test_damaged_tokenizer_settings_are_refused_by_their_own_name(folder, content):
     (folder / "tokenizer_config.json").write_text(content)
     assert "tokenizer_config.json: " in refused(folder)
@@ -275,7 +288,9 @@ def test_an_untied_config_for_a_tied_file_asks_for_the_output_layer(folder):
 
 def test_a_tied_model_may_carry_its_embedding_twice(folder, config):
     change_json(folder / "config.json", tie_word_embeddings=True)
-    change_weights(folder, lambda tensors: tensors.update({"lm_head.weight": tensors["shared.weight"].copy()}))
+    change_weights(
+        folder, lambda tensors: tensors.update({"lm_head.weight": tensors["shared.weight"].copy()})
+    )
     assert load_backbone(str(folder)).config == dataclasses.replace(config, tied=True, scaled=True)
 
 
@@ -290,5 +305,8 @@ def test_an_id_that_would_make_room_for_a_thousand_million_is_refused(folder):
     (folder / "spiece.model").unlink()
     model = {"type": "BPE", "vocab": {"a": 10**9}, "merges": []}
     (folder / "tokenizer.json").write_text(json.dumps({"version": "1.0", "model": model}))
-    with pytest.raises(BackboneError, match=r"tokenizer\.json: a token has id 1000000000; no vocabulary is so large"):
+    with pytest.raises(
+        BackboneError,
+        match=r"tokenizer\.json: a token has id 1000000000; no vocabulary is so large",
+    ):
         load_backbone(str(folder))

@@ -83,7 +83,9 @@ def test_losses_follow_a_permutation_of_the_batch(case):
 
 def test_a_prompt_of_the_stack_reaches_only_the_rows_that_use_it(case):
     def row_losses(prompts):
-        return case.model.token_losses(Soft(prompts), case.prompt_ids, case.inputs, case.targets).sum(axis=-1)
+        return case.model.token_losses(
+            Soft(prompts), case.prompt_ids, case.inputs, case.targets
+        ).sum(axis=-1)
 
     influence = np.abs(jax.jit(jax.jacrev(row_losses))(case.prompts)).max(axis=(2, 3))
     assert np.array_equal(influence > 0, np.arange(3) == np.asarray(case.prompt_ids)[:, None])
@@ -92,7 +94,9 @@ def test_a_prompt_of_the_stack_reaches_only_the_rows_that_use_it(case):
 def test_a_prompt_of_embedded_tokens_is_those_tokens(case):
     rng = np.random.default_rng(6)
     ids = jnp.asarray(rng.integers(2, 100, (4, 6)), jnp.int32)
-    bare = losses_of(case, prompts=jnp.zeros((3, 0, 16)), inputs=Inputs(ids, jnp.ones((4, 6), bool)))
+    bare = losses_of(
+        case, prompts=jnp.zeros((3, 0, 16)), inputs=Inputs(ids, jnp.ones((4, 6), bool))
+    )
     prompts = case.model.embedding[...][ids[:, :2]]
     rest = Inputs(ids[:, 2:], jnp.ones((4, 4), bool))
     prompted = losses_of(case, prompts=prompts, prompt_ids=jnp.arange(4), inputs=rest)
@@ -108,7 +112,9 @@ def test_a_choice_scores_minus_the_sum_of_its_own_losses(case):
 
 def test_a_choice_without_tokens_scores_minus_infinity(case):
     mask = case.choices.mask.at[1, 2].set(False)
-    scores = case.choice_scores(case.soft, case.prompt_ids, case.inputs, case.choices._replace(mask=mask))
+    scores = case.choice_scores(
+        case.soft, case.prompt_ids, case.inputs, case.choices._replace(mask=mask)
+    )
     assert np.array_equal(np.argwhere(~np.isfinite(scores)), [[1, 2]])
     assert scores[1, 2] == -jnp.inf
 
@@ -157,7 +163,9 @@ def test_scaling_is_a_fact_apart_from_tying(name):
     other = nnx.merge(graph, weights)
     other.config = dataclasses.replace(model.config, scaled=not model.config.scaled)
     hidden = jax.random.normal(jax.random.key(0), (3, 16))
-    scaled, plain = (m.logits(hidden) for m in sorted((model, other), key=lambda m: not m.config.scaled))
+    scaled, plain = (
+        m.logits(hidden) for m in sorted((model, other), key=lambda m: not m.config.scaled)
+    )
     assert_close(scaled, plain * 16**-0.5)
 
 
@@ -175,12 +183,16 @@ def test_dropout_keeps_the_mean_and_differs_between_sites():
     assert (first == 0).mean() == pytest.approx(0.25, abs=0.02)
     assert not np.array_equal(first, second)
     assert np.array_equal(first, drop(ones, dropout, 0))
-    assert np.array_equal(first[:, 0], first[:, 1]), "a feature is dropped at all positions of a row"
+    assert np.array_equal(first[:, 0], first[:, 1]), (
+        "a feature is dropped at all positions of a row"
+    )
 
 
 def test_noise_of_a_row_does_not_depend_on_its_batch_or_padding(case):
     dropout = Dropout(0.3, jax.random.split(jax.random.key(5), 4))
-    together = case.model.token_losses(case.soft, case.prompt_ids, case.inputs, case.targets, dropout)
+    together = case.model.token_losses(
+        case.soft, case.prompt_ids, case.inputs, case.targets, dropout
+    )
     wide = Inputs(*(jnp.pad(part, ((0, 0), (0, 7))) for part in case.inputs))
     padded = case.model.token_losses(case.soft, case.prompt_ids, wide, case.targets, dropout)
     alone = [
@@ -214,13 +226,19 @@ def test_absorbed_cross_attention_is_the_plain_one(name, monkeypatch):
     case = make_case(CONFIGS[name])
     results = []
     for absorbs in (True, False):
-        monkeypatch.setattr(Attention, "absorbs", lambda _self, _queries, _hidden, absorbs=absorbs: absorbs)
+        monkeypatch.setattr(
+            Attention, "absorbs", lambda _self, _queries, _hidden, absorbs=absorbs: absorbs
+        )
 
         def total(prompts):
-            return case.model.token_losses(Soft(prompts), case.prompt_ids, case.inputs, case.targets).sum()
+            return case.model.token_losses(
+                Soft(prompts), case.prompt_ids, case.inputs, case.targets
+            ).sum()
 
         loss, gradient = jax.jit(jax.value_and_grad(total))(case.prompts)
-        scores = jax.jit(lambda: case.model.choice_scores(case.soft, case.prompt_ids, case.inputs, case.choices))()
+        scores = jax.jit(
+            lambda: case.model.choice_scores(case.soft, case.prompt_ids, case.inputs, case.choices)
+        )()
         tokens = greedy_of(case.model)(case.soft, case.prompt_ids, case.inputs, NEW_TOKENS)
         results.append((loss, gradient, scores, tokens))
     for absorbed, plain in zip(*results, strict=True):
@@ -253,7 +271,10 @@ def test_a_prepared_stack_reads_as_it_is(case):
     lengths = jnp.array([4, 2, 3], jnp.int32)
     for soft in (case.soft, case.soft._replace(lengths=lengths)):
         prepared = jax.jit(case.model.prepare)(soft)
-        before, after = (case.token_losses(one, case.prompt_ids, case.inputs, case.targets) for one in (soft, prepared))
+        before, after = (
+            case.token_losses(one, case.prompt_ids, case.inputs, case.targets)
+            for one in (soft, prepared)
+        )
         assert_close(after, before, terms=TERMS)
 
 
@@ -287,7 +308,9 @@ def test_shapes_that_do_not_fit_are_named(case, leaf):
     }
     ids = case.prompt_ids[:2] if leaf == "ids" else case.prompt_ids
     with pytest.raises(BackboneError, match=r"has shape .*expected"):
-        case.model.token_losses(case.soft._replace(**changes.get(leaf, {})), ids, case.inputs, case.targets)
+        case.model.token_losses(
+            case.soft._replace(**changes.get(leaf, {})), ids, case.inputs, case.targets
+        )
 
 
 def advanced(model, encoded, tokens):
@@ -305,7 +328,9 @@ def test_candidates_that_differ_advance_as_each_alone(case):
     tokens = jnp.asarray(np.random.default_rng(4).integers(2, 140, (4, 2, NEW_TOKENS)), jnp.int32)
     together = advanced(case.model, encoded, tokens)
     for c in range(2):
-        assert_close(together[:, c], advanced(case.model, encoded, tokens[:, c : c + 1])[:, 0], terms=TERMS)
+        assert_close(
+            together[:, c], advanced(case.model, encoded, tokens[:, c : c + 1])[:, 0], terms=TERMS
+        )
     replayed = case.model.logits(case.model.decode(encoded, tokens))
     assert_close(together, replayed, terms=TERMS)
     assert np.abs(together[:, 0] - together[:, 1])[:, 1:].max(axis=-1).min() > 1e-3

@@ -46,7 +46,9 @@ CHANGES = {
     "PEFT": lambda name: f"base_model.model.{name}",
     "a compiled model in Lightning": lambda name: f"model._orig_mod.{name}",
     "compiled blocks": lambda name: re.sub(r"(block\.\d+)", r"\1._orig_mod", name),
-    "FSDP": lambda name: f"_fsdp_wrapped_module.{name.replace('.layer.', '._fsdp_wrapped_module.layer.')}",
+    "FSDP": lambda name: (
+        f"_fsdp_wrapped_module.{name.replace('.layer.', '._fsdp_wrapped_module.layer.')}"
+    ),
     "a network of one's own": lambda name: f"network.t5.{name}",
 }
 
@@ -67,7 +69,10 @@ LLAMA_NAMES = ["model.embed_tokens.weight", "model.layers.0.mlp.up_proj.weight",
 
 @pytest.mark.parametrize("front", ["", "model.", "module.", "base_model.model."])
 def test_a_llama_keeps_the_front_that_belongs_to_it(tmp_path, front):
-    assert list(plain_names(tmp_path, stored(*(front + name for name in LLAMA_NAMES)), Llama)) == LLAMA_NAMES
+    assert (
+        list(plain_names(tmp_path, stored(*(front + name for name in LLAMA_NAMES)), Llama))
+        == LLAMA_NAMES
+    )
 
 
 def test_a_llama_saved_without_its_output_layer_lacks_the_front(tmp_path):
@@ -77,7 +82,9 @@ def test_a_llama_saved_without_its_output_layer_lacks_the_front(tmp_path):
 
 def test_tensors_beside_the_model_keep_their_names_and_are_named(folder):
     path = folder / "model.safetensors"
-    tensors = {f"model.{name}": tensor for name, tensor in safetensors.numpy.load_file(path).items()}
+    tensors = {
+        f"model.{name}": tensor for name, tensor in safetensors.numpy.load_file(path).items()
+    }
     path.unlink()
     safetensors.numpy.save_file(tensors | {"loss.weight": np.ones(3, np.float32)}, path)
     assert refused(folder).endswith("unexpected loss.weight")
@@ -96,7 +103,10 @@ def test_adapters_are_refused_with_what_to_do(folder, part):
 
 
 def test_weights_of_another_model_are_told_in_one_message(folder):
-    rename(folder, lambda name: "bert." + name.replace("shared", "embeddings").replace("encoder", "layers"))
+    rename(
+        folder,
+        lambda name: "bert." + name.replace("shared", "embeddings").replace("encoder", "layers"),
+    )
     rename(folder, lambda name: name.replace("decoder", "blocks"))
     message = refused(folder)
     assert "none of its" in message
@@ -106,10 +116,14 @@ def test_weights_of_another_model_are_told_in_one_message(folder):
 
 # -- files that stand in for others ------------------------------------------------------------------------
 
-POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:" + "0" * 64 + "\nsize 990345061\n"
+POINTER = (
+    "version https://git-lfs.github.com/spec/v1\noid sha256:" + "0" * 64 + "\nsize 990345061\n"
+)
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "spiece.model", "config.json", "tokenizer_config.json"])
+@pytest.mark.parametrize(
+    "name", ["model.safetensors", "spiece.model", "config.json", "tokenizer_config.json"]
+)
 def test_a_git_lfs_pointer_is_told_from_a_damaged_file(folder, name):
     (folder / name).write_text(POINTER)
     message = refused(folder)
@@ -117,7 +131,9 @@ def test_a_git_lfs_pointer_is_told_from_a_damaged_file(folder, name):
     assert "a git-LFS pointer, not the file; run `git lfs pull`" in message
 
 
-@pytest.mark.parametrize("name", ["pytorch_model.bin", "flax_model.msgpack", "model.safetensors.index.json"])
+@pytest.mark.parametrize(
+    "name", ["pytorch_model.bin", "flax_model.msgpack", "model.safetensors.index.json"]
+)
 def test_every_format_knows_a_git_lfs_pointer(folder, name):
     (folder / "model.safetensors").unlink()
     (folder / name).write_text(POINTER)
@@ -133,7 +149,9 @@ def test_a_gguf_file_or_a_tokenizer_may_be_a_git_lfs_pointer(folder, tmp_path):
     assert "a git-LFS pointer, not the file" in refused(folder)
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "spiece.model", "generation_config.json"])
+@pytest.mark.parametrize(
+    "name", ["model.safetensors", "config.json", "spiece.model", "generation_config.json"]
+)
 def test_a_pipe_in_place_of_a_file_is_not_waited_for(folder, name):
     (folder / name).unlink(missing_ok=True)
     os.mkfifo(folder / name)
@@ -142,11 +160,14 @@ def test_a_pipe_in_place_of_a_file_is_not_waited_for(folder, name):
 
 def shards(folder, shard):
     (folder / "model.safetensors").rename(folder.parent / "elsewhere.safetensors")
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"shared.weight": shard}}))
+    (folder / "model.safetensors.index.json").write_text(
+        json.dumps({"weight_map": {"shared.weight": shard}})
+    )
 
 
 @pytest.mark.parametrize(
-    "way", ["../elsewhere.safetensors", "{0}/elsewhere.safetensors", "a/../../elsewhere.safetensors"]
+    "way",
+    ["../elsewhere.safetensors", "{0}/elsewhere.safetensors", "a/../../elsewhere.safetensors"],
 )
 def test_a_shard_outside_the_folder_is_refused(folder, way):
     shards(folder, way.format(folder.parent))
@@ -165,7 +186,13 @@ def test_a_shard_may_be_a_link(folder):
 
 @pytest.mark.parametrize(
     ("said", "generation", "ends"),
-    [(1, [1, 5, 6], (1, 5, 6)), (1, 5, (1, 5)), ([38, 1], 1, (38, 1)), (None, [7, 8], (7, 8)), (1, None, (1,))],
+    [
+        (1, [1, 5, 6], (1, 5, 6)),
+        (1, 5, (1, 5)),
+        ([38, 1], 1, (38, 1)),
+        (None, [7, 8], (7, 8)),
+        (1, None, (1,)),
+    ],
 )
 def test_a_text_ends_at_the_end_tokens_of_both_configs(folder, said, generation, ends):
     path = folder / "config.json"

@@ -29,7 +29,9 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 def test_freed_memory_is_used_again() -> None:
     """Three more runs of a program with some 64 MB of its own fetch hardly a page from the system."""
     faults = {
-        keep: int(subprocess.check_output([sys.executable, "-c", FAULTS.format(keep=keep)], text=True))
+        keep: int(
+            subprocess.check_output([sys.executable, "-c", FAULTS.format(keep=keep)], text=True)
+        )
         for keep in (False, True)
     }
     pages = 64e6 / 4096

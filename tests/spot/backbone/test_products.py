@@ -45,7 +45,9 @@ def test_backward_of_attention_is_that_of_the_plain_softmax(attention_arguments)
 
 def test_backward_of_attention_agrees_with_finite_differences(attention_arguments):
     *differentiable, mask = attention_arguments
-    check_grads(lambda *args: attention(*args, mask), differentiable, order=1, modes=["rev"], rtol=2e-2)
+    check_grads(
+        lambda *args: attention(*args, mask), differentiable, order=1, modes=["rev"], rtol=2e-2
+    )
 
 
 def test_attention_survives_large_scores():
@@ -93,7 +95,9 @@ def test_buckets_lie_within_the_table(queries, keys, table, bidirectional):
 @given(st.integers(2, 300), tables)
 def test_buckets_grow_with_the_distance_alike_in_both_directions(length, table):
     buckets, max_distance = table
-    found = relative_position_buckets(length, length, bidirectional=True, buckets=buckets, max_distance=max_distance)
+    found = relative_position_buckets(
+        length, length, bidirectional=True, buckets=buckets, max_distance=max_distance
+    )
     later, earlier = found[0], found[:, 0]
     assert (np.diff(earlier) >= 0).all()
     assert (np.diff(later[1:]) >= 0).all()
@@ -105,7 +109,9 @@ def test_buckets_grow_with_the_distance_alike_in_both_directions(length, table):
 @given(st.integers(2, 300), tables)
 def test_causal_buckets_grow_backwards_and_put_the_future_with_the_present(length, table):
     buckets, max_distance = table
-    found = relative_position_buckets(length, length, bidirectional=False, buckets=buckets, max_distance=max_distance)
+    found = relative_position_buckets(
+        length, length, bidirectional=False, buckets=buckets, max_distance=max_distance
+    )
     assert not found[np.triu_indices(length)].any()
     assert (np.diff(found[:, 0]) >= 0).all()
     exact = min(length, buckets // 2)
@@ -113,6 +119,8 @@ def test_causal_buckets_grow_backwards_and_put_the_future_with_the_present(lengt
 
 
 def test_distances_beyond_the_largest_share_the_last_bucket():
-    found = relative_position_buckets(500, 1, bidirectional=False, buckets=32, max_distance=128)[:, 0]
+    found = relative_position_buckets(500, 1, bidirectional=False, buckets=32, max_distance=128)[
+        :, 0
+    ]
     assert (found[128:] == 31).all()
     assert found[64] < 31

@@ -22,14 +22,19 @@ def test_another_seed_gives_other_weights(config):
 
 def test_a_deeper_model_shares_the_weights_of_a_shallow_one(config):
     deeper = dataclasses.replace(config, num_layers=config.num_layers + 1)
-    shallow, deep = named_tensors(random_model(config, seed=1)), named_tensors(random_model(deeper, seed=1))
+    shallow, deep = (
+        named_tensors(random_model(config, seed=1)),
+        named_tensors(random_model(deeper, seed=1)),
+    )
     assert shallow.keys() < deep.keys()
     assert all(np.array_equal(shallow[name], deep[name]) for name in shallow)
 
 
 def test_no_two_tensors_are_drawn_alike(config):
     tensors = named_tensors(random_model(config, seed=1))
-    starts = [t.ravel()[:4] / t.std() for name, t in tensors.items() if not name.endswith("norm.weight")]
+    starts = [
+        t.ravel()[:4] / t.std() for name, t in tensors.items() if not name.endswith("norm.weight")
+    ]
     assert len({tuple(np.round(start, 3)) for start in starts}) == len(starts)
 
 

@@ -63,7 +63,13 @@ def test_added_tokens_have_the_ids_that_transformers_gives(folder):
 
 def test_settings_may_list_the_added_tokens_instead(folder):
     def listed(token, special=False):
-        return {"content": token, "lstrip": False, "rstrip": False, "single_word": False, "special": special}
+        return {
+            "content": token,
+            "lstrip": False,
+            "rstrip": False,
+            "single_word": False,
+            "special": special,
+        }
 
     tokens = {str(i): listed(token) for token, i in ADDED.items()} | {
         str(i): listed(token, special=True) for i, token in enumerate(("<pad>", "</s>", "<unk>"))
@@ -81,7 +87,10 @@ def test_added_tokens_come_back_as_text_and_enter_the_fingerprint(folder):
     write_json(folder / "added_tokens.json", ADDED)
     after = load_tokenizer(folder)
     assert after.fingerprint != before.fingerprint
-    assert after.decode([*after.encode(["[EVENT] ba de <sep> ki"])[0], 1, 5]) == "[EVENT] ba de <sep> ki"
+    assert (
+        after.decode([*after.encode(["[EVENT] ba de <sep> ki"])[0], 1, 5])
+        == "[EVENT] ba de <sep> ki"
+    )
 
 
 def test_tokens_without_a_row_in_the_embedding_are_letters(folder):
@@ -94,7 +103,16 @@ def test_tokens_without_a_row_in_the_embedding_are_letters(folder):
 
 
 @pytest.mark.parametrize(
-    "content", [[], {"<sep>": "140"}, {"<sep>": -1}, {"": 140}, {"<sep>": None}, {"<sep>": True}, {"<sep>": 1.5}]
+    "content",
+    [
+        [],
+        {"<sep>": "140"},
+        {"<sep>": -1},
+        {"": 140},
+        {"<sep>": None},
+        {"<sep>": True},
+        {"<sep>": 1.5},
+    ],
 )
 def test_added_tokens_that_are_none_are_refused(folder, content):
     write_json(folder / "added_tokens.json", content)
@@ -139,7 +157,9 @@ def test_specials_and_sentinels_are_no_ordinary_ids_in_either_file(folder, fast)
         assert ids == set(range(3, 40)), place
 
 
-def test_tokens_added_to_a_vocabulary_of_sentinels_are_found_in_tokenizer_json_too(folder, tmp_path):
+def test_tokens_added_to_a_vocabulary_of_sentinels_are_found_in_tokenizer_json_too(
+    folder, tmp_path
+):
     from transformers import T5Tokenizer
 
     tokenizer = T5Tokenizer.from_pretrained(str(folder))
@@ -190,7 +210,9 @@ def test_sentinels_that_nobody_counted_are_none_where_the_embedding_has_no_room(
     assert load_tokenizer(folder, rows=44).size == ROWS
 
 
-def test_sentinels_among_the_pieces_are_counted_once_in_tokenizer_json(folder, multilingual, tmp_path):
+def test_sentinels_among_the_pieces_are_counted_once_in_tokenizer_json(
+    folder, multilingual, tmp_path
+):
     from transformers import T5Tokenizer
 
     (folder / "spiece.model").write_bytes(multilingual)
@@ -218,12 +240,30 @@ def write_byte_level(folder, *, beyond=("<PRE>", "<MID>"), found=("<tool>",)):
         | dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
         for token, (index, control) in special.items()
     ]
-    level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
-    model = {"type": "BPE", "vocab": {piece: i for i, piece in enumerate(pieces)}, "merges": [], "unk_token": "<unk>"}
-    content = {"version": "1.0", "added_tokens": added, "pre_tokenizer": level, "decoder": level, "model": model}
+    level = {
+        "type": "ByteLevel",
+        "add_prefix_space": False,
+        "trim_offsets": True,
+        "use_regex": True,
+    }
+    model = {
+        "type": "BPE",
+        "vocab": {piece: i for i, piece in enumerate(pieces)},
+        "merges": [],
+        "unk_token": "<unk>",
+    }
+    content = {
+        "version": "1.0",
+        "added_tokens": added,
+        "pre_tokenizer": level,
+        "decoder": level,
+        "model": model,
+    }
     write_json(folder / "tokenizer.json", content)
     names = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
-    write_json(folder / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast", **names})
+    write_json(
+        folder / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast", **names}
+    )
     return len(pieces)
 
 
@@ -292,7 +332,9 @@ def test_an_altered_tokenizer_json_is_read_or_refused(tmp_path):
     content = path.read_bytes()
     for _ in range(60):
         at = rng.randrange(len(content))
-        path.write_bytes(content[:at] + bytes([rng.randrange(256)]) * rng.choice([1, 4]) + content[at + 1 :])
+        path.write_bytes(
+            content[:at] + bytes([rng.randrange(256)]) * rng.choice([1, 4]) + content[at + 1 :]
+        )
         try:
             load_tokenizer(tmp_path, rows=260).encode(["a </s> <tool>"])
         except BackboneError as error:

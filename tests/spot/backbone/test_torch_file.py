@@ -37,7 +37,9 @@ def tensor(shape, stride, *, offset=0, size=12, key="0", storage="FloatStorage")
     reference = b"(" + text("storage") + f"ctorch\n{storage}\n".encode() + text(key) + text("cpu")
     reference += number(size) + b"tQ"
     arguments = reference + number(offset) + numbers(shape) + numbers(stride)
-    return b"ctorch._utils\n_rebuild_tensor_v2\n(" + arguments + b"\x89ccollections\nOrderedDict\n)RtR"
+    return (
+        b"ctorch._utils\n_rebuild_tensor_v2\n(" + arguments + b"\x89ccollections\nOrderedDict\n)RtR"
+    )
 
 
 def dictionary(**values):
@@ -53,7 +55,9 @@ def write_zip(path, body, records=None, compression=zipfile.ZIP_STORED):
 
 
 def write_legacy(path, body):
-    header = b"".join(pickle.dumps(part, 2) for part in (LEGACY_MAGIC, 1001, {"little_endian": True}))
+    header = b"".join(
+        pickle.dumps(part, 2) for part in (LEGACY_MAGIC, 1001, {"little_endian": True})
+    )
     storages = pickle.dumps(["0"], 2) + struct.pack("<q", len(VALUES)) + VALUES.tobytes()
     path.write_bytes(header + b"\x80\x02" + body + b"." + storages)
     return path
@@ -104,7 +108,9 @@ def test_a_bare_tensor_goes_by_the_name_tensor(tmp_path, write):
 
 
 @WRITERS
-@pytest.mark.parametrize("beside", [{}, {"epoch": number(3), "settings": dictionary(rate=number(1))}])
+@pytest.mark.parametrize(
+    "beside", [{}, {"epoch": number(3), "settings": dictionary(rate=number(1))}]
+)
 def test_the_one_dictionary_of_tensors_in_a_checkpoint_is_found(tmp_path, write, beside):
     body = dictionary(model=dictionary(a=tensor((12,), (1,))), **beside)
     assert np.array_equal(read_all(write(tmp_path / "x.bin", body))["a"], VALUES)
@@ -148,7 +154,9 @@ def test_a_shape_with_too_few_strides_is_refused(tmp_path):
 
 def test_a_compressed_storage_is_refused(tmp_path):
     body = dictionary(a=tensor((12,), (1,)))
-    assert "is compressed" in refused(write_zip(tmp_path / "x.bin", body, compression=zipfile.ZIP_DEFLATED))
+    assert "is compressed" in refused(
+        write_zip(tmp_path / "x.bin", body, compression=zipfile.ZIP_DEFLATED)
+    )
 
 
 def test_a_zip_of_something_else_is_refused(tmp_path):
@@ -184,7 +192,9 @@ def test_a_file_cut_short_is_refused(write, data):
 @pytest.mark.filterwarnings("ignore:invalid escape")
 @WRITERS
 def test_a_file_with_any_byte_altered_is_read_or_refused(tmp_path, write):
-    path = write(tmp_path / "x.bin", dictionary(a=tensor((3, 4), (4, 1)), b=tensor((2, 2), (2, 1), offset=8)))
+    path = write(
+        tmp_path / "x.bin", dictionary(a=tensor((3, 4), (4, 1)), b=tensor((2, 2), (2, 1), offset=8))
+    )
     content = path.read_bytes()
     rng = random.Random(0)
     for at in range(len(content)):
@@ -230,19 +240,30 @@ def malicious(mark):
         "another torch function": b"ctorch\nload\n(S'x'\ntR",
         "a storage called": b"ctorch\nFloatStorage\n" + call,
         "text called": text("os.system") + call,
-        "storage of a function": b"(" + text("storage") + function + text("0") * 2 + number(1) + b"tQ",
+        "storage of a function": b"("
+        + text("storage")
+        + function
+        + text("0") * 2
+        + number(1)
+        + b"tQ",
         "storage that names no type": b"(" + text("module") + text("os") * 3 + number(1) + b"tQ",
-        "tensor without a storage": b"ctorch._utils\n_rebuild_tensor_v2\n(" + text("os") * 4 + b"tR",
+        "tensor without a storage": b"ctorch._utils\n_rebuild_tensor_v2\n("
+        + text("os") * 4
+        + b"tR",
     }
 
 
 @WRITERS
 @pytest.mark.parametrize("nested", [False, True], ids=["whole", "value"])
 @pytest.mark.parametrize("way", list(malicious("x")))
-def test_a_pickle_that_would_run_something_is_refused_and_runs_nothing(tmp_path, write, way, nested):
+def test_a_pickle_that_would_run_something_is_refused_and_runs_nothing(
+    tmp_path, write, way, nested
+):
     mark = tmp_path / "ran"
     body = malicious(mark)[way]
-    refused(write(tmp_path / "x.bin", dictionary(good=tensor((12,), (1,)), a=body) if nested else body))
+    refused(
+        write(tmp_path / "x.bin", dictionary(good=tensor((12,), (1,)), a=body) if nested else body)
+    )
     assert not mark.exists()
 
 
@@ -255,15 +276,26 @@ def test_the_malicious_pickles_would_run_if_they_were_unpickled(tmp_path):
 @WRITERS
 def test_attributes_of_the_dictionary_are_passed_over(tmp_path, write):
     attributes = dictionary(_metadata=dictionary(version=number(1)))
-    body = b"ccollections\nOrderedDict\n)R(" + text("a") + tensor((12,), (1,)) + b"u" + attributes + b"b"
+    body = (
+        b"ccollections\nOrderedDict\n)R("
+        + text("a")
+        + tensor((12,), (1,))
+        + b"u"
+        + attributes
+        + b"b"
+    )
     assert np.array_equal(read_all(write(tmp_path / "x.bin", body))["a"], VALUES)
 
 
-@pytest.mark.parametrize("target", [number(1), text("x"), b")", tensor((12,), (1,)), b"ctorch\nFloatStorage\n"])
+@pytest.mark.parametrize(
+    "target", [number(1), text("x"), b")", tensor((12,), (1,)), b"ctorch\nFloatStorage\n"]
+)
 def test_attributes_of_anything_but_a_dictionary_are_refused(tmp_path, target):
     refused(write_zip(tmp_path / "x.bin", dictionary(a=target + b"}b")))
 
 
-@pytest.mark.parametrize("body", [number(1) + number(2) + b"a", number(1) + b"(" + number(2) + b"e", number(1) + b"(u"])
+@pytest.mark.parametrize(
+    "body", [number(1) + number(2) + b"a", number(1) + b"(" + number(2) + b"e", number(1) + b"(u"]
+)
 def test_items_added_to_no_container_are_refused(tmp_path, body):
     refused(write_zip(tmp_path / "x.bin", body))

@@ -44,7 +44,9 @@ Spot = Callable[..., Answer]
 
 
 @pytest.fixture
-def spot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Spot:
+def spot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Spot:
     """Runs ``spot`` with arguments, in an empty folder."""
     for name in ("SPOT_BANK", "SPOT_BACKBONE", "SPOT_DATA"):
         monkeypatch.delenv(name, raising=False)

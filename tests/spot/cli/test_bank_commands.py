@@ -128,7 +128,9 @@ def test_doctor_reports_a_broken_bank(spot: Spot, bank_path: Path) -> None:
     assert "5 runs, 10 prompts" in answer.document["facts"]["bank"]
 
 
-def test_doctor_reports_a_bank_that_is_something_else_and_a_missing_backbone(spot: Spot, tmp_path: Path) -> None:
+def test_doctor_reports_a_bank_that_is_something_else_and_a_missing_backbone(
+    spot: Spot, tmp_path: Path
+) -> None:
     (tmp_path / "letter.txt").write_text("a letter to a friend\n" * 100)
     answer = spot("doctor", "--json", "--bank", "letter.txt", "--backbone", "./missing")
     assert answer.code == 1
@@ -142,7 +144,9 @@ def test_doctor_reports_a_bank_that_is_something_else_and_a_missing_backbone(spo
 
 @pytest.mark.parametrize("kind", ["value", "key"])
 @pytest.mark.parametrize("suffix", [".npy", ".safetensors"])
-def test_an_exported_prompt_is_the_stored_one(spot: Spot, bank_path: Path, kind: str, suffix: str) -> None:
+def test_an_exported_prompt_is_the_stored_one(
+    spot: Spot, bank_path: Path, kind: str, suffix: str
+) -> None:
     (run, *_) = spot("bank", "runs", "--json").document["runs"]
     answer = spot("bank", "export", run["run"], f"out{suffix}", "--kind", kind)
     assert (answer.code, answer.out) == (0, f"wrote out{suffix} [3, 4]\n")
@@ -156,9 +160,17 @@ def test_an_exported_prompt_is_the_stored_one(spot: Spot, bank_path: Path, kind:
 def test_export_refuses_other_formats_and_kinds(spot: Spot, bank_path: Path) -> None:
     (run, *_) = spot("bank", "runs", "--json").document["runs"]
     assert "cannot be written as '.pt'" in spot("bank", "export", run["run"], "out.pt").error
-    assert "has no middle; it has key, value" in spot("bank", "export", run["run"], "out.npy", "--kind", "middle").error
-    assert "cannot be written (No such" in spot("bank", "export", run["run"], "missing/out.npy").error
-    assert "cannot be written as 'npy'" in spot("bank", "export", run["run"], "out", "--format", "npy").error
+    assert (
+        "has no middle; it has key, value"
+        in spot("bank", "export", run["run"], "out.npy", "--kind", "middle").error
+    )
+    assert (
+        "cannot be written (No such" in spot("bank", "export", run["run"], "missing/out.npy").error
+    )
+    assert (
+        "cannot be written as 'npy'"
+        in spot("bank", "export", run["run"], "out", "--format", "npy").error
+    )
     (prompt, *_) = spot("bank", "prompts", "--json").document["prompts"]
     line = spot("bank", "export", prompt["prompt"], "out.npy", "--kind", "key").error
     assert "is named by its address, which is of one kind; leave out --kind key" in line
@@ -181,18 +193,31 @@ def test_a_prompt_leaves_as_an_adapter_and_comes_back(
 
 def test_an_import_keeps_to_what_the_file_says(spot: Spot, bank_path: Path, tmp_path: Path) -> None:
     prompt = np.ones((3, 4), np.float32)
-    write_prompt(tmp_path / "said.safetensors", prompt, {"backbone": "toy", "fingerprint": "e" * 64, "seed": "7"})
+    write_prompt(
+        tmp_path / "said.safetensors",
+        prompt,
+        {"backbone": "toy", "fingerprint": "e" * 64, "seed": "7"},
+    )
     write_prompt(tmp_path / "other.safetensors", prompt, {"fingerprint": "d" * 64})
     write_prompt(tmp_path / "silent.npy", prompt)
     ask = ["bank", "import", "said.safetensors", "--task", "t"]
-    assert "made for backbone 'toy' (eeeeeeeeeeee), not for toy (dddddd" in spot(*ask, "--fingerprint", "d" * 64).error
-    assert "other.safetensors: prompt was made for backbone" in spot(*ask, "--key", "other.safetensors").error
+    assert (
+        "made for backbone 'toy' (eeeeeeeeeeee), not for toy (dddddd"
+        in spot(*ask, "--fingerprint", "d" * 64).error
+    )
+    assert (
+        "other.safetensors: prompt was made for backbone"
+        in spot(*ask, "--key", "other.safetensors").error
+    )
     assert "expected 64 hexadecimal digits" in spot(*ask, "--fingerprint", "eeeeeeeeeeee").error
     assert (
         "does not name the model it was trained for; give --backbone"
         in spot("bank", "import", "silent.npy", "--task", "t").error
     )
-    assert "made for backbone 'toy' (eeeeeeeeeeee), not other; leave" in spot(*ask, "--backbone", "other").error
+    assert (
+        "made for backbone 'toy' (eeeeeeeeeeee), not other; leave"
+        in spot(*ask, "--backbone", "other").error
+    )
     assert spot(*ask, "--key", "silent.npy", "--backbone", "hub/toy").code == 0
     (row,) = spot("bank", "runs", "--task", "t", "--json").document["runs"]
     assert (row["seed"], row["backbone"]) == (7, "hub/toy")
@@ -201,7 +226,9 @@ def test_an_import_keeps_to_what_the_file_says(spot: Spot, bank_path: Path, tmp_
 
 def test_an_imported_prompt_is_listed_and_comes_back(spot: Spot, tmp_path: Path) -> None:
     np.save(tmp_path / "mrpc.npy", np.arange(12, dtype=np.float32).reshape(3, 4))
-    answer = spot("bank", "import", "mrpc.npy", "--task", "mrpc", "--backbone", "google/t5-base-lm-adapt")
+    answer = spot(
+        "bank", "import", "mrpc.npy", "--task", "mrpc", "--backbone", "google/t5-base-lm-adapt"
+    )
     assert answer.code == 0
     assert answer.out.startswith("stored as run ")
     (row,) = spot("bank", "runs", "--json").document["runs"]
@@ -213,7 +240,9 @@ def test_an_imported_prompt_is_listed_and_comes_back(spot: Spot, tmp_path: Path)
 def test_a_key_of_another_length_is_refused(spot: Spot, tmp_path: Path) -> None:
     np.save(tmp_path / "value.npy", np.ones((3, 4), np.float32))
     np.save(tmp_path / "key.npy", np.ones((2, 4), np.float32))
-    answer = spot("bank", "import", "value.npy", "--task", "t", "--backbone", "b", "--key", "key.npy")
+    answer = spot(
+        "bank", "import", "value.npy", "--task", "t", "--backbone", "b", "--key", "key.npy"
+    )
     assert "key of t: expected shape [3, 4], found [2, 4]" in answer.error
 
 
@@ -227,7 +256,9 @@ def test_a_query_from_a_file_is_ranked(spot: Spot, bank_path: Path) -> None:
     document = spot("retrieve", "--query", "query.npy", "--json").document
     assert [entry["task"] for entry in document["ranked"]] == ["boolq", "mnli"]
     assert_close(document["ranked"][0]["similarity"], 1.0)
-    single = spot("retrieve", "--query", "query.npy", "--aggregate", "none", "--top-k", "2", "--json").document
+    single = spot(
+        "retrieve", "--query", "query.npy", "--aggregate", "none", "--top-k", "2", "--json"
+    ).document
     assert len(single["ranked"]) == 2
     assert "boolq" in spot("retrieve", "--query", "query.npy").out
 
@@ -292,11 +323,16 @@ def test_another_study_is_judged_without_a_bank(spot: Spot, tmp_path: Path) -> N
     for task in ("mnli", "rte", "sst2", "boolq"):
         np.save(folder / f"{task}.npy", rng.normal(size=(3, 4)))
     scores = tmp_path / "scores.json"
-    scores.write_text(json.dumps({"rte": {"mnli": 70, "sst2": 60}, "boolq": {"mnli": 71, "sst2": 65, "rte": 66}}))
+    scores.write_text(
+        json.dumps({"rte": {"mnli": 70, "sst2": 60}, "boolq": {"mnli": 71, "sst2": 65, "rte": 66}})
+    )
     ask = ["bank", "evaluate-retrieval", "--prompts", str(folder), "--scores", str(scores)]
     (document,) = spot(*ask, "--json").document
     assert (document["targets"], document["cases"], document["k"]) == (2, 2, [1])
-    assert document["figures"]["average"]["regret@1"]["low"] <= document["figures"]["average"]["regret@1"]["mean"]
+    assert (
+        document["figures"]["average"]["regret@1"]["low"]
+        <= document["figures"]["average"]["regret@1"]["mean"]
+    )
     assert "evidence" not in document["figures"]
     table = spot(*ask, "--measure", "matching")
     lines = [line.split()[0] for line in table.out.splitlines()]
@@ -306,30 +342,55 @@ def test_another_study_is_judged_without_a_bank(spot: Spot, tmp_path: Path) -> N
     assert (missing.code, missing.err.count("\n")) == (1, 1)
 
 
-def test_a_source_without_a_prompt_is_left_out_and_a_single_target_has_no_interval(spot: Spot, tmp_path: Path) -> None:
+def test_a_source_without_a_prompt_is_left_out_and_a_single_target_has_no_interval(
+    spot: Spot, tmp_path: Path
+) -> None:
     for i, task in enumerate(("mnli", "rte", "sst2", "qnli")):
         np.save(tmp_path / f"{task}.npy", np.random.default_rng(i).normal(size=(3, 4)))
-    (tmp_path / "scores.json").write_text(json.dumps({"rte": {"mnli": 70, "sst2": 60, "qnli": 61, "boolq": 80}}))
+    (tmp_path / "scores.json").write_text(
+        json.dumps({"rte": {"mnli": 70, "sst2": 60, "qnli": 61, "boolq": 80}})
+    )
     ask = ["bank", "evaluate-retrieval", "--prompts", ".", "--scores", "scores.json", "--k", "1"]
     (document,) = spot(*ask, "--json").document
     estimate = document["figures"]["average"]["relative regret@1"]
     assert (estimate["low"], estimate["high"]) == (None, None)
-    assert document["notes"][:2] == ["left out, for there is no prompt of theirs: boolq", "one target: no intervals"]
+    assert document["notes"][:2] == [
+        "left out, for there is no prompt of theirs: boolq",
+        "one target: no intervals",
+    ]
     table = spot(*ask).out
     assert "[" not in table.splitlines()[2]
     assert "evidence, for 1 of 1 cases: no history for this target; ranked by average" in table
 
 
-def test_targets_of_which_only_some_sources_were_tried_are_told_apart(spot: Spot, tmp_path: Path) -> None:
+def test_targets_of_which_only_some_sources_were_tried_are_told_apart(
+    spot: Spot, tmp_path: Path
+) -> None:
     for i, task in enumerate(("a", "b", "c", "t", "u")):
         np.save(tmp_path / f"{task}.npy", np.random.default_rng(i).normal(size=(3, 4)))
-    ask = ["bank", "evaluate-retrieval", "--prompts", ".", "--scores", "scores.json", "--measure", "average"]
-    (tmp_path / "scores.json").write_text(json.dumps({"t": {"a": 1, "b": 2, "c": 3}, "u": {"a": 1, "b": 2}}))
+    ask = [
+        "bank",
+        "evaluate-retrieval",
+        "--prompts",
+        ".",
+        "--scores",
+        "scores.json",
+        "--measure",
+        "average",
+    ]
+    (tmp_path / "scores.json").write_text(
+        json.dumps({"t": {"a": 1, "b": 2, "c": 3}, "u": {"a": 1, "b": 2}})
+    )
     (whole,), (part,) = spot(*ask, "--json").document, spot(*ask, "--partial", "--json").document
     assert (whole["cases"], part["cases"]) == (1, 2)
-    assert "1 cases left out of which only some sources were tried; --partial takes them in" in whole["notes"]
+    assert (
+        "1 cases left out of which only some sources were tried; --partial takes them in"
+        in whole["notes"]
+    )
     assert "down to 67% of a target's sources were tried: figures are among those" in part["notes"]
-    (tmp_path / "scores.json").write_text(json.dumps({"t": {"a": 1, "b": 2}, "u": {"b": 1, "c": 2}}))
+    (tmp_path / "scores.json").write_text(
+        json.dumps({"t": {"a": 1, "b": 2}, "u": {"b": 1, "c": 2}})
+    )
     (none,) = spot(*ask, "--json").document
     assert none["cases"] == 2
     assert "down to 67% of a target's sources were tried: figures are among those" in none["notes"]
@@ -350,7 +411,10 @@ def test_outcomes_of_others_are_imported_and_judged(spot: Spot, bank_path: Path)
     assert spot("bank", "verify").code == 0
     transfers = spot("bank", "transfers", "--json").document["transfers"]
     assert [row["method"] for row in transfers] == ["imported", "best"]
-    assert "no baseline or query of target 'qqp'" in spot("bank", "import-outcomes", _table(bank_path, "qqp")).error
+    assert (
+        "no baseline or query of target 'qqp'"
+        in spot("bank", "import-outcomes", _table(bank_path, "qqp")).error
+    )
     assert "no score" in spot("bank", "import-outcomes", "scores.csv").error
 
 

@@ -28,7 +28,9 @@ COMMAND = "import sys; from spot.cli.main import main; sys.argv[0] = 'spot'; mai
 def process(*arguments: object, before: str = "", **options: Any) -> subprocess.Popen[bytes]:
     """The command, behind Python that makes trouble."""
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
-    return subprocess.Popen([sys.executable, "-c", f"{before}\n{COMMAND}", *map(str, arguments)], **streams)
+    return subprocess.Popen(
+        [sys.executable, "-c", f"{before}\n{COMMAND}", *map(str, arguments)], **streams
+    )
 
 
 # -- 1: what a user did --------------------------------------------------------------------------------------
@@ -42,27 +44,44 @@ def process(*arguments: object, before: str = "", **options: Any) -> subprocess.
         (("tasks", "missing.toml"), "missing.toml: no such file; `spot init-task` writes one"),
         (("train-source", "wn_poss"), "task 'wn_poss' is not known; did you mean 'wn_pos'"),
         (("transfer", "wn_poss"), "task 'wn_poss' is not known; did you mean 'wn_pos'"),
-        (("eval", "sst2", "--split", "exam"), "split 'exam' is not known; choose from train, dev, test"),
+        (
+            ("eval", "sst2", "--split", "exam"),
+            "split 'exam' is not known; choose from train, dev, test",
+        ),
         (("init-task", "reviews.csv"), "reviews.csv: a task file's name ends in .toml"),
         (("init-task", "missing/reviews.toml"), "missing/reviews.toml: No such file or directory"),
-        (("train-source", "wn_pos", "--executor", "ray"), "executor 'ray' is not known; choose from local, processes"),
+        (
+            ("train-source", "wn_pos", "--executor", "ray"),
+            "executor 'ray' is not known; choose from local, processes",
+        ),
         (("retrieve",), "give either a TARGET task or --query FILE"),
         (("retrieve", "wn_pos", "--query", "q.npy"), "give either a TARGET task or --query FILE"),
         (("transfer", "wn_pos"), "bank bank.sqlite: no such file; train a source into it"),
         (("transfer", "wn_pos", "--method", "worst"), "method 'worst'"),
-        (("transfer", "wn_pos", "--similarity", "euclidean"), "similarity 'euclidean' is not known"),
+        (
+            ("transfer", "wn_pos", "--similarity", "euclidean"),
+            "similarity 'euclidean' is not known",
+        ),
         (("transfer", "wn_pos", "--aggregate", "median"), "aggregate 'median'"),
         (("retrieve", "wn_pos"), "bank bank.sqlite: no such file"),
         (("bank", "runs"), "bank bank.sqlite: no such file; train a source into it"),
         (("bank", "runs", "--bank", "."), "bank .: a folder, not a file; name the file in it"),
         (("bank", "runs", "--bank", "nosuch://me:secret@host/db"), "no driver for it is installed"),
         (("bank", "runs", "--bank", "sqlite://bank.sqlite"), "not a database URL or path"),
-        (("bank", "runs", "--bank", "postgresql://me:secret@host:port/db"), "not a database URL or path"),
-        (("bank", "import", "missing.npy", "--task", "t", "--backbone", "b"), "missing.npy: no such file"),
+        (
+            ("bank", "runs", "--bank", "postgresql://me:secret@host:port/db"),
+            "not a database URL or path",
+        ),
+        (
+            ("bank", "import", "missing.npy", "--task", "t", "--backbone", "b"),
+            "missing.npy: no such file",
+        ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
-def test_a_user_s_error_is_one_line(spot: Spot, tmp_path: Path, arguments: tuple[str, ...], complaint: str) -> None:
+def test_a_user_s_error_is_one_line(
+    spot: Spot, tmp_path: Path, arguments: tuple[str, ...], complaint: str
+) -> None:
     line = spot(*arguments).error
     assert complaint in line
     assert "secret" not in line
@@ -75,20 +94,54 @@ STUDY = ("bank", "evaluate-retrieval", "--prompts", ".", "--scores", "scores.jso
 @pytest.mark.parametrize(
     ("arguments", "unused", "because"),
     [
-        (("transfer", "wn_pos", "--method", "none"), ("--top-k", "3"), "method none asks the bank for no source"),
-        (("transfer", "wn_pos", "--method", "none"), ("--similarity", "average"), "method none asks"),
+        (
+            ("transfer", "wn_pos", "--method", "none"),
+            ("--top-k", "3"),
+            "method none asks the bank for no source",
+        ),
+        (
+            ("transfer", "wn_pos", "--method", "none"),
+            ("--similarity", "average"),
+            "method none asks",
+        ),
         (("transfer", "wn_pos", "--method", "none"), ("--aggregate", "mean"), "method none asks"),
         (("transfer", "wn_pos", "--method", "none"), ("--allow-overlap",), "method none asks"),
-        (("transfer", "wn_pos", "--method", "generic", "--source", "wn_isa"), ("--top-k", "1"), "from --source alone"),
-        (("transfer", "wn_pos", "--method", "oracle"), ("--top-k", "3"), "method oracle starts from every source"),
-        *(
-            (("transfer", "wn_pos", "--method", *method), ("--source-file", "mine.toml"), "a source's data")
-            for method in (("best",), ("average",), ("oracle",), ("none",), ("generic", "--source", "wn_isa"))
+        (
+            ("transfer", "wn_pos", "--method", "generic", "--source", "wn_isa"),
+            ("--top-k", "1"),
+            "from --source alone",
         ),
-        (("train-source", "wn_pos", "--start", "feedfeed"), ("--init", "vocabulary"), "--start says where"),
+        (
+            ("transfer", "wn_pos", "--method", "oracle"),
+            ("--top-k", "3"),
+            "method oracle starts from every source",
+        ),
+        *(
+            (
+                ("transfer", "wn_pos", "--method", *method),
+                ("--source-file", "mine.toml"),
+                "a source's data",
+            )
+            for method in (
+                ("best",),
+                ("average",),
+                ("oracle",),
+                ("none",),
+                ("generic", "--source", "wn_isa"),
+            )
+        ),
+        (
+            ("train-source", "wn_pos", "--start", "feedfeed"),
+            ("--init", "vocabulary"),
+            "--start says where",
+        ),
         *(
             (command, ("--workers", "2"), "--executor local trains in this process")
-            for command in (("train-source", "wn_pos"), ("transfer", "wn_pos"), ("study", "study.toml"))
+            for command in (
+                ("train-source", "wn_pos"),
+                ("transfer", "wn_pos"),
+                ("study", "study.toml"),
+            )
         ),
         (STUDY, ("--bank", "bank.sqlite"), "--prompts and --scores stand in place of a bank"),
         (("tasks", "wn_pos"), ("--family", "pos"), "one task is shown by its name"),
@@ -120,7 +173,9 @@ def test_an_unknown_name_in_a_bank_is_one_line(
 
 
 def test_an_unknown_preset_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(TrainingError, match="preset 'nope' is not known; choose from auto, paper, quick"):
+    with pytest.raises(
+        TrainingError, match="preset 'nope' is not known; choose from auto, paper, quick"
+    ):
         RecipeOptions(preset="nope").recipe("tiny")
 
 
@@ -132,7 +187,10 @@ def test_an_unknown_preset_is_refused_before_anything_is_made(spot: Spot, tmp_pa
 
 def test_a_bank_that_is_something_else_is_one_line(spot: Spot, tmp_path: Path) -> None:
     (tmp_path / "letter.txt").write_text("a letter to a friend\n" * 100)
-    assert "file is not a database (the file is something else)" in spot("bank", "runs", "--bank", "letter.txt").error
+    assert (
+        "file is not a database (the file is something else)"
+        in spot("bank", "runs", "--bank", "letter.txt").error
+    )
 
 
 # -- 2: a wrong command line ---------------------------------------------------------------------------------
@@ -157,7 +215,9 @@ def test_a_bank_that_is_something_else_is_one_line(spot: Spot, tmp_path: Path) -
     ],
     ids=" ".join,
 )
-def test_a_wrong_command_line_ends_with_two(spot: Spot, tmp_path: Path, arguments: tuple[str, ...]) -> None:
+def test_a_wrong_command_line_ends_with_two(
+    spot: Spot, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
     answer = spot(*arguments)
     assert (answer.code, answer.out) == (2, "")
     (line,) = answer.err.splitlines()
@@ -219,15 +279,23 @@ bank.listing.list_runs = broken
             "ValueError: a bug over [31m lines (SPOT_TRACEBACK=1 shows where)",
         ),
         ("raise AssertionError", "AssertionError (SPOT_TRACEBACK=1 shows where)"),
-        ("broken()", "RecursionError: maximum recursion depth exceeded (SPOT_TRACEBACK=1 shows where)"),
+        (
+            "broken()",
+            "RecursionError: maximum recursion depth exceeded (SPOT_TRACEBACK=1 shows where)",
+        ),
         ("raise MemoryError", "not enough memory (SPOT_TRACEBACK=1 shows where)"),
-        ("raise UnicodeEncodeError('ascii', 'é', 0, 1, 'no')", "UnicodeEncodeError: 'ascii' codec can't encode"),
+        (
+            "raise UnicodeEncodeError('ascii', 'é', 0, 1, 'no')",
+            "UnicodeEncodeError: 'ascii' codec can't encode",
+        ),
         ("open('/nowhere/at/all')", "/nowhere/at/all: No such file or directory"),
         ("raise KeyError('x' * 100_000)", "KeyError: 'xxx"),
     ],
     ids=["text", "silent", "recursion", "memory", "encoding", "file", "long"],
 )
-def test_a_program_s_own_fault_is_one_line_that_says_how_to_see_more(bank_path: Path, error: str, line: str) -> None:
+def test_a_program_s_own_fault_is_one_line_that_says_how_to_see_more(
+    bank_path: Path, error: str, line: str
+) -> None:
     found = one_line(ended("bank", "runs", before=broken(error), cwd=bank_path.parent))
     assert found.startswith(line)
     assert len(found) < 1200
@@ -235,7 +303,11 @@ def test_a_program_s_own_fault_is_one_line_that_says_how_to_see_more(bank_path: 
 
 def test_the_traceback_is_shown_where_it_is_asked_for(bank_path: Path) -> None:
     code, out, err = ended(
-        "bank", "runs", before=broken("1 / 0"), cwd=bank_path.parent, env={**os.environ, "SPOT_TRACEBACK": "1"}
+        "bank",
+        "runs",
+        before=broken("1 / 0"),
+        cwd=bank_path.parent,
+        env={**os.environ, "SPOT_TRACEBACK": "1"},
     )
     assert (code, out) == (1, "")
     assert "Traceback (most recent call last)" in err
@@ -261,7 +333,9 @@ sys.meta_path.insert(0, Interrupts())
 KILL = "os.kill(os.getpid(), signal.{})"
 
 
-@pytest.mark.parametrize("module", ["spot.cli.app", "typer", "sqlalchemy", "numpy", "jax", "flax", "spot.backbone.t5"])
+@pytest.mark.parametrize(
+    "module", ["spot.cli.app", "typer", "sqlalchemy", "numpy", "jax", "flax", "spot.backbone.t5"]
+)
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_a_signal_while_importing_ends_the_command(tmp_path: Path, module: str, name: str) -> None:
     sent = AT_IMPORT.format(module=module, how=KILL.format(name))
@@ -293,8 +367,12 @@ def test_an_interrupt_at_work_cleans_up_behind_it(bank_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-@pytest.mark.parametrize("arguments", [("tasks",), ("tasks", "--json"), ("--help",), ("--version",)], ids=" ".join)
-def test_a_full_disk_behind_standard_output_is_one_line(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    "arguments", [("tasks",), ("tasks", "--json"), ("--help",), ("--version",)], ids=" ".join
+)
+def test_a_full_disk_behind_standard_output_is_one_line(
+    tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
     with open("/dev/full", "wb") as full:
         answer = ended(*arguments, cwd=tmp_path, stdout=full)
     assert one_line(answer) == "standard output: No space left on device"
@@ -307,7 +385,10 @@ def test_closed_standard_streams(tmp_path: Path, closed: int) -> None:
     before = f"import os; os.close({closed}); import sys; sys.{('stdin', 'stdout', 'stderr')[closed]} = None"
     code, out, err = ended("tasks", before=before, cwd=tmp_path)
     if closed == 1:
-        assert one_line((code, out, err)) == "standard output is closed; send it to a file, or to /dev/null"
+        assert (
+            one_line((code, out, err))
+            == "standard output is closed; send it to a file, or to /dev/null"
+        )
     else:
         assert (code, err) == (0, "")
         assert "wn_pos" in out
@@ -322,12 +403,19 @@ def test_standard_input_that_is_not_utf_8_is_one_line_with_its_number(tmp_path: 
 
 @pytest.mark.skipif(os.name != "posix", reason="arguments are bytes")
 @pytest.mark.parametrize(
-    "settings", [{}, {"LC_ALL": "C"}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}]
+    "settings",
+    [{}, {"LC_ALL": "C"}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}],
 )
-def test_an_argument_that_is_not_utf_8_is_one_line(tmp_path: Path, settings: dict[str, str]) -> None:
+def test_an_argument_that_is_not_utf_8_is_one_line(
+    tmp_path: Path, settings: dict[str, str]
+) -> None:
     arguments = [sys.executable, "-c", COMMAND, "predict", b"definition: caf\xe9"]
     with subprocess.Popen(
-        arguments, cwd=tmp_path, env=os.environ | settings, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        arguments,
+        cwd=tmp_path,
+        env=os.environ | settings,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     ) as command:
         out, err = command.communicate(timeout=120)
     answer = (command.returncode, out.decode(), err.decode())
@@ -339,7 +427,9 @@ def test_texts_are_utf_8_in_any_locale(bank_path: Path) -> None:
     row = broken(r"return [{'task': 'caf\xe9 \U0001f600'}]")
     plain = ended("bank", "runs", before=row, cwd=bank_path.parent, env=os.environ | settings)
     assert plain == (0, "task\ncaf\\xe9 \\U0001f600\n", "")
-    code, out, _ = ended("bank", "runs", "--json", before=row, cwd=bank_path.parent, env=os.environ | settings)
+    code, out, _ = ended(
+        "bank", "runs", "--json", before=row, cwd=bank_path.parent, env=os.environ | settings
+    )
     assert (code, json.loads(out)["runs"]) == (0, [{"task": "café 😀"}])
 
 
@@ -365,7 +455,9 @@ def test_texts_are_utf_8_in_any_locale(bank_path: Path) -> None:
     ],
     ids=lambda arguments: " ".join(map(str, arguments)),
 )
-def test_a_number_out_of_its_bounds_is_refused(spot: Spot, tmp_path: Path, arguments: tuple[object, ...]) -> None:
+def test_a_number_out_of_its_bounds_is_refused(
+    spot: Spot, tmp_path: Path, arguments: tuple[object, ...]
+) -> None:
     answer = spot(*arguments)
     assert (answer.code, answer.out) == (2, "")
     assert "Traceback" not in answer.err
@@ -397,7 +489,9 @@ def test_every_number_among_the_options_has_bounds() -> None:
     ],
     ids=lambda arguments: " ".join(arguments),
 )
-def test_a_home_that_is_not_known_is_one_line(spot: Spot, tmp_path: Path, arguments: tuple[str, ...]) -> None:
+def test_a_home_that_is_not_known_is_one_line(
+    spot: Spot, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
     assert "no home folder is known for ~nouser; write the whole path" in spot(*arguments).error
     assert list(tmp_path.iterdir()) == []
 
@@ -434,7 +528,10 @@ def test_a_folder_that_cannot_be_written_is_known_before_anything_is_loaded(
     spot: Spot, blocked: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
 ) -> None:
     monkeypatch.setattr("spot.backbone.load.load_backbone", lambda *_, **__: pytest.fail("loaded"))
-    assert spot(*arguments, blocked).error == f"{blocked}: cannot be written (Not a directory); choose another folder"
+    assert (
+        spot(*arguments, blocked).error
+        == f"{blocked}: cannot be written (Not a directory); choose another folder"
+    )
 
 
 @pytest.mark.filterwarnings("always")
@@ -454,7 +551,9 @@ def test_a_cache_that_cannot_be_written_is_told_and_done_without(
     assert str(blocked / "runs") in spot("train-source", "wn_pos").error
 
 
-def test_without_a_home_the_line_says_what_to_set(spot: Spot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_home_the_line_says_what_to_set(
+    spot: Spot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def no_home() -> Path:
         raise RuntimeError("Could not determine home directory.")
 
@@ -464,7 +563,9 @@ def test_without_a_home_the_line_says_what_to_set(spot: Spot, tmp_path: Path, mo
     expected = "no home folder is known; set SPOT_CACHE to a folder for the caches"
     assert spot("predict", "definition: a cat").error == expected
     assert spot("train-source", "wn_pos").error == expected
-    assert spot("bank", "runs", "--bank", "missing.sqlite").error.startswith("bank missing.sqlite: no such file")
+    assert spot("bank", "runs", "--bank", "missing.sqlite").error.startswith(
+        "bank missing.sqlite: no such file"
+    )
     assert f"problem: cache: {expected}" in spot("doctor").out
 
 
@@ -472,7 +573,9 @@ def test_without_a_home_the_line_says_what_to_set(spot: Spot, tmp_path: Path, mo
 
 
 @pytest.mark.filterwarnings("always::UserWarning")
-def test_retrieve_refuses_a_query_that_cannot_be_compared(spot: Spot, bank_path: Path, tmp_path: Path) -> None:
+def test_retrieve_refuses_a_query_that_cannot_be_compared(
+    spot: Spot, bank_path: Path, tmp_path: Path
+) -> None:
     np.save(tmp_path / "long.npy", np.ones((5, 4), np.float32))
     np.save(tmp_path / "wide.npy", np.ones((3, 5), np.float32))
     np.save(tmp_path / "right.npy", np.ones((3, 4), np.float32))
@@ -484,4 +587,7 @@ def test_retrieve_refuses_a_query_that_cannot_be_compared(spot: Spot, bank_path:
         "similarity 'euclidean' is not known"
         in spot("retrieve", "--query", "right.npy", "--similarity", "euclidean").error
     )
-    assert "aggregate 'median' is not known" in spot("retrieve", "--query", "right.npy", "--aggregate", "median").error
+    assert (
+        "aggregate 'median' is not known"
+        in spot("retrieve", "--query", "right.npy", "--aggregate", "median").error
+    )

@@ -32,7 +32,17 @@ ALL = sorted(commands(typer.main.get_command(make_app())))
 
 def test_the_commands_are_the_known_ones() -> None:
     bank = {"tasks", "runs", "show", "prompts", "transfers", "verify", "export", "import"}
-    top = {"train-source", "transfer", "retrieve", "pretrain", "eval", "predict", "doctor", "tasks", "init-task"}
+    top = {
+        "train-source",
+        "transfer",
+        "retrieve",
+        "pretrain",
+        "eval",
+        "predict",
+        "doctor",
+        "tasks",
+        "init-task",
+    }
     assert {("bank", name) for name in bank} | {(name,) for name in top} <= set(ALL)
 
 
@@ -60,7 +70,11 @@ def test_the_version_is_the_package_s(spot: Spot) -> None:
 
 def test_the_module_of_the_command_needs_no_heavy_import() -> None:
     answer = subprocess.run(
-        [sys.executable, "-c", "import sys, spot.cli.main; print('jax' in sys.modules, 'numpy' in sys.modules)"],
+        [
+            sys.executable,
+            "-c",
+            "import sys, spot.cli.main; print('jax' in sys.modules, 'numpy' in sys.modules)",
+        ],
         capture_output=True,
         text=True,
         check=True,
@@ -78,9 +92,17 @@ def test_the_module_of_the_command_needs_no_heavy_import() -> None:
     ],
 )
 def test_bash_completes_commands_and_options(words: str, expected: set[str]) -> None:
-    variables = {"_SPOT_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    variables = {
+        "_SPOT_COMPLETE": "complete_bash",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(words.count(" ")),
+    }
     answer = subprocess.run(
-        [sys.executable, "-c", "import sys; sys.argv = ['spot']; from spot.cli.main import main; main()"],
+        [
+            sys.executable,
+            "-c",
+            "import sys; sys.argv = ['spot']; from spot.cli.main import main; main()",
+        ],
         env=os.environ | variables,
         capture_output=True,
         text=True,
@@ -92,7 +114,11 @@ def test_bash_completes_commands_and_options(words: str, expected: set[str]) -> 
 
 def test_the_completion_script_is_printed() -> None:
     answer = subprocess.run(
-        [sys.executable, "-c", "import sys; sys.argv = ['spot']; from spot.cli.main import main; main()"],
+        [
+            sys.executable,
+            "-c",
+            "import sys; sys.argv = ['spot']; from spot.cli.main import main; main()",
+        ],
         env=os.environ | {"_SPOT_COMPLETE": "source_bash"},
         capture_output=True,
         text=True,

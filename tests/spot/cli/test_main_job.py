@@ -7,7 +7,18 @@ import sys
 
 import pytest
 
-SHORT = ["--steps", "20", "--key-step", "10", "--evaluate-every", "10", "--dev-limit", "40", "--train-limit", "64"]
+SHORT = [
+    "--steps",
+    "20",
+    "--key-step",
+    "10",
+    "--evaluate-every",
+    "10",
+    "--dev-limit",
+    "40",
+    "--train-limit",
+    "64",
+]
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +64,9 @@ def test_progress_goes_to_stderr_and_a_second_call_trains_nothing(spot, sources)
 
 def test_processes_train_what_a_second_call_in_one_process_holds(spot):
     processes = ["--executor", "processes", "--workers", "2"]
-    done = spot("train-source", "wn_isa", "wn_part", *SHORT, *processes, "--bank", "other.sqlite", "--json")
+    done = spot(
+        "train-source", "wn_isa", "wn_part", *SHORT, *processes, "--bank", "other.sqlite", "--json"
+    )
     runs = json.loads(done.stdout)["runs"]
     assert [run["task"] for run in runs] == ["wn_isa", "wn_part"]
     assert "worker 1: source wn_isa seed 0: step 10/20" in done.stderr
@@ -66,20 +79,28 @@ def test_processes_train_what_a_second_call_in_one_process_holds(spot):
 def test_a_transfer_has_ranking_candidates_choice_and_baseline(spot, transferred):
     (transfer,) = transferred
     assert [source["rank"] for source in transfer["ranked"]] == [1, 2]
-    assert all({"average", "per_token"} <= set(source["similarities"]) for source in transfer["ranked"])
+    assert all(
+        {"average", "per_token"} <= set(source["similarities"]) for source in transfer["ranked"]
+    )
     scores = [run["score"] for run in transfer["attempts"]]
     assert transfer["chosen"] == scores.index(max(scores))
     assert 0 <= transfer["baseline_test"]["score"] <= 100
     (row,) = json.loads(spot("bank", "transfers", "--json").stdout)["transfers"]
     assert row["outcome"] == transfer["outcome_test"]["score"]
-    assert [source["task"] for source in row["sources"]] == [source["task"] for source in transfer["ranked"]]
+    assert [source["task"] for source in row["sources"]] == [
+        source["task"] for source in transfer["ranked"]
+    ]
 
 
 def test_retrieval_ranks_like_the_transfer_did(spot, transferred):
     done = spot("retrieve", "wn_living", *SHORT, "--json")
     ranked = json.loads(done.stdout)["ranked"]
-    assert [source["task"] for source in ranked] == [source["task"] for source in transferred[0]["ranked"]]
-    assert [source["similarity"] for source in ranked] == [s["similarity"] for s in transferred[0]["ranked"]]
+    assert [source["task"] for source in ranked] == [
+        source["task"] for source in transferred[0]["ranked"]
+    ]
+    assert [source["similarity"] for source in ranked] == [
+        s["similarity"] for s in transferred[0]["ranked"]
+    ]
 
 
 def test_a_banked_prompt_is_evaluated_exported_and_used(spot, sources, tmp_path):
@@ -87,9 +108,13 @@ def test_a_banked_prompt_is_evaluated_exported_and_used(spot, sources, tmp_path)
     scores = json.loads(spot("eval", "wn_pos", "--prompt", run, "--limit", "40", "--json").stdout)
     path = tmp_path / "pos.safetensors"
     spot("bank", "export", run, str(path))
-    from_file = json.loads(spot("eval", "wn_pos", "--prompt", str(path), "--limit", "40", "--json").stdout)
+    from_file = json.loads(
+        spot("eval", "wn_pos", "--prompt", str(path), "--limit", "40", "--json").stdout
+    )
     assert from_file["scores"] == scores["scores"]
-    answer = spot("predict", "definition: run fast", "--prompt", run, "--choices", "noun,verb").stdout.strip()
+    answer = spot(
+        "predict", "definition: run fast", "--prompt", run, "--choices", "noun,verb"
+    ).stdout.strip()
     assert answer in ("noun", "verb")
 
 
@@ -101,7 +126,8 @@ def test_another_recipe_finds_nothing_to_compare_with(spot, sources):
 
 def test_a_task_of_ones_own_is_trained_from_its_file(spot, tmp_path):
     (tmp_path / "mine.csv").write_text(
-        "text,label\n" + "".join(f"it was {'good' if i % 2 else 'bad'} film {i},{i % 2}\n" for i in range(80))
+        "text,label\n"
+        + "".join(f"it was {'good' if i % 2 else 'bad'} film {i},{i % 2}\n" for i in range(80))
     )
     (tmp_path / "mine.toml").write_text(
         'name = "mine"\n[data]\ntrain = "mine.csv"\n[format]\ntemplate = "review: {text}"\nlabel = "label"\n'

@@ -27,10 +27,18 @@ def test_every_setting_that_is_not_hidden_has_an_option_with_its_help_and_bounds
 
 
 def test_what_is_given_stands_in_the_recipe_and_the_rest_is_the_presets() -> None:
-    given: dict[str, Any] = {"learning_rate": 0.1, "optimizer": "adamw", "form": "deep", "batch_size": 8}
+    given: dict[str, Any] = {
+        "learning_rate": 0.1,
+        "optimizer": "adamw",
+        "form": "deep",
+        "batch_size": 8,
+    }
     recipe = RecipeOptions(preset="paper", **given).recipe("tiny")
     assert recipe == Recipe(
-        form="deep", batch_size=8, optimizer=Optimizer(name="adamw", learning_rate=0.1), **PRESETS["paper"]
+        form="deep",
+        batch_size=8,
+        optimizer=Optimizer(name="adamw", learning_rate=0.1),
+        **PRESETS["paper"],
     )
 
 

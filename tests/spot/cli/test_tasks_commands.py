@@ -56,7 +56,9 @@ def test_a_task_that_comes_with_the_package_is_shown(spot: Spot) -> None:
     assert shown["examples"][0]["inputs"] in plain.out
 
 
-def test_a_new_task_file_is_read_once_its_data_exists(spot: Spot, tmp_path: Path, reviews: Path) -> None:
+def test_a_new_task_file_is_read_once_its_data_exists(
+    spot: Spot, tmp_path: Path, reviews: Path
+) -> None:
     answer = spot("init-task", "reviews.toml")
     assert (answer.code, answer.err) == (0, "")
     assert answer.out == "wrote reviews.toml; edit it, then: spot tasks reviews.toml\n"
@@ -67,13 +69,20 @@ def test_a_new_task_file_is_read_once_its_data_exists(spot: Spot, tmp_path: Path
     assert all(example["inputs"].startswith("review: film number") for example in shown["examples"])
 
 
-def test_rows_that_are_left_out_are_counted_and_shown(spot: Spot, tmp_path: Path, reviews: Path) -> None:
+def test_rows_that_are_left_out_are_counted_and_shown(
+    spot: Spot, tmp_path: Path, reviews: Path
+) -> None:
     spot("init-task", "reviews.toml")
     data = tmp_path / "reviews_train.csv"
-    data.write_text(data.read_text(encoding="utf-8").rstrip() + "\nnobody knows,-1\nnor here,-\n", encoding="utf-8")
+    data.write_text(
+        data.read_text(encoding="utf-8").rstrip() + "\nnobody knows,-1\nnor here,-\n",
+        encoding="utf-8",
+    )
     assert "unknown label '-'" in spot("tasks", "reviews.toml").error
     path = tmp_path / "reviews.toml"
-    path.write_text(path.read_text(encoding="utf-8").replace("# skip =", "skip ="), encoding="utf-8")
+    path.write_text(
+        path.read_text(encoding="utf-8").replace("# skip =", "skip ="), encoding="utf-8"
+    )
     shown = spot("tasks", "reviews.toml", "--json").document
     assert shown["skipped rows"] == {"train": {"no label (-1)": 1, "no label (-)": 1}}
     assert sum(shown["sizes"].values()) == 80
@@ -89,7 +98,8 @@ def test_init_task_does_not_overwrite(spot: Spot, tmp_path: Path) -> None:
     path = tmp_path / "reviews.toml"
     path.write_text("mine")
     assert (
-        "reviews.toml: exists already; choose another name, or give --force" in spot("init-task", "reviews.toml").error
+        "reviews.toml: exists already; choose another name, or give --force"
+        in spot("init-task", "reviews.toml").error
     )
     assert path.read_text() == "mine"
     assert spot("init-task", "reviews.toml", "--force").code == 0
@@ -107,7 +117,11 @@ def test_odd_names_give_task_files_that_can_be_read(spot: Spot, tmp_path: Path, 
     ("before", "after", "complaint"),
     [
         ('label = "label"', 'label = "stars"', "stars"),
-        ('metrics = ["accuracy"]', 'metrics = ["beauty"]', "metric 'beauty' is not known; choose from accuracy"),
+        (
+            'metrics = ["accuracy"]',
+            'metrics = ["beauty"]',
+            "metric 'beauty' is not known; choose from accuracy",
+        ),
         ("[format]", "[fromat]", "key 'fromat' is not known; did you mean 'format'"),
         ('"1" = "good"', '"2" = "good"', "1"),
         ("[data]", "[data", "not TOML"),
@@ -128,8 +142,13 @@ def test_a_wrong_task_file_is_one_line(
     "command", [("train-source", "one/mine.toml", "two/mine.toml"), ("transfer", "one/mine.toml", "--method",
                 "mixture", "--source-file", "two/mine.toml")],
 )  # fmt: skip
-def test_two_files_of_one_name_in_one_command_are_refused(spot: Spot, tmp_path: Path, command: tuple[str, ...]) -> None:
+def test_two_files_of_one_name_in_one_command_are_refused(
+    spot: Spot, tmp_path: Path, command: tuple[str, ...]
+) -> None:
     for folder in ("one", "two"):
         write_task(tmp_path / folder, "mine", seed=int(folder == "two"))
-    assert "two different tasks are called 'mine': one/mine.toml and two/mine.toml" in spot(*command).error
+    assert (
+        "two different tasks are called 'mine': one/mine.toml and two/mine.toml"
+        in spot(*command).error
+    )
     assert not (tmp_path / "bank.sqlite").exists()

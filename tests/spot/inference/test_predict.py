@@ -70,7 +70,9 @@ class Reference:
     def likelihood(self, text: str, choice: str) -> float:
         ids, target = (self.backbone.tokenizer.encode([part])[0] + [1] for part in (text, choice))
         targets = Targets(*pad([target], TARGET))
-        by_token = self.losses(Soft(self.prompt[None]), np.zeros(1, np.int32), self.inputs(ids), targets)
+        by_token = self.losses(
+            Soft(self.prompt[None]), np.zeros(1, np.int32), self.inputs(ids), targets
+        )
         return -float(np.asarray(by_token).sum())
 
     def decode(self, text: str, longest: int) -> str:
@@ -112,11 +114,17 @@ def data(backbone: Backbone, examples: list[Example]) -> Tokenized:
 
 
 def test_ranking_takes_the_choice_of_highest_likelihood(
-    backbone: Backbone, examples: list[Example], data: Tokenized, prompt: np.ndarray, reference: Reference
+    backbone: Backbone,
+    examples: list[Example],
+    data: Tokenized,
+    prompt: np.ndarray,
+    reference: Reference,
 ) -> None:
     expected = [max(e.choices, key=lambda c: reference.likelihood(e.inputs, c)) for e in examples]
     assert len(set(expected)) > 2
-    assert any(answer != example.choices[0] for answer, example in zip(expected, examples, strict=True))
+    assert any(
+        answer != example.choices[0] for answer, example in zip(expected, examples, strict=True)
+    )
     for method in ("rank", "auto"):
         assert predict(backbone, prompt, examples, data, method=method) == expected
 
@@ -133,7 +141,14 @@ def test_generating_takes_the_likeliest_token_at_every_step(
     expected = [reference.decode(example.inputs, longest) for example in examples]
     assert len(set(expected)) > 1
     assert (
-        predict(backbone, prompt, examples, data, method="generate", decoding=Decoding(max_new_tokens=longest))
+        predict(
+            backbone,
+            prompt,
+            examples,
+            data,
+            method="generate",
+            decoding=Decoding(max_new_tokens=longest),
+        )
         == expected
     )
 
@@ -143,7 +158,9 @@ def test_generating_stops_at_the_longest_target_of_the_data(
 ) -> None:
     assert data.cut == 0
     assert 4 < data.targets.lengths.max() <= 8
-    limited = predict(backbone, prompt, examples, data, method="generate", decoding=Decoding(max_new_tokens=8))
+    limited = predict(
+        backbone, prompt, examples, data, method="generate", decoding=Decoding(max_new_tokens=8)
+    )
     assert predict(backbone, prompt, examples, data, method="generate") == limited
 
 
@@ -151,13 +168,21 @@ def test_generating_stops_at_the_longest_target_of_the_data(
 def test_neither_batch_size_nor_order_changes_an_answer(
     method: str, backbone: Backbone, examples: list[Example], prompt: np.ndarray
 ) -> None:
-    examples = [dataclasses.replace(example, choices=("kamo", "rilu", "nusa")) for example in examples]
+    examples = [
+        dataclasses.replace(example, choices=("kamo", "rilu", "nusa")) for example in examples
+    ]
 
     def answers(order: Sequence[int], batch_size: int) -> list[str]:
         chosen = [examples[i] for i in order]
         tokens = tokens_of(backbone, chosen)
         found = predict(
-            backbone, prompt, chosen, tokens, method=method, batch_size=batch_size, decoding=Decoding(max_new_tokens=8)
+            backbone,
+            prompt,
+            chosen,
+            tokens,
+            method=method,
+            batch_size=batch_size,
+            decoding=Decoding(max_new_tokens=8),
         )
         return [answer for _, answer in sorted(zip(order, found, strict=True))]
 
@@ -170,7 +195,9 @@ def test_neither_batch_size_nor_order_changes_an_answer(
 def test_the_prompt_decides_answers(
     backbone: Backbone, examples: list[Example], data: Tokenized, prompt: np.ndarray
 ) -> None:
-    first, second = (predict(backbone, p, examples, data, method="generate") for p in (prompt, 5 * prompt))
+    first, second = (
+        predict(backbone, p, examples, data, method="generate") for p in (prompt, 5 * prompt)
+    )
     assert first != second
 
 
@@ -181,18 +208,24 @@ def test_examples_without_choices_are_generated_and_cannot_be_ranked(
     tokens = tokens_of(backbone, mixed)
     generated = predict(backbone, prompt, examples, data, method="generate")
     assert predict(backbone, prompt, mixed, tokens) == generated
-    with pytest.raises(SpotError, match="rank classification needs label words; evaluate this task with `generate`"):
+    with pytest.raises(
+        SpotError, match="rank classification needs label words; evaluate this task with `generate`"
+    ):
         predict(backbone, prompt, mixed, tokens, method="rank")
 
 
 def test_an_unknown_method_is_refused(
     backbone: Backbone, examples: list[Example], data: Tokenized, prompt: np.ndarray
 ) -> None:
-    with pytest.raises(SpotError, match="evaluation method 'beam' is not known; choose from auto, rank, generate"):
+    with pytest.raises(
+        SpotError, match="evaluation method 'beam' is not known; choose from auto, rank, generate"
+    ):
         predict(backbone, prompt, examples, data, method="beam")
 
 
-def test_one_example_is_answered_too(backbone: Backbone, prompt: np.ndarray, reference: Reference) -> None:
+def test_one_example_is_answered_too(
+    backbone: Backbone, prompt: np.ndarray, reference: Reference
+) -> None:
     text = "kamo rilu ta"
     examples = [Example(inputs=text, target="bad", choices=("bad", "good"))]
     expected = max(("bad", "good"), key=lambda choice: reference.likelihood(text, choice))
@@ -200,12 +233,20 @@ def test_one_example_is_answered_too(backbone: Backbone, prompt: np.ndarray, ref
 
 
 def test_losses_of_prompts_are_means_over_examples_of_means_over_tokens(
-    backbone: Backbone, examples: list[Example], data: Tokenized, prompt: np.ndarray, reference: Reference
+    backbone: Backbone,
+    examples: list[Example],
+    data: Tokenized,
+    prompt: np.ndarray,
+    reference: Reference,
 ) -> None:
     other = Reference(backbone, prompt[::-1].copy())
     expected = [
         np.mean(
-            [-r.likelihood(e.inputs, e.target) / (len(backbone.tokenizer.encode([e.target])[0]) + 1) for e in examples]
+            [
+                -r.likelihood(e.inputs, e.target)
+                / (len(backbone.tokenizer.encode([e.target])[0]) + 1)
+                for e in examples
+            ]
         )
         for r in (reference, other)
     ]
@@ -228,7 +269,10 @@ def test_no_text_is_longer_for_what_is_generated_beside_it(
     backbone: Backbone, examples: list[Example], prompt: np.ndarray
 ) -> None:
     short = [dataclasses.replace(example, target="ta", choices=()) for example in examples]
-    long = [dataclasses.replace(example, target="kamo rilu tepo nusa", choices=()) for example in examples]
+    long = [
+        dataclasses.replace(example, target="kamo rilu tepo nusa", choices=())
+        for example in examples
+    ]
     questions = [Questions(0, part, tokens_of(backbone, part)) for part in (short, long)]
     alone = [predict(backbone, prompt, one.examples, one.tokens) for one in questions]
     assert alone[0] != alone[1], "texts are cut at the length of the longest target"

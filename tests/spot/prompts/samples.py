@@ -46,7 +46,9 @@ def adapter(folder: Path, stored: np.ndarray = STORED, **changes: object) -> Pat
     """The folder of an adapter as PEFT writes it."""
     folder.mkdir(exist_ok=True)
     (folder / "adapter_config.json").write_text(json.dumps(ADAPTER | changes))
-    (folder / "adapter_model.safetensors").write_bytes(content(".safetensors", prompt_embeddings=stored))
+    (folder / "adapter_model.safetensors").write_bytes(
+        content(".safetensors", prompt_embeddings=stored)
+    )
     return folder
 
 

@@ -21,7 +21,15 @@ from spot.errors import PromptError
 from spot.prompts.files import prompts_in, read_prompt
 from spot.prompts.write import write_prompt
 from tests.spot.backbone.test_torch_file import dictionary, tensor, write_legacy, write_zip
-from tests.spot.prompts.samples import PROMPT, SUFFIXES, VALUES, adapter, content, refusal, with_facts
+from tests.spot.prompts.samples import (
+    PROMPT,
+    SUFFIXES,
+    VALUES,
+    adapter,
+    content,
+    refusal,
+    with_facts,
+)
 
 
 class Bomb:
@@ -51,7 +59,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ),
     suffix=st.sampled_from(SUFFIXES),
 )
-def test_a_prompt_goes_through_a_file_bit_by_bit(folder: Path, prompt: np.ndarray, suffix: str) -> None:
+def test_a_prompt_goes_through_a_file_bit_by_bit(
+    folder: Path, prompt: np.ndarray, suffix: str
+) -> None:
     path = folder / f"prompt{suffix}"
     write_prompt(path, prompt, {"task": "sst2"})
     back = read_prompt(path)
@@ -72,7 +82,9 @@ def test_other_numbers_are_read_as_float32(tmp_path: Path, dtype: str) -> None:
 def test_bfloat16_is_read_from_safetensors(tmp_path: Path) -> None:
     path = tmp_path / "prompt.safetensors"
     path.write_bytes(content(".safetensors", any_name=PROMPT.astype(ml_dtypes.bfloat16)))
-    np.testing.assert_array_equal(read_prompt(path).prompt, PROMPT.astype(ml_dtypes.bfloat16).astype(np.float32))
+    np.testing.assert_array_equal(
+        read_prompt(path).prompt, PROMPT.astype(ml_dtypes.bfloat16).astype(np.float32)
+    )
 
 
 def test_the_tensor_named_prompt_is_read_among_several(tmp_path: Path) -> None:
@@ -103,17 +115,25 @@ def test_a_pytorch_file_is_read_without_pytorch(tmp_path: Path, suffix: str, bod
 
 @pytest.mark.parametrize("storage", ["HalfStorage", "BFloat16Storage", "DoubleStorage"])
 def test_a_pytorch_file_of_other_floats_is_read_as_float32(tmp_path: Path, storage: str) -> None:
-    dtype = {"HalfStorage": np.float16, "BFloat16Storage": ml_dtypes.bfloat16, "DoubleStorage": np.float64}[storage]
+    dtype = {
+        "HalfStorage": np.float16,
+        "BFloat16Storage": ml_dtypes.bfloat16,
+        "DoubleStorage": np.float64,
+    }[storage]
     records = {"0": VALUES.astype(dtype).tobytes()}
     body = dictionary(prompt=tensor((3, 4), (4, 1), storage=storage))
-    np.testing.assert_array_equal(read_prompt(write_zip(tmp_path / "p.pt", body, records)).prompt, VALUES)
+    np.testing.assert_array_equal(
+        read_prompt(write_zip(tmp_path / "p.pt", body, records)).prompt, VALUES
+    )
 
 
 def test_a_pytorch_file_that_is_no_prompt_is_refused(tmp_path: Path) -> None:
     two = dictionary(a=tensor((3, 4), (4, 1)), b=tensor((4, 3), (3, 1)))
     assert "holds 2 tensors, 2 of them [P, H]" in refusal(write_zip(tmp_path / "two.pt", two))
     flat = dictionary(a=tensor((12,), (1,)))
-    assert "expected an array [P, H], found shape [12]" in refusal(write_zip(tmp_path / "flat.pt", flat))
+    assert "expected an array [P, H], found shape [12]" in refusal(
+        write_zip(tmp_path / "flat.pt", flat)
+    )
     (tmp_path / "bomb.pt").write_bytes(pickle.dumps(Bomb(tmp_path / "executed")))
     refusal(tmp_path / "bomb.pt")
     assert not (tmp_path / "executed").exists()
@@ -123,7 +143,9 @@ def test_a_pytorch_file_that_is_no_prompt_is_refused(tmp_path: Path) -> None:
 
 
 def test_facts_are_read_as_far_as_they_make_sense(tmp_path: Path) -> None:
-    file = read_prompt(with_facts(tmp_path / "a.safetensors", seed="3", step="many", recipe='{"steps": 3}'))
+    file = read_prompt(
+        with_facts(tmp_path / "a.safetensors", seed="3", step="many", recipe='{"steps": 3}')
+    )
     assert (file.number("seed"), file.number("step"), file.number("key_step")) == (3, None, None)
     assert file.recipe == {"steps": 3}
     for i, recipe in enumerate(("{", "[1]", "[" * 100_000, "9" * 5000)):
@@ -164,7 +186,15 @@ def test_no_mutation_of_a_file_ends_in_more_than_a_line(tmp_path: Path) -> None:
         for _ in range(rng.choice((1, 2, 8))):
             at = rng.randrange(len(damaged) or 1)
             damaged[at : at + rng.randrange(9)] = rng.choice(
-                (rng.randbytes(4), b"", b"[" * 99, b"(" * 99, b"9" * 99, b"\xff" * 8, damaged[at : at + 20] * 3)
+                (
+                    rng.randbytes(4),
+                    b"",
+                    b"[" * 99,
+                    b"(" * 99,
+                    b"9" * 99,
+                    b"\xff" * 8,
+                    damaged[at : at + 20] * 3,
+                )
             )
         path.write_bytes(damaged)
         with warnings.catch_warnings(), contextlib.suppress(PromptError):
@@ -184,7 +214,9 @@ def test_prompts_of_a_folder_go_by_their_names(tmp_path: Path) -> None:
         "sst2": "sst2.safetensors",
     }
     write_prompt(tmp_path / "rte.safetensors", PROMPT)
-    with pytest.raises(PromptError, match=r"holds two prompts of rte, rte\.npy and rte\.safetensors; keep one"):
+    with pytest.raises(
+        PromptError, match=r"holds two prompts of rte, rte\.npy and rte\.safetensors; keep one"
+    ):
         prompts_in(tmp_path)
     with pytest.raises(PromptError, match="no such folder"):
         prompts_in(tmp_path / "missing")
@@ -210,7 +242,11 @@ def test_what_is_no_prompt_is_refused(tmp_path: Path) -> None:
         ("empty", np.zeros((0, 4), np.float32), "found shape [0, 4]"),
         ("more axes", np.zeros((1, 1, 3, 4), np.float32), "found shape [1, 1, 3, 4]"),
         ("holes", np.full((3, 4), np.nan, np.float32), "12 of 12 entries are NaN or infinite"),
-        ("truths", np.full((3, 4), True), {".npy": "expected numbers, found dtype bool", ".safetensors": "dtype BOOL"}),
+        (
+            "truths",
+            np.full((3, 4), True),
+            {".npy": "expected numbers, found dtype bool", ".safetensors": "dtype BOOL"},
+        ),
     ):
         for suffix in SUFFIXES:
             path = tmp_path / f"{name}{suffix}"
@@ -220,7 +256,9 @@ def test_what_is_no_prompt_is_refused(tmp_path: Path) -> None:
 
 def test_several_arrays_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "archive.npz", a=PROMPT, b=PROMPT)
-    assert "unknown format '.npz'; expected .npy, .safetensors, .pt" in refusal(tmp_path / "archive.npz")
+    assert "unknown format '.npz'; expected .npy, .safetensors, .pt" in refusal(
+        tmp_path / "archive.npz"
+    )
     (tmp_path / "archive.npz").rename(tmp_path / "archive.npy")
     assert "an archive of several arrays" in refusal(tmp_path / "archive.npy")
     path = tmp_path / "two.safetensors"
@@ -233,9 +271,19 @@ def test_missing_files_folders_and_unknown_suffixes_are_refused(tmp_path: Path) 
     (tmp_path / "folder.npy").mkdir()
     assert "a folder without adapter_config.json" in refusal(tmp_path / "folder.npy")
     (tmp_path / "prompt.txt").touch()
-    assert "unknown format '.txt'; expected .npy, .safetensors, .pt" in refusal(tmp_path / "prompt.txt")
-    for name, written in (("new.pt", ""), ("new.npy", "safetensors"), ("new.safetensors", "pt"), ("new", "npy")):
-        with pytest.raises(PromptError, match=r"cannot be written as '.*'; expected a file \.npy or \.safetensors, or"):
+    assert "unknown format '.txt'; expected .npy, .safetensors, .pt" in refusal(
+        tmp_path / "prompt.txt"
+    )
+    for name, written in (
+        ("new.pt", ""),
+        ("new.npy", "safetensors"),
+        ("new.safetensors", "pt"),
+        ("new", "npy"),
+    ):
+        with pytest.raises(
+            PromptError,
+            match=r"cannot be written as '.*'; expected a file \.npy or \.safetensors, or",
+        ):
             write_prompt(tmp_path / name, PROMPT, format=written)
         assert not (tmp_path / name).exists()
 
@@ -283,7 +331,9 @@ def test_an_archive_cut_anywhere_is_refused(tmp_path: Path) -> None:
     suffix=st.sampled_from(SUFFIXES),
     changes=st.lists(st.tuples(st.integers(0, 127), st.integers(0, 255)), min_size=1, max_size=4),
 )
-def test_a_damaged_header_is_refused_or_harmless(folder: Path, suffix: str, changes: list[tuple[int, int]]) -> None:
+def test_a_damaged_header_is_refused_or_harmless(
+    folder: Path, suffix: str, changes: list[tuple[int, int]]
+) -> None:
     damaged = bytearray(content(suffix, prompt=PROMPT))
     for position, byte in changes:
         damaged[position % len(damaged)] = byte
@@ -308,9 +358,13 @@ def header_of(descr: str = "'<f4'", fortran: str = "False", shape: str = "(3, 4)
 
 @pytest.mark.parametrize("version", [1, 2, 3])
 @pytest.mark.parametrize("order", ["C", "F"])
-def test_every_version_and_order_of_a_header_is_read(tmp_path: Path, version: int, order: str) -> None:
+def test_every_version_and_order_of_a_header_is_read(
+    tmp_path: Path, version: int, order: str
+) -> None:
     content = np.asarray(PROMPT, order=order).tobytes(order="A")
-    path = with_header(tmp_path / "prompt.npy", header_of(fortran=str(order == "F")), content, version)
+    path = with_header(
+        tmp_path / "prompt.npy", header_of(fortran=str(order == "F")), content, version
+    )
     np.testing.assert_array_equal(read_prompt(path).prompt, PROMPT)
     np.testing.assert_array_equal(np.load(path), PROMPT)
 
@@ -321,7 +375,10 @@ def test_every_version_and_order_of_a_header_is_read(tmp_path: Path, version: in
         (header_of(shape="(300000000000, 4)"), "cut short"),
         (header_of(shape="(1000000, 1000000)"), "cut short"),
         (header_of(shape="(99999999999999999999, 4)"), "a shape larger than any file"),
-        (header_of(shape="(0, 99999999999999999999)"), "expected an array [P, H], found shape [0, 9"),
+        (
+            header_of(shape="(0, 99999999999999999999)"),
+            "expected an array [P, H], found shape [0, 9",
+        ),
         (header_of(shape=f"({'9' * 2000}, {'9' * 2000})"), "a shape larger than any file"),
         (header_of(shape="(3, 0)"), "found shape [3, 0]"),
         (header_of(shape="(3, 2)"), "longer than one array"),

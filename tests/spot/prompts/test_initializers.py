@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 
 from spot.backbone.load import Backbone
 from spot.errors import PromptError
-from spot.prompts.initializers import check_fits, file_address, make_initializer, sampled_vocabulary, uniform
+from spot.prompts.initializers import (
+    check_fits,
+    file_address,
+    make_initializer,
+    sampled_vocabulary,
+    uniform,
+)
 from spot.prompts.write import write_prompt
 from tests.closeness import assert_close
 
@@ -47,7 +53,9 @@ def mean_of_pieces(backbone: Backbone, text: str) -> np.ndarray:
     return mean
 
 
-def test_every_kind_gives_a_float32_prompt_that_only_the_seed_decides(name: str, backbone: Backbone) -> None:
+def test_every_kind_gives_a_float32_prompt_that_only_the_seed_decides(
+    name: str, backbone: Backbone
+) -> None:
     prompts = [make_initializer(name, backbone, LENGTH, labels=LABELS)(seed) for seed in (1, 1, 2)]
     assert all(prompt.shape == (LENGTH, WIDTH) and prompt.dtype == np.float32 for prompt in prompts)
     assert all(np.isfinite(prompt).all() for prompt in prompts)
@@ -64,7 +72,9 @@ def test_one_initialiser_draws_the_same_again(name: str, backbone: Backbone) -> 
 
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 2**31), length=st.integers(1, 120))
-def test_sampled_vocabulary_is_rows_of_ordinary_pieces(seed: int, length: int, backbone: Backbone) -> None:
+def test_sampled_vocabulary_is_rows_of_ordinary_pieces(
+    seed: int, length: int, backbone: Backbone
+) -> None:
     pieces = rows_in(backbone, sampled_vocabulary(backbone, length)(seed))
     ordinary = backbone.tokenizer.ordinary_ids()
     assert set(pieces) <= set(ordinary.tolist())
@@ -75,19 +85,28 @@ def test_sampled_vocabulary_is_rows_of_ordinary_pieces(seed: int, length: int, b
 
 
 def test_sampled_vocabulary_keeps_to_the_most_frequent_pieces(backbone: Backbone) -> None:
-    pieces = rows_in(backbone, np.concatenate([sampled_vocabulary(backbone, 8, frequent=10)(s) for s in range(20)]))
+    pieces = rows_in(
+        backbone,
+        np.concatenate([sampled_vocabulary(backbone, 8, frequent=10)(s) for s in range(20)]),
+    )
     assert set(pieces) == set(backbone.tokenizer.ordinary_ids()[:10].tolist())
 
 
-def test_labels_stand_first_as_means_of_their_pieces_and_vocabulary_fills_up(backbone: Backbone) -> None:
+def test_labels_stand_first_as_means_of_their_pieces_and_vocabulary_fills_up(
+    backbone: Backbone,
+) -> None:
     prompt = make_initializer("labels", backbone, LENGTH, labels=LABELS)(3)
     for row, label in zip(prompt, LABELS, strict=False):
         assert_close(row, mean_of_pieces(backbone, label))
-    np.testing.assert_array_equal(prompt[3:], make_initializer("vocabulary", backbone, LENGTH)(3)[3:])
+    np.testing.assert_array_equal(
+        prompt[3:], make_initializer("vocabulary", backbone, LENGTH)(3)[3:]
+    )
 
 
 def test_labels_that_do_not_fit_are_left_out_with_a_warning(backbone: Backbone) -> None:
-    with pytest.warns(UserWarning, match="3 labels do not fit 2 prompt tokens; the last 1 are left out"):
+    with pytest.warns(
+        UserWarning, match="3 labels do not fit 2 prompt tokens; the last 1 are left out"
+    ):
         prompt = make_initializer("labels", backbone, 2, labels=LABELS)(0)
     assert_close(prompt[1], mean_of_pieces(backbone, "good"))
 
@@ -99,7 +118,9 @@ def test_as_many_labels_as_tokens_fit_without_a_warning(backbone: Backbone) -> N
 
 
 @pytest.mark.parametrize(("task", "words"), [("record", "commonsense"), ("wsc", "commonsense")])
-def test_tasks_without_labels_start_from_words_of_their_own(task: str, words: str, backbone: Backbone) -> None:
+def test_tasks_without_labels_start_from_words_of_their_own(
+    task: str, words: str, backbone: Backbone
+) -> None:
     prompt = make_initializer("labels", backbone, LENGTH, task=task)(0)
     assert_close(prompt[0], mean_of_pieces(backbone, words))
 
@@ -137,13 +158,18 @@ def test_a_long_text_is_cut_and_colons_in_it_are_text(backbone: Backbone) -> Non
 
 def test_a_file_gives_its_prompt(prompt_file: Path, backbone: Backbone) -> None:
     expected = np.random.default_rng(0).normal(size=(LENGTH, WIDTH)).astype(np.float32)
-    np.testing.assert_array_equal(make_initializer(f"file:{prompt_file}", backbone, LENGTH)(0), expected)
+    np.testing.assert_array_equal(
+        make_initializer(f"file:{prompt_file}", backbone, LENGTH)(0), expected
+    )
 
 
 @pytest.mark.parametrize(
     ("shape", "message"),
     [
-        ((LENGTH, WIDTH + 1), "prompt has width 17, but backbone .* has width 16; it was made for another model"),
+        (
+            (LENGTH, WIDTH + 1),
+            "prompt has width 17, but backbone .* has width 16; it was made for another model",
+        ),
         ((LENGTH - 1, WIDTH), "prompt has 5 tokens, expected 6; set --prompt-length to match"),
     ],
 )
@@ -155,23 +181,37 @@ def test_a_file_that_does_not_fit_is_refused(
         make_initializer(f"file:{tmp_path / 'start.npy'}", backbone, LENGTH)
 
 
-def test_a_file_of_another_backbone_or_twice_the_length_is_refused(backbone: Backbone, tmp_path: Path) -> None:
+def test_a_file_of_another_backbone_or_twice_the_length_is_refused(
+    backbone: Backbone, tmp_path: Path
+) -> None:
     prompt = np.zeros((LENGTH, WIDTH), np.float32)
-    write_prompt(tmp_path / "other.safetensors", prompt, {"fingerprint": "0" * 64, "backbone": "other"})
-    with pytest.raises(PromptError, match=r"other.safetensors: prompt was made for backbone 'other' \(000000000000\)"):
+    write_prompt(
+        tmp_path / "other.safetensors", prompt, {"fingerprint": "0" * 64, "backbone": "other"}
+    )
+    with pytest.raises(
+        PromptError,
+        match=r"other.safetensors: prompt was made for backbone 'other' \(000000000000\)",
+    ):
         make_initializer(f"file:{tmp_path / 'other.safetensors'}", backbone, LENGTH)
     write_prompt(tmp_path / "ours.safetensors", prompt, {"fingerprint": backbone.fingerprint})
     make_initializer(f"file:{tmp_path / 'ours.safetensors'}", backbone, LENGTH)
     write_prompt(tmp_path / "double.npy", np.zeros((2 * LENGTH, WIDTH), np.float32))
-    for read in (lambda name: make_initializer(name, backbone, LENGTH), lambda name: file_address(name, LENGTH)):
-        with pytest.raises(PromptError, match=r"has 12 tokens, expected 6: PEFT stores twice its length"):
+    for read in (
+        lambda name: make_initializer(name, backbone, LENGTH),
+        lambda name: file_address(name, LENGTH),
+    ):
+        with pytest.raises(
+            PromptError, match=r"has 12 tokens, expected 6: PEFT stores twice its length"
+        ):
             read(f"file:{tmp_path / 'double.npy'}")
 
 
 def test_an_adapter_s_folder_is_a_start(backbone: Backbone, tmp_path: Path) -> None:
     prompt = np.random.default_rng(0).normal(size=(LENGTH, WIDTH)).astype(np.float32)
     write_prompt(tmp_path / "adapter", prompt)
-    np.testing.assert_array_equal(make_initializer(f"file:{tmp_path / 'adapter'}", backbone, LENGTH)(0), prompt)
+    np.testing.assert_array_equal(
+        make_initializer(f"file:{tmp_path / 'adapter'}", backbone, LENGTH)(0), prompt
+    )
 
 
 def test_a_prompt_that_fits_is_passed_on(backbone: Backbone) -> None:
@@ -179,19 +219,25 @@ def test_a_prompt_that_fits_is_passed_on(backbone: Backbone) -> None:
     assert check_fits(prompt, backbone, LENGTH, where="here") is prompt
 
 
-def test_a_file_that_is_not_there_is_an_error_with_its_name(backbone: Backbone, tmp_path: Path) -> None:
+def test_a_file_that_is_not_there_is_an_error_with_its_name(
+    backbone: Backbone, tmp_path: Path
+) -> None:
     with pytest.raises(PromptError, match="no such file"):
         make_initializer(f"file:{tmp_path / 'none.npy'}", backbone, LENGTH)
 
 
 @pytest.mark.parametrize("name", ["", "zeros", "text:", "file:", "text"])
 def test_an_unknown_initialiser_is_refused(name: str, backbone: Backbone) -> None:
-    with pytest.raises(PromptError, match=f"initialiser '{name}' is not known; choose from vocabulary, labels"):
+    with pytest.raises(
+        PromptError, match=f"initialiser '{name}' is not known; choose from vocabulary, labels"
+    ):
         make_initializer(name, backbone, LENGTH)
 
 
 def test_labels_are_refused_where_there_are_none(backbone: Backbone) -> None:
-    with pytest.raises(PromptError, match="task 'squad' has no label words to start from; use --init vocabulary"):
+    with pytest.raises(
+        PromptError, match="task 'squad' has no label words to start from; use --init vocabulary"
+    ):
         make_initializer("labels", backbone, LENGTH, task="squad")
 
 

@@ -33,12 +33,19 @@ def test_an_adapter_of_an_encoder_decoder_gives_the_half_that_is_used(
         {"num_virtual_tokens": 6, "num_transformer_submodules": 1},
         {"num_virtual_tokens": 6, "num_transformer_submodules": 1, "task_type": "CAUSAL_LM"},
         {"num_virtual_tokens": 6, "num_transformer_submodules": None, "task_type": "CAUSAL_LM"},
-        {"num_virtual_tokens": 6, "num_transformer_submodules": None, "task_type": None, "token_dim": None},
+        {
+            "num_virtual_tokens": 6,
+            "num_transformer_submodules": None,
+            "task_type": None,
+            "token_dim": None,
+        },
     ],
     ids=range(4),
 )
 def test_an_adapter_of_one_part_gives_all_of_it(tmp_path: Path, changes: dict[str, object]) -> None:
-    np.testing.assert_array_equal(read_prompt(adapter(tmp_path / "adapter", **changes)).prompt, STORED)
+    np.testing.assert_array_equal(
+        read_prompt(adapter(tmp_path / "adapter", **changes)).prompt, STORED
+    )
 
 
 def test_an_adapter_s_weights_may_be_a_pytorch_file(tmp_path: Path) -> None:
@@ -57,18 +64,26 @@ def test_an_adapter_s_weights_may_be_a_pytorch_file(tmp_path: Path) -> None:
         ({"peft_type": "MULTITASK_PROMPT_TUNING"}, "only PROMPT_TUNING is a prompt"),
         ({"peft_type": ["x"] * 10_000}, "only PROMPT_TUNING is a prompt"),
         ({"task_type": "SEQ_CLS"}, "a classifier's head is no part of a prompt"),
-        ({"num_virtual_tokens": 4}, "has shape [6, 4], but adapter_config.json says [8, 4]: 4 virtual tokens in 2"),
+        (
+            {"num_virtual_tokens": 4},
+            "has shape [6, 4], but adapter_config.json says [8, 4]: 4 virtual tokens in 2",
+        ),
         ({"num_virtual_tokens": 10**30}, "has shape [6, 4], but adapter_config.json says"),
         ({"token_dim": 5}, "has shape [6, 4], but adapter_config.json says [6, 5]"),
         ({"num_virtual_tokens": 0}, "num_virtual_tokens is 0"),
         ({"num_virtual_tokens": "3"}, "num_virtual_tokens is '3'"),
         ({"num_virtual_tokens": None}, "num_virtual_tokens is None"),
         ({"num_transformer_submodules": 3}, "num_transformer_submodules 3"),
-        ({"task_type": "CAUSAL_LM"}, "num_transformer_submodules 2; expected at least 1, and 1 or, for sequence"),
+        (
+            {"task_type": "CAUSAL_LM"},
+            "num_transformer_submodules 2; expected at least 1, and 1 or, for sequence",
+        ),
     ],
     ids=range(13),
 )
-def test_an_adapter_that_is_no_prompt_is_refused(tmp_path: Path, changes: dict[str, object], complaint: str) -> None:
+def test_an_adapter_that_is_no_prompt_is_refused(
+    tmp_path: Path, changes: dict[str, object], complaint: str
+) -> None:
     line = refusal(adapter(tmp_path / "adapter", **changes))
     assert complaint in line
     assert len(line) < 500
@@ -79,7 +94,10 @@ def test_an_adapter_that_trained_more_than_a_prompt_is_refused(tmp_path: Path) -
     weights = folder / "adapter_model.safetensors"
     weights.write_bytes(content(".safetensors", prompt_embeddings=STORED, prefix_task_cols=PROMPT))
     for path in (folder, weights):
-        assert "more than a prompt; beside prompt_embeddings it holds 'prefix_task_cols'" in refusal(path)
+        assert (
+            "more than a prompt; beside prompt_embeddings it holds 'prefix_task_cols'"
+            in refusal(path)
+        )
 
 
 def test_a_damaged_adapter_is_refused(tmp_path: Path) -> None:
@@ -91,11 +109,16 @@ def test_a_damaged_adapter_is_refused(tmp_path: Path) -> None:
         refusal(folder)
 
 
-@pytest.mark.parametrize("name", ["prompt_embeddings", "base_model.prompt_encoder.default.embedding.weight"])
+@pytest.mark.parametrize(
+    "name", ["prompt_embeddings", "base_model.prompt_encoder.default.embedding.weight"]
+)
 def test_weights_without_their_config_say_what_cannot_be_known(tmp_path: Path, name: str) -> None:
     path = tmp_path / "weights.safetensors"
     path.write_bytes(content(".safetensors", **{name: STORED}))
-    with pytest.warns(UserWarning, match="all 6 tokens are taken; PEFT stores twice its length for sequence-to-seq"):
+    with pytest.warns(
+        UserWarning,
+        match="all 6 tokens are taken; PEFT stores twice its length for sequence-to-seq",
+    ):
         np.testing.assert_array_equal(read_prompt(path).prompt, STORED)
     np.testing.assert_array_equal(read_prompt(path, length=6).prompt, STORED)
     path.write_bytes(content(".safetensors", prompt_embeddings=STORED[:5]))
@@ -103,11 +126,14 @@ def test_weights_without_their_config_say_what_cannot_be_known(tmp_path: Path, n
 
 
 @pytest.mark.parametrize("name", ["prompt", "prompt_embeddings"])
-def test_a_prompt_of_twice_the_expected_length_is_refused_with_the_likely_cause(tmp_path: Path, name: str) -> None:
+def test_a_prompt_of_twice_the_expected_length_is_refused_with_the_likely_cause(
+    tmp_path: Path, name: str
+) -> None:
     path = tmp_path / "weights.safetensors"
     path.write_bytes(content(".safetensors", **{name: STORED}))
     with pytest.raises(
-        PromptError, match=r"has 6 tokens, expected 3: PEFT stores twice its length .* the adapter's fol"
+        PromptError,
+        match=r"has 6 tokens, expected 3: PEFT stores twice its length .* the adapter's fol",
     ):
         read_prompt(path, length=3)
     with pytest.raises(PromptError, match="has 6 tokens, expected 4; set --prompt-length to match"):
@@ -117,7 +143,11 @@ def test_a_prompt_of_twice_the_expected_length_is_refused_with_the_likely_cause(
 
 def test_an_adapter_goes_through_a_folder_bit_by_bit(tmp_path: Path) -> None:
     facts = {"task": "sst2", "backbone": "toy"}
-    for config, task in (({"num_decoder_layers": 2}, "SEQ_2_SEQ_LM"), ({"num_layers": 2}, "CAUSAL_LM"), (None, None)):
+    for config, task in (
+        ({"num_decoder_layers": 2}, "SEQ_2_SEQ_LM"),
+        ({"num_layers": 2}, "CAUSAL_LM"),
+        (None, None),
+    ):
         write_prompt(tmp_path / "adapter", PROMPT, facts, config=config)
         read = read_prompt(tmp_path / "adapter", length=3)
         assert read.prompt.tobytes() == PROMPT.tobytes()
@@ -130,19 +160,31 @@ def test_an_adapter_goes_through_a_folder_bit_by_bit(tmp_path: Path) -> None:
 def test_an_adapter_may_replace_one_and_nothing_else(tmp_path: Path) -> None:
     for name, occupant in (("lora", json.dumps({"peft_type": "LORA"})), ("notes", "")):
         (tmp_path / name).mkdir()
-        (tmp_path / name / ("adapter_config.json" if occupant else "notes.txt")).write_text(occupant)
+        (tmp_path / name / ("adapter_config.json" if occupant else "notes.txt")).write_text(
+            occupant
+        )
     (tmp_path / "file").touch()
     for name in ("lora", "notes", "file"):
-        with pytest.raises(PromptError, match="exists and is no PEFT adapter of a prompt; choose another folder"):
+        with pytest.raises(
+            PromptError, match="exists and is no PEFT adapter of a prompt; choose another folder"
+        ):
             write_prompt(tmp_path / name, PROMPT)
     (tmp_path / "empty").mkdir()
     for name, written in (("empty", ""), ("empty", ""), ("v1.0", "peft"), ("v1.0", "")):
         write_prompt(tmp_path / name, PROMPT, format=written)
         np.testing.assert_array_equal(read_prompt(tmp_path / name).prompt, PROMPT)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "file", "lora", "notes", "v1.0"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "empty",
+        "file",
+        "lora",
+        "notes",
+        "v1.0",
+    ]
 
 
-def test_a_full_disk_leaves_no_part_of_an_adapter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_no_part_of_an_adapter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_bytes = Path.write_bytes
 
     def full(path: Path, content: bytes) -> int:

@@ -20,10 +20,14 @@ from tests.spot.prompts.samples import PROMPT, SUFFIXES
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_any_layout_is_written_the_same(tmp_path: Path, suffix: str) -> None:
     wide = np.random.default_rng(0).normal(size=(4, 6))
-    for i, view in enumerate((wide[:, ::2], np.asfortranarray(wide[:, ::2]), wide[:, ::2].astype(">f8"))):
+    for i, view in enumerate(
+        (wide[:, ::2], np.asfortranarray(wide[:, ::2]), wide[:, ::2].astype(">f8"))
+    ):
         write_prompt(tmp_path / f"{i}{suffix}", view)
     assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 1
-    np.testing.assert_array_equal(read_prompt(tmp_path / f"0{suffix}").prompt, wide[:, ::2].astype(np.float32))
+    np.testing.assert_array_equal(
+        read_prompt(tmp_path / f"0{suffix}").prompt, wide[:, ::2].astype(np.float32)
+    )
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -46,7 +50,9 @@ def test_a_full_disk_leaves_the_old_file_and_no_other(
 
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX resource limits")
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_a_file_that_may_not_grow_says_why_and_leaves_the_old_one(tmp_path: Path, suffix: str) -> None:
+def test_a_file_that_may_not_grow_says_why_and_leaves_the_old_one(
+    tmp_path: Path, suffix: str
+) -> None:
     path = tmp_path / f"prompt{suffix}"
     write_prompt(path, PROMPT)
     script = f"""
@@ -61,7 +67,9 @@ try:
 except PromptError as error:
     print(error)
 """
-    answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=tmp_path)
+    answer = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
     (line,) = answer.stdout.splitlines()
     assert "cannot be written (" in line
     assert "None" not in line

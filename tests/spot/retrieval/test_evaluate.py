@@ -28,7 +28,13 @@ SCORES = {"s0": 60.0, "s1": 72.0, "s2": 65.0, "s3": 71.0}
 
 
 def case(scores: dict[str, float] | None = None, target: str = "t0", **changes: object) -> Case:
-    fields = {"target": target, "family": "", "query": prompt_of(9), "scores": scores or SCORES, "keys": key_set(4, [])}
+    fields = {
+        "target": target,
+        "family": "",
+        "query": prompt_of(9),
+        "scores": scores or SCORES,
+        "keys": key_set(4, []),
+    }
     return Case(**fields | changes)  # type: ignore[arg-type]
 
 
@@ -99,7 +105,9 @@ def test_a_single_target_has_no_interval() -> None:
 
 
 def test_restarts_are_the_best_of_as_many_runs_without_transfer() -> None:
-    figures = evaluate([case(baseline=61.0, restarts=[61.0, 62.0, 66.0])], [], k=[1, 2, 3])["restarts"]
+    figures = evaluate([case(baseline=61.0, restarts=[61.0, 62.0, 66.0])], [], k=[1, 2, 3])[
+        "restarts"
+    ]
     assert {name: estimate.mean for name, estimate in figures.items()} == pytest.approx(
         {"gain@1": 0.0, "gain@2": (62 + 66 + 66) / 3 - 63, "gain@3": 3.0}
     )
@@ -143,7 +151,13 @@ def test_cases_of_a_bank_hold_restarts_and_part_training_sizes(tmp_path: Path) -
         sources = [bank.record_run(run_of(f"s{i}")) for i in range(3)]
         for limit in (64, 256):
             for seed in range(2):
-                baseline = run_of("t", seed, role="baseline", score=50.0 + seed, key=prompt_of(8, limit, seed)[:, :4])
+                baseline = run_of(
+                    "t",
+                    seed,
+                    role="baseline",
+                    score=50.0 + seed,
+                    key=prompt_of(8, limit, seed)[:, :4],
+                )
                 options = {**baseline.identity.recipe.options, "train_limit": limit}
                 recipe = dataclasses.replace(baseline.identity.recipe, options=options)
                 identity = dataclasses.replace(baseline.identity, recipe=recipe)
@@ -162,14 +176,20 @@ def test_cases_of_a_bank_hold_restarts_and_part_training_sizes(tmp_path: Path) -
                         outcome_metrics={},
                         candidates=[
                             CandidateRecord(
-                                source_run=source, similarity=0.0, weight=1.0, run=query, score=60.0 + limit
+                                source_run=source,
+                                similarity=0.0,
+                                weight=1.0,
+                                run=query,
+                                score=60.0 + limit,
                             )
                             for source in sources
                         ],
                     )
                 )
         cases = cases_of_bank(bank, Partition.of(run_of().identity.recipe))
-    found = sorted((case.keys.context.train_limit, case.baseline, case.scores["s0"]) for case in cases)
+    found = sorted(
+        (case.keys.context.train_limit, case.baseline, case.scores["s0"]) for case in cases
+    )
     assert found == [
         (64, 50, 124), (64, 51, 124), (256, 50, 316), (256, 51, 316),
     ]  # fmt: skip
@@ -177,7 +197,11 @@ def test_cases_of_a_bank_hold_restarts_and_part_training_sizes(tmp_path: Path) -
 
 
 def test_the_best_on_average_is_judged_by_other_targets_alone() -> None:
-    cases = [case({"s0": 1.0, "s1": 2.0}, "a"), case({"s0": 9.0, "s1": 2.0}, "b"), case({"s0": 8.0, "s1": 2.0}, "c")]
+    cases = [
+        case({"s0": 1.0, "s1": 2.0}, "a"),
+        case({"s0": 9.0, "s1": 2.0}, "b"),
+        case({"s0": 8.0, "s1": 2.0}, "c"),
+    ]
     figures = evaluate(cases, ["average"], k=[1])["best on average"]
     assert figures["regret@1"].mean == pytest.approx(1 / 3)
     alone = evaluate(cases[:1], [], k=[1])["best on average"]
@@ -203,7 +227,9 @@ def test_linear_algebra_takes_one_thread(monkeypatch: pytest.MonkeyPatch) -> Non
     threads: list[int] = []
 
     def look(_query: Query, keys: KeySet) -> np.ndarray:
-        threads.extend(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas")
+        threads.extend(
+            pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"
+        )
         return np.zeros(len(keys))
 
     monkeypatch.setitem(MEASURES, "matching", Measure(look, "threads"))  # type: ignore[arg-type]
@@ -227,7 +253,10 @@ def study(tmp_path: Path) -> tuple[Path, Path]:
     folder.mkdir()
     for i, task in enumerate(("mnli", "rte", "sst2")):
         np.save(folder / f"{task}.npy", prompt_of(7, i))
-    scores.write_text(json.dumps({"rte": {"mnli": 70, "sst2": 60, "rte": 99}, "mnli": {"sst2": 1}}), encoding="utf-8")
+    scores.write_text(
+        json.dumps({"rte": {"mnli": 70, "sst2": 60, "rte": 99}, "mnli": {"sst2": 1}}),
+        encoding="utf-8",
+    )
     return folder, scores
 
 
@@ -254,7 +283,9 @@ def test_a_folder_of_prompts_and_a_matrix_are_cases(study: tuple[Path, Path]) ->
         ('{"rte": {"mnli": NaN, "sst2": 1}}', "no finite score of rte from mnli"),
     ],
 )
-def test_a_matrix_that_cannot_be_used_is_refused(study: tuple[Path, Path], content: str, message: str) -> None:
+def test_a_matrix_that_cannot_be_used_is_refused(
+    study: tuple[Path, Path], content: str, message: str
+) -> None:
     folder, scores = study
     scores.write_text(content, encoding="utf-8")
     with pytest.raises(RetrievalError, match=message):
@@ -266,7 +297,11 @@ def test_tasks_without_a_prompt_are_left_out_and_named(study: tuple[Path, Path])
     rows = {"rte": {"mnli": 70, "sst2": 60, "boolq": 99}, "qnli": {"mnli": 1, "sst2": 2}}
     scores.write_text(json.dumps(rows), encoding="utf-8")
     (found,), missing = cases_of_files(folder, scores)
-    assert (found.target, found.scores, missing) == ("rte", {"mnli": 70.0, "sst2": 60.0}, ["qnli", "boolq"])
+    assert (found.target, found.scores, missing) == (
+        "rte",
+        {"mnli": 70.0, "sst2": 60.0},
+        ["qnli", "boolq"],
+    )
     assert found.tried == 1
     with pytest.raises(PromptError, match="no such folder"):
         cases_of_files(folder / "elsewhere", scores)
@@ -276,7 +311,9 @@ def test_other_rows_of_a_matrix_are_the_history_of_a_target(tmp_path: Path) -> N
     tasks = [f"task{i}" for i in range(8)]
     for i, task in enumerate(tasks):
         np.save(tmp_path / f"{task}.npy", prompt_of(7, i))
-    matrix = {t: {s: 40.0 + 9 * (s == "task3") + 0.1 * i for i, s in enumerate(tasks)} for t in tasks}
+    matrix = {
+        t: {s: 40.0 + 9 * (s == "task3") + 0.1 * i for i, s in enumerate(tasks)} for t in tasks
+    }
     (tmp_path / "scores.json").write_text(json.dumps(matrix), encoding="utf-8")
     cases, _missing = cases_of_files(tmp_path, tmp_path / "scores.json")
     for one in cases:

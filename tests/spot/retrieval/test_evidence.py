@@ -33,10 +33,17 @@ def prompt_of(*seed: int) -> np.ndarray:
 
 
 def key_set(
-    sources: int, outcomes: list[Outcome], context: Context | None = None, seeds: tuple[int, ...] = (0,)
+    sources: int,
+    outcomes: list[Outcome],
+    context: Context | None = None,
+    seeds: tuple[int, ...] = (0,),
 ) -> KeySet:
-    prompts = {f"s{i}": prompt_of(1, i) for i in range(sources)} | {f"t{i}": prompt_of(2, i) for i in range(40)}
-    prompts |= {f"s{i}/{seed}": prompt_of(1, i, seed) for i in range(sources) for seed in seeds if seed}
+    prompts = {f"s{i}": prompt_of(1, i) for i in range(sources)} | {
+        f"t{i}": prompt_of(2, i) for i in range(40)
+    }
+    prompts |= {
+        f"s{i}/{seed}": prompt_of(1, i, seed) for i in range(sources) for seed in seeds if seed
+    }
     addresses = [f"s{i}/{seed}" if seed else f"s{i}" for i in range(sources) for seed in seeds]
     keys = keys_of_prompts(
         [f"s{i}" for i in range(sources) for _seed in seeds],
@@ -77,11 +84,15 @@ def similarity(query: np.ndarray, keys: KeySet) -> np.ndarray:
 
 
 QUERY = prompt_of(3)
-DONOR = [outcome(t, s, 8.0 * (s == 2) + 0.1 * ((3 * t + s) % 5)) for t in range(12) for s in range(6)]
+DONOR = [
+    outcome(t, s, 8.0 * (s == 2) + 0.1 * ((3 * t + s) % 5)) for t in range(12) for s in range(6)
+]
 """A history in which one source helps every target."""
 
 
-def pairs_of(rng: np.random.Generator, targets: int = 6, sources: int = 5, tried: float = 0.8) -> Pairs:
+def pairs_of(
+    rng: np.random.Generator, targets: int = 6, sources: int = 5, tried: float = 0.8
+) -> Pairs:
     target, source = np.nonzero(rng.random((targets, sources)) < tried)
     count = len(target)
     return Pairs(
@@ -116,7 +127,12 @@ def test_a_donor_that_helps_every_target_is_preferred_once_enough_have_said_so()
 def test_a_source_that_helped_targets_like_this_one_is_preferred() -> None:
     near = {f"t{i}": QUERY + 0.1 * prompt_of(4, i) for i in range(5)}
     far = {f"t{i}": -QUERY + 0.1 * prompt_of(4, i) for i in range(5, 10)}
-    history = [outcome(t, s, 6.0 if (s == 0) == (t < 5) else -6.0) for t in range(10) for s in range(4) if s < 2]
+    history = [
+        outcome(t, s, 6.0 if (s == 0) == (t < 5) else -6.0)
+        for t in range(10)
+        for s in range(4)
+        if s < 2
+    ]
     keys = key_set(4, history)
     known = keys.prompt
     keys.prompt = lambda address: (near | far)[address] if address in near | far else known(address)
@@ -125,7 +141,11 @@ def test_a_source_that_helped_targets_like_this_one_is_preferred() -> None:
 
 
 def test_outcomes_without_a_baseline_or_of_unknown_sources_are_left_out() -> None:
-    odd = [outcome(0, 1, 9.0, baseline=None), outcome(1, 1, 9.0, source_run="x"), outcome(2, 1, math.nan)]
+    odd = [
+        outcome(0, 1, 9.0, baseline=None),
+        outcome(1, 1, 9.0, source_run="x"),
+        outcome(2, 1, math.nan),
+    ]
     assert estimates(key_set(4, odd)) == estimates(key_set(4, []))
 
 
@@ -152,7 +172,9 @@ def test_gains_in_other_units_rank_alike() -> None:
 # -- bounded by similarity -----------------------------------------------------------------------------------
 
 
-def regrets(worlds: int, *, donor: float, slope: float, targets: int = 9, sources: int = 8) -> np.ndarray:
+def regrets(
+    worlds: int, *, donor: float, slope: float, targets: int = 9, sources: int = 8
+) -> np.ndarray:
     """``[worlds, 2]`` relative regret@1 of evidence and of similarity for a target that the history does not hold."""
     found = []
     for world in range(worlds):
@@ -162,7 +184,11 @@ def regrets(worlds: int, *, donor: float, slope: float, targets: int = 9, source
         like = np.stack([similarity(query, blank) for query in queries])
         like = (like - like.mean(axis=1, keepdims=True)) / like.std(axis=1, keepdims=True)
         order = rng.permutation(sources)
-        truth = slope * like + donor * np.linspace(-1.5, 1.5, sources)[order] + 2 * rng.normal(size=(targets, 1))
+        truth = (
+            slope * like
+            + donor * np.linspace(-1.5, 1.5, sources)[order]
+            + 2 * rng.normal(size=(targets, 1))
+        )
         seen = truth + rng.normal(size=truth.shape)
         history = [outcome(t, s, seen[t, s]) for t in range(1, targets) for s in range(sources)]
         ranked = means(queries[0], key_set(sources, history))
@@ -187,12 +213,19 @@ def test_a_history_that_says_nothing_leaves_the_order_of_similarity() -> None:
     noise = [outcome(t, s, float(rng.normal())) for t in range(10) for s in range(6)]
     keys = key_set(6, noise)
     assert np.argsort(-means(QUERY, keys)).tolist() == np.argsort(-similarity(QUERY, keys)).tolist()
-    assert "(60 pairs, 10 targets) does not order sources better than similarity does" in keys.once(learn).silence
+    assert (
+        "(60 pairs, 10 targets) does not order sources better than similarity does"
+        in keys.once(learn).silence
+    )
 
 
 def test_a_history_against_similarity_that_is_too_short_does_not_turn_it_round() -> None:
     blank = key_set(6, [])
-    history = [outcome(t, s, -9.0 * float(similarity(prompt_of(2, t), blank)[s])) for t in range(3) for s in range(6)]
+    history = [
+        outcome(t, s, -9.0 * float(similarity(prompt_of(2, t), blank)[s]))
+        for t in range(3)
+        for s in range(6)
+    ]
     keys = key_set(6, history)
     assert np.argsort(-means(QUERY, keys)).tolist() == np.argsort(-similarity(QUERY, keys)).tolist()
 
@@ -213,7 +246,9 @@ def test_few_targets_and_chance_do_not_beat_similarity() -> None:
 
 def test_only_outcomes_of_the_targets_own_number_of_training_examples_count() -> None:
     small = [dataclasses.replace(o, train_limit=64) for o in DONOR]
-    large = [outcome(int(o.target[1:]), int(o.source[1:]), 50 - o.score, train_limit=0) for o in DONOR]
+    large = [
+        outcome(int(o.target[1:]), int(o.source[1:]), 50 - o.score, train_limit=0) for o in DONOR
+    ]
     for limit, alone in ((64, small), (0, large)):
         context = Context(train_limit=limit)
         assert estimates(key_set(6, small + large, context)) == estimates(key_set(6, alone))
@@ -237,7 +272,11 @@ def test_whom_a_race_left_over_teaches_nothing(tmp_path: Path) -> None:
                 ends = [budget == "full" or score == scores[:8].max() for score in scores[:8]]
                 candidates = [
                     CandidateRecord(
-                        source_run=source, similarity=0.1, weight=1.0, score=score, run=query if end else None
+                        source_run=source,
+                        similarity=0.1,
+                        weight=1.0,
+                        score=score,
+                        run=query if end else None,
                     )
                     for source, score, end in zip(sources, scores, ends, strict=False)
                 ]
@@ -309,12 +348,17 @@ def test_the_gradient_is_that_of_finite_differences(drop: tuple[str, ...]) -> No
     for name in set(scales) - set(drop):
         step = 1e-5
         higher, lower = (
-            parts.log_posterior(scales | {name: scales[name] * math.exp(sign * step)})[0] for sign in (1, -1)
+            parts.log_posterior(scales | {name: scales[name] * math.exp(sign * step)})[0]
+            for sign in (1, -1)
         )
-        assert_close(2 * step * slope[name], higher - lower, terms=1000, dtype=np.float64, scale=abs(higher))
+        assert_close(
+            2 * step * slope[name], higher - lower, terms=1000, dtype=np.float64, scale=abs(higher)
+        )
 
 
-def conditional(pairs: Pairs, own: np.ndarray, scales: dict[str, float]) -> tuple[np.ndarray, np.ndarray]:
+def conditional(
+    pairs: Pairs, own: np.ndarray, scales: dict[str, float]
+) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of some pairs' relative gains given the others, from the joint Gaussian."""
     joint, parts = Parts(pairs).covariance(scales), Parts(pairs)
     solve = joint[np.ix_(own, ~own)] @ np.linalg.inv(joint[np.ix_(~own, ~own)])
@@ -355,7 +399,9 @@ def test_a_prediction_is_the_conditional_of_the_joint_gaussian() -> None:
     assert_close(deviation, seen.spread * spread)
 
 
-def test_scales_of_many_pairs_are_chosen_on_whole_targets_of_some(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scales_of_many_pairs_are_chosen_on_whole_targets_of_some(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     pairs = pairs_of(np.random.default_rng(4), targets=9, sources=5, tried=1.0)
     monkeypatch.setattr(fitting, "FIT_PAIRS", 16)
     chosen = fitting._some(pairs)
@@ -390,7 +436,9 @@ def test_two_seeds_of_a_pair_count_for_more_than_one() -> None:
 # -- kept ----------------------------------------------------------------------------------------------------
 
 
-def test_a_history_is_fitted_once_whoever_asks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_history_is_fitted_once_whoever_asks(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("SPOT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(fitting, "_FITTED", {})
     times = []
@@ -425,7 +473,9 @@ def test_a_damaged_cache_is_computed_anew(
     assert fit(pairs).scales == wanted.scales
 
 
-def test_a_cache_that_cannot_be_written_is_done_without(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_written_is_done_without(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("SPOT_CACHE", str(tmp_path / "file"))
     monkeypatch.setattr(fitting, "_FITTED", {})

@@ -30,7 +30,9 @@ STARTS = RNG.normal(size=(4, WIDTH)).astype(np.float32)
 EMBEDDING = RNG.normal(size=(30, WIDTH)).astype(np.float32)
 RUNS = [(task, seed) for task, seeds in (("s0", (0, 1, 2)), ("s1", (1,)), ("s2", (1, 3)), ("s3", (0, 1)))
         for seed in seeds]  # fmt: skip
-PROMPTS = {f"{task}/{seed}": RNG.normal(size=(LENGTH, WIDTH)).astype(np.float32) for task, seed in RUNS}
+PROMPTS = {
+    f"{task}/{seed}": RNG.normal(size=(LENGTH, WIDTH)).astype(np.float32) for task, seed in RUNS
+}
 TARGETS = {f"t{target}": RNG.normal(size=(LENGTH, WIDTH)).astype(np.float32) for target in range(3)}
 PROMPTS["s2/3"] = PROMPTS["s2/1"]
 SCORES = [50.0, 70.0, 70.0, 10.0, 30.0, 20.0, 40.0, 40.0]
@@ -51,7 +53,9 @@ def key_set(runs: Sequence[tuple[str, int]] = RUNS, context: Context | None = CO
         seeds=[seed for _, seed in runs],
         scores=[SCORES[RUNS.index(run)] for run in runs],
     )
-    history = [outcome(t, s, float(s == 2), source_run=f"s{s}/1") for t in range(3) for s in range(4)]
+    history = [
+        outcome(t, s, float(s == 2), source_run=f"s{s}/1") for t in range(3) for s in range(4)
+    ]
     return KeySet(keys, (PROMPTS | TARGETS).__getitem__, lambda: history, context)
 
 
@@ -66,12 +70,17 @@ def cosine(left: np.ndarray, right: np.ndarray) -> float:
 
 def by_seed() -> dict[int, np.ndarray]:
     seeds = sorted({seed for _, seed in RUNS})
-    return {s: np.mean([average(PROMPTS[f"{task}/{seed}"]) for task, seed in RUNS if seed == s], 0) for s in seeds}
+    return {
+        s: np.mean([average(PROMPTS[f"{task}/{seed}"]) for task, seed in RUNS if seed == s], 0)
+        for s in seeds
+    }
 
 
 def centre() -> np.ndarray:
     """Seed 1 is the only one that all tasks have."""
-    return np.asarray(np.mean([average(PROMPTS[f"{task}/1"]) for task in ("s0", "s1", "s2", "s3")], axis=0))
+    return np.asarray(
+        np.mean([average(PROMPTS[f"{task}/1"]) for task in ("s0", "s1", "s2", "s3")], axis=0)
+    )
 
 
 def nearest_centre() -> np.ndarray:
@@ -86,16 +95,22 @@ def words() -> np.ndarray:
 ALONE: dict[str, Callable[[str, int, np.ndarray], float]] = {
     "average": lambda _task, _seed, key: similarity.similarity(QUERY.prompt, key, "average"),
     "per_token": lambda _task, _seed, key: similarity.similarity(QUERY.prompt, key, "per_token"),
-    "displacement": lambda _task, seed, key: cosine(QUERY.average - STARTS[1], average(key) - STARTS[seed]),
+    "displacement": lambda _task, seed, key: cosine(
+        QUERY.average - STARTS[1], average(key) - STARTS[seed]
+    ),
     "centred": lambda _task, _seed, key: cosine(QUERY.average - centre(), average(key) - centre()),
-    "seed_centred": lambda _task, seed, key: cosine(QUERY.average - nearest_centre(), average(key) - by_seed()[seed]),
+    "seed_centred": lambda _task, seed, key: cosine(
+        QUERY.average - nearest_centre(), average(key) - by_seed()[seed]
+    ),
     "vocabulary": lambda _task, _seed, key: cosine(
         words() @ QUERY.average_normalized, words() @ average_normalized(key)
     ),
     "trial": lambda _task, _seed, key: -float(np.abs(key).sum()),
     "matching": lambda _task, _seed, key: float(MEASURES["matching"](QUERY, only(key))[0]),
     "subspace": lambda _task, _seed, key: float(MEASURES["subspace"](QUERY, only(key))[0]),
-    "evidence": lambda task, _seed, _key: float(expected_gains(QUERY, key_set()).mean[int(task[1:])]),
+    "evidence": lambda task, _seed, _key: float(
+        expected_gains(QUERY, key_set()).mean[int(task[1:])]
+    ),
 }
 """Every measure of one key, with nothing beside it."""
 
@@ -114,7 +129,9 @@ def straight(measure: str, aggregate: str) -> list[tuple[str, int, float]]:
         rows = []
         for name in dict.fromkeys(task for task, _ in RUNS):
             own = [run for run in RUNS if run[0] == name]
-            counted = [run for run in own if run[1] == 1] if MEASURES[measure].shares_starts else own
+            counted = (
+                [run for run in own if run[1] == 1] if MEASURES[measure].shares_starts else own
+            )
             best = max(own, key=lambda run: SCORES[RUNS.index(run)])
             rows.append((name, best[1], float(combine([alone[run] for run in counted]))))
     return sorted(rows, key=lambda row: (-round(row[2], 5), row[0], row[1]))
@@ -136,7 +153,9 @@ def test_a_ranking_is_that_of_keys_compared_one_by_one(measure: str, aggregate: 
     expected = straight(measure, aggregate)
     whole = retriever_of(key_set()).rank(QUERY, measure=measure, aggregate=aggregate)
     assert rows_of(whole) == [row[:2] for row in expected]
-    assert_close([entry.similarity for entry in whole], [row[2] for row in expected], terms=1000, scale=1.0)
+    assert_close(
+        [entry.similarity for entry in whole], [row[2] for row in expected], terms=1000, scale=1.0
+    )
     assert all(entry.similarities[measure] == entry.similarity for entry in whole)
     for top_k in (1, 3, len(expected), 99):
         few = retriever_of(key_set()).rank(QUERY, measure=measure, aggregate=aggregate, top_k=top_k)
@@ -218,7 +237,9 @@ def bank(tmp_path: Path) -> Iterator[Bank]:
     with Bank.open(tmp_path / "bank.sqlite") as opened:
         for task in range(6):
             for seed in range(2):
-                opened.record_run(run_of(f"s{task}", seed, start=np.full(4, seed + 0.5, np.float32)))
+                opened.record_run(
+                    run_of(f"s{task}", seed, start=np.full(4, seed + 0.5, np.float32))
+                )
         yield opened
 
 
@@ -266,16 +287,22 @@ def test_a_ranking_of_all_needs_no_query_a_source(bank: Bank) -> None:
     assert len([text for text in sent if text.startswith("SELECT")]) < 8
 
 
-def test_a_history_is_learned_once_and_a_gain_computed_once_a_ranking(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_history_is_learned_once_and_a_gain_computed_once_a_ranking(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     keys, asked = key_set(), []
     monkeypatch.setattr(keys, "history", lambda: asked.append("history") or [])
     predict = type(keys.once(learn).model).predict
     monkeypatch.setattr(
-        type(keys.once(learn).model), "predict", lambda *given: asked.append("prediction") or predict(*given)
+        type(keys.once(learn).model),
+        "predict",
+        lambda *given: asked.append("prediction") or predict(*given),
     )
     retriever = retriever_of(keys)
     (entry,) = retriever.rank(QUERY, measure="evidence", top_k=1)
-    assert retriever.cautions(QUERY, measure="evidence") == ["evidence: no history for this target; ranked by average"]
+    assert retriever.cautions(QUERY, measure="evidence") == [
+        "evidence: no history for this target; ranked by average"
+    ]
     assert asked == ["history", "prediction"]
     assert entry.expected is not None
     assert entry.expected.low < entry.similarity == entry.expected.mean < entry.expected.high
@@ -300,14 +327,20 @@ def test_every_need_is_checked_and_said() -> None:
 
 
 def test_of_many_tasks_without_a_start_a_few_are_named() -> None:
-    keys = KeySet(keys_of_prompts([f"t{i}" for i in range(9)], [QUERY.prompt] * 9), PROMPTS.__getitem__)
-    assert "does not say of t0, t1, t2, t3, t4 and 4 more; rank" in MEASURES["displacement"].lacking(QUERY, keys)
+    keys = KeySet(
+        keys_of_prompts([f"t{i}" for i in range(9)], [QUERY.prompt] * 9), PROMPTS.__getitem__
+    )
+    assert "does not say of t0, t1, t2, t3, t4 and 4 more; rank" in MEASURES[
+        "displacement"
+    ].lacking(QUERY, keys)
 
 
 # -- prompts of several layers -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("measure", [name for name in MEASURES if name not in ("vocabulary", "trial")])
+@pytest.mark.parametrize(
+    "measure", [name for name in MEASURES if name not in ("vocabulary", "trial")]
+)
 def test_layers_stand_beside_the_width(measure: str) -> None:
     deep = RNG.normal(size=(5, 2, LENGTH, WIDTH)).astype(np.float32)
     starts = RNG.normal(size=2 * WIDTH).astype(np.float32)
@@ -330,7 +363,10 @@ def test_layers_stand_beside_the_width(measure: str) -> None:
 def test_words_are_of_no_layer() -> None:
     deep = RNG.normal(size=(2, 2, LENGTH, WIDTH)).astype(np.float32)
     keys = KeySet(keys_of_prompts(["a", "b"], deep), lambda _address: deep[0], context=CONTEXT)
-    with pytest.raises(RetrievalError, match="8 wide, and this form's tokens have 16 numbers; rank by another measure"):
+    with pytest.raises(
+        RetrievalError,
+        match="8 wide, and this form's tokens have 16 numbers; rank by another measure",
+    ):
         MEASURES["vocabulary"](deep[0], keys)
 
 
@@ -343,4 +379,8 @@ def test_a_deep_query_is_no_match_for_plain_keys() -> None:
 
 def test_a_group_of_one_is_itself() -> None:
     rows = np.array([3, 1, 2])
-    assert Segments(rows, np.arange(3)).mean(np.array([0.0, 1.0, 2.0, 3.0])).tolist() == [3.0, 1.0, 2.0]
+    assert Segments(rows, np.arange(3)).mean(np.array([0.0, 1.0, 2.0, 3.0])).tolist() == [
+        3.0,
+        1.0,
+        2.0,
+    ]

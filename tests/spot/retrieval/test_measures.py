@@ -27,9 +27,13 @@ START = RNG.normal(size=WIDTH).astype(np.float32)
 EMBEDDING = RNG.normal(size=(40, WIDTH)).astype(np.float32)
 
 
-def key_set(prompts: np.ndarray, context: Context | None = None, seeds: Sequence[int] | None = None) -> KeySet:
+def key_set(
+    prompts: np.ndarray, context: Context | None = None, seeds: Sequence[int] | None = None
+) -> KeySet:
     names = [f"task {i}" for i in range(len(prompts))]
-    keys = keys_of_prompts(names, prompts, addresses=[str(i) for i in range(len(prompts))], seeds=seeds)
+    keys = keys_of_prompts(
+        names, prompts, addresses=[str(i) for i in range(len(prompts))], seeds=seeds
+    )
     return KeySet(keys, lambda address: prompts[int(address)], context=context)
 
 
@@ -48,7 +52,9 @@ def unit(tokens: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("measure", ["average", "per_token"])
 def test_measures_of_the_paper_are_the_similarities_of_pairs(measure: str) -> None:
-    assert_close(score(measure), [similarity(QUERY, prompt, measure) for prompt in PROMPTS], scale=1.0)
+    assert_close(
+        score(measure), [similarity(QUERY, prompt, measure) for prompt in PROMPTS], scale=1.0
+    )
 
 
 @pytest.mark.parametrize("measure", [name for name in MEASURES if name != "trial"])
@@ -70,7 +76,9 @@ def test_displacement_is_the_cosine_of_ways_from_the_starts() -> None:
 def test_centred_does_not_care_what_all_prompts_share() -> None:
     shared = 10 * np.ones(WIDTH, np.float32)
     assert_close(score("centred", QUERY + shared, PROMPTS + shared), score("centred"), scale=10.0)
-    assert score("average", QUERY + shared, PROMPTS + shared) == pytest.approx(np.ones(COUNT), abs=0.05)
+    assert score("average", QUERY + shared, PROMPTS + shared) == pytest.approx(
+        np.ones(COUNT), abs=0.05
+    )
 
 
 def test_seed_centred_does_not_care_where_a_seed_starts() -> None:
@@ -87,7 +95,10 @@ def test_seed_centred_does_not_care_where_a_seed_starts() -> None:
 def test_matching_is_the_best_of_all_permutations() -> None:
     def best(prompt: np.ndarray) -> float:
         orders = itertools.permutations(range(LENGTH))
-        return max(float(np.mean(np.sum(unit(QUERY) * unit(prompt)[list(order)], axis=1))) for order in orders)
+        return max(
+            float(np.mean(np.sum(unit(QUERY) * unit(prompt)[list(order)], axis=1)))
+            for order in orders
+        )
 
     assert_close(score("matching"), [best(prompt) for prompt in PROMPTS], scale=1.0)
 
@@ -108,7 +119,10 @@ def test_vocabulary_correlates_profiles_over_words() -> None:
 
 
 def test_trial_prefers_the_value_of_least_loss() -> None:
-    assert np.argsort(-score("trial")).tolist() == np.argsort([np.abs(prompt).sum() for prompt in PROMPTS]).tolist()
+    assert (
+        np.argsort(-score("trial")).tolist()
+        == np.argsort([np.abs(prompt).sum() for prompt in PROMPTS]).tolist()
+    )
 
 
 @pytest.mark.parametrize("measure", ["vocabulary", "trial"])
@@ -118,7 +132,9 @@ def test_a_measure_that_needs_more_than_prompts_says_so(measure: str) -> None:
 
 
 def test_an_unknown_measure_is_refused() -> None:
-    with pytest.raises(RetrievalError, match="'euclidean' is not known; choose from auto, displacement, average"):
+    with pytest.raises(
+        RetrievalError, match="'euclidean' is not known; choose from auto, displacement, average"
+    ):
         checked_measure("euclidean")
 
 

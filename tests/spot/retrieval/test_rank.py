@@ -44,9 +44,13 @@ TASKS = ("boolq", "mnli", "mrpc", "sst2")
 SEEDS = (0, 1, 2)
 
 
-def source(task: str, seed: int, key: np.ndarray, recipe: RecipeRecord = RECIPE, score: float = 50.0) -> RunRecord:
+def source(
+    task: str, seed: int, key: np.ndarray, recipe: RecipeRecord = RECIPE, score: float = 50.0
+) -> RunRecord:
     return RunRecord(
-        identity=RunIdentity(recipe=recipe, task=TaskRecord(name=task, family="toy"), seed=seed, role="source"),
+        identity=RunIdentity(
+            recipe=recipe, task=TaskRecord(name=task, family="toy"), seed=seed, role="source"
+        ),
         steps=30,
         metric="accuracy",
         score=score,
@@ -63,7 +67,9 @@ def keys() -> dict[tuple[str, int], np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def bank(tmp_path_factory: pytest.TempPathFactory, keys: dict[tuple[str, int], np.ndarray]) -> Iterator[Bank]:
+def bank(
+    tmp_path_factory: pytest.TempPathFactory, keys: dict[tuple[str, int], np.ndarray]
+) -> Iterator[Bank]:
     with Bank.open(tmp_path_factory.mktemp("bank") / "bank.sqlite") as opened:
         for (task, seed), key in keys.items():
             opened.record_run(source(task, seed, key))
@@ -104,7 +110,9 @@ def test_a_ranking_equals_brute_force(
     ranked = rank(bank, query, PARTITION, measure=measure, aggregate=aggregate)
     assert names(ranked) == [name for _, name in expected]
     assert [entry.rank for entry in ranked] == list(range(1, len(expected) + 1))
-    assert_close([entry.similarity for entry in ranked], [value for value, _ in expected], scale=1.0)
+    assert_close(
+        [entry.similarity for entry in ranked], [value for value, _ in expected], scale=1.0
+    )
 
 
 @pytest.mark.parametrize("measure", SPOT_MEASURES)
@@ -127,7 +135,9 @@ def test_a_rank_names_its_run_and_carries_every_measure(bank: Bank) -> None:
             assert entry.similarity == entry.similarities[measure]
 
 
-def test_a_key_is_most_similar_to_itself(bank: Bank, keys: dict[tuple[str, int], np.ndarray]) -> None:
+def test_a_key_is_most_similar_to_itself(
+    bank: Bank, keys: dict[tuple[str, int], np.ndarray]
+) -> None:
     for name, key in keys.items():
         (first,) = rank(bank, key, PARTITION, aggregate="none", top_k=1)
         assert (first.task, first.seed) == name
@@ -166,7 +176,9 @@ def test_a_retriever_reads_the_bank_once(empty_bank: Bank) -> None:
 # -- seeds and starts ------------------------------------------------------------------------------------------
 
 
-def world_of_starts(*, seeds: dict[str, tuple[int, ...]], travel: float = 0.5) -> tuple[Retriever, list[Query]]:
+def world_of_starts(
+    *, seeds: dict[str, tuple[int, ...]], travel: float = 0.5
+) -> tuple[Retriever, list[Query]]:
     """Sources and the target ``kin``'s queries, each a little way from its seed's start in its task's direction; the
     target goes where ``right`` goes."""
     rng = np.random.default_rng(11)
@@ -186,13 +198,18 @@ def world_of_starts(*, seeds: dict[str, tuple[int, ...]], travel: float = 0.5) -
     )
     context = Context(start=lambda seed: average(starts[seed]))
     retriever = Retriever.__new__(Retriever)
-    retriever.partition, retriever.key_set = PARTITION, KeySet(keys, lambda _: starts[0], context=context)
+    retriever.partition, retriever.key_set = (
+        PARTITION,
+        KeySet(keys, lambda _: starts[0], context=context),
+    )
     retriever.keys = retriever.key_set.keys
     return retriever, [Query(early("right", seed), average(starts[seed])) for seed in range(3)]
 
 
 def test_the_right_source_of_another_seed_comes_first_by_displacement_and_not_by_average() -> None:
-    retriever, queries = world_of_starts(seeds={"right": (1,), "left": (0,), "up": (0,), "down": (0,)})
+    retriever, queries = world_of_starts(
+        seeds={"right": (1,), "left": (0,), "up": (0,), "down": (0,)}
+    )
     by_average = retriever.rank(queries[0], measure="average")
     assert by_average[-1].task == "right", "the others started where the query did"
     for query in queries:
@@ -206,7 +223,9 @@ def test_only_seeds_that_all_sources_share_are_compared() -> None:
     for query in queries:
         of_seed_one = {
             task: float(compare(query.average, vector[None], "average")[0])
-            for task, seed, vector in zip(uneven.keys.tasks, uneven.keys.seeds, uneven.key_set.average, strict=True)
+            for task, seed, vector in zip(
+                uneven.keys.tasks, uneven.keys.seeds, uneven.key_set.average, strict=True
+            )
             if seed == 1
         }
         ranked = {entry.task: entry.similarity for entry in uneven.rank(query, measure="average")}
@@ -249,7 +268,9 @@ def test_displacement_needs_starts_and_says_whose() -> None:
     with pytest.raises(RetrievalError, match="where the query started"):
         retriever.rank(query.prompt, measure="displacement")
     retriever.key_set.context = Context()
-    with pytest.raises(RetrievalError, match="does not say of right, left; rank for a TARGET task, or by average"):
+    with pytest.raises(
+        RetrievalError, match="does not say of right, left; rank for a TARGET task, or by average"
+    ):
         retriever.rank(query, measure="displacement")
     assert retriever.rank(query)[0].task == "right"
 
@@ -261,7 +282,9 @@ def test_displacement_needs_starts_and_says_whose() -> None:
     "change",
     [{"fingerprint": "e" * 64}, {"prompt_length": 5}, {"key_step": 11}, {"family": "b" * 64}],
 )
-def test_another_partition_is_refused_with_what_the_bank_holds(bank: Bank, change: dict[str, str | int]) -> None:
+def test_another_partition_is_refused_with_what_the_bank_holds(
+    bank: Bank, change: dict[str, str | int]
+) -> None:
     other = dataclasses.replace(PARTITION, **change)  # type: ignore[arg-type]
     with pytest.raises(RetrievalError) as caught:
         Retriever(bank, other)
@@ -278,28 +301,47 @@ def test_a_recipe_that_differs_is_told_by_its_fields(empty_bank: Bank) -> None:
     }  # fmt: skip
     held = dataclasses.replace(RECIPE, options=options, family=recipe_family(options))
     empty_bank.record_run(source("mnli", 0, np.ones((LENGTH, WIDTH)), held))
-    asked = options | {"max_input": 128, "optimizer": {**options["optimizer"], "learning_rate": 0.1}}
+    asked = options | {
+        "max_input": 128,
+        "optimizer": {**options["optimizer"], "learning_rate": 0.1},
+    }
     with pytest.raises(RetrievalError) as caught:
-        Retriever(empty_bank, dataclasses.replace(Partition.of(held), family=recipe_family(asked)), options=asked)
+        Retriever(
+            empty_bank,
+            dataclasses.replace(Partition.of(held), family=recipe_family(asked)),
+            options=asked,
+        )
     assert "keys with max input 64, not 128, learning rate 0.3, not 0.1." in str(caught.value)
 
 
-def test_a_bank_without_sources_or_with_excluded_ones_only_says_so(bank: Bank, empty_bank: Bank) -> None:
-    with pytest.raises(RetrievalError, match="holds no source yet; train some with `spot train-source`"):
+def test_a_bank_without_sources_or_with_excluded_ones_only_says_so(
+    bank: Bank, empty_bank: Bank
+) -> None:
+    with pytest.raises(
+        RetrievalError, match="holds no source yet; train some with `spot train-source`"
+    ):
         Retriever(empty_bank, PARTITION)
-    with pytest.raises(RetrievalError, match=r"its only sources are the excluded ones \(boolq, mnli, mrpc, sst2\)"):
+    with pytest.raises(
+        RetrievalError, match=r"its only sources are the excluded ones \(boolq, mnli, mrpc, sst2\)"
+    ):
         Retriever(bank, PARTITION, exclude=TASKS)
 
 
-@pytest.mark.parametrize("shape", [(LENGTH, WIDTH + 1), (LENGTH + 1, WIDTH), (WIDTH,), (1, LENGTH, WIDTH), (0, WIDTH)])
+@pytest.mark.parametrize(
+    "shape", [(LENGTH, WIDTH + 1), (LENGTH + 1, WIDTH), (WIDTH,), (1, LENGTH, WIDTH), (0, WIDTH)]
+)
 def test_a_query_of_another_shape_is_refused(bank: Bank, shape: tuple[int, ...]) -> None:
     with pytest.raises(RetrievalError) as caught:
         rank(bank, np.ones(shape), PARTITION)
-    assert str(caught.value).startswith(f"query has shape {list(shape)}, keys have [{LENGTH}, {WIDTH}]; ")
+    assert str(caught.value).startswith(
+        f"query has shape {list(shape)}, keys have [{LENGTH}, {WIDTH}]; "
+    )
 
 
 def test_a_start_of_another_shape_is_refused(bank: Bank) -> None:
-    with pytest.raises(RetrievalError, match=r"the query's start has shape \[5\], keys' starts have \[6\]; give"):
+    with pytest.raises(
+        RetrievalError, match=r"the query's start has shape \[5\], keys' starts have \[6\]; give"
+    ):
         rank(bank, Query(query_of(0), np.ones(WIDTH - 1)), PARTITION)
 
 
@@ -307,7 +349,9 @@ def test_unknown_words_and_an_empty_ranking_are_refused(bank: Bank) -> None:
     query = query_of(0)
     with pytest.raises(RetrievalError, match="similarity 'euclidean' is not known"):
         rank(bank, query, PARTITION, measure="euclidean")
-    with pytest.raises(RetrievalError, match="aggregate 'median' is not known; did you mean 'mean'"):
+    with pytest.raises(
+        RetrievalError, match="aggregate 'median' is not known; did you mean 'mean'"
+    ):
         rank(bank, query, PARTITION, aggregate="median")
     for top_k in (0, -1):
         with pytest.raises(RetrievalError, match=f"top-k must be at least 1, found {top_k}"):

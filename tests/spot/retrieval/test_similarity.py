@@ -22,7 +22,9 @@ ENTRIES = st.one_of(
 
 
 def prompts(width: int) -> st.SearchStrategy[np.ndarray]:
-    return st.integers(1, 6).flatmap(lambda length: hnp.arrays(np.float32, (length, width), elements=ENTRIES))
+    return st.integers(1, 6).flatmap(
+        lambda length: hnp.arrays(np.float32, (length, width), elements=ENTRIES)
+    )
 
 
 PAIRS = st.integers(1, 6).flatmap(lambda width: st.tuples(prompts(width), prompts(width)))
@@ -45,7 +47,9 @@ def all_pairs(left: np.ndarray, right: np.ndarray, measure: str) -> float:
 @pytest.mark.parametrize("measure", SPOT_MEASURES)
 @settings(max_examples=150, deadline=None)
 @given(pair=PAIRS)
-def test_one_vector_equals_all_pairs_of_tokens(measure: str, pair: tuple[np.ndarray, np.ndarray]) -> None:
+def test_one_vector_equals_all_pairs_of_tokens(
+    measure: str, pair: tuple[np.ndarray, np.ndarray]
+) -> None:
     left, right = pair
     assert_close(similarity(left, right, measure), all_pairs(left, right, measure), scale=1.0)
 
@@ -53,7 +57,9 @@ def test_one_vector_equals_all_pairs_of_tokens(measure: str, pair: tuple[np.ndar
 @pytest.mark.parametrize("measure", SPOT_MEASURES)
 @settings(max_examples=60, deadline=None)
 @given(pair=PAIRS)
-def test_similarity_is_symmetric_and_bounded(measure: str, pair: tuple[np.ndarray, np.ndarray]) -> None:
+def test_similarity_is_symmetric_and_bounded(
+    measure: str, pair: tuple[np.ndarray, np.ndarray]
+) -> None:
     left, right = pair
     there, back = similarity(left, right, measure), similarity(right, left, measure)
     assert_close(there, back, scale=1.0, dtype=np.float64)
@@ -74,7 +80,9 @@ def test_the_order_of_tokens_does_not_matter(
 
 @settings(max_examples=60, deadline=None)
 @given(pair=PAIRS, power=st.integers(-8, 8))
-def test_the_scale_of_a_prompt_does_not_matter_to_average(pair: tuple[np.ndarray, np.ndarray], power: int) -> None:
+def test_the_scale_of_a_prompt_does_not_matter_to_average(
+    pair: tuple[np.ndarray, np.ndarray], power: int
+) -> None:
     left, right = pair
     scaled = left * np.float32(2.0**power)
     assert_close(similarity(scaled, right), similarity(left, right), scale=1.0)
@@ -88,7 +96,9 @@ def test_the_scale_of_each_token_does_not_matter_to_per_token(
     left, right = pair
     powers = data.draw(st.lists(st.integers(-8, 8), min_size=len(left), max_size=len(left)))
     scaled = left * np.exp2(np.array(powers, np.float32))[:, None]
-    assert_close(similarity(scaled, right, "per_token"), similarity(left, right, "per_token"), scale=1.0)
+    assert_close(
+        similarity(scaled, right, "per_token"), similarity(left, right, "per_token"), scale=1.0
+    )
 
 
 @settings(max_examples=60, deadline=None)
@@ -143,17 +153,25 @@ def test_similarities_are_computed_in_float64() -> None:
 
 def test_unknown_measures_and_other_widths_are_refused() -> None:
     prompt = np.ones((2, 3))
-    with pytest.raises(RetrievalError, match="similarity 'euclidean' is not known; choose from average, per_token"):
+    with pytest.raises(
+        RetrievalError, match="similarity 'euclidean' is not known; choose from average, per_token"
+    ):
         similarity(prompt, prompt, "euclidean")
     with pytest.raises(RetrievalError, match="width 3 and 4 belong to different backbones"):
         similarity(prompt, np.ones((2, 4)))
 
 
 @settings(deadline=None)
-@given(seed=st.integers(0, 1000), width=st.sampled_from([1, 4, 300]), scale=st.sampled_from([1e-3, 1.0, 1e3]))
+@given(
+    seed=st.integers(0, 1000),
+    width=st.sampled_from([1, 4, 300]),
+    scale=st.sampled_from([1e-3, 1.0, 1e3]),
+)
 def test_a_quick_cosine_is_right_to_its_rounding(seed: int, width: int, scale: float) -> None:
     rng = np.random.default_rng(seed)
     keys = (scale * rng.normal(size=(20, width))).astype(np.float32)
     query = rng.normal(size=width)
     directions = Directions(keys)
-    assert np.abs(directions.quick_cosines(query) - directions.cosines(query)).max() <= rounding(width)
+    assert np.abs(directions.quick_cosines(query) - directions.cosines(query)).max() <= rounding(
+        width
+    )

@@ -45,14 +45,25 @@ def command(tmp_path: Path, backbone_folder: Path) -> list[str]:
     plan = tmp_path / "study.toml"
     plan.write_text(PLAN.format(**paths, steps=STEPS, every=EVERY), encoding="utf-8")
     program = "from spot.cli.main import main; main()"
-    return [sys.executable, "-c", program, "study", str(plan), "--no-plots", "--backbone", str(backbone_folder)]
+    return [
+        sys.executable,
+        "-c",
+        program,
+        "study",
+        str(plan),
+        "--no-plots",
+        "--backbone",
+        str(backbone_folder),
+    ]
 
 
 def tables(folder: Path) -> dict[str, str]:
     return {path.name: path.read_text(encoding="utf-8") for path in folder.iterdir()}
 
 
-def test_a_killed_study_goes_on_from_its_last_evaluation_to_the_same_tables(command: list[str], tmp_path: Path) -> None:
+def test_a_killed_study_goes_on_from_its_last_evaluation_to_the_same_tables(
+    command: list[str], tmp_path: Path
+) -> None:
     left = [
         "--bank",
         str(tmp_path / "left.sqlite"),
@@ -63,11 +74,21 @@ def test_a_killed_study_goes_on_from_its_last_evaluation_to_the_same_tables(comm
     ]
     subprocess.run([*command, *left], check=True, capture_output=True, timeout=600)
     runs, bank = tmp_path / "runs", tmp_path / "killed.sqlite"
-    exposed = [*command, "--bank", str(bank), "--runs", str(runs), "--out", str(tmp_path / "killed")]
+    exposed = [
+        *command,
+        "--bank",
+        str(bank),
+        "--runs",
+        str(runs),
+        "--out",
+        str(tmp_path / "killed"),
+    ]
     exposed += ["--checkpoint-seconds", "1e9"]  # leaves evaluations as the only occasions
     for wanted in (2, 3):
         seen = 0
-        with subprocess.Popen([*exposed], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
+        with subprocess.Popen(
+            [*exposed], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+        ) as process:
             assert process.stderr is not None
             for line in process.stderr:
                 found = re.search(rf"step (\d+)/{STEPS} .*score", line)

@@ -53,7 +53,9 @@ def test_sources_and_targets_are_enough(tmp_path: Path) -> None:
         ('sources = [1]\ntargets = ["c"]', "sources must hold texts"),
     ],
 )
-def test_a_file_that_says_something_else_is_refused(tmp_path: Path, content: str, message: str) -> None:
+def test_a_file_that_says_something_else_is_refused(
+    tmp_path: Path, content: str, message: str
+) -> None:
     path = plan_file(tmp_path, content)
     with pytest.raises(SpotError, match=message) as caught:
         read_plan(path)
@@ -62,7 +64,9 @@ def test_a_file_that_says_something_else_is_refused(tmp_path: Path, content: str
 
 
 def test_an_option_that_recipes_do_not_have_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SpotError, match="recipe option 'stepps' is not known; did you mean 'steps'"):
+    with pytest.raises(
+        SpotError, match="recipe option 'stepps' is not known; did you mean 'steps'"
+    ):
         recipe_options({"stepps": 3}, tmp_path)
 
 
@@ -78,7 +82,9 @@ def test_an_option_that_recipes_do_not_have_is_refused(tmp_path: Path) -> None:
         ({"init": {}}, "recipe.init is {}; expected str"),
     ],
 )
-def test_an_option_of_another_kind_or_size_is_refused(tmp_path: Path, recipe: dict[str, object], message: str) -> None:
+def test_an_option_of_another_kind_or_size_is_refused(
+    tmp_path: Path, recipe: dict[str, object], message: str
+) -> None:
     with pytest.raises(SpotError, match=message):
         recipe_options(recipe, tmp_path)
 

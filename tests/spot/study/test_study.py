@@ -14,7 +14,15 @@ from spot.study.findings import Findings
 from spot.study.plan import StudyPlan
 from spot.study.plots import PLOTS, write_plots
 from spot.study.run import run_study
-from spot.study.tables import TABLES, as_markdown, method_rows, methods, score, target_rows, write_tables
+from spot.study.tables import (
+    TABLES,
+    as_markdown,
+    method_rows,
+    methods,
+    score,
+    target_rows,
+    write_tables,
+)
 from spot.transfer.halving import replay
 from spot.transfer.runs import Trainer
 from tasks.task import Split, Task
@@ -62,7 +70,9 @@ def test_every_source_is_tried_on_every_target_and_seed(world: World, findings: 
     for sized in whole:
         trials = [trial for trial in findings.trials if trial.target == sized.target]
         assert sized.without == [score(trial.baseline) for trial in trials]
-        assert sized.with_transfer == [score(trial.sources[trial.head("average", 1)[0]]) for trial in trials]
+        assert sized.with_transfer == [
+            score(trial.sources[trial.head("average", 1)[0]]) for trial in trials
+        ]
 
 
 def test_a_second_call_trains_nothing_and_finds_the_same(
@@ -71,7 +81,9 @@ def test_a_second_call_trains_nothing_and_finds_the_same(
     before = world.bank.count_rows()
     again = study(refusing(world.trainer), tasks)
     assert world.bank.count_rows() == before
-    first, second = (write_tables(found, tmp_path / name) for found, name in ((findings, "a"), (again, "b")))
+    first, second = (
+        write_tables(found, tmp_path / name) for found, name in ((findings, "a"), (again, "b"))
+    )
     assert first == second
 
 
@@ -83,7 +95,9 @@ def test_the_methods_are_compared_with_no_transfer_and_the_oracle(findings: Find
     assert rows["oracle"]["share of the oracle's gain"] in (0, 1)
     for target in findings.tasks:
         own = [trial for trial in findings.trials if trial.target == target]
-        assert rows["no transfer"][target] == pytest.approx(np.mean([score(trial.baseline) for trial in own]))
+        assert rows["no transfer"][target] == pytest.approx(
+            np.mean([score(trial.baseline) for trial in own])
+        )
         top = [score(trial.best(trial.head("average", 2))) for trial in own]
         assert rows["best of top-2, average"][target] == pytest.approx(np.mean(top))
     full = findings.steps
@@ -91,14 +105,18 @@ def test_the_methods_are_compared_with_no_transfer_and_the_oracle(findings: Find
     assert rows["halving of top-2, average"]["steps"] < 3 * full
 
 
-def test_what_needs_no_prompt_is_learnt_from_the_same_examples(world: World, findings: Findings) -> None:
+def test_what_needs_no_prompt_is_learnt_from_the_same_examples(
+    world: World, findings: Findings
+) -> None:
     for target, splits in findings.baselines.items():
         assert set(splits) == {MOST_FREQUENT, BAG_OF_WORDS}
         answers = splits[MOST_FREQUENT][Split.TEST].answers
         assert len(set(answers)) == 1
         assert len(answers) == len(findings.examples[target])
         words = splits[BAG_OF_WORDS][Split.TEST].metrics["score"]
-        assert words > splits[MOST_FREQUENT][Split.TEST].metrics["score"], "the first word of a text decides its label"
+        assert words > splits[MOST_FREQUENT][Split.TEST].metrics["score"], (
+            "the first word of a text decides its label"
+        )
 
 
 def test_a_target_alone_among_its_sources_is_left_out_of_its_row(findings: Findings) -> None:

@@ -20,7 +20,15 @@ from tasks import get_task
 from tasks.task import Task
 
 VOCABULARY = 200
-CONFIG = T5Config(vocab_size=VOCABULARY, d_model=16, d_kv=5, d_ff=44, num_layers=1, num_decoder_layers=1, num_heads=3)
+CONFIG = T5Config(
+    vocab_size=VOCABULARY,
+    d_model=16,
+    d_kv=5,
+    d_ff=44,
+    num_layers=1,
+    num_decoder_layers=1,
+    num_heads=3,
+)
 SYLLABLES = [consonant + vowel for consonant in "klmnprst" for vowel in "aeiou"]
 CUES = {"good": ("kamo", "rilu"), "bad": ("tepo", "nusa")}
 
@@ -33,7 +41,9 @@ def sentences(count: int, *, seed: int) -> list[str]:
     return [" ".join(rng.choices(words, k=rng.randint(3, 12))) + "." for _ in range(count)]
 
 
-def write_task(folder: Path, name: str, *, seed: int = 0, sizes: tuple[int, int, int] = (64, 32, 32)) -> Path:
+def write_task(
+    folder: Path, name: str, *, seed: int = 0, sizes: tuple[int, int, int] = (64, 32, 32)
+) -> Path:
     """A task file with its data: the first word of a text decides its label, and ``seed`` what follows."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = random.Random(f"{name} {seed}")
@@ -64,7 +74,9 @@ def backbone_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for _, weight in nnx.to_flat_state(nnx.state(model, nnx.Param)):
         name = weight.get_metadata("tensor")
         if name.startswith("decoder"):
-            weight[...] = next((by for part, by in larger.items() if name.endswith(part)), 1.0) * weight[...]
+            weight[...] = (
+                next((by for part, by in larger.items() if name.endswith(part)), 1.0) * weight[...]
+            )
         elif name == "lm_head.weight":
             weight[...] = weight[...].at[CONFIG.eos_token_id].multiply(1.5)
     pieces = train_sentencepiece(sentences(600, seed=1), size=VOCABULARY, sample=600)
@@ -79,7 +91,15 @@ def backbone(backbone_folder: Path, session_cache: Path) -> Backbone:
 
 @pytest.fixture(scope="session")
 def recipe() -> Recipe:
-    return Recipe(prompt_length=4, batch_size=8, steps=40, key_step=20, evaluate_every=10, max_input=16, max_target=8)
+    return Recipe(
+        prompt_length=4,
+        batch_size=8,
+        steps=40,
+        key_step=20,
+        evaluate_every=10,
+        max_input=16,
+        max_target=8,
+    )
 
 
 @pytest.fixture(scope="session")

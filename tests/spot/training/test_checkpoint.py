@@ -20,7 +20,10 @@ from spot.training.jobs import Plan
 from spot.training.loop import CHECKPOINT_FILE
 from tests.spot.training import toy
 
-ARRAYS = {"trained": np.arange(12, dtype=np.float32).reshape(3, 4), "state": (np.int32(7), np.ones(2, np.float32))}
+ARRAYS = {
+    "trained": np.arange(12, dtype=np.float32).reshape(3, 4),
+    "state": (np.int32(7), np.ones(2, np.float32)),
+}
 NOTES = {"step": 3, "losses": [0.1, 1e-30, 3.0]}
 
 
@@ -53,8 +56,12 @@ def test_no_file_is_no_checkpoint(tmp_path: Path) -> None:
     assert checkpoint.load(tmp_path / "file", ARRAYS, identity="run") is None
 
 
-@pytest.mark.parametrize(("identity", "template"), [("other", ARRAYS), ("run", {"trained": np.zeros(3)})])
-def test_a_checkpoint_of_another_run_is_refused(identity: str, template: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("identity", "template"), [("other", ARRAYS), ("run", {"trained": np.zeros(3)})]
+)
+def test_a_checkpoint_of_another_run_is_refused(
+    identity: str, template: Any, tmp_path: Path
+) -> None:
     saved(tmp_path / "file")
     with pytest.raises(TrainingError, match="belongs to a run with other arguments"):
         checkpoint.load(tmp_path / "file", template, identity=identity)
@@ -62,7 +69,9 @@ def test_a_checkpoint_of_another_run_is_refused(identity: str, template: Any, tm
 
 @settings(max_examples=60, deadline=None)
 @given(share=st.floats(0, 1, exclude_max=True))
-def test_a_checkpoint_that_was_cut_is_refused(share: float, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_checkpoint_that_was_cut_is_refused(
+    share: float, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     path = tmp_path_factory.mktemp("cut") / "file"
     content = saved(path)
     path.write_bytes(content[: int(share * len(content))])
@@ -93,7 +102,9 @@ def test_a_file_of_another_kind_is_refused(content: Any, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])
-def test_a_full_disk_keeps_the_old_content(call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_keeps_the_old_content(
+    call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "file"
     before = saved(path)
 
@@ -101,7 +112,9 @@ def test_a_full_disk_keeps_the_old_content(call: str, tmp_path: Path, monkeypatc
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(checkpoint.os, call, full)
-    with pytest.raises(TrainingError, match=r"cannot be written \(No space left on device\); free space"):
+    with pytest.raises(
+        TrainingError, match=r"cannot be written \(No space left on device\); free space"
+    ):
         checkpoint.save(path, ARRAYS, {"step": 4}, identity="run")
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]

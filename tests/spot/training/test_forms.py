@@ -27,7 +27,13 @@ from spot.prompts.forms import FORMS, WEIGHTS
 from spot.prompts.initializers import make_initializer
 from spot.prompts.write import write_prompt
 from spot.training.optimizers import Optimizer
-from spot.training.prompt_tuning import TrainedPrompt, prompt_job, start_of, train_prompt, train_prompts
+from spot.training.prompt_tuning import (
+    TrainedPrompt,
+    prompt_job,
+    start_of,
+    train_prompt,
+    train_prompts,
+)
 from spot.training.recipe import Recipe
 from spot.training.settings import FORM_NAMES
 from spot.training.task_data import TaskData
@@ -45,7 +51,11 @@ MODERATE = Optimizer(learning_rate=0.05)
 """At 0.3 rounding grows with every step, whoever shares the program."""
 
 
-@pytest.fixture(scope="module", params=[(form, architecture) for form in FORMS for architecture in CONFIGS], ids=str)
+@pytest.fixture(
+    scope="module",
+    params=[(form, architecture) for form in FORMS for architecture in CONFIGS],
+    ids=str,
+)
 def case(request: pytest.FixtureRequest, backbone: Backbone, task: Task, recipe: Recipe) -> Case:
     form, architecture = request.param
     model = model_of(CONFIGS[architecture], backbone)
@@ -56,7 +66,9 @@ def case(request: pytest.FixtureRequest, backbone: Backbone, task: Task, recipe:
 def model_of(config: Config, backbone: Backbone) -> Backbone:
     """A random model with the tokenizer of another."""
     graph, weights = nnx.split(random_model(config, seed=3))
-    return dataclasses.replace(backbone, fingerprint="1" * 64, config=config, graph=graph, weights=weights)
+    return dataclasses.replace(
+        backbone, fingerprint="1" * 64, config=config, graph=graph, weights=weights
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,14 +85,24 @@ class Case:
         """An uninterrupted run of seed 1."""
         return train_prompt(self.backbone, self.data, self.recipe, seed=1)
 
-    def together(self, seeds: list[int], folder: Path | None = None, **changes: Any) -> dict[int, TrainedPrompt]:
+    def together(
+        self, seeds: list[int], folder: Path | None = None, **changes: Any
+    ) -> dict[int, TrainedPrompt]:
         trained: dict[int, TrainedPrompt] = {}
 
         def keep(seed: int) -> Callable[[TrainedPrompt], None]:
             return lambda prompt: trained.update({seed: prompt})
 
         jobs = [
-            prompt_job(self.backbone, self.data, self.recipe, identity=f"{seed}", seed=seed, done=keep(seed), **changes)
+            prompt_job(
+                self.backbone,
+                self.data,
+                self.recipe,
+                identity=f"{seed}",
+                seed=seed,
+                done=keep(seed),
+                **changes,
+            )
             for seed in seeds
         ]
         train_prompts(self.backbone, self.recipe, jobs, slots=len(seeds), folder=folder)
@@ -135,7 +157,9 @@ def test_stopped_and_started_again_it_ends_with_the_same_bits(case: Case, tmp_pa
     trained: dict[int, TrainedPrompt] = {}
     for _ in range(3):
         try:
-            trained = case.together([1, 2], tmp_path, reporter=Recorder(on_advance=stop), checkpoint_seconds=0.0)
+            trained = case.together(
+                [1, 2], tmp_path, reporter=Recorder(on_advance=stop), checkpoint_seconds=0.0
+            )
         except Interrupted:
             continue
     assert not stops
@@ -164,7 +188,10 @@ def test_one_of_another_form_is_refused(case: Case, tmp_path: Path) -> None:
         make_initializer(f"file:{path}", case.backbone, 4, form=other)
     if case.form != "prompt":
         np.save(path, case.whole.value[1:])
-        with pytest.raises(PromptError, match=rf"a prompt of form {case.form} has .*; it was made for another model"):
+        with pytest.raises(
+            PromptError,
+            match=rf"a prompt of form {case.form} has .*; it was made for another model",
+        ):
             make_initializer(f"file:{path}", case.backbone, 4, form=case.form)
         with pytest.raises(PromptError, match=r"PEFT's prompt tuning has prompts \[P, H\]"):
             write_prompt(tmp_path / "adapter", case.whole.value)
@@ -180,10 +207,14 @@ def test_a_stack_of_prompts_of_different_length_answers_as_each_alone(case: Case
         answers = predict_many(case.backbone, form.stack(prompts, config), questions, method=method)
         for question, given in zip(questions, answers, strict=True):
             prompt = prompts[question.prompt]
-            alone = predict(case.backbone, prompt, dev.examples, dev.tokens, form=case.form, method=method)
+            alone = predict(
+                case.backbone, prompt, dev.examples, dev.tokens, form=case.form, method=method
+            )
             assert given == alone
     losses = mean_losses(case.backbone, prompts, dev.tokens, form=case.form)
-    alone = [mean_losses(case.backbone, [prompt], dev.tokens, form=case.form)[0] for prompt in prompts]
+    alone = [
+        mean_losses(case.backbone, [prompt], dev.tokens, form=case.form)[0] for prompt in prompts
+    ]
     assert_close(losses, np.array(alone), terms=300)
 
 

@@ -30,7 +30,10 @@ def progress(runs: Path) -> int:
             content = flax.serialization.msgpack_restore(path.read_bytes()[DIGEST:])
         except FileNotFoundError:  # the run has just ended
             break
-        return max((slot["progress"]["step"] for slot in json.loads(content["notes"])["slots"].values()), default=0)
+        return max(
+            (slot["progress"]["step"] for slot in json.loads(content["notes"])["slots"].values()),
+            default=0,
+        )
     return 0
 
 
@@ -66,7 +69,9 @@ def command(tmp_path: Path, backbone_folder: Path) -> list[str]:
     return [sys.executable, "-c", program, "train-source", str(task), *given]
 
 
-def test_runs_killed_at_random_moments_end_with_the_bits_of_one_left_alone(command: list[str], tmp_path: Path) -> None:
+def test_runs_killed_at_random_moments_end_with_the_bits_of_one_left_alone(
+    command: list[str], tmp_path: Path
+) -> None:
     rng = random.Random()
     runs, bank = tmp_path / "runs", tmp_path / "killed.sqlite"
     exposed = [*command, "--bank", str(bank), "--runs", str(runs), "--checkpoint-seconds", "0"]
@@ -74,7 +79,9 @@ def test_runs_killed_at_random_moments_end_with_the_bits_of_one_left_alone(comma
     subprocess.run(left, check=True, capture_output=True, timeout=600)
     reached: list[int] = []
     for kill in range(KILLS):
-        target = rng.randint(STEPS * kill // 5, STEPS * (kill + 1) // 5)  # far from the end, which must not be missed
+        target = rng.randint(
+            STEPS * kill // 5, STEPS * (kill + 1) // 5
+        )  # far from the end, which must not be missed
         with subprocess.Popen(exposed, stdout=subprocess.DEVNULL) as process:
             while process.poll() is None and progress(runs) <= max(target, *reached, 0):
                 time.sleep(0.002)

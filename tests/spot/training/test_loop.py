@@ -83,7 +83,9 @@ def test_the_start_is_never_the_value_even_if_all_scores_are_low() -> None:
 
 
 def test_history_has_a_row_an_evaluation_with_the_mean_loss_since_the_last_one() -> None:
-    result = toy.run(Plan(steps=13, evaluate_every=5, report_every=3), evaluate=toy.scripted([1.0, 2.0, 3.0]))
+    result = toy.run(
+        Plan(steps=13, evaluate_every=5, report_every=3), evaluate=toy.scripted([1.0, 2.0, 3.0])
+    )
     losses = [float(np.abs(state).mean()) for state in toy.states(13)]
     rows = result.progress.history
     assert [row["step"] for row in rows] == [5, 10, 13]
@@ -154,7 +156,10 @@ def test_early_stopping_waits_for_patience_and_for_the_key(
         ({"steps": 0, "evaluate_every": 1}, "must be at least 1"),
         ({"steps": 5, "evaluate_every": 0}, "must be at least 1"),
         ({"steps": 5, "evaluate_every": 1, "report_every": 0}, "must be at least 1"),
-        ({"steps": 5, "evaluate_every": 1, "key_step": 6}, "key step 6 lies outside the run's 5 steps"),
+        (
+            {"steps": 5, "evaluate_every": 1, "key_step": 6},
+            "key step 6 lies outside the run's 5 steps",
+        ),
         ({"steps": 5, "evaluate_every": 1, "key_step": -1}, "lies outside"),
     ],
 )
@@ -166,9 +171,13 @@ def test_a_plan_that_makes_no_sense_is_refused(settings: dict[str, int], message
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_loss_that_is_not_finite_stops_the_run_with_a_hint(value: float, tmp_path: Path) -> None:
     plan = Plan(steps=50, evaluate_every=50, checkpoint_seconds=ALL)
-    with pytest.raises(DivergenceError, match=rf"loss is {value} near step 30: try a smaller --learning-rate"):
+    with pytest.raises(
+        DivergenceError, match=rf"loss is {value} near step 30: try a smaller --learning-rate"
+    ):
         toy.run(plan, step=diverging(23, value), folder=tmp_path)
-    assert equal(toy.run(plan, folder=tmp_path), toy.run(plan)), "the checkpoint is of step 20, before it went wrong"
+    assert equal(toy.run(plan, folder=tmp_path), toy.run(plan)), (
+        "the checkpoint is of step 20, before it went wrong"
+    )
 
 
 def ruined(at: int) -> Step:
@@ -220,7 +229,9 @@ def test_a_signal_after_the_loss_went_wrong_saves_nothing_that_is_wrong(tmp_path
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("at", [0, 6, 7, 10, 12, 24])
-def test_a_signal_saves_and_the_next_start_goes_on_to_the_same_bits(number: int, at: int, tmp_path: Path) -> None:
+def test_a_signal_saves_and_the_next_start_goes_on_to_the_same_bits(
+    number: int, at: int, tmp_path: Path
+) -> None:
     plan = Plan(steps=25, evaluate_every=4, key_step=7)
 
     def act(index: int) -> None:
@@ -228,7 +239,9 @@ def test_a_signal_saves_and_the_next_start_goes_on_to_the_same_bits(number: int,
             signal.raise_signal(number)
 
     before = signal.getsignal(number)
-    with pytest.raises(Interrupted, match=f"stopped by {signal.Signals(number).name} at step {at + 1}: saved") as info:
+    with pytest.raises(
+        Interrupted, match=f"stopped by {signal.Signals(number).name} at step {at + 1}: saved"
+    ) as info:
         toy.run(plan, folder=tmp_path, stream=toy.Stream(act))
     assert info.value.number == number
     assert signal.getsignal(number) is before
@@ -272,7 +285,9 @@ def test_a_thread_trains_without_touching_signals() -> None:
 
 
 @settings(max_examples=12, deadline=None)
-@given(stops=st.sets(st.integers(0, 29), min_size=1), every=st.integers(1, 7), key=st.integers(0, 30))
+@given(
+    stops=st.sets(st.integers(0, 29), min_size=1), every=st.integers(1, 7), key=st.integers(0, 30)
+)
 def test_a_run_stopped_anywhere_and_any_number_of_times_ends_with_the_same_bits(
     stops: set[int], every: int, key: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -302,7 +317,9 @@ class Crash(Exception):
 
 
 @pytest.mark.parametrize("at", [3, 10, 11, 19, 29])
-def test_a_run_that_died_goes_on_from_its_last_checkpoint_to_the_same_bits(at: int, tmp_path: Path) -> None:
+def test_a_run_that_died_goes_on_from_its_last_checkpoint_to_the_same_bits(
+    at: int, tmp_path: Path
+) -> None:
     plan = Plan(steps=30, evaluate_every=8, key_step=13, report_every=5, checkpoint_seconds=ALL)
 
     def act(index: int) -> None:
@@ -324,13 +341,19 @@ def test_a_finished_run_is_read_back_without_a_step(tmp_path: Path) -> None:
     def refuse(*_: Any) -> Any:
         raise AssertionError("trained again")
 
-    assert equal(toy.run(plan, folder=tmp_path, step=dataclasses.replace(toy.STEP, accumulate=refuse)), first)
+    assert equal(
+        toy.run(plan, folder=tmp_path, step=dataclasses.replace(toy.STEP, accumulate=refuse)), first
+    )
 
 
-def test_checkpoints_fall_on_evaluations_and_are_no_more_frequent_than_asked_for(tmp_path: Path) -> None:
+def test_checkpoints_fall_on_evaluations_and_are_no_more_frequent_than_asked_for(
+    tmp_path: Path,
+) -> None:
     plan = Plan(steps=30, evaluate_every=20, checkpoint_seconds=1e9, report_every=4)
     seen = []
-    heard = toy.Recorder(on_advance=lambda step: seen.append((step, (tmp_path / CHECKPOINT_FILE).exists())))
+    heard = toy.Recorder(
+        on_advance=lambda step: seen.append((step, (tmp_path / CHECKPOINT_FILE).exists()))
+    )
     toy.run(plan, folder=tmp_path, reporter=heard)
     assert [step for step, found in seen if found] == [24, 28, 30]
     assert [path.name for path in tmp_path.iterdir()] == [CHECKPOINT_FILE]

@@ -38,14 +38,23 @@ def toy_job(number: int, done: Callable[[Result], None], **changes: Any) -> Job:
     return toy.job(plan, done, **given)
 
 
-def run_toys(slots: int, folder: Path | None = None, step: Step = toy.STEP, **changes: Any) -> dict[int, Result]:
+def run_toys(
+    slots: int, folder: Path | None = None, step: Step = toy.STEP, **changes: Any
+) -> dict[int, Result]:
     results: dict[int, Result] = {}
 
     def keep(number: int) -> Callable[[Result], None]:
         return lambda result: results.update({number: result})
 
     jobs = [toy_job(number, keep(number), **changes) for number in range(len(STEPS))]
-    fit(jobs, frozen=jnp.float32(0), step=step, evaluate=toy.each(toy.score), slots=slots, folder=folder)
+    fit(
+        jobs,
+        frozen=jnp.float32(0),
+        step=step,
+        evaluate=toy.each(toy.score),
+        slots=slots,
+        folder=folder,
+    )
     return results
 
 
@@ -86,7 +95,13 @@ def test_jobs_start_in_their_order_as_slots_become_free() -> None:
     jobs = [dataclasses.replace(toy_job(n, lambda _: None), reporter=Watch(n)) for n in range(5)]
     fit(jobs, frozen=jnp.float32(0), step=toy.STEP, evaluate=toy.each(toy.score), slots=2)
     assert [name for kind, name in seen if kind == "start"] == [0, 1, 2, 3, 4]
-    assert [name for kind, name in seen if kind == "finish"] == [1, 0, 3, 2, 4]  # 10, 25, 25 + 15, 10 + 40, 40 + 30
+    assert [name for kind, name in seen if kind == "finish"] == [
+        1,
+        0,
+        3,
+        2,
+        4,
+    ]  # 10, 25, 25 + 15, 10 + 40, 40 + 30
 
 
 def test_what_is_held_already_is_left_out() -> None:
@@ -145,7 +160,9 @@ def test_results_are_saved_before_they_are_handed_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("evaluation", [0, 1, 2, 5])
-def test_after_an_evaluation_that_failed_the_same_jobs_go_on_to_the_same_bits(evaluation: int, tmp_path: Path) -> None:
+def test_after_an_evaluation_that_failed_the_same_jobs_go_on_to_the_same_bits(
+    evaluation: int, tmp_path: Path
+) -> None:
     class Failed(Exception):
         pass
 
@@ -168,7 +185,9 @@ def test_after_an_evaluation_that_failed_the_same_jobs_go_on_to_the_same_bits(ev
 def test_a_job_that_diverges_gives_its_slot_up_and_the_others_go_on(tmp_path: Path) -> None:
     def accumulate(total: Any, trained: Any, frozen: Any, tokens: Any, part: Any, key: Any) -> Any:
         gradient, losses = toy.STEP.accumulate(total, trained, frozen, tokens, part, key)
-        return gradient, jnp.where(jnp.abs(trained - toy.START - 1).max(axis=(1, 2)) < 1e-3, math.nan, losses)
+        return gradient, jnp.where(
+            jnp.abs(trained - toy.START - 1).max(axis=(1, 2)) < 1e-3, math.nan, losses
+        )
 
     results: dict[int, Result] = {}
     jobs = [toy_job(n, lambda result, n=n: results.update({n: result})) for n in range(5)]  # type: ignore[misc]
@@ -194,14 +213,22 @@ def test_a_checkpoint_of_other_jobs_is_refused(tmp_path: Path) -> None:
 
 
 def train_all(
-    backbone: Backbone, data: TaskData, recipe: Recipe, seeds: list[int], slots: int, folder: Path | None = None
+    backbone: Backbone,
+    data: TaskData,
+    recipe: Recipe,
+    seeds: list[int],
+    slots: int,
+    folder: Path | None = None,
 ) -> dict[int, TrainedPrompt]:
     trained: dict[int, TrainedPrompt] = {}
 
     def keep(seed: int) -> Callable[[TrainedPrompt], None]:
         return lambda prompt: trained.update({seed: prompt})
 
-    jobs = [prompt_job(backbone, data, recipe, identity=f"seed {seed}", seed=seed, done=keep(seed)) for seed in seeds]
+    jobs = [
+        prompt_job(backbone, data, recipe, identity=f"seed {seed}", seed=seed, done=keep(seed))
+        for seed in seeds
+    ]
     train_prompts(backbone, recipe, jobs, slots=slots, folder=folder)
     return trained
 
@@ -212,7 +239,9 @@ def test_each_prompt_equals_the_one_trained_alone_after_50_steps(
 ) -> None:
     # a moderate rate: at 0.3 rounding grows with every step, whoever shares the program
     moderate = Optimizer(learning_rate=0.05)
-    fifty = dataclasses.replace(recipe, steps=50, key_step=25, evaluate_every=25, optimizer=moderate)
+    fifty = dataclasses.replace(
+        recipe, steps=50, key_step=25, evaluate_every=25, optimizer=moderate
+    )
     data = TaskData(task, backbone, fifty)
     together = train_all(backbone, data, fifty, [0, 1, 2, 3], slots)
     for seed, prompt in together.items():

@@ -22,16 +22,22 @@ def gradients(steps: int, shape: tuple[int, ...]) -> list[np.ndarray]:
     return [rng.normal(size=shape) * 10.0 ** rng.uniform(-4, 1) for _ in range(steps)]
 
 
-def follow(transformation: optax.GradientTransformation, start: np.ndarray, steps: list[np.ndarray]) -> np.ndarray:
+def follow(
+    transformation: optax.GradientTransformation, start: np.ndarray, steps: list[np.ndarray]
+) -> np.ndarray:
     parameters = jnp.asarray(start, jnp.float32)
     state = transformation.init(parameters)
     for gradient in steps:
-        updates, state = transformation.update(jnp.asarray(gradient, jnp.float32), state, parameters)
+        updates, state = transformation.update(
+            jnp.asarray(gradient, jnp.float32), state, parameters
+        )
         parameters = optax.apply_updates(parameters, updates)
     return np.asarray(parameters)
 
 
-def adafactor(start: np.ndarray, steps: list[np.ndarray], *, rate: float, decay: float) -> tuple[np.ndarray, int]:
+def adafactor(
+    start: np.ndarray, steps: list[np.ndarray], *, rate: float, decay: float
+) -> tuple[np.ndarray, int]:
     """Shazeer and Stern (2018), algorithm 4 without factoring, momentum and parameter scaling."""
     parameters, second, clipped = start.astype(np.float64), np.zeros(start.shape), 0
     for t, gradient in enumerate(steps, start=1):
@@ -62,7 +68,9 @@ def test_the_default_is_adafactor_at_the_rate_and_decay_of_prompt_tuning() -> No
 def test_weight_decay_is_not_scaled_by_the_learning_rate() -> None:
     still = [np.zeros((2, 3))]
     for rate in (0.3, 0.001):
-        found = follow(Optimizer(learning_rate=rate, weight_decay=0.25).build(1), np.ones((2, 3)), still)
+        found = follow(
+            Optimizer(learning_rate=rate, weight_decay=0.25).build(1), np.ones((2, 3)), still
+        )
         assert_close(found, 0.75)
 
 
@@ -74,13 +82,19 @@ def test_adamw_follows_the_formulae_of_its_paper() -> None:
         second = 0.999 * second + 0.001 * gradient**2
         update = first / (1 - 0.9**t) / (np.sqrt(second / (1 - 0.999**t)) + 1e-8)
         parameters = parameters - 0.05 * (update + 0.01 * parameters)
-    found = follow(Optimizer(name="adamw", learning_rate=0.05, weight_decay=0.01).build(5), start, steps)
+    found = follow(
+        Optimizer(name="adamw", learning_rate=0.05, weight_decay=0.01).build(5), start, steps
+    )
     assert_close(found, parameters)
 
 
 def test_scaling_by_parameters_multiplies_an_update_by_their_root_mean_square() -> None:
     start, steps = np.full((4, 4), 3.0), [np.ones((4, 4))]
-    found = follow(Optimizer(learning_rate=0.1, weight_decay=0.0, scale_by_parameter=True).build(1), start, steps)
+    found = follow(
+        Optimizer(learning_rate=0.1, weight_decay=0.0, scale_by_parameter=True).build(1),
+        start,
+        steps,
+    )
     assert_close(found, 3.0 - 0.1 * 3.0)
 
 
@@ -116,7 +130,9 @@ def test_every_prompt_of_a_stack_is_optimised_as_if_it_were_alone() -> None:
         ("inverse_sqrt", 25, {5: 0.4, 25: 2.0, 100: 1.0}),
     ],
 )
-def test_a_schedule_has_its_value_at_every_step(schedule: str, warm: int, expected: dict[int, float]) -> None:
+def test_a_schedule_has_its_value_at_every_step(
+    schedule: str, warm: int, expected: dict[int, float]
+) -> None:
     rate = Optimizer(learning_rate=2.0, schedule=schedule, warmup_steps=warm).rate(100)
     for step, value in expected.items():
         assert_close(jax.jit(rate)(jnp.int32(step)), value, scale=2.0)
@@ -138,6 +154,8 @@ def test_warm_up_longer_than_the_run_never_reaches_the_peak() -> None:
         ({"weight_decay": -0.1}, "weight decay must be at least 0, found -0.1"),
     ],
 )
-def test_an_optimizer_that_makes_no_sense_is_refused(settings: dict[str, Any], message: str) -> None:
+def test_an_optimizer_that_makes_no_sense_is_refused(
+    settings: dict[str, Any], message: str
+) -> None:
     with pytest.raises(TrainingError, match=message):
         Optimizer(**settings)

@@ -120,7 +120,9 @@ def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def test_the_supervised_phase_without_examples_is_an_error_before_anything_trains(corpus: Path, tmp_path: Path) -> None:
+def test_the_supervised_phase_without_examples_is_an_error_before_anything_trains(
+    corpus: Path, tmp_path: Path
+) -> None:
     heard = Recorder()
     with pytest.raises(TrainingError, match="give --supervised, or --supervised-steps 0"):
         pretrain(PLAN, [corpus], tmp_path, reporter=lambda _phase: heard)
@@ -134,14 +136,18 @@ def test_a_corpus_too_small_for_the_vocabulary_is_an_error_of_training(tmp_path:
         prepare([path], tmp_path / "folder", vocab_size=VOCABULARY)
 
 
-def test_a_vocabulary_of_another_size_in_the_folder_is_refused(corpus: Path, trained: Path, tmp_path: Path) -> None:
+def test_a_vocabulary_of_another_size_in_the_folder_is_refused(
+    corpus: Path, trained: Path, tmp_path: Path
+) -> None:
     shutil.copy(trained / "spiece.model", tmp_path / "spiece.model")
     with pytest.raises(TrainingError, match="has 200 pieces with sentinels, expected 300"):
         prepare([corpus], tmp_path, vocab_size=300)
 
 
 def test_a_corpus_is_prepared_once(corpus: Path, trained: Path) -> None:
-    before = {name: (trained / name).stat().st_mtime_ns for name in ("spiece.model", "corpus.uint16")}
+    before = {
+        name: (trained / name).stat().st_mtime_ns for name in ("spiece.model", "corpus.uint16")
+    }
     tokenizer, tokens = prepare([corpus], trained, vocab_size=VOCABULARY)
     assert {name: (trained / name).stat().st_mtime_ns for name in before} == before
     text = tokenizer.decode(i for i in tokens[:2000].tolist() if i != 1)
@@ -152,7 +158,9 @@ def test_a_corpus_is_prepared_once(corpus: Path, trained: Path) -> None:
     ("steps", "names"), [((1, 0, 2), ["span_corruption", "supervised"]), ((0, 3, 0), ["prefix_lm"])]
 )
 def test_a_phase_without_steps_is_left_out(steps: tuple[int, int, int], names: list[str]) -> None:
-    plan = dataclasses.replace(PLAN, span_steps=steps[0], adaptation_steps=steps[1], supervised_steps=steps[2])
+    plan = dataclasses.replace(
+        PLAN, span_steps=steps[0], adaptation_steps=steps[1], supervised_steps=steps[2]
+    )
     assert [phase.name for phase in plan.phases()] == names
 
 
@@ -167,7 +175,9 @@ def test_held_out_blocks_are_never_trained_on() -> None:
 
 
 def test_a_corpus_too_short_to_hold_anything_out_is_refused() -> None:
-    with pytest.raises(TrainingError, match="corpus of 1000 tokens is too short; expected at least"):
+    with pytest.raises(
+        TrainingError, match="corpus of 1000 tokens is too short; expected at least"
+    ):
         hold_out(np.arange(1000))
 
 
@@ -177,7 +187,10 @@ def test_supervised_batches_put_the_tasks_name_in_front_and_mix_in_text(trained:
 
     def stream() -> SupervisedStream:
         language = ObjectiveStream(
-            corpus, PrefixLM(vocab_size=VOCABULARY, input_length=24, target_length=12), batch_size=8, seed=0
+            corpus,
+            PrefixLM(vocab_size=VOCABULARY, input_length=24, target_length=12),
+            batch_size=8,
+            seed=0,
         )
         return SupervisedStream(
             PAIRS,
@@ -197,7 +210,9 @@ def test_supervised_batches_put_the_tasks_name_in_front_and_mix_in_text(trained:
     assert from_text == [index % 4 == 0 for index in range(12)]
     texts = {tokenizer.decode(row.tolist()) for batch in batches[1:4] for row in batch.inputs.ids}
     assert {text.split()[0] for text in texts} == set(PAIRS)
-    answers = {tokenizer.decode(row.tolist()) for batch in batches[1:4] for row in batch.targets.ids}
+    answers = {
+        tokenizer.decode(row.tolist()) for batch in batches[1:4] for row in batch.targets.ids
+    }
     assert answers == {"good", "bad"}
     again = stream()
     for _ in range(6):
@@ -217,18 +232,26 @@ def test_supervised_examples_are_read_by_task(tmp_path: Path) -> None:
     assert read_supervised([tmp_path / "0.jsonl", tmp_path / "1.jsonl"]) == PAIRS
 
 
-@pytest.mark.parametrize("row", [{"task": "a", "input": "b"}, {"task": "a", "input": 3, "target": "c"}, {}])
+@pytest.mark.parametrize(
+    "row", [{"task": "a", "input": "b"}, {"task": "a", "input": 3, "target": "c"}, {}]
+)
 def test_a_supervised_row_without_its_texts_is_refused(row: dict[str, Any], tmp_path: Path) -> None:
     good = {"task": "a", "input": "b", "target": "c"}
-    (tmp_path / "rows.jsonl").write_text(f"{json.dumps(good)}\n{json.dumps(row)}\n", encoding="utf-8")
-    with pytest.raises(TrainingError, match=r"rows.jsonl, row 2: expected texts for task, input and target"):
+    (tmp_path / "rows.jsonl").write_text(
+        f"{json.dumps(good)}\n{json.dumps(row)}\n", encoding="utf-8"
+    )
+    with pytest.raises(
+        TrainingError, match=r"rows.jsonl, row 2: expected texts for task, input and target"
+    ):
         read_supervised([tmp_path / "rows.jsonl"])
 
 
 def test_a_supervised_target_outside_its_choices_is_refused(tmp_path: Path) -> None:
     row = {"task": "a", "input": "b", "target": "c", "choices": ["d", "e"]}
     (tmp_path / "rows.jsonl").write_text(json.dumps(row), encoding="utf-8")
-    with pytest.raises(TrainingError, match=r"rows.jsonl, row 1: target 'c' is not among its choices"):
+    with pytest.raises(
+        TrainingError, match=r"rows.jsonl, row 1: target 'c' is not among its choices"
+    ):
         read_supervised([tmp_path / "rows.jsonl"])
 
 

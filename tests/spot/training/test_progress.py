@@ -38,7 +38,9 @@ def test_lines_show_step_loss_score_and_rates() -> None:
     report(Lines("source cues seed 0", out))
     lines = written(out).splitlines()
     assert len(lines) == 2
-    assert lines[0].startswith("source cues seed 0: step 20/40 loss 1.625 accuracy 75.000 score 75.000 (")
+    assert lines[0].startswith(
+        "source cues seed 0: step 20/40 loss 1.625 accuracy 75.000 score 75.000 ("
+    )
     assert re.search(r"\(\d+\.\d steps/s \d+ tokens/s, \d+ s left\)$", lines[0])
     assert lines[1].endswith(", 0 s left)")
 
@@ -82,7 +84,13 @@ def test_event_files_hold_losses_rates_and_metrics(tmp_path: Path) -> None:
     report(TensorBoard(tmp_path))
     (events,) = tmp_path.glob("events.out.tfevents.*")
     content = events.read_bytes()
-    for tag in (b"train/loss", b"train/steps_per_second", b"train/tokens_per_second", b"dev/score", b"dev/accuracy"):
+    for tag in (
+        b"train/loss",
+        b"train/steps_per_second",
+        b"train/tokens_per_second",
+        b"dev/score",
+        b"dev/accuracy",
+    ):
         assert tag in content
     assert b"dev/loss" not in content
     assert b"dev/step" not in content

@@ -43,7 +43,9 @@ def test_the_loss_falls(whole: TrainedPrompt) -> None:
     assert losses[-1] < 0.97 * losses[0]
 
 
-def test_key_and_value_are_prompts_and_the_value_has_the_best_score(whole: TrainedPrompt, recipe: Recipe) -> None:
+def test_key_and_value_are_prompts_and_the_value_has_the_best_score(
+    whole: TrainedPrompt, recipe: Recipe
+) -> None:
     assert whole.key.shape == whole.value.shape == (4, 16)
     assert whole.key.dtype == whole.value.dtype == np.float32
     scores = [row["score"] for row in whole.history]
@@ -69,7 +71,9 @@ def test_the_seed_decides_the_order_of_batches_and_not_the_initialiser_alone(
     backbone: Backbone, data: TaskData, recipe: Recipe
 ) -> None:
     start = np.ones((4, 16), np.float32)
-    first, second = (train_prompt(backbone, data, recipe, seed=seed, initial=start) for seed in (1, 2))
+    first, second = (
+        train_prompt(backbone, data, recipe, seed=seed, initial=start) for seed in (1, 2)
+    )
     assert not np.array_equal(first.key, second.key)
 
 
@@ -128,7 +132,12 @@ class StoppingData(TaskData):
 
 @pytest.mark.parametrize("dies_at", [5, 10, 20, 30])
 def test_a_run_that_died_goes_on_from_its_last_checkpoint(
-    dies_at: int, backbone: Backbone, data: TaskData, recipe: Recipe, whole: TrainedPrompt, tmp_path: Path
+    dies_at: int,
+    backbone: Backbone,
+    data: TaskData,
+    recipe: Recipe,
+    whole: TrainedPrompt,
+    tmp_path: Path,
 ) -> None:
     class Dead(BaseException):
         """Nothing of the process runs after this."""
@@ -149,7 +158,9 @@ def test_a_run_that_died_goes_on_from_its_last_checkpoint(
         )
     heard = Recorder()
     resumed = train_prompt(backbone, data, recipe, seed=1, folder=tmp_path, reporter=heard)
-    assert heard.named("start") == [(max(0, dies_at - 10 if dies_at % 10 == 0 else 0), recipe.steps)]
+    assert heard.named("start") == [
+        (max(0, dies_at - 10 if dies_at % 10 == 0 else 0), recipe.steps)
+    ]
     assert equal(resumed, whole)
 
 
@@ -159,7 +170,9 @@ def test_a_finished_run_is_read_back_from_its_checkpoint(
     train_prompt(backbone, data, recipe, seed=1, folder=tmp_path)
     assert (tmp_path / CHECKPOINT_FILE).exists()
     heard = Recorder()
-    assert equal(train_prompt(backbone, data, recipe, seed=1, folder=tmp_path, reporter=heard), whole)
+    assert equal(
+        train_prompt(backbone, data, recipe, seed=1, folder=tmp_path, reporter=heard), whole
+    )
     assert heard.named("advance") == []
 
 
@@ -180,7 +193,9 @@ def test_snapshots_are_handed_out_when_the_run_is_done(
     ]
 
 
-def test_a_given_prompt_is_where_training_starts(backbone: Backbone, data: TaskData, recipe: Recipe) -> None:
+def test_a_given_prompt_is_where_training_starts(
+    backbone: Backbone, data: TaskData, recipe: Recipe
+) -> None:
     start = make_initializer(recipe.init, backbone, recipe.prompt_length)(1)
     given = train_prompt(backbone, data, recipe, seed=1, initial=start)
     assert given.key.tobytes() == train_prompt(backbone, data, recipe, seed=1).key.tobytes()
@@ -195,12 +210,21 @@ def test_a_given_prompt_that_does_not_fit_is_refused(
         train_prompt(backbone, data, recipe, seed=1, initial=np.zeros(shape, np.float32))
 
 
-def identity(backbone: Backbone, data: TaskData, recipe: Recipe, seed: int, start: np.ndarray | None, role: str) -> str:
+def identity(
+    backbone: Backbone,
+    data: TaskData,
+    recipe: Recipe,
+    seed: int,
+    start: np.ndarray | None,
+    role: str,
+) -> str:
     address = None if start is None else prompt_sha256(start)
     return run_identity(backbone, data, recipe, seed=seed, role=role, started_from=address).digest
 
 
-def test_identity_names_everything_that_a_run_depends_on(backbone: Backbone, data: TaskData, recipe: Recipe) -> None:
+def test_identity_names_everything_that_a_run_depends_on(
+    backbone: Backbone, data: TaskData, recipe: Recipe
+) -> None:
     start = np.ones((4, 16), np.float32)
     other = dataclasses.replace(recipe, batch_size=4)
     identities = [

@@ -18,8 +18,17 @@ from spot.training.settings import Setting, setting
 
 def test_the_default_is_the_recipe_of_the_papers() -> None:
     recipe = Recipe()
-    assert (recipe.prompt_length, recipe.batch_size, recipe.steps, recipe.key_step) == (100, 32, 30_000, 10_000)
-    assert (recipe.init, recipe.evaluate_every, recipe.optimizer) == ("vocabulary", 500, Optimizer())
+    assert (recipe.prompt_length, recipe.batch_size, recipe.steps, recipe.key_step) == (
+        100,
+        32,
+        30_000,
+        10_000,
+    )
+    assert (recipe.init, recipe.evaluate_every, recipe.optimizer) == (
+        "vocabulary",
+        500,
+        Optimizer(),
+    )
     assert (recipe.lengths.inputs, recipe.lengths.targets) == (512, 64)
 
 
@@ -40,8 +49,14 @@ def test_the_default_is_the_recipe_of_the_papers() -> None:
         ({"dropout": 1.0}, "dropout must be below 1, found 1.0"),
         ({"dropout": math.nan}, "dropout must be at least 0, found nan"),
         ({"z_loss": math.inf}, "z loss must be at most 2147483647, found inf"),
-        ({"evaluate_by": "beam"}, "evaluate by 'beam' is not known; choose from auto, rank, generate"),
-        ({"form": "deeper"}, "form 'deeper' is not known; did you mean 'deep'? choose from prompt, deep"),
+        (
+            {"evaluate_by": "beam"},
+            "evaluate by 'beam' is not known; choose from auto, rank, generate",
+        ),
+        (
+            {"form": "deeper"},
+            "form 'deeper' is not known; did you mean 'deep'? choose from prompt, deep",
+        ),
     ],
 )
 def test_a_recipe_that_makes_no_sense_is_refused(settings: dict[str, Any], message: str) -> None:
@@ -77,23 +92,30 @@ HARMLESS: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("changes", SHAPING)
-def test_what_shapes_a_key_makes_another_family(changes: dict[str, Any], backbone: Backbone) -> None:
+def test_what_shapes_a_key_makes_another_family(
+    changes: dict[str, Any], backbone: Backbone
+) -> None:
     assert Recipe(**changes).family(backbone) != Recipe().family(backbone)
 
 
 @pytest.mark.parametrize("changes", HARMLESS)
-def test_what_comes_after_the_key_leaves_the_family_alone(changes: dict[str, Any], backbone: Backbone) -> None:
+def test_what_comes_after_the_key_leaves_the_family_alone(
+    changes: dict[str, Any], backbone: Backbone
+) -> None:
     assert Recipe(**changes).family(backbone) == Recipe().family(backbone)
 
 
 @pytest.mark.parametrize(
-    ("schedule", "same"), [("constant", True), ("inverse_sqrt", True), ("cosine", False), ("linear", False)]
+    ("schedule", "same"),
+    [("constant", True), ("inverse_sqrt", True), ("cosine", False), ("linear", False)],
 )
 def test_more_steps_make_another_family_only_under_a_decaying_schedule(
     schedule: str, same: bool, backbone: Backbone
 ) -> None:
     optimizer = Optimizer(schedule=schedule)
-    shorter, longer = (Recipe(optimizer=optimizer, steps=steps).family(backbone) for steps in (20_000, 30_000))
+    shorter, longer = (
+        Recipe(optimizer=optimizer, steps=steps).family(backbone) for steps in (20_000, 30_000)
+    )
     assert (shorter == longer) is same
 
 
@@ -111,10 +133,14 @@ def test_a_record_says_what_was_done_for_which_backbone(backbone: Backbone) -> N
     recipe = Recipe(prompt_length=20, key_step=500)
     record = recipe.record(backbone)
     assert record.digest == Recipe(prompt_length=20, key_step=500).record(backbone).digest
-    assert (record.prompt_length, record.key_step, record.family) == (20, 500, recipe.family(backbone))
-    assert record.options | {"form": "prompt", "dropout": 0.0, "z_loss": 0.0} == dataclasses.asdict(recipe) | {
-        "dtype": "float32"
-    }
+    assert (record.prompt_length, record.key_step, record.family) == (
+        20,
+        500,
+        recipe.family(backbone),
+    )
+    assert record.options | {"form": "prompt", "dropout": 0.0, "z_loss": 0.0} == dataclasses.asdict(
+        recipe
+    ) | {"dtype": "float32"}
     assert (record.backbone.fingerprint, record.backbone.width) == (backbone.fingerprint, 16)
     assert record.backbone.config["d_model"] == 16
 
@@ -145,7 +171,8 @@ class LaterOptimizer(Optimizer):
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LaterRecipe(Recipe):
     optimizer: Optimizer = dataclasses.field(
-        default_factory=LaterOptimizer, metadata={"setting": Setting(help="Optimiser.", shapes_key=True)}
+        default_factory=LaterOptimizer,
+        metadata={"setting": Setting(help="Optimiser.", shapes_key=True)},
     )
     layers: int = setting(0, "Layers that are prompted.", shapes_key=True, later=True)
 

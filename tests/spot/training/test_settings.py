@@ -20,7 +20,9 @@ from spot.training.settings import Setting, setting
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Kitchen:
-    heat: float = setting(1.0, "Heat.", shapes_key=True, least=0, most=3, excluded=0, option="stove")
+    heat: float = setting(
+        1.0, "Heat.", shapes_key=True, least=0, most=3, excluded=0, option="stove"
+    )
     salt: float = setting(0.5, "Salt.", shapes_key=True, least=0, most=1, excluded=1)
     spoons: int = setting(2, "Spoons.", shapes_key=False, least=1, most=9)
     dish: str = setting("soup", "Dish.", shapes_key=True, choices=("soup", "stew"))
@@ -42,7 +44,9 @@ def test_values_in_their_bounds_pass() -> None:
         ({"dish": "stwe"}, "dish 'stwe' is not known; did you mean 'stew'? choose from soup, stew"),
     ],
 )
-def test_a_value_out_of_its_bounds_is_named_with_what_it_must_be(values: dict[str, Any], message: str) -> None:
+def test_a_value_out_of_its_bounds_is_named_with_what_it_must_be(
+    values: dict[str, Any], message: str
+) -> None:
     with pytest.raises(TrainingError) as caught:
         check_settings(Kitchen(**values))
     assert str(caught.value) == message
@@ -53,7 +57,9 @@ def test_a_value_out_of_its_bounds_is_named_with_what_it_must_be(values: dict[st
 
 def setting_of(field: dataclasses.Field[Any]) -> Setting:
     """What a field says of itself."""
-    assert "setting" in field.metadata, f"{field.name} does not say what it is for and whether it shapes a key"
+    assert "setting" in field.metadata, (
+        f"{field.name} does not say what it is for and whether it shapes a key"
+    )
     about: Setting = field.metadata["setting"]
     return about
 
@@ -73,7 +79,9 @@ def test_the_bank_names_the_same_settings_as_shaping_keys() -> None:
     first = {name for name, about in fields.items() if not about.later}
     assert first | {"dtype"} == set(FIRST)
     compared_apart = {"prompt_length", "key_step"}
-    assert {name for name in first if fields[name].shapes_key} == set(SHAPING) - {"dtype"} | compared_apart
+    assert {name for name in first if fields[name].shapes_key} == set(SHAPING) - {
+        "dtype"
+    } | compared_apart
     assert all(about.shapes_key for about in fields.values() if about.later)
     assert all(setting_of(field).shapes_key for field in dataclasses.fields(Optimizer))
 

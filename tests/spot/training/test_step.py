@@ -35,17 +35,23 @@ def random_batch(prompt_ids: list[int], *, seed: int) -> Batch:
     targets = rng.integers(3, 100, (rows, 5), dtype=np.int32)
     input_mask = np.arange(10) < rng.integers(2, 11, rows)[:, None]
     target_mask = np.arange(5) < rng.integers(1, 6, rows)[:, None]
-    return Batch(np.array(prompt_ids, np.int32), Inputs(inputs, input_mask), Targets(targets, target_mask))
+    return Batch(
+        np.array(prompt_ids, np.int32), Inputs(inputs, input_mask), Targets(targets, target_mask)
+    )
 
 
 def rows_of(batch: Batch, prompt: int) -> Batch:
     """The rows of one prompt, as a batch for a stack of that prompt alone."""
     kept = np.asarray(batch.prompt_ids) == prompt
-    inputs, targets = (part._make(array[kept] for array in part) for part in (batch.inputs, batch.targets))
+    inputs, targets = (
+        part._make(array[kept] for array in part) for part in (batch.inputs, batch.targets)
+    )
     return Batch(np.zeros(kept.sum(), np.int32), inputs, targets)
 
 
-def train(step: Step, prompts: np.ndarray, backbone: Backbone, batches: list[Batch]) -> tuple[np.ndarray, np.ndarray]:
+def train(
+    step: Step, prompts: np.ndarray, backbone: Backbone, batches: list[Batch]
+) -> tuple[np.ndarray, np.ndarray]:
     trained = jnp.array(prompts)
     state, losses = step.init(trained), []
     for batch in batches:
@@ -85,13 +91,19 @@ def weight_step(backbone: Backbone) -> Step:
     return make_step(backbone.graph, Optimizer(learning_rate=0.01), steps=STEPS, form=WEIGHTS)
 
 
-def test_prompts_trained_together_end_where_each_ends_alone(backbone: Backbone, prompts: np.ndarray) -> None:
+def test_prompts_trained_together_end_where_each_ends_alone(
+    backbone: Backbone, prompts: np.ndarray
+) -> None:
     # a moderate rate: at 0.3 twenty steps blow rounding differences up to the tolerance itself
-    step = make_step(backbone.graph, Optimizer(learning_rate=0.05), steps=STEPS, form=FORMS["prompt"])
+    step = make_step(
+        backbone.graph, Optimizer(learning_rate=0.05), steps=STEPS, form=FORMS["prompt"]
+    )
     batches = [random_batch([0, 1, 2, 2, 1, 0], seed=seed) for seed in range(STEPS)]
     together, losses = train(step, prompts, backbone, batches)
     for n in range(3):
-        alone, loss = train(step, prompts[n : n + 1], backbone, [rows_of(batch, n) for batch in batches])
+        alone, loss = train(
+            step, prompts[n : n + 1], backbone, [rows_of(batch, n) for batch in batches]
+        )
         assert_close(together[n], alone[0], relative=3e-5)
         assert_close(losses[:, n], loss[:, 0], relative=3e-5)
     assert np.abs(together - prompts).max() > 0.3
@@ -103,7 +115,9 @@ def test_the_loss_of_a_prompt_is_the_mean_over_its_own_target_tokens(
     batch = random_batch([2, 0, 0, 1, 0, 2], seed=50)
     _, losses = train(step, prompts, backbone, [batch])
     model = nnx.merge(backbone.graph, backbone.weights)
-    by_token = np.asarray(jax.jit(model.token_losses)(Soft(prompts), batch.prompt_ids, batch.inputs, batch.targets))
+    by_token = np.asarray(
+        jax.jit(model.token_losses)(Soft(prompts), batch.prompt_ids, batch.inputs, batch.targets)
+    )
     for n in range(3):
         own = np.asarray(batch.prompt_ids)[:, None] == n
         assert_close(losses[0, n], by_token[own & batch.targets.mask].mean())
@@ -122,7 +136,9 @@ def test_training_prompts_leaves_every_bit_of_the_weights_alone(
     backbone: Backbone, step: Step, prompts: np.ndarray
 ) -> None:
     before = bits(backbone.weights)
-    train(step, prompts, backbone, [random_batch([0, 1, 2, 2, 1, 0], seed=seed) for seed in range(5)])
+    train(
+        step, prompts, backbone, [random_batch([0, 1, 2, 2, 1, 0], seed=seed) for seed in range(5)]
+    )
     assert bits(backbone.weights) == before
 
 
@@ -132,10 +148,14 @@ def test_no_gradient_of_a_weight_is_ever_computed_for_prompts(
     shapes = {leaf.shape for leaf in jax.tree.leaves(backbone.weights) if leaf.ndim == 2}
     shapes |= {shape[::-1] for shape in shapes}
 
-    def outer_products(step: Step, trained: Any, frozen: Any, prompt_ids: list[int]) -> set[tuple[int, ...]]:
+    def outer_products(
+        step: Step, trained: Any, frozen: Any, prompt_ids: list[int]
+    ) -> set[tuple[int, ...]]:
         batch, count = random_batch(prompt_ids, seed=0), max(prompt_ids) + 1
         total = (jax.tree.map(jnp.zeros_like, trained), jnp.zeros(count))
-        program = jax.make_jaxpr(step.accumulate)(total, trained, frozen, jnp.ones(count), batch, KEY)
+        program = jax.make_jaxpr(step.accumulate)(
+            total, trained, frozen, jnp.ones(count), batch, KEY
+        )
         made_by = ("dot_general", "scatter-add", "scatter_add")
         return {
             variable.aval.shape
@@ -155,7 +175,9 @@ def test_a_step_of_prompts_returns_nothing_of_a_weights_shape(
 ) -> None:
     batch = random_batch([0, 1, 2, 2, 1, 0], seed=0)
     total = (jnp.zeros_like(prompts), jnp.zeros(3))
-    program = jax.make_jaxpr(step.accumulate)(total, prompts, backbone.weights, jnp.ones(3), batch, KEY)
+    program = jax.make_jaxpr(step.accumulate)(
+        total, prompts, backbone.weights, jnp.ones(3), batch, KEY
+    )
     assert [aval.shape for aval in program.out_avals] == [prompts.shape, (3,)]
 
 
@@ -213,7 +235,10 @@ def content(batches: list[Batch]) -> list[tuple[int, bytes, bytes]]:
     found = []
     for batch in batches:
         for row, slot in enumerate(batch.prompt_ids):
-            source, target = (np.asarray(p.ids[row])[np.asarray(p.mask[row])] for p in (batch.inputs, batch.targets))
+            source, target = (
+                np.asarray(p.ids[row])[np.asarray(p.mask[row])]
+                for p in (batch.inputs, batch.targets)
+            )
             if len(target):
                 found.append((int(slot), source.tobytes(), target.tobytes()))
     return sorted(found)
@@ -223,10 +248,19 @@ def content(batches: list[Batch]) -> list[tuple[int, bytes, bytes]]:
 def test_parts_hold_every_row_of_every_slot_once(positions: int) -> None:
     batches = slots(0, 2, 5)
     parts = cut(batches, 4, here=cached(positions))
-    rows = [(slot, *row) for slot, batch in batches.items() for row in zip(batch.inputs, batch.targets, strict=True)]
-    assert content(parts) == sorted((slot, source.tobytes(), target.tobytes()) for slot, source, target in rows)
+    rows = [
+        (slot, *row)
+        for slot, batch in batches.items()
+        for row in zip(batch.inputs, batch.targets, strict=True)
+    ]
+    assert content(parts) == sorted(
+        (slot, source.tobytes(), target.tobytes()) for slot, source, target in rows
+    )
     for part in parts:
-        assert len(part.prompt_ids) == 1 or len(part.prompt_ids) * (4 + part.inputs.ids.shape[1]) <= positions
+        assert (
+            len(part.prompt_ids) == 1
+            or len(part.prompt_ids) * (4 + part.inputs.ids.shape[1]) <= positions
+        )
 
 
 def test_parts_come_longest_first_each_no_wider_than_its_bucket() -> None:
@@ -237,8 +271,12 @@ def test_parts_come_longest_first_each_no_wider_than_its_bucket() -> None:
 
 
 @pytest.mark.parametrize("positions", [30, 60, 100])
-def test_slots_in_parts_train_as_the_whole(positions: int, prompts: np.ndarray, backbone: Backbone) -> None:
-    step = make_step(backbone.graph, Optimizer(learning_rate=0.1), steps=STEPS, form=FORMS["prompt"])
+def test_slots_in_parts_train_as_the_whole(
+    positions: int, prompts: np.ndarray, backbone: Backbone
+) -> None:
+    step = make_step(
+        backbone.graph, Optimizer(learning_rate=0.1), steps=STEPS, form=FORMS["prompt"]
+    )
 
     def run(positions: int) -> tuple[np.ndarray, np.ndarray]:
         trained = jnp.array(prompts)
@@ -246,7 +284,9 @@ def test_slots_in_parts_train_as_the_whole(positions: int, prompts: np.ndarray, 
         for seed in range(3):
             batches = {slot: ragged_batch(4, seed=10 * seed + slot) for slot in range(3)}
             parts = cut(batches, prompts.shape[1], here=cached(positions))
-            trained, state, loss = step.run(trained, state, backbone.weights, parts, KEY, np.ones(3, bool))
+            trained, state, loss = step.run(
+                trained, state, backbone.weights, parts, KEY, np.ones(3, bool)
+            )
             losses.append(np.asarray(loss))
         return np.asarray(trained), np.array(losses)
 
@@ -260,7 +300,9 @@ def test_slots_apart_train_as_the_whole_where_prompts_are_read_once() -> None:
     prompts = np.random.default_rng(0).normal(size=(3, 4, 16)).astype(np.float32)
 
     def run(positions: int, *, apart: bool) -> tuple[np.ndarray, np.ndarray, set[int]]:
-        step = make_step(graph, Optimizer(learning_rate=0.1), steps=STEPS, form=FORMS["prompt"], apart=apart)
+        step = make_step(
+            graph, Optimizer(learning_rate=0.1), steps=STEPS, form=FORMS["prompt"], apart=apart
+        )
         trained = jnp.array(prompts)
         state, losses, rows = step.init(trained), [], set()
         for seed in range(3):
@@ -282,7 +324,9 @@ def test_slots_apart_train_as_the_whole_where_prompts_are_read_once() -> None:
     np.testing.assert_array_equal(whole[0][1], prompts[1])
 
 
-def test_a_slot_that_is_not_active_keeps_every_bit(backbone: Backbone, step: Step, prompts: np.ndarray) -> None:
+def test_a_slot_that_is_not_active_keeps_every_bit(
+    backbone: Backbone, step: Step, prompts: np.ndarray
+) -> None:
     trained = jnp.array(prompts)
     state = step.init(trained)
     before = bits(step.take(state, 1))

@@ -27,10 +27,14 @@ def test_a_smaller_sample_is_part_of_a_larger_one(limits: tuple[int, int]) -> No
 
 
 @given(order=st.permutations(EXAMPLES), limit=st.integers(1, 60))
-def test_a_sample_keeps_the_files_order_and_does_not_depend_on_it(order: list[Example], limit: int) -> None:
+def test_a_sample_keeps_the_files_order_and_does_not_depend_on_it(
+    order: list[Example], limit: int
+) -> None:
     sample = take(order, limit)
     assert set(sample) == set(take(EXAMPLES, limit))
-    assert [order.index(example) for example in sample] == sorted(order.index(example) for example in sample)
+    assert [order.index(example) for example in sample] == sorted(
+        order.index(example) for example in sample
+    )
 
 
 @pytest.mark.parametrize("limit", [0, 60, 61])
@@ -38,7 +42,9 @@ def test_no_limit_or_a_large_one_takes_all(limit: int) -> None:
     assert list(take(EXAMPLES, limit)) == EXAMPLES
 
 
-def test_limits_hold_for_train_and_dev_and_never_for_test(task: Task, backbone: Backbone, recipe: Recipe) -> None:
+def test_limits_hold_for_train_and_dev_and_never_for_test(
+    task: Task, backbone: Backbone, recipe: Recipe
+) -> None:
     data = TaskData(task, backbone, dataclasses.replace(recipe, train_limit=10, dev_limit=5))
     assert [len(data[split].examples) for split in Split] == [10, 5, 32]
     assert [len(data[split].tokens) for split in Split] == [10, 5, 32]
@@ -62,7 +68,9 @@ def test_a_split_is_read_once_and_only_when_asked_for(
     assert read == [Split.TRAIN, Split.DEV]
 
 
-def test_the_digest_is_of_train_and_dev_as_they_are_used(tmp_path: Path, backbone: Backbone, recipe: Recipe) -> None:
+def test_the_digest_is_of_train_and_dev_as_they_are_used(
+    tmp_path: Path, backbone: Backbone, recipe: Recipe
+) -> None:
     def digest(folder: str, recipe: Recipe = recipe, **changes: int) -> str:
         path = write_task(tmp_path / folder, "cues", sizes=(30, 10, 10), **changes)
         return TaskData(get_task(str(path)), backbone, recipe).digest
@@ -73,7 +81,9 @@ def test_the_digest_is_of_train_and_dev_as_they_are_used(tmp_path: Path, backbon
     for field, value in (("train_limit", 5), ("dev_limit", 5), ("max_input", 12)):
         assert digest("first", dataclasses.replace(recipe, **{field: value})) != first
     (tmp_path / "same" / "cues_test.csv").write_text("text,label\nkamo,good\n", encoding="utf-8")
-    assert TaskData(get_task(str(tmp_path / "same" / "cues.toml")), backbone, recipe).digest == first
+    assert (
+        TaskData(get_task(str(tmp_path / "same" / "cues.toml")), backbone, recipe).digest == first
+    )
 
 
 def test_scores_are_of_the_examples_of_a_split(data: TaskData) -> None:
@@ -83,7 +93,9 @@ def test_scores_are_of_the_examples_of_a_split(data: TaskData) -> None:
     assert data.score(Split.DEV, [*wrong[:8], *targets[8:]])["accuracy"] == 75
 
 
-def test_a_mixture_scores_every_member_by_itself_and_shares_the_limit(backbone: Backbone, recipe: Recipe) -> None:
+def test_a_mixture_scores_every_member_by_itself_and_shares_the_limit(
+    backbone: Backbone, recipe: Recipe
+) -> None:
     mixture = Mixture(name="m", members=(get_task("wn_pos"), get_task("wn_isa")))
     data = MixtureData(mixture, backbone, dataclasses.replace(recipe, dev_limit=21, train_limit=30))
     dev = data[Split.DEV]
@@ -93,13 +105,18 @@ def test_a_mixture_scores_every_member_by_itself_and_shares_the_limit(backbone: 
     half = [*right[:11], *["nonsense"] * 11]
     assert data.score(Split.DEV, half) == {"wn_pos": 100.0, "wn_isa": 0.0, "score": 50.0}
     assert data.batches(6, 0).per_epoch == 10
-    apart = TaskData(get_task("wn_isa"), backbone, dataclasses.replace(recipe, dev_limit=11))[Split.DEV]
+    apart = TaskData(get_task("wn_isa"), backbone, dataclasses.replace(recipe, dev_limit=11))[
+        Split.DEV
+    ]
     assert dev.examples[11:] == apart.examples
 
 
-def test_the_proportions_of_a_mixture_are_part_of_its_digest(backbone: Backbone, recipe: Recipe) -> None:
+def test_the_proportions_of_a_mixture_are_part_of_its_digest(
+    backbone: Backbone, recipe: Recipe
+) -> None:
     members = (get_task("wn_pos"), get_task("wn_living"))
     digests = {
-        MixtureData(Mixture(name="m", members=members, temperature=t), backbone, recipe).digest for t in (1.0, 2.0)
+        MixtureData(Mixture(name="m", members=members, temperature=t), backbone, recipe).digest
+        for t in (1.0, 2.0)
     }
     assert len(digests) == 2

@@ -20,7 +20,9 @@ START = np.arange(6, dtype=np.float32).reshape(1, 2, 3)
 
 
 @jax.jit
-def _accumulate(total: Any, trained: Any, frozen: Any, tokens: Any, part: Batch, keys: jax.Array) -> Any:
+def _accumulate(
+    total: Any, trained: Any, frozen: Any, tokens: Any, part: Batch, keys: jax.Array
+) -> Any:
     """A gradient that differs by the batch, and the loss of where the slot stands."""
     counts = jax.ops.segment_sum(part.inputs.mask.sum(axis=-1), part.prompt_ids, len(trained))
     means = jax.ops.segment_sum(
@@ -36,7 +38,9 @@ def _accumulate(total: Any, trained: Any, frozen: Any, tokens: Any, part: Batch,
 def _update(trained: Any, state: Any, gradient: Any, active: Any) -> tuple[Any, Any]:
     moved = 0.9 * state + gradient
     active = active[:, None, None]
-    return jnp.where(active, 0.99 * trained + 0.01 * moved, trained), jnp.where(active, moved, state)
+    return jnp.where(active, 0.99 * trained + 0.01 * moved, trained), jnp.where(
+        active, moved, state
+    )
 
 
 STEP = Step(init=jnp.zeros_like, accumulate=_accumulate, update=_update, slots=True, noisy=True)

@@ -35,12 +35,18 @@ class World:
 @pytest.fixture(scope="session")
 def tasks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Task]:
     folder = tmp_path_factory.mktemp("tasks")
-    return {name: get_task(str(write_task(folder, name, sizes=(32, 16, 16)))) for name in (*SOURCES, "target")}
+    return {
+        name: get_task(str(write_task(folder, name, sizes=(32, 16, 16))))
+        for name in (*SOURCES, "target")
+    }
 
 
 @pytest.fixture(scope="session")
 def filled_bank(
-    tmp_path_factory: pytest.TempPathFactory, backbone: Backbone, recipe: Recipe, tasks: dict[str, Task]
+    tmp_path_factory: pytest.TempPathFactory,
+    backbone: Backbone,
+    recipe: Recipe,
+    tasks: dict[str, Task],
 ) -> Path:
     """Sources of one seed each, the first of two, and the target itself as a source."""
     path = tmp_path_factory.mktemp("bank") / "bank.sqlite"

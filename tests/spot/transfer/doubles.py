@@ -50,7 +50,12 @@ class ScriptedExecutor:
 
     def train(self, groups: Sequence[Group]) -> Mapping[str, Progress]:
         given_up = {}
-        runs = [(run, group.recipe) for group in groups for run in group.runs if run.spec.role == "transfer"]
+        runs = [
+            (run, group.recipe)
+            for group in groups
+            for run in group.runs
+            if run.spec.role == "transfer"
+        ]
         for (run, recipe), score in zip(runs, self.scores, strict=True):
             if score is None:
                 given_up[run.digest] = Progress(step=recipe.evaluate_every, best_score=0.0)
@@ -59,7 +64,13 @@ class ScriptedExecutor:
             prompt = np.random.default_rng(run.spec.seed).normal(size=shape).astype(np.float32)
             value = SnapshotRecord(prompt=prompt, step=recipe.steps, score=score)
             self.bank.record_run(
-                RunRecord(identity=run.identity, steps=recipe.steps, metric="score", score=score, value=value)
+                RunRecord(
+                    identity=run.identity,
+                    steps=recipe.steps,
+                    metric="score",
+                    score=score,
+                    value=value,
+                )
             )
         return given_up
 
@@ -67,7 +78,9 @@ class ScriptedExecutor:
 class RefusingEvaluator(Evaluator):
     """Fails where a test split is to be answered anew."""
 
-    def answers(self, data: TaskData | MixtureData, runs: Sequence[StoredRun], recipe: Recipe) -> list[list[str]]:
+    def answers(
+        self, data: TaskData | MixtureData, runs: Sequence[StoredRun], recipe: Recipe
+    ) -> list[list[str]]:
         assert not runs, "answered again"
         return []
 
@@ -75,7 +88,13 @@ class RefusingEvaluator(Evaluator):
 def refusing(trainer: Trainer) -> Trainer:
     """The same trainer, which must neither train nor answer a test split anew."""
     evaluator = RefusingEvaluator(trainer.bank, trainer.datasets)
-    return Trainer(trainer.bank, trainer.backbone, trainer.recipe, executor=RefusingExecutor(), evaluator=evaluator)
+    return Trainer(
+        trainer.bank,
+        trainer.backbone,
+        trainer.recipe,
+        executor=RefusingExecutor(),
+        evaluator=evaluator,
+    )
 
 
 class StopsAt(Silent):

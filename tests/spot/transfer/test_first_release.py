@@ -22,7 +22,14 @@ from tests.spot.transfer.doubles import RefusingExecutor
 
 WRITTEN = Path(__file__).parents[2] / "banks" / "first_release.sqlite"
 RECIPE = Recipe(
-    prompt_length=4, batch_size=4, steps=4, key_step=2, evaluate_every=2, max_input=48, max_target=16, dev_limit=20
+    prompt_length=4,
+    batch_size=4,
+    steps=4,
+    key_step=2,
+    evaluate_every=2,
+    max_input=48,
+    max_target=16,
+    dev_limit=20,
 )
 
 
@@ -45,7 +52,11 @@ def test_it_is_listed_and_sound_without_being_written() -> None:
 
 
 def test_its_runs_count_as_held(trainer: Trainer) -> None:
-    wanted = [trainer.spec(get_task(name), seed, "source") for name in ("wn_pos", "wn_isa") for seed in (0, 1)]
+    wanted = [
+        trainer.spec(get_task(name), seed, "source")
+        for name in ("wn_pos", "wn_isa")
+        for seed in (0, 1)
+    ]
     held = {row["run"] for row in list_runs(trainer.bank.engine, role="source")}
     assert {run.digest[:12] for run in trainer.run_all(wanted)} == held
     few = trainer.with_recipe(dataclasses.replace(RECIPE, train_limit=64))
@@ -69,7 +80,9 @@ def test_its_sources_are_ranked_from_starts_that_it_did_not_store(trainer: Train
 
 def test_a_transfer_goes_on_from_it(trainer: Trainer) -> None:
     few = trainer.with_recipe(dataclasses.replace(RECIPE, train_limit=64))
-    outcome = run_transfer(few, get_task("wn_living"), seed=0, options=TransferOptions(method="none"))
+    outcome = run_transfer(
+        few, get_task("wn_living"), seed=0, options=TransferOptions(method="none")
+    )
     assert outcome.baseline == outcome.chosen_run
     assert len(list_transfers(trainer.bank.engine)) == 2
     assert verify(trainer.bank) == []

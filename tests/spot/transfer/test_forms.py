@@ -34,7 +34,9 @@ def test_a_form_is_banked_ranked_and_transferred(
         for run in runs:
             assert bank.prompt(run.value).shape == shape
         keys = bank.keys(trainer.partition)
-        np.testing.assert_array_equal(keys.vectors("average")[0], average(bank.prompt(keys.prompts[0])))
+        np.testing.assert_array_equal(
+            keys.vectors("average")[0], average(bank.prompt(keys.prompts[0]))
+        )
         assert keys.width == tokens(bank.prompt(runs[0].value)).shape[1]
         for method in ("best", "average"):
             options = TransferOptions(method=method, top_k=2)

@@ -18,7 +18,10 @@ MRPC = get_task("mrpc")
 def examples(count: int, group: str = "") -> list[Example]:
     choices = ("negative", "positive")
     groups = [f"{group}{i // 5}" if group else "" for i in range(count)]
-    return [Example(inputs=str(i), target="positive", choices=choices, group=of) for i, of in enumerate(groups)]
+    return [
+        Example(inputs=str(i), target="positive", choices=choices, group=of)
+        for i, of in enumerate(groups)
+    ]
 
 
 def answers(right: np.ndarray) -> list[str]:
@@ -45,7 +48,9 @@ def test_seeds_that_disagree_widen_the_interval() -> None:
     half = np.arange(200) % 2 == 0
     better, alike = np.ones(200, bool), half
     steady = paired_gain(SST2, examples(200), [answers(better)] * 3, [answers(half)] * 3)
-    mixed = paired_gain(SST2, examples(200), [answers(s) for s in (better, alike, better)], [answers(half)] * 3)
+    mixed = paired_gain(
+        SST2, examples(200), [answers(s) for s in (better, alike, better)], [answers(half)] * 3
+    )
     assert mixed.high - mixed.low > 2 * (steady.high - steady.low)
 
 
@@ -74,10 +79,14 @@ def test_rows_of_wsc_are_drawn_one_by_one_whatever_their_label() -> None:
 
 
 def test_a_score_that_is_no_mean_over_examples_is_computed_anew_for_every_draw() -> None:
-    few = [Example(inputs=str(i), target=MRPC.labels[i % 2], choices=MRPC.labels) for i in range(20)]
+    few = [
+        Example(inputs=str(i), target=MRPC.labels[i % 2], choices=MRPC.labels) for i in range(20)
+    ]
     right, wrong = [example.target for example in few], [MRPC.labels[1]] * 20
     gain = paired_gain(MRPC, few, [right], [wrong], draws=50)
-    assert gain.mean == pytest.approx(MRPC.score(right, few)["score"] - MRPC.score(wrong, few)["score"])
+    assert gain.mean == pytest.approx(
+        MRPC.score(right, few)["score"] - MRPC.score(wrong, few)["score"]
+    )
     assert gain.low < gain.mean < gain.high
 
 
@@ -85,7 +94,11 @@ def test_a_score_that_is_no_mean_over_examples_is_computed_anew_for_every_draw()
     ("without", "with_transfer", "verdict"),
     [
         ([38.0, 40.0], [61.0, 62.0], "neither is above the most frequent answer"),
-        ([70.0, 72.0], [61.0, 62.0], "with transfer the score is not above the most frequent answer"),
+        (
+            [70.0, 72.0],
+            [61.0, 62.0],
+            "with transfer the score is not above the most frequent answer",
+        ),
         ([38.0, 40.0], [70.0, 71.0], ""),
         ([70.0, 72.0], [75.0, 76.0], ""),
     ],

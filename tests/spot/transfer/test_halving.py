@@ -49,11 +49,18 @@ def test_the_field_shrinks_to_one_before_the_end(contestants: int, steps: int, e
 # -- who is given up -----------------------------------------------------------------------------------------
 
 
-def given_up(scores: Mapping[str, float], *, finished: Mapping[str, float] | None = None, step: int = 10) -> list[str]:
+def given_up(
+    scores: Mapping[str, float], *, finished: Mapping[str, float] | None = None, step: int = 10
+) -> list[str]:
     """Of a heat in the order of the names."""
     known = dict(finished or {})
-    histories = {name: [{"step": 10.0, "score": score}, {"step": 90.0, "score": 99.0}] for name, score in known.items()}
-    halving = Halving(heats=[sorted([*scores, *known])], histories=histories, steps=40, evaluate_every=10)
+    histories = {
+        name: [{"step": 10.0, "score": score}, {"step": 90.0, "score": 99.0}]
+        for name, score in known.items()
+    }
+    halving = Halving(
+        heats=[sorted([*scores, *known])], histories=histories, steps=40, evaluate_every=10
+    )
     return sorted(halving({name: reached(step, score) for name, score in scores.items()}))
 
 
@@ -94,7 +101,9 @@ def test_who_wins_ran_to_the_end_as_if_alone_and_the_others_left_no_run(world: W
     assert outcome.steps < 4 * world.trainer.recipe.steps
     (row,) = list_transfers(world.bank.engine, task="target")
     assert (row["budget"], row["steps"]) == ("halving", outcome.steps)
-    assert [source["steps"] for source in row["sources"]] == [candidate.steps for candidate in outcome.candidates]
+    assert [source["steps"] for source in row["sources"]] == [
+        candidate.steps for candidate in outcome.candidates
+    ]
     alone = run_transfer(world.trainer, world.target, seed=0, options=TransferOptions(top_k=4))
     for candidate, full in zip(outcome.candidates, alone.candidates, strict=True):
         if candidate.run:
@@ -158,7 +167,9 @@ def test_patience_and_halving_do_not_go_together(world: World) -> None:
 
 
 def test_method_none_trains_and_reports_the_baseline_alone(world: World) -> None:
-    outcome = run_transfer(world.trainer, world.target, seed=0, options=TransferOptions(method="none"))
+    outcome = run_transfer(
+        world.trainer, world.target, seed=0, options=TransferOptions(method="none")
+    )
     assert (outcome.ranked, outcome.candidates, outcome.chosen) == ([], [], None)
     assert outcome.chosen_run == outcome.baseline == outcome.query
     assert outcome.outcome_test == outcome.baseline_test

@@ -42,7 +42,9 @@ def test_a_task_whose_file_or_data_changed_is_refused(tmp_path: Path, changed: s
     spec = TaskSpec.from_task(get_task(str(write_task(tmp_path, "one"))))
     path = tmp_path / changed
     path.write_text(path.read_text(encoding="utf-8").replace("good", "fine"), encoding="utf-8")
-    with pytest.raises(TaskError, match=r"one\.toml: its file or data have changed since runs of task 'one'"):
+    with pytest.raises(
+        TaskError, match=r"one\.toml: its file or data have changed since runs of task 'one'"
+    ):
         spec.read()
 
 
@@ -61,7 +63,9 @@ def test_what_is_missing_is_found_without_writing(world: World) -> None:
 
 
 def test_runs_that_train_alike_are_trained_once_and_both_stored(world: World) -> None:
-    asked = [world.trainer.spec(world.target, 5, role) for role in ("baseline", "source", "baseline")]
+    asked = [
+        world.trainer.spec(world.target, 5, role) for role in ("baseline", "source", "baseline")
+    ]
     runs = world.trainer.plan(asked)
     assert [run.spec.role for run in distinct(runs)] == ["baseline"]
     baseline, source, again = world.trainer.run_all(asked)
@@ -79,7 +83,9 @@ def test_a_run_in_the_bank_is_asked_for_once(world: World) -> None:
             return super().runs(digests)
 
     trainer = Trainer(CountingBank(world.bank.engine), world.trainer.backbone, world.trainer.recipe)
-    refusing(trainer).run_all([trainer.spec(world.target, 0, role) for role in ("source", "source")])
+    refusing(trainer).run_all(
+        [trainer.spec(world.target, 0, role) for role in ("source", "source")]
+    )
     assert asked == [4]
 
 
@@ -92,5 +98,9 @@ def test_neighbours_share_a_group_and_groups_are_alike_in_size(world: World) -> 
 
 def test_one_digest_names_a_run_everywhere(world: World, recipe: Recipe) -> None:
     (run,) = plan(world.trainer, world, (0, "source"))
-    assert world.trainer.run(world.target, seed=0, role="source").digest == run.digest == run.identity.digest
+    assert (
+        world.trainer.run(world.target, seed=0, role="source").digest
+        == run.digest
+        == run.identity.digest
+    )
     assert pickle.loads(pickle.dumps(run)).digest == run.digest

@@ -35,7 +35,13 @@ def said() -> list[str]:
 @pytest.fixture
 def trainer(world: World, said: list[str]) -> Iterator[Trainer]:
     executor = ProcessExecutor(world.bank, workers=2, say=said.append)
-    yield Trainer(world.bank, world.trainer.backbone, world.trainer.recipe, executor=executor, folder=world.runs)
+    yield Trainer(
+        world.bank,
+        world.trainer.backbone,
+        world.trainer.recipe,
+        executor=executor,
+        folder=world.runs,
+    )
 
 
 def test_what_processes_train_is_what_one_trains_and_their_lines_are_passed_on(
@@ -52,12 +58,18 @@ def test_what_processes_train_is_what_one_trains_and_their_lines_are_passed_on(
     programs = [show_run(world.bank.engine, run.digest)["environment"]["program"] for run in runs]
     assert programs == 2 * [{"slots": 1, "shared with": []}]
     for worker, seed in ((1, 3), (2, 4)):
-        assert any(re.match(rf"worker {worker}: source target seed {seed}: step 10/40 ", line) for line in said)
+        assert any(
+            re.match(rf"worker {worker}: source target seed {seed}: step 10/40 ", line)
+            for line in said
+        )
     assert list(world.runs.iterdir()) == []
     assert verify(world.bank) == []
 
     starts = list(world.bank.keys(trainer.partition, exclude=["target"]).values)
-    heats = [[trainer.spec(world.target, seed, "transfer", start) for start in starts[:3]] for seed in (0, 1)]
+    heats = [
+        [trainer.spec(world.target, seed, "transfer", start) for start in starts[:3]]
+        for seed in (0, 1)
+    ]
     for heat in trainer.race(heats):
         assert sum(ended.run is None for ended in heat) == 2
         assert all(0 < ended.steps < 40 for ended in heat if ended.run is None)
@@ -67,17 +79,25 @@ def test_what_fails_in_one_process_is_one_line_and_the_others_end(
     trainer: Trainer, world: World, tmp_path: Path
 ) -> None:
     path = write_task(tmp_path, "mine")
-    specs = [trainer.spec(get_task(str(path)), 0, "source"), trainer.spec(world.target, 6, "source")]
+    specs = [
+        trainer.spec(get_task(str(path)), 0, "source"),
+        trainer.spec(world.target, 6, "source"),
+    ]
     planned = trainer.plan(specs)
     with (tmp_path / "mine_train.csv").open("a", encoding="utf-8") as out:
         out.write("kamo ta,good\n")
-    with pytest.raises(TrainingError, match=rf"^worker 1: {path}: its file or data have changed since"):
+    with pytest.raises(
+        TrainingError, match=rf"^worker 1: {path}: its file or data have changed since"
+    ):
         trainer.run_all(specs)
     assert set(world.bank.runs([run.digest for run in planned])) == {planned[1].digest}
 
 
 def test_a_bank_in_memory_is_refused() -> None:
-    with Bank.open("sqlite://") as bank, pytest.raises(TrainingError, match="where no other can write"):
+    with (
+        Bank.open("sqlite://") as bank,
+        pytest.raises(TrainingError, match="where no other can write"),
+    ):
         ProcessExecutor(bank, workers=2)
 
 
@@ -102,17 +122,29 @@ def command(tmp_path: Path, backbone_folder: Path) -> list[str]:
         "workers": 2,
     }
     given = [part for name, value in options.items() for part in (f"--{name}", str(value))]
-    return [sys.executable, "-c", "from spot.cli.main import main; main()", "train-source", *tasks, *given]
+    return [
+        sys.executable,
+        "-c",
+        "from spot.cli.main import main; main()",
+        "train-source",
+        *tasks,
+        *given,
+    ]
 
 
 def workers_of(process: subprocess.Popen[str]) -> list[int]:
-    listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True)
+    listed = subprocess.run(
+        ["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True
+    )
     return [int(pid) for pid in listed.stdout.split()]
 
 
 def alive(pid: int) -> bool:
     try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
+        return (
+            Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+            != "Z"
+        )
     except FileNotFoundError:
         return False
 
@@ -129,10 +161,14 @@ def kill_a_worker(process: subprocess.Popen[str]) -> None:
     os.kill(workers_of(process)[0], signal.SIGKILL)
 
 
-def disturb(command: list[str], how: Callable[[subprocess.Popen[str]], None]) -> tuple[int, list[str], list[int]]:
+def disturb(
+    command: list[str], how: Callable[[subprocess.Popen[str]], None]
+) -> tuple[int, list[str], list[int]]:
     """Run a command and do something to it after some evaluations: its exit code and lines, and where runs began."""
     lines: list[str] = []
-    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+    ) as process:
         assert process.stderr is not None
         evaluations = 0
         for line in process.stderr:
@@ -147,7 +183,11 @@ def disturb(command: list[str], how: Callable[[subprocess.Popen[str]], None]) ->
     while any(map(alive, workers)) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not any(map(alive, workers)), "orphans are left"
-    return code, lines, [int(step) for step in re.findall(r"goes on at step (\d+)", "\n".join(lines))]
+    return (
+        code,
+        lines,
+        [int(step) for step in re.findall(r"goes on at step (\d+)", "\n".join(lines))],
+    )
 
 
 def outcome(path: Path) -> list[tuple[str, str | None, object]]:
@@ -159,7 +199,9 @@ def outcome(path: Path) -> list[tuple[str, str | None, object]]:
         return sorted((run.value, run.key, history) for run, history in runs if run)
 
 
-def test_whoever_is_killed_the_same_command_goes_on_to_the_same_bits(command: list[str], tmp_path: Path) -> None:
+def test_whoever_is_killed_the_same_command_goes_on_to_the_same_bits(
+    command: list[str], tmp_path: Path
+) -> None:
     left = [*command, "--bank", str(tmp_path / "left.sqlite"), "--runs", str(tmp_path / "unused")]
     subprocess.run(left, check=True, capture_output=True, timeout=600)
     runs, bank = tmp_path / "runs", tmp_path / "killed.sqlite"
@@ -167,7 +209,9 @@ def test_whoever_is_killed_the_same_command_goes_on_to_the_same_bits(command: li
 
     code, lines, began = disturb(exposed, terminate)
     assert (code, began) == (128 + signal.SIGTERM, [])
-    assert re.fullmatch(rf"error: stopped by SIGTERM at step \d+: saved in {runs}; run the .*", lines[-1])
+    assert re.fullmatch(
+        rf"error: stopped by SIGTERM at step \d+: saved in {runs}; run the .*", lines[-1]
+    )
     assert len(list(runs.iterdir())) == 2
 
     code, lines, began = disturb(exposed, kill)
@@ -176,7 +220,9 @@ def test_whoever_is_killed_the_same_command_goes_on_to_the_same_bits(command: li
     code, lines, again = disturb(exposed, kill_a_worker)
     assert (code, len(again)) == (1, 2)
     assert sum(again) > sum(began)
-    assert re.fullmatch(r"error: worker [12] was stopped by SIGKILL: what it had saved is in .*", lines[-1])
+    assert re.fullmatch(
+        r"error: worker [12] was stopped by SIGKILL: what it had saved is in .*", lines[-1]
+    )
 
     subprocess.run(exposed, check=True, capture_output=True, timeout=600)
     assert outcome(bank) == outcome(tmp_path / "left.sqlite")

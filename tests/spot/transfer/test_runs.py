@@ -28,28 +28,40 @@ from tests.spot.transfer.conftest import World
 from tests.spot.transfer.doubles import FailingExecutor, RefusingExecutor, StopsAt, refusing
 
 
-def test_a_run_goes_into_the_bank_as_it_was_trained(world: World, backbone: Backbone, recipe: Recipe) -> None:
+def test_a_run_goes_into_the_bank_as_it_was_trained(
+    world: World, backbone: Backbone, recipe: Recipe
+) -> None:
     run = world.trainer.run(world.target, seed=4, role="source")
     alone = train_prompt(backbone, world.trainer.data(world.target), recipe, seed=4)
     assert run.key is not None
     assert world.bank.prompt(run.key).tobytes() == alone.key.tobytes()
     assert world.bank.prompt(run.value).tobytes() == alone.value.tobytes()
-    assert (run.score, run.steps, run.metrics) == (alone.metrics["score"], recipe.steps, alone.metrics)
+    assert (run.score, run.steps, run.metrics) == (
+        alone.metrics["score"],
+        recipe.steps,
+        alone.metrics,
+    )
     shown = show_run(world.bank.engine, run.digest)
     assert shown["history"] == alone.history
     assert [snapshot["kind"] for snapshot in shown["snapshots"]].count("key") == 1
-    assert {snapshot["kind"]: snapshot["step"] for snapshot in shown["snapshots"]}["key"] == recipe.key_step
+    assert {snapshot["kind"]: snapshot["step"] for snapshot in shown["snapshots"]}[
+        "key"
+    ] == recipe.key_step
     assert shown["environment"]["data"]["examples"] == 32
     assert shown["environment"]["device"].startswith("cpu")
     assert verify(world.bank) == []
 
 
 def test_a_record_says_what_shared_its_program(world: World) -> None:
-    both = world.trainer.run_all([world.trainer.spec(world.target, seed, "source") for seed in (6, 7)])
+    both = world.trainer.run_all(
+        [world.trainer.spec(world.target, seed, "source") for seed in (6, 7)]
+    )
     programs = [show_run(world.bank.engine, run.digest)["environment"]["program"] for run in both]
     assert programs[0] == programs[1]
     assert programs[0]["slots"] == len(set(programs[0]["shared with"])) == 2
-    alone = show_run(world.bank.engine, world.trainer.run(world.target, seed=8, role="source").digest)
+    alone = show_run(
+        world.bank.engine, world.trainer.run(world.target, seed=8, role="source").digest
+    )
     assert alone["environment"]["program"] == {"slots": 1, "shared with": []}
 
 
@@ -72,7 +84,10 @@ def test_rows_that_are_left_out_are_told_before_training(
 ) -> None:
     said: list[str] = []
     path = write_task(tmp_path, "target", sizes=(32, 16, 16))
-    path.write_text(path.read_text(encoding="utf-8").replace("[data]", "[data]\nallow_bad_rows = 2"), encoding="utf-8")
+    path.write_text(
+        path.read_text(encoding="utf-8").replace("[data]", "[data]\nallow_bad_rows = 2"),
+        encoding="utf-8",
+    )
     with (tmp_path / "target_train.csv").open("a", encoding="utf-8") as out:
         out.write("no label\nnor here\n")
     Datasets(backbone, tell=said.append).splits(get_task(str(path)), recipe)
@@ -94,7 +109,9 @@ def test_a_source_and_a_baseline_train_alike_and_only_once(world: World) -> None
         trainer.run(world.target, seed=5, role="baseline")
 
 
-def test_seed_role_start_and_recipe_make_runs_of_their_own(world: World, backbone: Backbone, recipe: Recipe) -> None:
+def test_seed_role_start_and_recipe_make_runs_of_their_own(
+    world: World, backbone: Backbone, recipe: Recipe
+) -> None:
     first = world.trainer.run(world.target, seed=0, role="source")
     baseline = world.trainer.run(world.target, seed=0, role="baseline")
     started = world.trainer.run(world.target, seed=0, role="transfer", start=first.value)
@@ -106,7 +123,9 @@ def test_seed_role_start_and_recipe_make_runs_of_their_own(world: World, backbon
     assert show_run(world.bank.engine, baseline.digest)["started from"] is None
 
 
-def test_a_query_ends_at_the_key_step_with_the_key_of_a_whole_run(world: World, recipe: Recipe) -> None:
+def test_a_query_ends_at_the_key_step_with_the_key_of_a_whole_run(
+    world: World, recipe: Recipe
+) -> None:
     query = world.trainer.run(world.target, seed=0, role="query")
     source = world.trainer.run(world.target, seed=0, role="source")
     assert query.steps == recipe.key_step
@@ -133,14 +152,20 @@ class TrainsNothing(Silent):
 
 
 def test_a_run_that_finished_before_the_bank_took_it_is_not_trained_again(world: World) -> None:
-    backbone, recipe, datasets = world.trainer.backbone, world.trainer.recipe, world.trainer.datasets
+    backbone, recipe, datasets = (
+        world.trainer.backbone,
+        world.trainer.recipe,
+        world.trainer.datasets,
+    )
     with pytest.raises(OSError, match="locked"):
         Trainer(LockedBank(world.bank.engine), backbone, recipe, folder=world.runs).run(
             world.target, seed=8, role="source"
         )
     assert len(list(world.runs.glob("*/checkpoint.msgpack"))) == 1
     executor = LocalExecutor(world.bank, datasets, reporters=lambda _title: TrainsNothing())
-    again = Trainer(world.bank, backbone, recipe, datasets=datasets, executor=executor, folder=world.runs)
+    again = Trainer(
+        world.bank, backbone, recipe, datasets=datasets, executor=executor, folder=world.runs
+    )
     assert again.run(world.target, seed=8, role="source").steps == 40
 
 
@@ -153,7 +178,9 @@ def test_a_run_that_diverges_leaves_the_bank_alone(world: World) -> None:
     assert world.bank.count_rows() == before
 
 
-def test_every_run_has_its_own_progress_under_its_title(world: World, backbone: Backbone, recipe: Recipe) -> None:
+def test_every_run_has_its_own_progress_under_its_title(
+    world: World, backbone: Backbone, recipe: Recipe
+) -> None:
     titles: list[str] = []
     datasets = world.trainer.datasets
     executor = LocalExecutor(world.bank, datasets, reporters=lambda title: titles.append(title))
@@ -163,7 +190,9 @@ def test_every_run_has_its_own_progress_under_its_title(world: World, backbone: 
     assert titles == ["source target seed 5"]
 
 
-def test_test_metrics_are_of_the_value_on_the_test_split_and_are_kept(world: World, backbone: Backbone) -> None:
+def test_test_metrics_are_of_the_value_on_the_test_split_and_are_kept(
+    world: World, backbone: Backbone
+) -> None:
     runs = [world.trainer.run(world.target, seed=seed, role="source") for seed in (0, 1)]
     test = world.trainer.data(world.target)[Split.TEST]
     evaluations = world.trainer.test_all(world.target, runs)
@@ -175,7 +204,9 @@ def test_test_metrics_are_of_the_value_on_the_test_split_and_are_kept(world: Wor
 
 
 def test_answers_of_another_decoding_are_kept_apart(world: World) -> None:
-    generating = world.trainer.with_recipe(dataclasses.replace(world.trainer.recipe, evaluate_by="generate"))
+    generating = world.trainer.with_recipe(
+        dataclasses.replace(world.trainer.recipe, evaluate_by="generate")
+    )
     run = generating.run(world.target, seed=0, role="source")
     short = Evaluator(world.bank, world.trainer.datasets, decoding=Decoding(max_new_tokens=1))
     (greedy,) = generating.test_all(world.target, [run])
@@ -190,7 +221,9 @@ def test_answers_of_another_decoding_are_kept_apart(world: World) -> None:
 def test_another_metric_makes_another_run(world: World, tmp_path: Path) -> None:
     path = write_task(tmp_path, "edited", sizes=(16, 8, 8))
     first = world.trainer.run(get_task(str(path)), seed=0, role="source")
-    path.write_text(path.read_text(encoding="utf-8").replace("accuracy", "macro_f1"), encoding="utf-8")
+    path.write_text(
+        path.read_text(encoding="utf-8").replace("accuracy", "macro_f1"), encoding="utf-8"
+    )
     second = Trainer(world.bank, world.trainer.backbone, world.trainer.recipe).run(
         get_task(str(path)), seed=0, role="source"
     )
@@ -198,9 +231,15 @@ def test_another_metric_makes_another_run(world: World, tmp_path: Path) -> None:
     assert first.digest != second.digest
 
 
-def test_the_partition_is_the_recipes(world: World, backbone: Backbone, recipe: Recipe, tasks: dict[str, Task]) -> None:
+def test_the_partition_is_the_recipes(
+    world: World, backbone: Backbone, recipe: Recipe, tasks: dict[str, Task]
+) -> None:
     partition = world.trainer.partition
-    assert (partition.fingerprint, partition.prompt_length, partition.key_step) == (backbone.fingerprint, 4, 20)
+    assert (partition.fingerprint, partition.prompt_length, partition.key_step) == (
+        backbone.fingerprint,
+        4,
+        20,
+    )
     assert set(world.bank.keys(partition).tasks) == set(tasks)
 
 

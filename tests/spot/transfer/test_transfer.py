@@ -55,7 +55,9 @@ def test_candidates_start_from_the_values_of_the_best_ranked_sources(world: Worl
     retriever = Retriever(world.bank, world.trainer.partition, exclude=["target"], context=context)
     assert list(outcome.ranked) == retriever.rank(query)
     expected = outcome.ranked
-    assert [started_from(world, run) for run in runs_of(outcome)] == [source.value for source in expected[:3]]
+    assert [started_from(world, run) for run in runs_of(outcome)] == [
+        source.value for source in expected[:3]
+    ]
     assert {source.task for source in outcome.ranked} == set(SOURCES)
 
 
@@ -79,7 +81,9 @@ def test_the_chosen_candidate_is_the_best_on_dev(world: World) -> None:
     assert outcome.chosen == scores.index(max(scores))
 
 
-@pytest.mark.parametrize(("scores", "chosen"), [([50, 70, 60], 1), ([70, 70, 60], 0), ([60, 70, 70], 1)])
+@pytest.mark.parametrize(
+    ("scores", "chosen"), [([50, 70, 60], 1), ([70, 70, 60], 0), ([60, 70, 70], 1)]
+)
 def test_among_equal_candidates_the_more_similar_source_is_chosen(
     scores: list[float], chosen: int, world: World
 ) -> None:
@@ -101,7 +105,10 @@ def test_without_a_baseline_a_query_run_ends_at_the_key_step(world: World, recip
     outcome = transfer(world, baseline=False)
     assert (outcome.baseline, outcome.baseline_test) == (None, None)
     assert outcome.query.steps == recipe.key_step
-    assert [row["role"] for row in list_runs(world.bank.engine, task="target")][:-1] == [*3 * ["transfer"], "query"]
+    assert [row["role"] for row in list_runs(world.bank.engine, task="target")][:-1] == [
+        *3 * ["transfer"],
+        "query",
+    ]
     with_baseline = transfer(world)
     assert with_baseline.query.key == outcome.query.key
     assert with_baseline.ranked == outcome.ranked
@@ -113,7 +120,12 @@ def test_a_transfer_is_recorded_with_its_candidates(world: World) -> None:
     outcome = transfer(world, similarity="per_token", top_k=2)
     (row,) = list_transfers(world.bank.engine, task="target")
     assert row["transfer"] == outcome.digest[:12]
-    assert (row["target"], row["method"], row["similarity"], row["seed"]) == ("target", "best", "per_token", 0)
+    assert (row["target"], row["method"], row["similarity"], row["seed"]) == (
+        "target",
+        "best",
+        "per_token",
+        0,
+    )
     assert outcome.baseline_test is not None
     assert (row["outcome"], row["baseline"]) == (
         outcome.outcome_test.metrics["score"],
@@ -133,7 +145,9 @@ def test_a_transfer_is_recorded_with_its_candidates(world: World) -> None:
         for source, weight, run in zip(used, weights(used), runs_of(outcome), strict=True)
     ]
     shown = show_run(world.bank.engine, used[0].run)
-    assert shown["source of transfers"] == [{"transfer": outcome.digest[:12], "target": "target", "rank": 1}]
+    assert shown["source of transfers"] == [
+        {"transfer": outcome.digest[:12], "target": "target", "rank": 1}
+    ]
     assert verify(world.bank) == []
 
 
@@ -167,7 +181,9 @@ def test_selection_never_sees_the_test_split(world: World, monkeypatch: pytest.M
 
     monkeypatch.setattr(TaskData, "__getitem__", watched_read)
     executor = WatchedExecutor(world.bank, datasets)
-    trainer = Trainer(world.bank, datasets.backbone, world.trainer.recipe, datasets=datasets, executor=executor)
+    trainer = Trainer(
+        world.bank, datasets.backbone, world.trainer.recipe, datasets=datasets, executor=executor
+    )
     run_transfer(trainer, world.target, seed=0, options=TransferOptions())
     assert events.count("trained") == 3  # the baseline is the twin of a source
     first_test = events.index("target test")
@@ -180,7 +196,9 @@ def test_an_empty_bank_is_an_error_before_anything_trains(
 ) -> None:
     with Bank.open(tmp_path / "empty.sqlite") as bank:
         trainer = Trainer(bank, backbone, recipe, executor=RefusingExecutor())
-        with pytest.raises(RetrievalError, match="holds no source yet; train some with `spot train-source`"):
+        with pytest.raises(
+            RetrievalError, match="holds no source yet; train some with `spot train-source`"
+        ):
             run_transfer(trainer, tasks["target"], seed=0, options=TransferOptions())
 
 
@@ -190,7 +208,9 @@ def test_a_bank_with_nothing_but_the_target_is_an_error_before_anything_trains(
     with Bank.open(tmp_path / "own.sqlite") as bank:
         trainer = Trainer(bank, backbone, recipe)
         trainer.run(tasks["target"], seed=0, role="source")
-        with pytest.raises(RetrievalError, match=r"its only sources are the excluded ones \(target\)"):
+        with pytest.raises(
+            RetrievalError, match=r"its only sources are the excluded ones \(target\)"
+        ):
             run_transfer(refusing(trainer), tasks["target"], seed=0, options=TransferOptions())
 
 
@@ -204,11 +224,16 @@ def test_a_bank_of_another_backbone_or_recipe_is_refused_before_anything_trains(
     else:
         changed = dataclasses.replace(recipe, **{change: 10})
     trainer = Trainer(world.bank, other, changed, executor=RefusingExecutor())
-    with pytest.raises(RetrievalError, match=r"no key can be compared with this query \(backbone .*The bank holds: "):
+    with pytest.raises(
+        RetrievalError,
+        match=r"no key can be compared with this query \(backbone .*The bank holds: ",
+    ):
         run_transfer(trainer, world.target, seed=0, options=TransferOptions())
 
 
-def test_more_steps_under_a_constant_rate_still_use_the_banks_keys(world: World, backbone: Backbone) -> None:
+def test_more_steps_under_a_constant_rate_still_use_the_banks_keys(
+    world: World, backbone: Backbone
+) -> None:
     longer = dataclasses.replace(world.trainer.recipe, steps=50)
     trainer = Trainer(world.bank, backbone, longer)
     outcome = run_transfer(trainer, world.target, seed=0, options=TransferOptions(top_k=1))
@@ -218,7 +243,10 @@ def test_more_steps_under_a_constant_rate_still_use_the_banks_keys(world: World,
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"method": "worst"}, "transfer method 'worst' is not known; choose from best, average, mixture"),
+        (
+            {"method": "worst"},
+            "transfer method 'worst' is not known; choose from best, average, mixture",
+        ),
         ({"method": "generic"}, "method generic needs a source"),
         ({"source": "first"}, "no other takes one"),
         ({"top_k": 0}, "top-k must be at least 1, found 0"),
@@ -230,9 +258,13 @@ def test_options_that_make_no_sense_are_refused(options: dict[str, Any], message
 
 
 @pytest.mark.parametrize("options", [{"similarity": "euclid"}, {"aggregate": "median"}])
-def test_an_unknown_measure_is_an_error_before_anything_trains(options: dict[str, str], world: World) -> None:
+def test_an_unknown_measure_is_an_error_before_anything_trains(
+    options: dict[str, str], world: World
+) -> None:
     with pytest.raises(SpotError, match="is not known"):
-        run_transfer(refusing(world.trainer), world.target, seed=0, options=TransferOptions(**options))
+        run_transfer(
+            refusing(world.trainer), world.target, seed=0, options=TransferOptions(**options)
+        )
 
 
 # -- methods -----------------------------------------------------------------------------------------------
@@ -275,7 +307,9 @@ def test_auto_is_recorded_as_the_measure_it_stood_for(world: World) -> None:
     assert outcome.similarity == row["similarity"] == "displacement"
 
 
-def test_a_mixture_takes_whole_sources_and_the_targets_limit(world: World, tasks: dict[str, Task]) -> None:
+def test_a_mixture_takes_whole_sources_and_the_targets_limit(
+    world: World, tasks: dict[str, Task]
+) -> None:
     few = world.trainer.with_recipe(dataclasses.replace(world.trainer.recipe, train_limit=8))
     outcome = run_transfer(
         few,
@@ -285,13 +319,17 @@ def test_a_mixture_takes_whole_sources_and_the_targets_limit(world: World, tasks
         find_task=tasks.__getitem__,
     )
     source = outcome.candidates[0].source.task
-    mixture = Mixture(name=f"{source}+target", members=(tasks[source], world.target), whole=(source,))
+    mixture = Mixture(
+        name=f"{source}+target", members=(tasks[source], world.target), whole=(source,)
+    )
     assert [rows for rows, _drawn in few.data(mixture).batches(8, 0).draws] == [32, 8]
 
 
 def test_an_oracle_trains_from_every_source(world: World) -> None:
     outcome = transfer(world, method="oracle", top_k=1)
-    assert [candidate.source.task for candidate in outcome.candidates] == [source.task for source in outcome.ranked]
+    assert [candidate.source.task for candidate in outcome.candidates] == [
+        source.task for source in outcome.ranked
+    ]
     assert outcome.chosen_run.score == max(candidate.score for candidate in outcome.candidates)
 
 
@@ -304,7 +342,9 @@ def test_a_generic_transfer_starts_from_the_source_it_names(world: World) -> Non
 
 def test_a_source_that_the_bank_lacks_is_refused_before_anything_trains(world: World) -> None:
     options = TransferOptions(method="generic", source="ninth")
-    with pytest.raises(RetrievalError, match="no comparable source 'ninth' in the bank, which has first, fourth"):
+    with pytest.raises(
+        RetrievalError, match="no comparable source 'ninth' in the bank, which has first, fourth"
+    ):
         run_transfer(refusing(world.trainer), world.target, seed=0, options=options)
 
 
@@ -312,30 +352,42 @@ def test_a_mixture_holds_the_sources_and_the_target_and_is_no_source_itself(
     world: World, tasks: dict[str, Task]
 ) -> None:
     options = TransferOptions(method="mixture", top_k=2)
-    outcome = run_transfer(world.trainer, world.target, seed=0, options=options, find_task=tasks.__getitem__)
+    outcome = run_transfer(
+        world.trainer, world.target, seed=0, options=options, find_task=tasks.__getitem__
+    )
     name = "+".join([*(source.task for source in outcome.ranked[:2]), "target"])
     (mixed,) = list_runs(world.bank.engine, task=name)
     assert mixed["role"] == "transfer"
     assert outcome.steps == 2 * world.trainer.recipe.steps
     run = outcome.candidates[0].run
-    assert show_run(world.bank.engine, mixed["run"])["snapshots"][-1]["prompt"] == started_from(world, run)
+    assert show_run(world.bank.engine, mixed["run"])["snapshots"][-1]["prompt"] == started_from(
+        world, run
+    )
     assert name not in world.bank.keys(world.trainer.partition).tasks
 
 
-def test_the_tasks_of_a_mixture_among_the_sources_join_the_mixture(world: World, tasks: dict[str, Task]) -> None:
+def test_the_tasks_of_a_mixture_among_the_sources_join_the_mixture(
+    world: World, tasks: dict[str, Task]
+) -> None:
     both = Mixture(name="both", members=(tasks["first"], tasks["second"]))
     world.trainer.run(both, seed=0, role="source")
     known: dict[str, Task | Mixture] = {**tasks, "both": both}
     options = TransferOptions(method="mixture", top_k=9)
-    outcome = run_transfer(world.trainer, world.target, seed=0, options=options, find_task=known.__getitem__)
+    outcome = run_transfer(
+        world.trainer, world.target, seed=0, options=options, find_task=known.__getitem__
+    )
     assert "both" in {source.task for source in outcome.ranked}
     (mixed,) = (row for row in list_runs(world.bank.engine, role="transfer") if "+" in row["task"])
     names = mixed["task"].split("+")
-    assert sorted(names) == sorted({*(source.task for source in outcome.ranked), "target"} - {"both"})
+    assert sorted(names) == sorted(
+        {*(source.task for source in outcome.ranked), "target"} - {"both"}
+    )
     assert names[-1] == "target"
 
 
-def test_mixtures_that_hold_the_target_are_no_sources_for_it(world: World, tasks: dict[str, Task]) -> None:
+def test_mixtures_that_hold_the_target_are_no_sources_for_it(
+    world: World, tasks: dict[str, Task]
+) -> None:
     for others in ("first", "target"):
         members = (tasks["second"], tasks[others])
         world.trainer.run(Mixture(name=f"with {others}", members=members), seed=0, role="source")
@@ -349,20 +401,29 @@ def test_evidence_never_sees_the_targets_own_outcomes(world: World) -> None:
     query = bank.keys(partition).prompts[0]
 
     def ranked() -> list[Ranked]:
-        return Retriever(bank, partition, exclude=["target"]).rank(bank.prompt(query), measure="evidence")
+        return Retriever(bank, partition, exclude=["target"]).rank(
+            bank.prompt(query), measure="evidence"
+        )
 
     before = ranked()
     transfer(world, method="oracle")
     assert {outcome.target for outcome in bank.outcomes(partition)} == {"target"}
     assert ranked() == before
     others = Retriever(bank, partition, exclude=["fourth"]).key_set
-    assert {outcome.source for outcome in others.history()} == {"first", "second", "third", "fourth"}
+    assert {outcome.source for outcome in others.history()} == {
+        "first",
+        "second",
+        "third",
+        "fourth",
+    }
 
 
 def test_evidence_ranks_by_expected_gain_with_an_interval(world: World) -> None:
     outcome = transfer(world, similarity="evidence", top_k=2)
     assert all(source.expected is not None for source in outcome.ranked)
-    assert all(s.expected.low < s.expected.mean < s.expected.high for s in outcome.ranked if s.expected)
+    assert all(
+        s.expected.low < s.expected.mean < s.expected.high for s in outcome.ranked if s.expected
+    )
     assert {*outcome.ranked[0].similarities} == {"average", "per_token", "evidence"}
 
 
@@ -380,7 +441,9 @@ def test_trial_ranks_by_the_loss_of_the_values_on_the_target(world: World) -> No
 def test_trial_never_looks_at_more_training_examples_than_the_recipe_allows(
     limit: int, examples: int, world: World, backbone: Backbone
 ) -> None:
-    trainer = world.trainer.with_recipe(dataclasses.replace(world.trainer.recipe, train_limit=limit))
+    trainer = world.trainer.with_recipe(
+        dataclasses.replace(world.trainer.recipe, train_limit=limit)
+    )
     context = context_of(trainer, world.target)
     assert context.losses is not None
     prompts = [np.ones((4, backbone.width), np.float32)]
@@ -389,7 +452,9 @@ def test_trial_never_looks_at_more_training_examples_than_the_recipe_allows(
     assert_close(context.losses(prompts), mean_losses(backbone, prompts, seen))
 
 
-def test_sources_that_share_texts_with_the_target_are_left_out(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sources_that_share_texts_with_the_target_are_left_out(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("tasks.overlaps.SHARED_TEXTS", (frozenset({"target", "second"}),))
     outcome = transfer(world, top_k=10)
     assert outcome.left_out == ["second"]
@@ -399,10 +464,16 @@ def test_sources_that_share_texts_with_the_target_are_left_out(world: World, mon
     assert {source.task for source in allowed.ranked} == set(SOURCES)
 
 
-def long_task(folder: Path, name: str, *, train: int, test: int, sizes: tuple[int, int, int] = (16, 8, 8)) -> Path:
+def long_task(
+    folder: Path, name: str, *, train: int, test: int, sizes: tuple[int, int, int] = (16, 8, 8)
+) -> Path:
     """A task file whose texts, long enough to be compared, follow from numbers that count on from those given."""
     path = write_task(folder, name, sizes=sizes)
-    for split, first, size in (("train", train, sizes[0]), ("dev", 900 + test, sizes[1]), ("test", test, sizes[2])):
+    for split, first, size in (
+        ("train", train, sizes[0]),
+        ("dev", 900 + test, sizes[1]),
+        ("test", test, sizes[2]),
+    ):
         rows = [
             f"{('kamo', 'tepo')[i % 2]} {' '.join(sentences(2, seed=first + i))},{('good', 'bad')[i % 2]}"
             for i in range(size)
@@ -426,7 +497,9 @@ def test_a_task_of_ones_own_that_holds_the_targets_test_texts_is_left_out_by_its
     assert "apart" in {source.task for source in outcome.ranked}
 
 
-def test_a_target_without_its_test_split_is_ranked_for_and_that_is_said(world: World, tmp_path: Path) -> None:
+def test_a_target_without_its_test_split_is_ranked_for_and_that_is_said(
+    world: World, tmp_path: Path
+) -> None:
     said: list[str] = []
     datasets = Datasets(world.trainer.backbone, tell=said.append)
     trainer = Trainer(world.bank, world.trainer.backbone, world.trainer.recipe, datasets=datasets)
@@ -435,12 +508,18 @@ def test_a_target_without_its_test_split_is_ranked_for_and_that_is_said(world: W
     target = get_task(str(long_task(tmp_path, "mine", train=100, test=200)))
     (tmp_path / "mine_test.csv").unlink()
     assert sharing_texts(trainer, target) == []
-    assert any(line.startswith("mine: sources that hold its test texts are not known") for line in said)
+    assert any(
+        line.startswith("mine: sources that hold its test texts are not known") for line in said
+    )
 
 
-def test_a_task_of_a_banks_name_with_other_content_is_refused_before_training(world: World, tmp_path: Path) -> None:
+def test_a_task_of_a_banks_name_with_other_content_is_refused_before_training(
+    world: World, tmp_path: Path
+) -> None:
     first = get_task(str(long_task(tmp_path, "mine", train=100, test=200)))
     world.trainer.run(first, seed=0, role="source")
     other = get_task(str(long_task(tmp_path, "mine", train=500, test=600)))
-    with pytest.raises(BankError, match=r"task 'mine' in bank .* is another one: its file or data differ"):
+    with pytest.raises(
+        BankError, match=r"task 'mine' in bank .* is another one: its file or data differ"
+    ):
         refusing(world.trainer).run(other, seed=0, role="source")
