@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import pickletools
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -91,12 +92,14 @@ class Walk:
         Raises:
             BackboneError: it describes more than tensors, or has no end; a damaged one may raise anything else.
         """
-        for opcode, argument, _position in pickletools.genops(program):
-            if opcode.name == "STOP":
-                return self.stack.pop()
-            if opcode.name not in OPCODES:
-                raise self.refused(f"its pickle holds more than tensors (opcode {opcode.name})")
-            OPCODES[opcode.name](self, argument)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of odd escapes in damaged text
+            for opcode, argument, _position in pickletools.genops(program):
+                if opcode.name == "STOP":
+                    return self.stack.pop()
+                if opcode.name not in OPCODES:
+                    raise self.refused(f"its pickle holds more than tensors (opcode {opcode.name})")
+                OPCODES[opcode.name](self, argument)
         raise BackboneError(f"{self.path}: its pickle has no end")
 
     def refused(self, why: str) -> BackboneError:

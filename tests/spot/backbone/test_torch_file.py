@@ -189,7 +189,6 @@ def test_a_file_cut_short_is_refused(write, data):
         refused(path)
 
 
-@pytest.mark.filterwarnings("ignore:invalid escape")
 @WRITERS
 def test_a_file_with_any_byte_altered_is_read_or_refused(tmp_path, write):
     path = write(
