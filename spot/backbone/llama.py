@@ -180,7 +180,7 @@ class Llama(LanguageModel[Read, list[KeysValues]]):
         prompts = soft.before or self._read_prompts(soft, dropout)
         past = [(keys[prompt_ids], values[prompt_ids]) for keys, values in prompts]
         length = inputs.ids.shape[1]
-        visible_BS = jnp.concatenate([soft.visible()[prompt_ids], jnp.asarray(inputs.mask)], axis=1)
+        visible_BS = soft.lead(inputs.mask, prompt_ids)
         mask = jnp.where(visible_BS, 0.0, MASKED)[:, None, None, :]
         positions = soft.length + jnp.arange(length)
         if soft.lengths is not None:

@@ -60,6 +60,12 @@ class Soft(NamedTuple):
             return jnp.ones((self.rows, self.length), bool)
         return jnp.arange(self.length)[None] >= self.length - jnp.asarray(self.lengths)[:, None]
 
+    def lead(self, mask: Tokens, prompt_ids: Tokens) -> Array:
+        """``[B, P + T]`` bool: what may be seen of each example's prompt, and of its text ``mask[B, T]``."""
+        if self.lengths is None:
+            return jnp.pad(jnp.asarray(mask), ((0, 0), (self.length, 0)), constant_values=True)
+        return jnp.concatenate([self.visible()[prompt_ids], jnp.asarray(mask)], axis=1)
+
     def check(self, width: int, layers: int) -> None:
         """Hold the leaves' shapes against each other and a model of width H and E layers.
 

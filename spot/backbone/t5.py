@@ -267,9 +267,8 @@ class T5(LanguageModel[Encoded, Cache]):
             return jnp.concatenate([prompt[prompt_ids], text], axis=axis)
 
         x_BSH = lead(prompt_NPH, text_BTH, 1)
-        mask = jnp.where(lead(soft.visible(), jnp.asarray(inputs.mask), 1), 0.0, MASKED)[
-            :, None, None, :
-        ]
+        visible_BS = soft.lead(inputs.mask, prompt_ids)
+        mask = jnp.where(visible_BS, 0.0, MASKED)[:, None, None, :]
         length = x_BSH.shape[1]
         bias_1KSS = self._position_bias(self.encoder_bias[...], length, length, bidirectional=True)
         first = self.encoder[0]
