@@ -69,7 +69,7 @@ def test_logits_loss_and_prompt_gradient_agree(pair, prompts, batch):
             started = jnp.pad(targets.ids[:, :-1], ((0, 0), (1, 0)))
             logits = pair.ours.logits(pair.ours.decode(encoded, started[:, None]))[:, 0]
             losses = pair.ours.token_losses(Soft(stack), prompt_ids, inputs, targets)
-            return losses.sum() / targets.mask.sum(), logits
+            return losses.sum() / targets.mask.sum().astype(jnp.float32), logits
 
         return jax.value_and_grad(loss_and_logits, has_aux=True)(stack)
 
