@@ -166,11 +166,16 @@ def export(
     from spot.prompts.write import write_prompt
 
     with bank.open() as opened:
-        found = exported(opened, name, kind=kind)
+        export = exported(opened, name, kind=kind)
     write_prompt(
-        path, found.prompt, found.metadata, format=format, config=found.config, start=found.start
+        path,
+        export.prompt,
+        export.metadata,
+        format=format,
+        config=export.config,
+        start=export.start,
     )
-    say(f"wrote {path} {list(found.prompt.shape)}")
+    say(f"wrote {path} {list(export.prompt.shape)}")
 
 
 @app.command(

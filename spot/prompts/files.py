@@ -130,18 +130,18 @@ def prompts_in(folder: Path) -> dict[str, Path]:
     """
     if not folder.is_dir():
         raise PromptError(f"{folder}: no such folder")
-    found: dict[str, Path] = {}
+    paths: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         adapter = path.is_dir() and peft.is_adapter(path)
         if not adapter and path.suffix not in READERS:
             continue
         name = path.name if adapter else path.stem
-        if name in found:
+        if name in paths:
             raise PromptError(
-                f"{folder}: holds two prompts of {name}, {found[name].name} and {path.name}; keep one"
+                f"{folder}: holds two prompts of {name}, {paths[name].name} and {path.name}; keep one"
             )
-        found[name] = path
-    return found
+        paths[name] = path
+    return paths
 
 
 def _read_file(path: Path) -> PromptFile:
