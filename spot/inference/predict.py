@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -113,23 +114,19 @@ def predict_many(
         counts = [len(question.examples) for question in asked]
         prompt_ids = np.repeat([question.prompt for question in asked], counts).astype(np.int32)
         if ranks:
-            best = iter(
-                [
-                    int(values.argmax())
-                    for values in scores(backbone, soft, prompt_ids, data, batch_size)
-                ]
-            )
-            for place, question in zip(places, asked, strict=True):
-                answers[place] = [example.choices[next(best)] for example in question.examples]
+            examples = [example for question in asked for example in question.examples]
+            choices = scores(backbone, soft, prompt_ids, data, batch_size)
+            texts = [
+                example.choices[int(values.argmax())]
+                for example, values in zip(examples, choices, strict=True)
+            ]
         else:
-            longest = np.repeat(
-                [_longest(one, decoding) for one in asked], [len(one.examples) for one in asked]
-            )
-            texts = iter(
-                decode(backbone, soft, prompt_ids, data, longest, decoding.policy, batch_size)
-            )
-            for place, question in zip(places, asked, strict=True):
-                answers[place] = [next(texts) for _ in question.examples]
+            longest = np.repeat([_longest(question, decoding) for question in asked], counts)
+            policy = decoding.policy
+            texts = decode(backbone, soft, prompt_ids, data, longest, policy, batch_size)
+        rest = iter(texts)
+        for place, count in zip(places, counts, strict=True):
+            answers[place] = list(itertools.islice(rest, count))
     return answers
 
 
@@ -176,9 +173,8 @@ def decode(
     programs = _programs(backbone.graph)
     soft = programs.prepare(backbone.weights, soft)
     texts = [""] * len(prompt_ids)
-    whole = (
-        not backbone.config.reads_prompts_once
-    )  # an encoder reads in parts itself what it can hold
+    # an encoder reads in parts itself what it can hold
+    whole = not backbone.config.reads_prompts_once
     for rows, padded in _passes(
         backbone, soft, data, prompt_ids, batch_size, apart=longest, whole=whole
     ):

@@ -22,13 +22,11 @@ class Form:
     """A way to steer a model.
 
     Attributes:
-        about: what is trained, in a few words.
         soft: the stack that models read, from parameters ``[N, ..., P, H]`` and the model's config.
         axes: sizes of a prompt's leading axes for a model.
         slots: whether parameters lead with N; else they are the model's weights, and there is one of them.
     """
 
-    about: str
     soft: Callable[[Any, Config], Soft]
     axes: Callable[[Config], tuple[int, ...]] = lambda _config: ()
     slots: bool = True
@@ -65,11 +63,11 @@ def weights(parameters: Any, config: Config) -> Soft:
     return Soft.none(config.width)
 
 
-WEIGHTS = Form("the whole model", weights, slots=False)
+WEIGHTS = Form(weights, slots=False)
 """Full-weight training, for pre-training and LM adaptation: one slot, which no bank keeps."""
 
 FORMS: Mapping[str, Form] = {
-    "prompt": Form("tokens in front of the input", prompt),
-    "deep": Form("vectors before every layer", deep, axes=lambda config: (config.layers,)),
+    "prompt": Form(prompt),
+    "deep": Form(deep, axes=lambda config: (config.layers,)),
 }
 """Forms that a recipe can train, by name."""

@@ -119,7 +119,10 @@ class KeySet:
 
     def take(self, rows: np.ndarray) -> KeySet:
         """The keys of rows ``[n]`` int alone."""
-        return KeySet(self.keys.take(rows), self.prompt, self.history, self.context)
+        taken = KeySet(self.keys.take(rows), self.prompt, self.history, self.context)
+        if "displacements" in vars(self):  # the starts that they follow from were not kept
+            taken.displacements = Directions(self.displacements.vectors[rows])
+        return taken
 
     def once(self, compute: Callable[[KeySet], Computed]) -> Computed:
         """What ``compute`` makes of these keys, kept for the next query."""
@@ -223,9 +226,8 @@ class KeySet:
     @cached_property
     def displacements(self) -> Directions:
         """Mean tokens from where their runs started; all starts must be known."""
-        moved = self.keys.read(
-            "start", np.arange(len(self))
-        )  # and not kept: only the way from it is needed
+        # read and not kept: only the way from them is needed
+        moved = self.keys.read("start", np.arange(len(self)))
         for seed in np.unique(self.keys.seeds[~self.keys.has_start]):
             assert self.context.start is not None
             moved[~self.keys.has_start & (self.keys.seeds == seed)] = self.context.start(int(seed))
