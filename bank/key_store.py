@@ -261,9 +261,8 @@ class _Stored:
             for part in session.connection().execute(query).partitions(VECTORS_AT_ONCE):
                 runs = np.array([run for run, _ in part], np.int64)
                 place = np.minimum(np.searchsorted(ids, runs), len(ids) - 1)
-                wanted = np.flatnonzero(
-                    ids[place] == runs
-                )  # the others are of excluded tasks, or came later
+                # the others are of excluded tasks, or came later
+                wanted = np.flatnonzero(ids[place] == runs)
                 filled = order[place[wanted]]
                 numbers = self._numbers([part[i][1] for i in wanted.tolist()], rows[filled])
                 if not len(matrix):  # made once a vector has shown that the width is true

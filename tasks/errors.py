@@ -17,9 +17,8 @@ class TaskError(ValueError):
     """A task, data file or metric that cannot be found, read or understood."""
 
     def __init__(self, message: str) -> None:
-        line = " ".join(
-            message.splitlines()
-        )  # names of files and columns may hold line ends, and be long
+        # names of files and columns may hold line ends, and be long
+        line = " ".join(message.splitlines())
         super().__init__(
             line if len(line) <= WHOLE else f"{line[: 2 * WHOLE // 3]} ... {line[-WHOLE // 3 :]}"
         )

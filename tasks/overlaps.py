@@ -20,9 +20,8 @@ from tasks.task import Split, Task
 from tasks.texts import long_sentences
 
 SHARED_TEXTS: tuple[frozenset[str], ...] = (
-    frozenset(
-        {"sst2", "sst5", "mr"}
-    ),  # SST annotates the sentences of MR anew, and cuts them otherwise
+    # SST annotates the sentences of MR anew, and cuts them otherwise
+    frozenset({"sst2", "sst5", "mr"}),
     frozenset({"rte", "glue_rte", "few_rte"}),
     frozenset({"boolq", "few_boolq"}),
     frozenset({"cb", "few_cb"}),

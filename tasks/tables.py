@@ -72,9 +72,8 @@ def _quoted(path: Path, text: str, delimiter: str) -> Iterator[Line]:
     A mark that never closes is an error: at the end of the file, where text follows the next mark, or, if the next one
     happens to end a field, where the lines in between are rows by themselves.
     """
-    csv.field_size_limit(
-        2**31 - 1
-    )  # of the whole process, and 131072 by default: shorter than many a document
+    # of the whole process, and 131072 by default: shorter than many a document
+    csv.field_size_limit(2**31 - 1)
     lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     known: list[set[str]] = []
     quoted_over_lines: list[Line] = []

@@ -167,9 +167,8 @@ def jax_outside_spot(found: Import) -> bool:
 
 
 def late(found: Import) -> bool:
-    allowed = LATE | (
-        {"numpy"} if within(found.importer, "bank") else set()
-    )  # `spot bank tasks` needs no arrays
+    # `spot bank tasks` needs no arrays
+    allowed = LATE | ({"numpy"} if within(found.importer, "bank") else set())
     return found.late and not within(found.importer, "spot.cli") and found.top not in allowed
 
 

@@ -307,9 +307,8 @@ def load_tokenizer(folder: Path, *, rows: int | None = None, ends: Sequence[int]
             try:
                 tokenizer = SentencePieceTokenizer(model, sentinels=count, added=added, ends=ends)
                 if rows is not None and tokenizer.size > rows and "extra_ids" not in settings:
-                    return SentencePieceTokenizer(
-                        model, sentinels=0, added=added, ends=ends
-                    )  # no room for any
+                    # no room for any
+                    return SentencePieceTokenizer(model, sentinels=0, added=added, ends=ends)
                 return tokenizer
             except (RuntimeError, BackboneError) as error:
                 raise BackboneError(f"{path}: not a SentencePiece model") from error

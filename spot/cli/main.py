@@ -50,9 +50,8 @@ def main() -> None:
     is no user's fault also says how to see the traceback.
     """
     _set_handlers(_stop)
-    gc.set_threshold(
-        100_000
-    )  # what imports make stays; looking through it for garbage took a sixth of the start
+    # what imports make stays; looking through it for garbage took a sixth of the start
+    gc.set_threshold(100_000)
     sys.unraisablehook = _unraisable
     warnings.showwarning = _show_warning
     code: Any = 0
@@ -195,9 +194,8 @@ class _StandardOutput(io.FileIO):
         try:
             return super().write(content)
         except OSError as error:
-            os.dup2(
-                os.open(os.devnull, os.O_WRONLY), self.fileno()
-            )  # the interpreter flushes once more at its end
+            # the interpreter flushes once more at its end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())
             raise OSError(error.errno, error.strerror, "standard output") from error
 
 

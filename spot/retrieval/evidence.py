@@ -196,9 +196,8 @@ class Parts:
         self.rest = pairs.gains / pairs.spreads - PRIOR_SLOPE * pairs.similarity
         self.similar = np.outer(pairs.similarity, pairs.similarity)
         self.same = (pairs.target[:, None] == pairs.target[None, :]).astype(float)
-        tried, source = np.unique(
-            pairs.source, return_inverse=True
-        )  # of a bank's sources few may have been
+        # of a bank's sources few may have been
+        tried, source = np.unique(pairs.source, return_inverse=True)
         self.sources = 1 - pairs.sources[tried] @ pairs.sources[tried].T
         self.targets = 1 - pairs.targets @ pairs.targets.T
         self.source_pairs = np.ix_(source, source)

@@ -120,9 +120,8 @@ def context_of(trainer: Trainer, target: Task) -> Context:
     limited = dataclasses.replace(
         recipe, train_limit=min(TRIAL_EXAMPLES, recipe.train_limit or TRIAL_EXAMPLES)
     )
-    few = TaskData(
-        target, backbone, limited, data_dir=trainer.datasets.data_dir
-    )  # read when first asked for, and once
+    # read when first asked for, and once
+    few = TaskData(target, backbone, limited, data_dir=trainer.datasets.data_dir)
 
     def losses(prompts: Sequence[np.ndarray]) -> np.ndarray:
         return mean_losses(backbone, prompts, few[Split.TRAIN].tokens, form=recipe.form)

@@ -179,9 +179,8 @@ def run_transfers(
         SpotError: what training raises.
     """
     method = METHODS[options.method]
-    retriever = (
-        _retriever(trainer, target, options) if method.retrieves else None
-    )  # fails before anything trains
+    # fails before anything trains
+    retriever = _retriever(trainer, target, options) if method.retrieves else None
     role = "baseline" if options.baseline else "query"
     queries = trainer.run_all([trainer.spec(target, seed, role) for seed in seeds])
     selections = [

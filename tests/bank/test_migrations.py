@@ -98,9 +98,8 @@ def test_a_bank_of_the_first_schema_is_brought_up_to_date_with_all_it_holds(
         )
         record = transfer_of(source, query, outcome)
         bank.record_transfer(record)
-        damage(
-            bank, f"UPDATE transfer SET digest = '{record.first_digest}'"
-        )  # as the first release named it
+        # as the first release named it
+        damage(bank, f"UPDATE transfer SET digest = '{record.first_digest}'")
         downgrade(bank, "0001")
     before = path.read_bytes()
     for write in (False, True):

@@ -340,11 +340,12 @@ def test_a_row_of_the_hub_has_the_same_text(case: Case, monkeypatch: pytest.Monk
 
 
 def test_rows_without_a_gold_label_are_left_out() -> None:
+    # as 334 rows of SNLI on the hub
     row = {
         "premise": "two women",
         "hypothesis": "people",
         "label": -1,
-    }  # as 334 rows of SNLI on the hub
+    }
     assert [*get_task("snli").formatter(row)] == []
 
 

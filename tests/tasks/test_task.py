@@ -337,9 +337,8 @@ every_task = pytest.mark.parametrize(
     [
         pytest.param(name, place, id=f"{name}-{place}")
         for name in registry()
-        for place in (
-            ["package"] if name.startswith("wn_") else PLACES
-        )  # WordNet's files come with the package
+        # WordNet's files come with the package
+        for place in (["package"] if name.startswith("wn_") else PLACES)
     ],
     indirect=["data"],
 )

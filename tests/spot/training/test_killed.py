@@ -79,9 +79,8 @@ def test_runs_killed_at_random_moments_end_with_the_bits_of_one_left_alone(
     subprocess.run(left, check=True, capture_output=True, timeout=600)
     reached: list[int] = []
     for kill in range(KILLS):
-        target = rng.randint(
-            STEPS * kill // 5, STEPS * (kill + 1) // 5
-        )  # far from the end, which must not be missed
+        # far from the end, which must not be missed
+        target = rng.randint(STEPS * kill // 5, STEPS * (kill + 1) // 5)
         with subprocess.Popen(exposed, stdout=subprocess.DEVNULL) as process:
             while process.poll() is None and progress(runs) <= max(target, *reached, 0):
                 time.sleep(0.002)

@@ -95,13 +95,14 @@ def test_jobs_start_in_their_order_as_slots_become_free() -> None:
     jobs = [dataclasses.replace(toy_job(n, lambda _: None), reporter=Watch(n)) for n in range(5)]
     fit(jobs, frozen=jnp.float32(0), step=toy.STEP, evaluate=toy.each(toy.score), slots=2)
     assert [name for kind, name in seen if kind == "start"] == [0, 1, 2, 3, 4]
+    # 10, 25, 25 + 15, 10 + 40, 40 + 30
     assert [name for kind, name in seen if kind == "finish"] == [
         1,
         0,
         3,
         2,
         4,
-    ]  # 10, 25, 25 + 15, 10 + 40, 40 + 30
+    ]
 
 
 def test_what_is_held_already_is_left_out() -> None:
