@@ -178,11 +178,11 @@ def train_source(
     if start:
         refuse_given(context, ["init"], "--start says where the prompt starts")
     learnt = find_learnable([*(tasks or ()), *(name.replace(",", "+") for name in mixture or ())])
-    training.recipe.recipe(training.where.backbone)  # refused before anything is made
+    training.recipe.check()  # refused before anything is made
     with bank.open(create=True) as opened:
         begin = prompt_of_bank(start, opened) if start else None
         address = prompt_sha256(begin.prompt) if begin else None
-        trainer = training.make(opened, executor)
+        trainer, chosen = training.make(opened, learnt, what="sources", executor=executor)
         if begin:
             check_backbone(begin, trainer.backbone)
         wanted = [(task, seed) for task in learnt for seed in seeds.range]
@@ -195,7 +195,12 @@ def train_source(
         ]
         if out.json:
             print_json(
-                {"bank": str(opened), "backbone": trainer.backbone.fingerprint, "runs": rows}
+                {
+                    "bank": str(opened),
+                    "backbone": trainer.backbone.fingerprint,
+                    "recipe": chosen.document(),
+                    "runs": rows,
+                }
             )
             return
         print_rows(rows)
@@ -225,7 +230,7 @@ def transfer(
     task, *files = find_tasks([target, *map(str, method.source_file or ())])
     from_files = {one.name: one for one in files}
     with bank.open(write=True) as opened:
-        trainer = training.make(opened, executor)
+        trainer, chosen = training.make(opened, [task], what="target", executor=executor)
         results = run_transfers(
             trainer,
             task,
@@ -236,7 +241,14 @@ def transfer(
         gain = gain_of(results)
         if out.json:
             transfers = [transfer_document(result) for result in results]
-            print_json({"bank": str(opened), "transfers": transfers, "gain": gain_document(gain)})
+            print_json(
+                {
+                    "bank": str(opened),
+                    "recipe": chosen.document(),
+                    "transfers": transfers,
+                    "gain": gain_document(gain),
+                }
+            )
             return
         show_transfers(task.name, results, options, recipe_steps=trainer.recipe.steps)
         if gain:
@@ -282,7 +294,8 @@ def retrieve(
             retriever, prompt = _query_of_file(query, opened)
         else:
             (task,) = find_tasks([target])
-            trainer = training.make(opened, surely=False)  # the bank may hold the query
+            # the bank may hold the query
+            trainer, _ = training.make(opened, [task], what="query", surely=False)
             retriever, prompt = _query_of_task(
                 task, trainer, seed=seed, allow_overlap=ranking.allow_overlap
             )

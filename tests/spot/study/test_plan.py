@@ -22,7 +22,7 @@ def plan_file(folder: Path, content: str) -> Path:
 def test_the_example_is_a_plan_with_a_recipe_that_commands_know(tmp_path: Path) -> None:
     plan = read_plan(plan_file(tmp_path, EXAMPLE))
     assert (plan.source_seeds, list(plan.sizes)) == (3, [32, 512])
-    assert recipe_options(plan.recipe, tmp_path).recipe("tiny").steps == 60
+    assert recipe_options(plan.recipe, "study.toml: recipe").recipe("tiny").steps == 60
 
 
 def test_sources_and_targets_are_enough(tmp_path: Path) -> None:
