@@ -82,9 +82,9 @@ class RecipeOptions:
         str,
         typer.Option(
             help="'paper' (P 100, 30,000 steps, key at 10,000, dropout 0.1, greedy text scored by exact match as "
-            "the papers do), 'quick' (P 16, 300 steps, key at 100, labels ranked by likelihood), or 'auto': that of the "
-            "bank's sources; without any, quick for the embedded backbone, and for others a short one whose learning "
-            "rate follows from the embedding and whose lengths follow from the data.",
+            "the papers do), 'quick' (P 16, 300 steps, key at 100, labels ranked by likelihood), or 'auto': that of "
+            "the bank's sources; without any, quick for the embedded backbone, and for others a short one, with a "
+            "learning rate that follows from the embedding and lengths that follow from the data.",
             rich_help_panel="Recipe",
         ),
     ] = "auto"

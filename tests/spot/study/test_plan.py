@@ -67,7 +67,7 @@ def test_an_option_that_recipes_do_not_have_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         SpotError, match="recipe option 'stepps' is not known; did you mean 'steps'"
     ):
-        recipe_options({"stepps": 3}, tmp_path)
+        recipe_options({"stepps": 3}, "study.toml: recipe")
 
 
 @pytest.mark.parametrize(
@@ -86,8 +86,8 @@ def test_an_option_of_another_kind_or_size_is_refused(
     tmp_path: Path, recipe: dict[str, object], message: str
 ) -> None:
     with pytest.raises(SpotError, match=message):
-        recipe_options(recipe, tmp_path)
+        recipe_options(recipe, "study.toml: recipe")
 
 
 def test_a_whole_number_is_a_number(tmp_path: Path) -> None:
-    assert recipe_options({"learning_rate": 1}, tmp_path).learning_rate == 1
+    assert recipe_options({"learning_rate": 1}, "study.toml: recipe").learning_rate == 1
