@@ -136,18 +136,18 @@ def fitted(given: Mapping[str, Any], *, deviation: float, lengths: Lengths | Non
             learning_rate(deviation, tokens),
             f"the embedding's standard deviation is {deviation:.2g}, and {tokens} tokens move",
         ),
-        "schedule": (schedule(steps), few),
+        "schedule": (
+            schedule(steps),
+            f"{few}, and the last ones should settle" if steps <= FEW_STEPS else few,
+        ),
         "key_step": (key_step(steps), f"a third of {steps} steps"),
-        "evaluate_every": (evaluate_every(steps), few),
+        "evaluate_every": (evaluate_every(steps), "five times a run, and at least every 500 steps"),
     }
     if lengths:
-        held = f"holds {HELD} % of the longest task's, at most"
-        chosen |= {
-            "max_input": (lengths.inputs, f"{held} {INPUTS}"),
-            "max_target": (lengths.targets, f"{held} {TARGETS}"),
-        }
+        held = f"{HELD} % of the longest task's, and no more than {INPUTS} and {TARGETS}"
+        chosen |= {"max_input": (lengths.inputs, held), "max_target": (lengths.targets, held)}
     chosen |= {
-        name: (value, "what a CPU trains in minutes")
+        name: (value, "short enough for a CPU")
         for name, value in SHORT.items()
         if name not in given
     }

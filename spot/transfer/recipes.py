@@ -40,7 +40,9 @@ class Chosen:
 
     def lines(self) -> list[str]:
         """What a user should know before training begins."""
-        flat = self.recipe.flat()
+        flat, by_reason = self.recipe.flat(), dict[str, list[str]]()
+        for name, why in self.why.items():
+            by_reason.setdefault(why, []).append(f"{_words(name)} {flat[name]}")
         return [
             f"recipe: {self.origin}",
             f"  {summary(self.recipe)}",
@@ -49,7 +51,7 @@ class Chosen:
                 if self.sources
                 else []
             ),
-            *(f"  {_words(name)} {flat[name]}: {why}" for name, why in self.why.items()),
+            *(f"  {', '.join(settings)}: {why}" for why, settings in by_reason.items()),
         ]
 
     def notes(self) -> list[str]:

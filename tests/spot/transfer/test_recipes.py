@@ -142,7 +142,7 @@ def test_an_empty_bank_gives_a_recipe_that_fits_backbone_and_data(
     assert recipe.optimizer == Optimizer(
         learning_rate=learning_rate(deviation(backbone), 20), schedule="linear"
     )
-    assert (recipe.max_input, recipe.max_target) == (32, 4)
+    assert (recipe.max_input, recipe.max_target) == (32, 8)
     assert "learning_rate" in chosen.document()["why"]
     assert any(line.startswith("  learning rate") for line in chosen.lines())
 
