@@ -28,6 +28,8 @@ SHARED_TEXTS: tuple[frozenset[str], ...] = (
     frozenset({"wic", "few_wic", "wn_wic", "wn_usage"}),  # WiC draws on WordNet's examples
     frozenset({"wnli", "wsc"}),  # WNLI is made of Winograd schemas
     frozenset({"mrpc", "stsb"}),  # STS draws on MRPC
+    frozenset({"mnli", "mnli_mismatched"}),  # one training set
+    frozenset({"qqp", "quora"}),
     frozenset({"qnli", "squad"}),  # QNLI is made of SQuAD
 )
 """Groups of built-in tasks, found by comparing texts of 25 letters or more, and from the data sets' papers."""

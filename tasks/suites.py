@@ -11,7 +11,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tasks.classification import (
+    DUPLICATE,
     ENTAILMENT,
+    INFERENCE,
     NO_YES_ENTAILMENT,
     SENTIMENT,
     TRUTH,
@@ -24,19 +26,33 @@ from tasks.formats import (
     fields,
     multirc,
     multirc_passages,
+    record,
+    record_passages,
     similarity_score,
     wsc,
     wsc_is_true,
 )
 from tasks.json_files import read_jsonl
 from tasks.sources import Hub, Source
-from tasks.tables import tsv
+from tasks.tables import table, tsv
 from tasks.task import PUBLISHED, TRAIN_AND_DEV, SplitKeys, Task, one_part
 from tasks.together import by_shared_texts
 
 
-def _glue_hub(config: str) -> Hub:
-    return Hub(path="nyu-mll/glue", config=config)
+def _glue_hub(
+    config: str, *, dev: str = "validation", columns: Mapping[str, str] | None = None
+) -> Hub:
+    return Hub(
+        path="nyu-mll/glue",
+        config=config,
+        revision="bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c",
+        parts={"train": "train", "dev": dev},
+        columns=columns or {},
+    )
+
+
+QQP_BROKEN = 50
+"""Lines of QQP's files that may be parts of a row; the published training file has some two dozen."""
 
 
 def glue() -> Iterator[Task]:
@@ -59,8 +75,13 @@ def glue() -> Iterator[Task]:
         fields(sentence1="#1 String", sentence2="#2 String"),
         {"0": "not_equivalent", "1": "equivalent", "not_equivalent": "not_equivalent", "equivalent": "equivalent"},
         label="Quality", metrics=("f1", "accuracy"), split_key=by_shared_texts("#1 String", "#2 String"),
-        hub=Hub(path="nyu-mll/glue", config="mrpc",
-                columns={"#1 String": "sentence1", "#2 String": "sentence2", "Quality": "label"}),
+        hub=_glue_hub("mrpc", columns={"#1 String": "sentence1", "#2 String": "sentence2", "Quality": "label"}),
+    )  # fmt: skip
+    yield classification(
+        "qqp", "paraphrase", files("glue/QQP", both, "{}.tsv"), table("\t", quoted=False, allow_bad_rows=QQP_BROKEN),
+        fields("question1", "question2"), DUPLICATE, label="is_duplicate", metrics=("f1", "accuracy"),
+        hub=_glue_hub("qqp", columns={"is_duplicate": "label"}), split_key=by_shared_texts("question1", "question2"),
+        notes="rows that line ends inside questions have broken are left out",
     )  # fmt: skip
     yield Task(
         name="stsb",
@@ -73,6 +94,16 @@ def glue() -> Iterator[Task]:
         splits=TRAIN_AND_DEV,
         split_key=by_shared_texts(*pair),
     )
+    for name, part in (("mnli", "matched"), ("mnli_mismatched", "mismatched")):
+        paths = {"train": Path("glue/MNLI/train.tsv"), "dev": Path(f"glue/MNLI/dev_{part}.tsv")}
+        yield classification(
+            name, "inference", paths, tsv(), fields(hypothesis="sentence2", premise="sentence1"), INFERENCE,
+            label="gold_label", split_key="sentence1", notes=f"reported on the published {part} development set",
+            hub=_glue_hub(
+                "mnli", dev=f"validation_{part}",
+                columns={"sentence1": "premise", "sentence2": "hypothesis", "gold_label": "label"},
+            ),
+        )  # fmt: skip
     yield classification(
         "glue_rte", "inference", files("glue/RTE", both, "{}.tsv"), tsv(), pair, ENTAILMENT,
         hub=_glue_hub("rte"), split_key=by_shared_texts(*pair),
@@ -91,7 +122,13 @@ def glue() -> Iterator[Task]:
 
 def _super_glue(folder: str, config: str, parts: Mapping[str, str]) -> Source:
     files = {part: Path("super_glue", folder, f"{name}.jsonl") for part, name in parts.items()}
-    return Source(files=files, reader=read_jsonl, hub=Hub(path="aps/super_glue", config=config))
+    hub = Hub(
+        path="aps/super_glue",
+        config=config,
+        revision="3de24cf8022e94f4ee4b9d55a6f539891524d646",
+        parts={part: "train" if part == "train" else "validation" for part in parts},
+    )
+    return Source(files=files, reader=read_jsonl, hub=hub)
 
 
 def _few(folder: str) -> Source:
@@ -151,6 +188,16 @@ def super_glue() -> Iterator[Task]:
         labels=("False", "True"),
         splits=TRAIN_AND_DEV,
         split_key=multirc_passages,
+    )
+    yield Task(
+        name="record",
+        family="qa",
+        source=_super_glue("ReCoRD", "record", TRAIN_VAL),
+        formatter=record,
+        metrics=("exact_match_of_groups", "token_f1_of_groups"),
+        splits=TRAIN_AND_DEV,
+        split_key=record_passages,
+        notes="an example for each right entity of a query; of those one is scored",
     )
     yield Task(
         name="wsc",

@@ -332,13 +332,21 @@ PLACES = ["made", *(["published"] if DATA.is_dir() else [])]
 
 every_place = pytest.mark.parametrize("data", PLACES, indirect=True)
 
+
+def places_of(name: str) -> list[str]:
+    """Where the data of a built-in task lies; WordNet's comes with the package."""
+    if name.startswith("wn_"):
+        return ["package"]
+    at_hand = all((DATA / path).exists() for path in get_task(name).source.files.values())
+    return [place for place in PLACES if place == "made" or at_hand]
+
+
 every_task = pytest.mark.parametrize(
     ("name", "data"),
     [
         pytest.param(name, place, id=f"{name}-{place}")
         for name in registry()
-        # WordNet's files come with the package
-        for place in (["package"] if name.startswith("wn_") else PLACES)
+        for place in places_of(name)
     ],
     indirect=["data"],
 )
