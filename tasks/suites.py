@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from tasks.classification import (
     DUPLICATE,
@@ -39,16 +40,9 @@ from tasks.task import PUBLISHED, TRAIN_AND_DEV, SplitKeys, Task, one_part
 from tasks.together import by_shared_texts
 
 
-def _glue_hub(
-    config: str, *, dev: str = "validation", columns: Mapping[str, str] | None = None
-) -> Hub:
-    return Hub(
-        path="nyu-mll/glue",
-        config=config,
-        revision="bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c",
-        parts={"train": "train", "dev": dev},
-        columns=columns or {},
-    )
+def _glue_hub(config: str, **options: Any) -> Hub:
+    revision = "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c"
+    return Hub(path="nyu-mll/glue", config=config, revision=revision, **options)
 
 
 QQP_BROKEN = 50
@@ -100,7 +94,7 @@ def glue() -> Iterator[Task]:
             name, "inference", paths, tsv(), fields(hypothesis="sentence2", premise="sentence1"), INFERENCE,
             label="gold_label", split_key="sentence1", notes=f"reported on the published {part} development set",
             hub=_glue_hub(
-                "mnli", dev=f"validation_{part}",
+                "mnli", parts={"train": "train", "dev": f"validation_{part}", "test": f"test_{part}"},
                 columns={"sentence1": "premise", "sentence2": "hypothesis", "gold_label": "label"},
             ),
         )  # fmt: skip
@@ -126,7 +120,6 @@ def _super_glue(folder: str, config: str, parts: Mapping[str, str]) -> Source:
         path="aps/super_glue",
         config=config,
         revision="3de24cf8022e94f4ee4b9d55a6f539891524d646",
-        parts={part: "train" if part == "train" else "validation" for part in parts},
     )
     return Source(files=files, reader=read_jsonl, hub=hub)
 
