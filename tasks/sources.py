@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tasks.answers import is_null, spellings
 from tasks.errors import TaskError, reason, shown
@@ -28,9 +29,11 @@ class Hub:
     Attributes:
         path: repository, ``owner/name``.
         config: its configuration, or empty.
-        revision: branch, tag or commit of the repository; empty: its newest.
+        revision: branch, tag or commit of the repository; empty: its newest. Every built-in task names one.
         parts: our part names to the hub's split names.
         columns: our column names to the hub's, where they differ.
+        streaming: rows are read as they come, and what is not read is not downloaded.
+        take: part name to the rows that are read of it, from its start; all where it is not named.
     """
 
     path: str
@@ -40,6 +43,21 @@ class Hub:
         default_factory=lambda: {"train": "train", "dev": "validation", "test": "test"}
     )
     columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    streaming: bool = False
+    take: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        unknown = [part for part in self.take if part not in self.parts]
+        if unknown or any(count < 1 for count in self.take.values()):
+            raise TaskError(
+                f"hub data set {self.name}: take is {shown(dict(self.take))}; expected positive numbers of rows of "
+                f"{', '.join(self.parts)}"
+            )
+
+    @property
+    def name(self) -> str:
+        """Repository and configuration, for messages."""
+        return f"{self.path}/{self.config}" if self.config else self.path
 
     def rows(self, part: str) -> Rows:
         """Rows of a part, class labels as their names.
@@ -47,7 +65,7 @@ class Hub:
         Raises:
             TaskError: no such part, ``datasets`` is not installed, or the hub cannot be reached.
         """
-        name = f"{self.path}{'/' + self.config if self.config else ''}"
+        name = self.name
         if part not in self.parts:
             raise TaskError(
                 f"hub data set {name}: has no part {part!r}; it has {', '.join(self.parts)}"
@@ -59,17 +77,21 @@ class Hub:
                 f"hub data set {name}: needs the datasets package; install spot-prompt-transfer[hub], "
                 "or give --data-dir with the official files"
             ) from error
-        revision = {"revision": self.revision} if self.revision else {}
+        options: dict[str, Any] = {"revision": self.revision} if self.revision else {}
+        options |= {"streaming": True} if self.streaming else {}
         try:
             data = datasets.load_dataset(
-                self.path, self.config or None, split=self.parts[part], **revision
+                self.path, self.config or None, split=self.parts[part], **options
             )
         except Exception as error:  # the hub's client raises errors of several libraries
             raise TaskError(
                 f"hub data set {name}: cannot be loaded ({reason(error)}); give --data-dir with the official files"
             ) from error
-        names = {c: f.names for c, f in data.features.items() if isinstance(f, datasets.ClassLabel)}
-        return Rows(f"hub data set {name}", self._numbered(name, data, names))
+        # streamed JSON has no features before it is read, and no classes
+        features = data.features or {}
+        names = {c: f.names for c, f in features.items() if isinstance(f, datasets.ClassLabel)}
+        taken = itertools.islice(data, self.take.get(part))
+        return Rows(f"hub data set {name}", self._numbered(name, taken, names))
 
     def _numbered(
         self, name: str, data: Iterable[Row], names: Mapping[str, list[str]]
