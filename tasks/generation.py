@@ -60,21 +60,26 @@ def generation() -> Iterator[Task]:
 def summaries() -> Iterator[Task]:
     """XSum, CNN/DailyMail and SAMSum."""
     yield _summary(
-        "xsum", {part: Path(f"xsum/{name}.jsonl") for part, name in zip(PARTS, ("train", "validation", "test"), strict=True)},
-        read_jsonl, ("document", "summary"), Hub(path="EdinburghNLP/xsum", revision="refs/convert/parquet"),
+        "xsum", _files("xsum/{}.jsonl", "train validation test"), read_jsonl, ("document", "summary"),
+        Hub(path="EdinburghNLP/xsum", revision="refs/convert/parquet"),
         "Narayan et al. 2018; files: a row a line with document and summary",
     )  # fmt: skip
     yield _summary(
-        "cnn_dailymail", {part: Path(f"cnn_dailymail/all_{name}.txt") for part, name in zip(PARTS, ("train", "val", "test"), strict=True)},
-        read_stories, ("article", "highlights"),
+        "cnn_dailymail", _files("cnn_dailymail/all_{}.txt", "train val test"), read_stories, ("article", "highlights"),
         Hub(path="abisee/cnn_dailymail", config="3.0.0", revision="96df5e686bee6baa90b8bee7c28b81fa3fa6223d"),
-        "See et al. 2017, without their replaced names; files: lists of addresses and the folders cnn and dailymail",
+        "See et al. 2017, names not replaced; files: lists of addresses beside the folders cnn and dailymail",
     )  # fmt: skip
     yield _summary(
-        "samsum", {part: Path(f"samsum/{name}.json") for part, name in zip(PARTS, ("train", "val", "test"), strict=True)},
-        read_json, ("dialogue", "summary"), Hub(path="knkarthick/samsum", revision="main"),
-        "Gliwa et al. 2019, CC BY-NC-ND 4.0",
+        "samsum", _files("samsum/{}.json", "train val test"), read_json, ("dialogue", "summary"),
+        Hub(path="knkarthick/samsum", revision="main"), "Gliwa et al. 2019, CC BY-NC-ND 4.0",
     )  # fmt: skip
+
+
+def _files(pattern: str, names: str) -> dict[str, Path]:
+    """The files of train, dev and test, given what stands for ``{}`` in each."""
+    return {
+        part: Path(pattern.format(name)) for part, name in zip(PARTS, names.split(), strict=True)
+    }
 
 
 def _summary(
@@ -92,12 +97,12 @@ def _summary(
         formatter=summarize(*columns),
         metrics=WORDS,
         splits=PUBLISHED,
-        notes=f"{notes}; the papers report ROUGE",
+        notes=f"{notes}; papers report ROUGE",
     )
 
 
 def summarize(text: str, summary: str) -> Formatter:
-    """T5's ``summarize: TEXT``, and the summary on one line, given their columns; a row without a text gives nothing."""
+    """T5's ``summarize: TEXT``, and the summary on one line, given their columns; none where one is empty."""
 
     def formatter(row: Row) -> Sequence[Example]:
         target = " ".join(text_in(row, summary).split())
@@ -110,15 +115,11 @@ def summarize(text: str, summary: str) -> Formatter:
 
 def e2e() -> Task:
     """E2E (Novikova et al. 2017)."""
-    names = ("trainset", "devset", "testset_w_refs")
     return Referenced(
         name="e2e",
         family="data_to_text",
         source=Source(
-            files={
-                part: Path(f"e2e-dataset/{name}.csv")
-                for part, name in zip(PARTS, names, strict=True)
-            },
+            files=_files("e2e-dataset/{}.csv", "trainset devset testset_w_refs"),
             reader=read_meanings,
             hub=Hub(
                 path="tuetschek/e2e_nlg",
@@ -129,7 +130,7 @@ def e2e() -> Task:
         formatter=restaurant,
         metrics=WORDS,
         splits=PUBLISHED,
-        notes="Novikova et al. 2017, CC BY-SA 4.0; references of one meaning are accepted together; the papers report BLEU",
+        notes="Novikova et al. 2017, CC BY-SA 4.0; references of one meaning are accepted together; papers report BLEU",
     )
 
 
@@ -163,15 +164,15 @@ def webnlg() -> Task:
             reader=read_webnlg,
             hub=Hub(
                 path="webnlg-challenge/web_nlg",
-                config="webnlg_challenge_2017",
+                folder="webnlg_challenge_2017",
                 revision="refs/convert/parquet",
             ),
         ),
         formatter=triples,
         metrics=WORDS,
         splits=PUBLISHED,
-        notes="Gardent et al. 2017, the challenge's release, CC BY-NC-SA 4.0; references that were marked bad are left out; "
-        "the papers report BLEU",
+        notes="Gardent et al. 2017, the challenge's release, CC BY-NC-SA 4.0; without references marked as bad; papers "
+        "report BLEU",
     )
 
 

@@ -6,7 +6,6 @@ Keys and label words are those of SPoT (Vu et al. 2022), whose ANLI calls the pr
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from tasks.classification import INFERENCE, NO_YES_ENTAILMENT, classification, files
 from tasks.formats import fields

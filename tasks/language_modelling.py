@@ -67,8 +67,4 @@ def continuation(row: Row) -> Sequence[Example]:
     if most < least:
         return []
     cut = least + int(place(text) * (most - least + 1))
-    return [
-        Example(
-            inputs=" ".join(words[:cut]), target=" ".join(words[cut : cut + CONTINUATION])
-        )
-    ]
+    return [Example(inputs=" ".join(words[:cut]), target=" ".join(words[cut : cut + CONTINUATION]))]

@@ -1,4 +1,4 @@
-"""Readers of data sets that are distributed in a layout of their own: documents of many rows, or a part in many files."""
+"""Readers of data sets that have a layout of their own: documents of many rows, or a part in many files."""
 
 from __future__ import annotations
 
@@ -90,9 +90,7 @@ def read_mrqa(path: Path) -> Iterator[Numbered]:
                 continue
             for question in document["qas"]:
                 values = {key: question[key] for key in ("qid", "question", "answers")}
-                yield Numbered(
-                    number, {"subset": subset, "context": document["context"], **values}
-                )
+                yield Numbered(number, {"subset": subset, "context": document["context"], **values})
 
 
 def first_of_gzip(rows: Mapping[str, int]) -> Callable[[Path], Iterator[Numbered]]:
@@ -171,7 +169,7 @@ def read_anli_rounds(path: Path) -> Iterator[Numbered]:
 
 
 def read_customer_reviews(path: Path) -> Iterator[Numbered]:
-    """Customer reviews as in SentEval: sentences of praise in ``NAME.pos``, those of blame in ``NAME.neg`` beside it."""
+    """Customer reviews as in SentEval: sentences of praise in ``NAME.pos``, of blame in ``NAME.neg`` beside it."""
     number = 0
     for suffix, label in ((".pos", "1"), (".neg", "0")):
         for line in text_lines(read_text(path.with_suffix(suffix), "latin-1")):

@@ -13,7 +13,7 @@ from tasks.formats import question_answer
 from tasks.layouts import read_drop, read_mrqa
 from tasks.rows import Row
 from tasks.sources import Hub, Source
-from tasks.task import TRAIN_AND_DEV, Example, Formatter, Part, Split, Splits, Task
+from tasks.task import TRAIN_AND_DEV, Example, Part, Split, Splits, Task
 
 ANSWERS = ("exact_match", "token_f1")
 
@@ -63,22 +63,16 @@ def drop() -> Task:
         metrics=ANSWERS,
         splits=TRAIN_AND_DEV,
         split_key="passage",
-        notes="Dua et al. 2019, CC BY-SA 4.0; SQuAD's scores, not DROP's own, which weigh numbers; the hub has spans of "
-        "one answer and answers of several people in one list, each of which is accepted",
+        notes="Dua et al. 2019, CC BY-SA 4.0; SQuAD's scores, not DROP's own, which weigh numbers; on the hub spans of "
+        "one answer and answers of several people are one list, each of which is accepted",
     )
 
 
 def discrete_reasoning(row: Row) -> Sequence[Example]:
     """DROP in SQuAD's format; of equal answers one is kept."""
-    if "answers_spans" in row:
-        answers = list(dict.fromkeys(row["answers_spans"]["spans"]))
-    else:
-        answers = row["answers"]
-    if not answers:
-        return []
-    return question_answer(
-        {"question": row["question"], "context": row["passage"], "answers": answers}
-    )
+    spans = row["answers_spans"]["spans"] if "answers_spans" in row else row["answers"]
+    values = {"question": row["question"], "context": row["passage"]}
+    return question_answer({**values, "answers": list(dict.fromkeys(spans))}) if spans else []
 
 
 def mostly_test(name: str) -> Splits:
@@ -112,21 +106,13 @@ def _mrqa(name: str, subset: str, parts: Mapping[str, str], splits: Splits) -> T
                 config="plain_text",
                 revision="f3178d9888471dfb2b67c93de14f0ddf499a8d9f",
                 parts=parts,
+                where={"subset": subset},
             ),
         ),
-        formatter=of_subset(subset),
+        formatter=question_answer,
         metrics=ANSWERS,
         splits=splits,
         split_key="context",
         notes=f"{subset} as in MRQA 2019"
         + (", out of domain: one part, cut 10/10/80 by passage" if only_tested else ""),
     )
-
-
-def of_subset(subset: str) -> Formatter:
-    """SQuAD's format for the questions of one data set of MRQA; the hub has all of them in one part."""
-
-    def formatter(row: Row) -> Sequence[Example]:
-        return question_answer(row) if row["subset"] == subset else []
-
-    return formatter

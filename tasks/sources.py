@@ -34,6 +34,9 @@ class Hub:
         columns: our column names to the hub's, where they differ.
         streaming: rows are read as they come, and what is not read is not downloaded.
         take: part name to the rows that are read of it, from its start; all where it is not named.
+        folder: where the data lies in the repository, where no card says it: on the branch ``refs/convert/parquet``
+            there is none, and a configuration is a folder.
+        where: column to the value that rows have which are read, others stay in their Parquet files.
     """
 
     path: str
@@ -45,6 +48,8 @@ class Hub:
     columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
     streaming: bool = False
     take: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    folder: str = ""
+    where: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         unknown = [part for part in self.take if part not in self.parts]
@@ -79,6 +84,11 @@ class Hub:
             ) from error
         options: dict[str, Any] = {"revision": self.revision} if self.revision else {}
         options |= {"streaming": True} if self.streaming else {}
+        options |= {"data_dir": self.folder} if self.folder else {}
+        if self.where:
+            # the card counts all rows, and a part with fewer would not pass its checks
+            options["verification_mode"] = "no_checks"
+            options["filters"] = [(column, "==", value) for column, value in self.where.items()]
         try:
             data = datasets.load_dataset(
                 self.path, self.config or None, split=self.parts[part], **options
