@@ -32,8 +32,9 @@ class Hub:
         revision: branch, tag or commit of the repository; empty: its newest. Every built-in task names one.
         parts: our part names to the hub's split names.
         columns: our column names to the hub's, where they differ.
-        folder: of the repository, where its files lie without a card, as on the branch ``refs/convert/parquet``, which
+        folder: where its files lie in the repository without a card, as on the branch ``refs/convert/parquet``, which
             has a folder each configuration; then ``config`` is empty.
+        where: column to the value of the rows that are read; others stay in their Parquet files.
         streaming: rows are read as they come, and what is not read is not downloaded.
         take: part name to the rows that are read of it, from its start; all where it is not named.
     """
@@ -46,6 +47,7 @@ class Hub:
     )
     columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
     folder: str = ""
+    where: Mapping[str, str] = dataclasses.field(default_factory=dict)
     streaming: bool = False
     take: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
@@ -84,6 +86,9 @@ class Hub:
             "revision": self.revision,
             "data_dir": self.folder,
             "streaming": self.streaming,
+            "filters": [(column, "==", value) for column, value in self.where.items()],
+            # the card counts all rows, and a part with fewer would not pass its checks
+            "verification_mode": "no_checks" if self.where else "",
         }
         try:
             data = datasets.load_dataset(
@@ -197,6 +202,17 @@ class Source:
         counts = self.skipped[part] = Counter()
         return Rows(where, self._kept(where, rows, counts))
 
+    def present(self, data_dir: Path | None) -> frozenset[str]:
+        """Parts that can be read: those whose file is there, or else those of the hub where that is read."""
+        if self.of_hub(data_dir) and self.hub is not None:
+            return frozenset(self.hub.parts)
+        return frozenset(part for part in self.files if self._path(part, data_dir) is not None)
+
+    def of_hub(self, data_dir: Path | None) -> bool:
+        """Whether the hub is read: it has the data, and no folder is named that has official files of it."""
+        relative = not any(path.is_absolute() for path in self.files.values())
+        return self.hub is not None and relative and (data_dir is None or not self.files)
+
     def describe(self) -> str:
         """The hub's name or the files' folder."""
         if self.hub:
@@ -210,7 +226,7 @@ class Source:
         if path is not None:
             reader = self.reader or reader_of(Writing())
             return str(path), reader(path)
-        if self.hub is not None and (data_dir is None or not self.files):
+        if self.hub is not None and self.of_hub(data_dir):
             return self.hub.rows(part)
         if part not in self.files:
             raise TaskError(f"no part {part!r} among the files ({', '.join(self.files) or 'none'})")
