@@ -40,7 +40,8 @@ from tasks.task import PUBLISHED, TRAIN_AND_DEV, SplitKeys, Task
 from tasks.together import by_shared_texts
 
 
-def _glue_hub(config: str, **options: Any) -> Hub:
+def glue_hub(config: str, **options: Any) -> Hub:
+    """A configuration of GLUE on the hub; ``options`` are further fields of :class:`tasks.sources.Hub`."""
     revision = "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c"
     return Hub(path="nyu-mll/glue", config=config, revision=revision, **options)
 
@@ -55,33 +56,33 @@ def glue() -> Iterator[Task]:
     pair = fields("sentence1", "sentence2")
     yield classification(
         "sst2", "sentiment", files("glue/SST-2", both, "{}.tsv"), tsv(), fields("sentence"), SENTIMENT,
-        hub=_glue_hub("sst2"), split_key=by_shared_texts("sentence"),
+        hub=glue_hub("sst2"), split_key=by_shared_texts("sentence"),
         notes="train holds phrases beside their sentences; they stay together",
     )  # fmt: skip
     yield classification(
         "cola", "acceptability", files("glue/CoLA", both, "{}.tsv"),
         tsv("origin", "label", "mark", "sentence"), fields("sentence"),
         {"0": "unacceptable", "1": "acceptable", "unacceptable": "unacceptable", "acceptable": "acceptable"},
-        hub=_glue_hub("cola"), metrics=("matthews_correlation",), split_key=by_shared_texts("sentence"),
+        hub=glue_hub("cola"), metrics=("matthews_correlation",), split_key=by_shared_texts("sentence"),
     )  # fmt: skip
     yield classification(
         "mrpc", "paraphrase", files("glue/MRPC", both, "{}.tsv"), tsv(),
         fields(sentence1="#1 String", sentence2="#2 String"),
         {"0": "not_equivalent", "1": "equivalent", "not_equivalent": "not_equivalent", "equivalent": "equivalent"},
         label="Quality", metrics=("f1", "accuracy"), split_key=by_shared_texts("#1 String", "#2 String"),
-        hub=_glue_hub("mrpc", columns={"#1 String": "sentence1", "#2 String": "sentence2", "Quality": "label"}),
+        hub=glue_hub("mrpc", columns={"#1 String": "sentence1", "#2 String": "sentence2", "Quality": "label"}),
     )  # fmt: skip
     yield classification(
         "qqp", "paraphrase", files("glue/QQP", both, "{}.tsv"), table("\t", quoted=False, allow_bad_rows=QQP_BROKEN),
         fields("question1", "question2"), DUPLICATE, label="is_duplicate", metrics=("f1", "accuracy"),
-        hub=_glue_hub("qqp", columns={"is_duplicate": "label"}), split_key=by_shared_texts("question1", "question2"),
+        hub=glue_hub("qqp", columns={"is_duplicate": "label"}), split_key=by_shared_texts("question1", "question2"),
         notes="rows that line ends inside questions have broken are left out",
     )  # fmt: skip
     yield Task(
         name="stsb",
         family="similarity",
         source=Source(
-            files=files("glue/STS-B", both, "{}.tsv"), reader=tsv(), hub=_glue_hub("stsb")
+            files=files("glue/STS-B", both, "{}.tsv"), reader=tsv(), hub=glue_hub("stsb")
         ),
         formatter=similarity_score,
         metrics=("pearson", "spearman"),
@@ -93,22 +94,22 @@ def glue() -> Iterator[Task]:
         yield classification(
             name, "inference", paths, tsv(), fields(hypothesis="sentence2", premise="sentence1"), INFERENCE,
             label="gold_label", split_key="sentence1", notes=f"reported on the published {part} development set",
-            hub=_glue_hub(
+            hub=glue_hub(
                 "mnli", parts={"train": "train", "dev": f"validation_{part}", "test": f"test_{part}"},
                 columns={"sentence1": "premise", "sentence2": "hypothesis", "gold_label": "label"},
             ),
         )  # fmt: skip
     yield classification(
         "glue_rte", "inference", files("glue/RTE", both, "{}.tsv"), tsv(), pair, ENTAILMENT,
-        hub=_glue_hub("rte"), split_key=by_shared_texts(*pair),
+        hub=glue_hub("rte"), split_key=by_shared_texts(*pair),
     )  # fmt: skip
     yield classification(
         "wnli", "coreference", files("glue/WNLI", both, "{}.tsv"), tsv(), pair, NO_YES_ENTAILMENT,
-        hub=_glue_hub("wnli"), split_key=by_shared_texts(*pair),
+        hub=glue_hub("wnli"), split_key=by_shared_texts(*pair),
     )  # fmt: skip
     yield classification(
         "qnli", "inference", files("glue/QNLI", both, "{}.tsv"), tsv(), fields("question", "sentence"), ENTAILMENT,
-        hub=_glue_hub("qnli"), split_key=by_shared_texts("question", "sentence", equal="question"),
+        hub=glue_hub("qnli"), split_key=by_shared_texts("question", "sentence", equal="question"),
         notes="questions and sentences stay together",
     )  # fmt: skip
 
