@@ -118,6 +118,7 @@ class MixtureData:
         allow_partial: bool = False,
     ) -> None:
         self.task = mixture
+        self._data_dir, self._allow_partial = data_dir, allow_partial
         each = dataclasses.replace(recipe, dev_limit=-(-recipe.dev_limit // len(mixture.members)))
         whole = dataclasses.replace(each, train_limit=0)
         self._members = [
@@ -134,6 +135,7 @@ class MixtureData:
 
     def __getitem__(self, split: Split) -> SplitData:
         if split not in self._splits:
+            self.task.check_data(split, self._data_dir, allow_partial=self._allow_partial)
             parts = [member[split] for member in self._members]
             examples = [example for part in parts for example in part.examples]
             self._splits[split] = SplitData(examples, concatenate([part.tokens for part in parts]))

@@ -19,6 +19,10 @@ REVISION = re.compile(r"[0-9a-f]{40}|refs/convert/parquet|v?\d[\w.]*")
 """A full commit; where none is known, the hub's own conversion or a tag."""
 
 
+UNPINNED = {"SetFit/SentEval-CR", "saattrupdan/doc-nli"}
+"""Repositories of which no commit was known; what their branch holds may change, as the page of tasks says."""
+
+
 def hub_of(name: str) -> Hub:
     """Where a task's data lies on the hub."""
     hub = get_task(name).source.hub
@@ -56,7 +60,9 @@ def test_every_built_in_task_of_the_hub_has_a_fixture() -> None:
 
 @pytest.mark.parametrize("name", OF_THE_HUB)
 def test_a_built_in_task_of_the_hub_names_a_revision(name: str) -> None:
-    assert REVISION.fullmatch(hub_of(name).revision), hub_of(name)
+    hub = hub_of(name)
+    assert hub.revision
+    assert REVISION.fullmatch(hub.revision) or hub.path in UNPINNED
 
 
 def test_one_repository_has_one_revision() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from spot.backbone.load import Backbone
 from spot.training.recipe import Recipe
 from spot.training.task_data import MixtureData, TaskData, take
-from tasks import Mixture, get_task
+from tasks import Mixture, TaskError, get_task
 from tasks.task import Example, Split, Task
 from tests.spot.training.conftest import write_task
 
@@ -92,6 +92,14 @@ def test_scores_are_of_the_examples_of_a_split(data: TaskData) -> None:
     assert data.score(Split.DEV, targets)["score"] == 100
     wrong = ["bad" if target == "good" else "good" for target in targets]
     assert data.score(Split.DEV, [*wrong[:8], *targets[8:]])["accuracy"] == 75
+
+
+def test_a_mixture_names_all_members_without_data(
+    backbone: Backbone, recipe: Recipe, tmp_path: Path
+) -> None:
+    mixture = Mixture(name="m", members=(get_task("wn_pos"), get_task("mnli"), get_task("qqp")))
+    with pytest.raises(TaskError, match=r"no train data of mnli \(.*\), qqp \("):
+        MixtureData(mixture, backbone, recipe, data_dir=tmp_path)[Split.TRAIN]
 
 
 def test_a_mixture_scores_every_member_by_itself_and_shares_the_limit(
