@@ -220,7 +220,7 @@ def _ended(line: str) -> str:
 
 def read_meanings(path: Path) -> Iterator[Numbered]:
     """E2E's comma-separated meanings and references, ``mr`` and ``ref``; columns that the header does not name go."""
-    table = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
+    table = csv.reader(io.StringIO(read_text(path), newline=""))
     try:
         names = [name.lower() for name in next(table, [])]
         for values in table:

@@ -33,7 +33,7 @@ def opinions() -> Iterator[Task]:
             hub=Hub(
                 path="fancyzhx/yelp_polarity",
                 config="plain_text",
-                revision="main",
+                revision="bbf1c97a1f0cf005e5aded43839fd814654a1557",
                 parts={"train": "train", "test": "test"},
             ),
         ),

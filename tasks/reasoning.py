@@ -146,7 +146,7 @@ def cosmosqa() -> Task:
             reader=table(","),
             hub=Hub(
                 path="allenai/cosmos_qa",
-                revision="refs/convert/parquet",
+                revision="ed50fe83db62b355759053b1cd5eef344ee371e0",
                 parts={"train": "train", "dev": "validation"},
             ),
         ),
