@@ -35,7 +35,7 @@ def _laid_out(where: str, layout: str) -> Iterator[None]:
         yield
     except KeyError as error:
         raise TaskError(f"{where}: not in the layout of {layout} (no {error})") from error
-    except (TypeError, AttributeError, IndexError) as error:
+    except (TypeError, AttributeError, ValueError) as error:
         raise TaskError(f"{where}: not in the layout of {layout} ({error})") from error
 
 

@@ -28,7 +28,18 @@ SHARED_TEXTS: tuple[frozenset[str], ...] = (
     frozenset({"wic", "few_wic", "wn_wic", "wn_usage"}),  # WiC draws on WordNet's examples
     frozenset({"wnli", "wsc"}),  # WNLI is made of Winograd schemas
     frozenset({"mrpc", "stsb"}),  # STS draws on MRPC
-    frozenset({"qnli", "squad"}),  # QNLI is made of SQuAD
+    frozenset({"qnli", "squad", "mrqa_squad"}),  # QNLI is made of SQuAD
+    frozenset({"drop", "mrqa_drop"}),
+    frozenset({"race", "mrqa_race"}),
+    frozenset({"anli", "anli_r1", "anli_r2", "anli_r3", "docnli"}),  # DocNLI is made of ANLI,
+    frozenset({"docnli", "squad", "mrqa_squad", "qnli"}),  # of SQuAD,
+    frozenset({"docnli", "cnn_dailymail"}),  # and of summaries of news
+    # its first two rounds are on passages of HotpotQA,
+    frozenset({"anli", "anli_r1", "anli_r2", "anli_r3", "mrqa_hotpotqa"}),
+    frozenset(
+        {"anli", "anli_r3", "rte", "glue_rte", "few_rte"}
+    ),  # and some of its third on those of RTE
+    frozenset({"mrqa_newsqa", "cnn_dailymail"}),  # NewsQA asks about articles of CNN
 )
 """Groups of built-in tasks, found by comparing texts of 25 letters or more, and from the data sets' papers."""
 

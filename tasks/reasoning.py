@@ -193,4 +193,4 @@ def race() -> Task:
 def examination(row: Row) -> Sequence[Example]:
     """RACE: which of four options answers the question on the article, ``context`` here."""
     others = {"context": text_in(row, "article"), "question": text_in(row, "question")}
-    return chosen(row["options"], LETTERS.index(text_in(row, "answer").strip()), others)
+    return chosen(row["options"], LETTERS.find(text_in(row, "answer").strip()), others)
