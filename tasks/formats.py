@@ -175,6 +175,62 @@ def _multirc_example(
     return text_to_text(keys, values, _truth(label), choices=("False", "True"), group=group)
 
 
+def record(row: Row) -> Sequence[Example]:
+    """ReCoRD as T5 writes it without the task's name: one example for each right entity of a query.
+
+    A row is the hub's, which is a query, or the official one, which is a passage with its queries. Entities are in
+    alphabetical order, each once; highlights of the passage become sentences. A query without answers gives nothing.
+    """
+    if isinstance(row["passage"], str):
+        index = row["idx"]
+        return _record_examples(
+            row["passage"],
+            row["query"],
+            row["entities"],
+            row["answers"],
+            f"{index['passage']}-{index['query']}",
+        )
+    passage = row["passage"]
+    text = passage["text"]
+    entities = [text[span["start"] : span["end"] + 1] for span in passage["entities"]]
+    return [
+        example
+        for query in row["qas"]
+        for example in _record_examples(
+            text,
+            query["query"],
+            entities,
+            answer_texts(query.get("answers", [])),
+            f"{row['idx']}-{query['idx']}",
+        )
+    ]
+
+
+def record_passages(rows: Sequence[Row]) -> Sequence[object]:
+    """What ReCoRD's rows are cut by: the text of their passage, in the official form and the hub's."""
+    passages = [row["passage"] for row in rows]
+    return [passage if isinstance(passage, str) else str(passage["text"]) for passage in passages]
+
+
+def _record_examples(
+    passage: str, query: str, entities: Sequence[str], answers: Sequence[str], group: str
+) -> list[Example]:
+    known, accepted = sorted(set(entities)), tuple(sorted(set(answers)))
+    # an answer that is spelled as no entity is must be allowed all the same
+    choices = tuple(dict.fromkeys([*known, *accepted]))
+    text = re.sub(r"""([.?!"'])\n@highlight\n""", r"\1 ", passage)
+    values = {
+        "query": query,
+        "entities": ", ".join(known),
+        "passage": text.replace("\n@highlight\n", ". "),
+    }
+    keys = fields("query", "entities", "passage")
+    return [
+        text_to_text(keys, values, answer, choices=choices, group=group, answers=accepted)
+        for answer in accepted
+    ]
+
+
 def _truth(label: object) -> str:
     return str(str(label).lower() in ("1", "true"))
 

@@ -92,8 +92,17 @@ class Mixture:
 
 
 MIXTURES: dict[str, tuple[str, ...]] = {
-    "glue": ("sst2", "cola", "mrpc", "stsb", "glue_rte", "wnli", "qnli"),
-    "super_glue": ("boolq", "cb", "copa", "multirc", "rte", "wic", "wsc"),
+    "glue": ("cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "glue_rte", "wnli"),
+    "super_glue": ("boolq", "cb", "copa", "multirc", "record", "rte", "wic", "wsc"),
+    "mrqa": (
+        "mrqa_squad",
+        "mrqa_newsqa",
+        "mrqa_triviaqa",
+        "mrqa_searchqa",
+        "mrqa_hotpotqa",
+        "mrqa_natural_questions",
+    ),
+    "nli": ("mnli", "snli", "anli", "cb", "rte", "qnli", "scitail", "docnli"),
     "sentiment": (
         "sst2",
         "mr",

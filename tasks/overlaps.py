@@ -28,18 +28,20 @@ SHARED_TEXTS: tuple[frozenset[str], ...] = (
     frozenset({"wic", "few_wic", "wn_wic", "wn_usage"}),  # WiC draws on WordNet's examples
     frozenset({"wnli", "wsc"}),  # WNLI is made of Winograd schemas
     frozenset({"mrpc", "stsb"}),  # STS draws on MRPC
+    frozenset({"mnli", "mnli_mismatched"}),  # one training set
+    frozenset({"qqp", "quora"}),
     frozenset({"qnli", "squad", "mrqa_squad"}),  # QNLI is made of SQuAD
     frozenset({"drop", "mrqa_drop"}),
     frozenset({"race", "mrqa_race"}),
-    frozenset({"anli", "anli_r1", "anli_r2", "anli_r3", "docnli"}),  # DocNLI is made of ANLI,
-    frozenset({"docnli", "squad", "mrqa_squad", "qnli"}),  # of SQuAD,
-    frozenset({"docnli", "cnn_dailymail"}),  # and of summaries of news
-    # its first two rounds are on passages of HotpotQA,
+    # ReCoRD and NewsQA ask about articles of CNN
+    frozenset({"cnn_dailymail", "record", "mrqa_newsqa"}),
+    # DocNLI is made of ANLI, of SQuAD, and of summaries of news
+    frozenset({"docnli", "anli", "anli_r1", "anli_r2", "anli_r3"}),
+    frozenset({"docnli", "squad", "mrqa_squad", "qnli"}),
+    frozenset({"docnli", "cnn_dailymail"}),
+    # two rounds of ANLI are on passages of HotpotQA, and some of the third on those of RTE
     frozenset({"anli", "anli_r1", "anli_r2", "anli_r3", "mrqa_hotpotqa"}),
-    frozenset(
-        {"anli", "anli_r3", "rte", "glue_rte", "few_rte"}
-    ),  # and some of its third on those of RTE
-    frozenset({"mrqa_newsqa", "cnn_dailymail"}),  # NewsQA asks about articles of CNN
+    frozenset({"anli", "anli_r3", "rte", "glue_rte", "few_rte"}),
 )
 """Groups of built-in tasks, found by comparing texts of 25 letters or more, and from the data sets' papers."""
 

@@ -10,6 +10,7 @@ from tasks.formats import fields, question_answer
 from tasks.json_files import read_json, read_jsonl
 from tasks.readers import label_first, text_and_labels
 from tasks.sources import Hub, Source
+from tasks.suites import glue_hub
 from tasks.tables import tsv
 from tasks.task import PUBLISHED, SPLITS_BY_PARTS, TRAIN_AND_DEV, TRAIN_AND_TEST, Task, one_part
 from tasks.together import by_shared_texts
@@ -29,14 +30,17 @@ def topics() -> Iterator[Task]:
     news = {"World": "world", "Sports": "sports", "Business": "business", "Sci/Tech": "technology"}
     yield classification(
         "ag_news", "topic", files("ag_news", "train test", "{}.tsv"), tsv("text", "label", quoted=True),
-        fields("text"), news, hub=Hub(path="fancyzhx/ag_news", parts=TRAIN_TEST), splits=TRAIN_AND_TEST,
+        fields("text"), news, splits=TRAIN_AND_TEST,
+        hub=Hub(path="fancyzhx/ag_news", revision="eb185aade064a813bc0b7f42de02595523103ca4", parts=TRAIN_TEST),
     )  # fmt: skip
     kinds = ("description", "entity", "abbreviation", "human", "location", "number")
     coarse = dict(zip(("DESC", "ENTY", "ABBR", "HUM", "LOC", "NUM"), kinds, strict=True))
     yield classification(
         "trec", "question_type", files("trec", "train test", "{}.txt"), label_first("latin-1"), fields("text"),
         {str(i): kind for i, kind in enumerate(kinds)} | coarse, splits=TRAIN_AND_TEST,
-        hub=Hub(path="CogComp/trec", parts=TRAIN_TEST, columns={"label": "coarse_label"}),
+        # a commit of the hub's own conversion, since the repository holds a script
+        hub=Hub(path="CogComp/trec", revision="65752bf53af25bc935a0dce92fb5b6c930728450", parts=TRAIN_TEST,
+                columns={"label": "coarse_label"}),
     )  # fmt: skip
     yield classification(
         "mr", "sentiment", {"all": Path("mr/all.txt")}, label_first("latin-1"), fields("text"), SENTIMENT,
@@ -47,7 +51,9 @@ def topics() -> Iterator[Task]:
         "sst5", "sentiment", files("sst5", "train dev test", "stsa.fine.{}"), label_first(), fields("text"),
         {str(i): word for i, word in enumerate(stars)}
         | dict(zip(("very negative", "negative", "neutral", "positive", "very positive"), stars, strict=True)),
-        splits=PUBLISHED, hub=Hub(path="SetFit/sst5", columns={"label": "label_text"}),
+        splits=PUBLISHED,
+        hub=Hub(path="SetFit/sst5", revision="e51bdcd8cd3a30da231967c1a249ba59361279a3",
+                columns={"label": "label_text"}),
     )  # fmt: skip
 
 
@@ -57,18 +63,20 @@ def pairs() -> Iterator[Task]:
     columns, all_three = tsv("premise", "hypothesis", "label"), "train dev test"
     yield classification(
         "snli", "inference", files("snli", all_three, "{}.txt"), columns, hypothesis_premise, INFERENCE,
-        splits=PUBLISHED, split_key="premise", hub=Hub(path="stanfordnlp/snli"),
+        splits=PUBLISHED, split_key="premise",
+        hub=Hub(path="stanfordnlp/snli", revision="cdb5c3d5eed6ead6e5a341c8e56e669bb666725b"),
     )  # fmt: skip
     yield classification(
         "scitail", "inference", files("scitail", all_three, "{}.txt"), columns, hypothesis_premise,
         {"0": "neutral", "1": "entailment"} | {"neutral": "neutral", "entails": "entailment"},
-        splits=PUBLISHED, split_key="hypothesis", hub=Hub(path="allenai/scitail", config="tsv_format"),
+        splits=PUBLISHED, split_key="hypothesis",
+        hub=Hub(path="allenai/scitail", config="tsv_format", revision="0cc4353235b289165dfde1c7c5d1be983f99ce44"),
     )  # fmt: skip
     yield classification(
         "quora", "paraphrase", files("quora", all_three, "{}.txt"), tsv("question1", "question2", "label"),
         fields("question1", "question2"), DUPLICATE, splits=PUBLISHED, metrics=("f1", "accuracy"),
         split_key=by_shared_texts("question1", "question2"),
-        hub=Hub(path="nyu-mll/glue", config="qqp", parts={"train": "train", "test": "validation"}),
+        hub=glue_hub("qqp", parts={"train": "train", "test": "validation"}),
         notes="files: the parts of Wang et al. 2017; hub: those of GLUE's QQP, development rows cut from train",
     )  # fmt: skip
 
@@ -101,7 +109,8 @@ def tweets() -> Iterator[Task]:
         }
         yield classification(
             f"tweet_{name}", "tweets", paths, text_and_labels(), fields("text"), labels,
-            hub=Hub(path="cardiffnlp/tweet_eval", config=name), splits=PUBLISHED,
+            hub=Hub(path="cardiffnlp/tweet_eval", config=name, revision="b3a375baf0f409c77e6bc7aa35102b7b3534f8be"),
+            splits=PUBLISHED,
             unseen="" if name == "irony" else "text",
             notes="" if name == "irony" else "without the training tweets that hold one of the development set",
         )  # fmt: skip
@@ -111,7 +120,8 @@ def long_texts() -> Iterator[Task]:
     """Reviews and passages of many words."""
     yield classification(
         "imdb", "sentiment", files("imdb", "train test", "{}.jsonl"), read_jsonl, fields("text"), SENTIMENT,
-        hub=Hub(path="stanfordnlp/imdb", parts=TRAIN_TEST), splits=TRAIN_AND_TEST,
+        hub=Hub(path="stanfordnlp/imdb", revision="e6281661ce1c48d982bc483cf8a173c1bbeb5d31", parts=TRAIN_TEST),
+        splits=TRAIN_AND_TEST,
     )  # fmt: skip
     yield Task(
         name="squad",
@@ -123,7 +133,11 @@ def long_texts() -> Iterator[Task]:
                 "sample": Path("squad_sample/squad.json"),
             },
             reader=read_json,
-            hub=Hub(path="rajpurkar/squad", parts={"train": "train", "dev": "validation"}),
+            hub=Hub(
+                path="rajpurkar/squad",
+                revision="7b6d24c440a36b6815f21b70d25016731768db1f",
+                parts={"train": "train", "dev": "validation"},
+            ),
         ),
         formatter=question_answer,
         metrics=("exact_match", "token_f1"),

@@ -32,11 +32,11 @@ class Hub:
         revision: branch, tag or commit of the repository; empty: its newest. Every built-in task names one.
         parts: our part names to the hub's split names.
         columns: our column names to the hub's, where they differ.
+        folder: where its files lie in the repository without a card, as on the branch ``refs/convert/parquet``, which
+            has a folder each configuration; then ``config`` is empty.
+        where: column to the value of the rows that are read; others stay in their Parquet files.
         streaming: rows are read as they come, and what is not read is not downloaded.
         take: part name to the rows that are read of it, from its start; all where it is not named.
-        folder: where the data lies in the repository, where no card says it: on the branch ``refs/convert/parquet``
-            there is none, and a configuration is a folder.
-        where: column to the value that rows have which are read, others stay in their Parquet files.
     """
 
     path: str
@@ -46,10 +46,10 @@ class Hub:
         default_factory=lambda: {"train": "train", "dev": "validation", "test": "test"}
     )
     columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    streaming: bool = False
-    take: Mapping[str, int] = dataclasses.field(default_factory=dict)
     folder: str = ""
     where: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    streaming: bool = False
+    take: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         unknown = [part for part in self.take if part not in self.parts]
@@ -62,7 +62,7 @@ class Hub:
     @property
     def name(self) -> str:
         """Repository and configuration, for messages."""
-        return f"{self.path}/{self.config}" if self.config else self.path
+        return "/".join(name for name in (self.path, self.config or self.folder) if name)
 
     def rows(self, part: str) -> Rows:
         """Rows of a part, class labels as their names.
@@ -82,16 +82,17 @@ class Hub:
                 f"hub data set {name}: needs the datasets package; install spot-prompt-transfer[hub], "
                 "or give --data-dir with the official files"
             ) from error
-        options: dict[str, Any] = {"revision": self.revision} if self.revision else {}
-        options |= {"streaming": True} if self.streaming else {}
-        options |= {"data_dir": self.folder} if self.folder else {}
-        if self.where:
+        options = {
+            "revision": self.revision,
+            "data_dir": self.folder,
+            "streaming": self.streaming,
+            "filters": [(column, "==", value) for column, value in self.where.items()],
             # the card counts all rows, and a part with fewer would not pass its checks
-            options["verification_mode"] = "no_checks"
-            options["filters"] = [(column, "==", value) for column, value in self.where.items()]
+            "verification_mode": "no_checks" if self.where else "",
+        }
         try:
             data = datasets.load_dataset(
-                self.path, self.config or None, split=self.parts[part], **options
+                self.path, self.config or None, split=self.parts[part], **_given(options)
             )
         except Exception as error:  # the hub's client raises errors of several libraries
             raise TaskError(
@@ -127,6 +128,11 @@ class Hub:
             raise TaskError(
                 f"hub data set {name}, row {number + 1}: cannot be read ({reason(error)})"
             ) from error
+
+
+def _given(options: Mapping[str, object]) -> dict[str, Any]:
+    """Those options that say something."""
+    return {name: value for name, value in options.items() if value}
 
 
 NO_LABEL = "no label"

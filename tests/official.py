@@ -38,6 +38,9 @@ ROWS = {
     **dict.fromkeys(("few_cb", "few_rte", "few_wic"), 2 * FEW + TEST),
     **dict.fromkeys(("qnli", "boolq", "squad"), 2 * GROUPS * MEMBERS),
     **dict.fromkeys(("snli", "scitail"), 2 * GROUPS * MEMBERS + TEST),
+    **dict.fromkeys(("mnli", "mnli_mismatched"), GROUPS * MEMBERS + TEST),
+    "qqp": TRAIN + TEST,
+    "record": (GROUPS + TEST) * (1 + 2),
     "few_boolq": 2 * FEW + GROUPS * MEMBERS,
     "multirc": 3 * PASSAGES // 2 * QUESTIONS * ANSWERS,
 }
@@ -149,6 +152,19 @@ def _glue(folder: Path) -> None:
         _table(folder / f"glue/RTE/{part}.tsv", header, entailed)
         resolved = ((i, _pronoun(i + TEST), sentence("resolved", i), i % 2) for i in numbers)
         _table(folder / f"glue/WNLI/{part}.tsv", header, resolved)
+        repeated = (
+            (i, 2 * i, 2 * i + 1, f"{sentence('forum', i)} ?", f"{sentence('forum again', i)} ?", i % 2)
+            for i in numbers
+        )  # fmt: skip
+        path = folder / f"glue/QQP/{part}.tsv"
+        _table(path, "id | qid1 | qid2 | question1 | question2 | is_duplicate", repeated)
+        if part == "train":
+            # a line end inside a question has broken a row in two
+            with path.open("a", encoding="utf-8") as file:
+                file.write(
+                    f"999\t1998\t1999\t{sentence('forum', 999)}\n{sentence('broken', 999)}\t1\n"
+                )
+    _multi_nli(folder / "glue/MNLI")
     for part, numbers in (("dev", GROUPED), ("train", GROUPED_TOO)):
         asked = (
             (
@@ -160,6 +176,26 @@ def _glue(folder: Path) -> None:
             for i in numbers
         )
         _table(folder / f"glue/QNLI/{part}.tsv", "index | question | sentence | label", asked)
+
+
+def _multi_nli(folder: Path) -> None:
+    """MNLI: three hypotheses a premise; one annotator's label in training, five in the development sets."""
+    common = "index | promptID | pairID | genre | sentence1_binary_parse | sentence2_binary_parse | sentence1_parse"
+    words = ("entailment", "neutral", "contradiction")
+    last = GROUPS * MEMBERS
+    for part, labels, numbers in (
+        ("train", 1, range(last)),
+        ("dev_matched", 5, range(last, last + TEST)),
+        ("dev_mismatched", 5, range(last + TEST, last + 2 * TEST)),
+    ):
+        named = " | ".join(f"label{i + 1}" for i in range(labels))
+        header = f"{common} | sentence2_parse | sentence1 | sentence2 | {named} | gold_label"
+        rows = (
+            (i, i // MEMBERS, f"{i}n", "fiction", *["( )"] * 4, sentence("genres", i // MEMBERS),
+             sentence("inferred", i), *[words[i % 3]] * (labels + 1))
+            for i in numbers
+        )  # fmt: skip
+        _table(folder / f"{part}.tsv", header, rows)
 
 
 def _entailment(of: str, number: int) -> tuple[str, str]:
@@ -207,6 +243,8 @@ def _super_glue(folder: Path) -> None:
         _json_lines(base / "WSC" / f"{part}.jsonl", map(_wsc, numbers))
         passages = range(PASSAGES) if part == "train" else range(PASSAGES, PASSAGES + PASSAGES // 2)
         _json_lines(base / "MultiRC" / f"{part}.jsonl", map(_multirc, passages))
+        told = range(GROUPS) if part == "train" else range(GROUPS, GROUPS + TEST)
+        _json_lines(base / "ReCoRD" / f"{part}.jsonl", map(_record, told))
     for part, first in (("val", FEW * 2), ("train", FEW * 2 + GROUPS)):
         passages = range(first, first + GROUPS)
         _json_lines(folder / f"super_glue/BoolQ/{part}.jsonl", _boolq(passages, members=MEMBERS))
@@ -250,6 +288,29 @@ def _multirc(passage: int) -> dict[str, Any]:
     ]
     text = f"<b>Sent 1: </b>{sentence('stories', passage)}<br><b>Sent 2: </b>{sentence('and then', passage)}<br>"
     return {"idx": passage, "version": 1.1, "passage": {"text": text, "questions": questions}}
+
+
+def _record(passage: int) -> dict[str, Any]:
+    """A passage with highlights and two queries: the first has one right entity, the second two."""
+    names = ("Toma", "Rilu", "Lake Kamo")
+    text = f"Toma and Rilu {sentence('reported', passage)}\n@highlight\nLake Kamo {sentence('highlighted', passage)}"
+    spans = [{"start": text.index(name), "end": text.index(name) + len(name) - 1} for name in names]
+    right = [span | {"text": name} for span, name in zip(spans, names, strict=True)]
+    queries = [
+        {
+            "query": f"@placeholder {sentence('clozed', 2 * passage + i)}",
+            "answers": right[: i + 1],
+            "idx": 2 * passage + i,
+        }
+        for i in range(2)
+    ]
+    entities = [*spans, spans[0]]
+    return {
+        "source": "Daily mail",
+        "passage": {"text": text, "entities": entities},
+        "qas": queries,
+        "idx": passage,
+    }
 
 
 def _sentiment(folder: Path) -> None:

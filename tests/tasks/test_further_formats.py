@@ -357,12 +357,11 @@ CASES = [
 
 PARTS = {
     **dict.fromkeys(("drop", "hellaswag", "winogrande", "cosmosqa"), ("train", "validation")),
-    **dict.fromkeys(("race", "xsum", "cnn_dailymail", "samsum", "e2e"), ("train", "validation", "test")),
+    **dict.fromkeys(("race", "docnli", "xsum", "cnn_dailymail", "samsum", "e2e"), ("train", "validation", "test")),
     **dict.fromkeys(list(MRQA)[:6], ("train", "validation")),
     **dict.fromkeys(list(MRQA)[6:], ("test",)),
     **{f"anli_r{i}": (f"train_r{i}", f"dev_r{i}", f"test_r{i}") for i in (1, 2, 3)},
     "anli": tuple(f"{part}_r1+{part}_r2+{part}_r3" for part in ("train", "dev", "test")),
-    "docnli": ("train", "val", "test"),
     "yelp2": ("train", "test"),
     "cr": ("train+test",),
     "c4": ("train", "validation"),

@@ -3,6 +3,7 @@ by their texts on any."""
 
 from __future__ import annotations
 
+import functools
 import json
 import random
 import re

@@ -15,7 +15,7 @@ PUBLISHED = {
     ("saattrupdan/doc-nli", ""): Published(
         features=dict.fromkeys(("premise", "hypothesis", "label"), TEXT),
         parts={
-            {"dev": "val"}.get(part, part): list(map(docnli, range(start, start + 3)))
+            {"dev": "validation"}.get(part, part): list(map(docnli, range(start, start + 3)))
             for part, start in STARTS.items()
         },
     ),
