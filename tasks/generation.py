@@ -19,6 +19,7 @@ from tasks.layouts import read_meanings, read_stories, read_webnlg
 from tasks.rows import Reader, Row
 from tasks.sources import Hub, Source
 from tasks.task import PUBLISHED, Example, Formatter, Split, Task
+from tasks.together import by_shared_texts
 
 WORDS = ("token_f1",)
 """Scores of a written text."""
@@ -61,7 +62,7 @@ def summaries() -> Iterator[Task]:
     """XSum, CNN/DailyMail and SAMSum."""
     yield _summary(
         "xsum", _files("xsum/{}.jsonl", "train validation test"), read_jsonl, ("document", "summary"),
-        Hub(path="EdinburghNLP/xsum", revision="refs/convert/parquet"),
+        Hub(path="EdinburghNLP/xsum", revision="7d4d486c2f8ef850b1a11aead99b894ff3dd7da9"),
         "Narayan et al. 2018; files: a row a line with document and summary",
     )  # fmt: skip
     yield _summary(
@@ -71,7 +72,8 @@ def summaries() -> Iterator[Task]:
     )  # fmt: skip
     yield _summary(
         "samsum", _files("samsum/{}.json", "train val test"), read_json, ("dialogue", "summary"),
-        Hub(path="knkarthick/samsum", revision="main"), "Gliwa et al. 2019, CC BY-NC-ND 4.0",
+        Hub(path="knkarthick/samsum", revision="6b929ff10edec703164e3ddb2e94aae058c9ab5f"),
+        "Gliwa et al. 2019, CC BY-NC-ND 4.0",
     )  # fmt: skip
 
 
@@ -119,7 +121,7 @@ def e2e() -> Task:
         name="e2e",
         family="data_to_text",
         source=Source(
-            files=_files("e2e-dataset/{}.csv", "trainset devset testset_w_refs"),
+            files=_files("e2e/{}.csv", "trainset devset testset_w_refs"),
             reader=read_meanings,
             hub=Hub(
                 path="tuetschek/e2e_nlg",
@@ -130,6 +132,7 @@ def e2e() -> Task:
         formatter=restaurant,
         metrics=WORDS,
         splits=PUBLISHED,
+        split_key=by_shared_texts("mr"),
         notes="Novikova et al. 2017, CC BY-SA 4.0; references of one meaning are accepted together; papers report BLEU",
     )
 
@@ -171,6 +174,7 @@ def webnlg() -> Task:
         formatter=triples,
         metrics=WORDS,
         splits=PUBLISHED,
+        split_key=facts_together,
         notes="Gardent et al. 2017, the challenge's release, CC BY-NC-SA 4.0; without references marked as bad; papers "
         "report BLEU",
     )
@@ -182,11 +186,20 @@ KEPT = ("good", "")
 
 def triples(row: Row) -> Sequence[Example]:
     """WebNLG: ``subject : property : object | ...``, one example for each good reference, none where there is none."""
-    (*_, facts) = row["modified_triple_sets"]["mtriple_set"]
-    inputs = " | ".join(" : ".join(part.strip() for part in fact.split(" | ")) for fact in facts)
-    lex = row["lex"]
+    inputs, lex = _linear(row), row["lex"]
     return [
         Example(inputs=inputs, target=" ".join(text.split()))
         for text, comment in zip(lex["text"], lex["comment"], strict=True)
         if comment in KEPT and text.strip()
     ]
+
+
+def facts_together(rows: Sequence[Row]) -> Sequence[object]:
+    """What WebNLG's rows are cut by: entries stay together whose facts are the same, or those of one in the other's."""
+    return by_shared_texts("facts")([{"facts": _linear(row)} for row in rows])
+
+
+def _linear(row: Row) -> str:
+    """The last set of modified triples, on one line."""
+    (*_, facts) = row["modified_triple_sets"]["mtriple_set"]
+    return " | ".join(" : ".join(part.strip() for part in fact.split(" | ")) for fact in facts)

@@ -30,7 +30,7 @@ def docnli() -> Task:
     return classification(
         "docnli", "inference", files("DocNLI_dataset", PARTS, "{}.json"), read_json, fields("hypothesis", "premise"),
         NO_YES_ENTAILMENT, metrics=("f1", "accuracy"), splits=PUBLISHED, split_key="premise",
-        hub=Hub(path="saattrupdan/doc-nli", revision="main", parts={"train": "train", "dev": "val", "test": "test"}),
+        hub=Hub(path="saattrupdan/doc-nli", revision="refs/convert/parquet"),
         notes="Yin et al. 2021, made of ANLI, SQuAD and three collections of summaries; F1 is that of entailment",
     )  # fmt: skip
 

@@ -35,7 +35,7 @@ def _laid_out(where: str, layout: str) -> Iterator[None]:
         yield
     except KeyError as error:
         raise TaskError(f"{where}: not in the layout of {layout} (no {error})") from error
-    except (TypeError, AttributeError, IndexError) as error:
+    except (TypeError, AttributeError, ValueError) as error:
         raise TaskError(f"{where}: not in the layout of {layout} ({error})") from error
 
 
@@ -220,7 +220,7 @@ def _ended(line: str) -> str:
 
 def read_meanings(path: Path) -> Iterator[Numbered]:
     """E2E's comma-separated meanings and references, ``mr`` and ``ref``; columns that the header does not name go."""
-    table = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
+    table = csv.reader(io.StringIO(read_text(path), newline=""))
     try:
         names = [name.lower() for name in next(table, [])]
         for values in table:

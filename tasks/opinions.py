@@ -21,7 +21,7 @@ def opinions() -> Iterator[Task]:
     yield classification(
         "cr", "sentiment", {"all": Path("CR/custrev.pos")}, read_customer_reviews, fields("text"), SENTIMENT,
         splits=one_part("all"), split_key=by_shared_texts("text"),
-        hub=Hub(path="SetFit/SentEval-CR", revision="main", parts={"all": "train+test"}),
+        hub=Hub(path="SetFit/SentEval-CR", revision="refs/convert/parquet", parts={"all": "train+test"}),
         notes="Hu and Liu 2004 as in SentEval; one part, cut 80/10/10",
     )  # fmt: skip
     yield Task(
@@ -33,7 +33,7 @@ def opinions() -> Iterator[Task]:
             hub=Hub(
                 path="fancyzhx/yelp_polarity",
                 config="plain_text",
-                revision="main",
+                revision="bbf1c97a1f0cf005e5aded43839fd814654a1557",
                 parts={"train": "train", "test": "test"},
             ),
         ),

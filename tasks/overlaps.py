@@ -30,7 +30,18 @@ SHARED_TEXTS: tuple[frozenset[str], ...] = (
     frozenset({"mrpc", "stsb"}),  # STS draws on MRPC
     frozenset({"mnli", "mnli_mismatched"}),  # one training set
     frozenset({"qqp", "quora"}),
-    frozenset({"qnli", "squad"}),  # QNLI is made of SQuAD
+    frozenset({"qnli", "squad", "mrqa_squad"}),  # QNLI is made of SQuAD
+    frozenset({"drop", "mrqa_drop"}),
+    frozenset({"race", "mrqa_race"}),
+    # ReCoRD and NewsQA ask about articles of CNN
+    frozenset({"cnn_dailymail", "record", "mrqa_newsqa"}),
+    # DocNLI is made of ANLI, of SQuAD, and of summaries of news
+    frozenset({"docnli", "anli", "anli_r1", "anli_r2", "anli_r3"}),
+    frozenset({"docnli", "squad", "mrqa_squad", "qnli"}),
+    frozenset({"docnli", "cnn_dailymail"}),
+    # two rounds of ANLI are on passages of HotpotQA, and some of the third on those of RTE
+    frozenset({"anli", "anli_r1", "anli_r2", "anli_r3", "mrqa_hotpotqa"}),
+    frozenset({"anli", "anli_r3", "rte", "glue_rte", "few_rte"}),
 )
 """Groups of built-in tasks, found by comparing texts of 25 letters or more, and from the data sets' papers."""
 

@@ -146,7 +146,7 @@ def cosmosqa() -> Task:
             reader=table(","),
             hub=Hub(
                 path="allenai/cosmos_qa",
-                revision="refs/convert/parquet",
+                revision="ed50fe83db62b355759053b1cd5eef344ee371e0",
                 parts={"train": "train", "dev": "validation"},
             ),
         ),
@@ -193,4 +193,4 @@ def race() -> Task:
 def examination(row: Row) -> Sequence[Example]:
     """RACE: which of four options answers the question on the article, ``context`` here."""
     others = {"context": text_in(row, "article"), "question": text_in(row, "question")}
-    return chosen(row["options"], LETTERS.index(text_in(row, "answer").strip()), others)
+    return chosen(row["options"], LETTERS.find(text_in(row, "answer").strip()), others)

@@ -27,6 +27,7 @@ from tasks.formats import (
 from tasks.singles import singles
 from tasks.suites import glue, super_glue
 from tasks.task import place
+from tests.further import FURTHER_ROWS
 
 Row = Mapping[str, Any]
 
@@ -510,8 +511,8 @@ METRICS = {
 
 
 def test_tasks_have_the_metrics_of_their_publication_and_else_accuracy() -> None:
-    others = dict.fromkeys(registry(), ("accuracy",))
-    assert {name: task.metrics for name, task in registry().items()} == others | METRICS
+    found = {name: task.metrics for name, task in registry().items() if name not in FURTHER_ROWS}
+    assert found == dict.fromkeys(found, ("accuracy",)) | METRICS
 
 
 # -- MultiRC ------------------------------------------------------------------------------------------------
