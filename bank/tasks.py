@@ -49,10 +49,17 @@ def put_task(session: Session, record: TaskRecord) -> schema.Task:
 
 def _check_same(session: Session, stored: schema.Task, record: TaskRecord) -> None:
     differs = stored.content and record.content and stored.content != record.content
-    if differs or {member.name for member in stored.members} != set(record.members):
+    bank = shown(session.get_bind().engine.url)
+    members = sorted(member.name for member in stored.members)
+    if set(members) != set(record.members) and members and record.members:
         raise BankError(
-            f"task {record.name!r} in bank {shown(session.get_bind().engine.url)} is another one: its file or data "
-            "differ; give yours another name or use another bank"
+            f"mixture {record.name!r} in bank {bank} is another one: there it is made of {', '.join(members)}; use "
+            f"another bank, or train yours under a name of its own, as {'+'.join(record.members)} or from a file"
+        )
+    if differs or set(members) != set(record.members):
+        raise BankError(
+            f"task {record.name!r} in bank {bank} is another one: its file or data differ; give yours another name "
+            "or use another bank"
         )
 
 

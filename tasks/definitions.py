@@ -7,7 +7,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tasks.formats import classify, fields, free_text, multiple_choice
+from tasks.generation import generation
+from tasks.inference import inference
 from tasks.json_files import read_jsonl
+from tasks.language_modelling import language_modelling
+from tasks.opinions import opinions
+from tasks.reading import reading
+from tasks.reasoning import reasoning
 from tasks.singles import singles
 from tasks.sources import Source
 from tasks.suites import glue, super_glue
@@ -59,5 +65,16 @@ def wordnet() -> Iterator[Task]:
 
 def built_in() -> Iterator[Task]:
     """Every built-in task."""
-    for group in (wordnet, glue, super_glue, singles):
+    for group in (
+        wordnet,
+        glue,
+        super_glue,
+        singles,
+        opinions,
+        inference,
+        reading,
+        reasoning,
+        generation,
+        language_modelling,
+    ):
         yield from group()

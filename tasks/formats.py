@@ -51,6 +51,14 @@ def _longest(keys: Sequence[str], pieces: Sequence[str]) -> tuple[int, int]:
     return stop - sizes[longest], stop
 
 
+def spaced(text: str) -> str:
+    """The text with a space on both sides of whatever is no letter of ASCII, digit or underscore, and single spaces.
+
+    So T5 reads questions, passages and answers (Raffel et al. 2020); letters with accents are set apart too.
+    """
+    return " ".join(re.sub(r"(\W)", r" \1 ", text, flags=re.ASCII).split())
+
+
 def classify(
     keys: Mapping[str, str], labels: Mapping[str, str], *, label: str = "label"
 ) -> Formatter:
@@ -167,6 +175,62 @@ def _multirc_example(
     return text_to_text(keys, values, _truth(label), choices=("False", "True"), group=group)
 
 
+def record(row: Row) -> Sequence[Example]:
+    """ReCoRD as T5 writes it without the task's name: one example for each right entity of a query.
+
+    A row is the hub's, which is a query, or the official one, which is a passage with its queries. Entities are in
+    alphabetical order, each once; highlights of the passage become sentences. A query without answers gives nothing.
+    """
+    if isinstance(row["passage"], str):
+        index = row["idx"]
+        return _record_examples(
+            row["passage"],
+            row["query"],
+            row["entities"],
+            row["answers"],
+            f"{index['passage']}-{index['query']}",
+        )
+    passage = row["passage"]
+    text = passage["text"]
+    entities = [text[span["start"] : span["end"] + 1] for span in passage["entities"]]
+    return [
+        example
+        for query in row["qas"]
+        for example in _record_examples(
+            text,
+            query["query"],
+            entities,
+            answer_texts(query.get("answers", [])),
+            f"{row['idx']}-{query['idx']}",
+        )
+    ]
+
+
+def record_passages(rows: Sequence[Row]) -> Sequence[object]:
+    """What ReCoRD's rows are cut by: the text of their passage, in the official form and the hub's."""
+    passages = [row["passage"] for row in rows]
+    return [passage if isinstance(passage, str) else str(passage["text"]) for passage in passages]
+
+
+def _record_examples(
+    passage: str, query: str, entities: Sequence[str], answers: Sequence[str], group: str
+) -> list[Example]:
+    known, accepted = sorted(set(entities)), tuple(sorted(set(answers)))
+    # an answer that is spelled as no entity is must be allowed all the same
+    choices = tuple(dict.fromkeys([*known, *accepted]))
+    text = re.sub(r"""([.?!"'])\n@highlight\n""", r"\1 ", passage)
+    values = {
+        "query": query,
+        "entities": ", ".join(known),
+        "passage": text.replace("\n@highlight\n", ". "),
+    }
+    keys = fields("query", "entities", "passage")
+    return [
+        text_to_text(keys, values, answer, choices=choices, group=group, answers=accepted)
+        for answer in accepted
+    ]
+
+
 def _truth(label: object) -> str:
     return str(str(label).lower() in ("1", "true"))
 
@@ -208,9 +272,12 @@ def wsc_is_true(row: Row) -> bool:
 def question_answer(row: Row) -> Sequence[Example]:
     """SQuAD's format: ``question: ... context: ...``; the first answer is the target, all are accepted.
 
-    A question that its text does not answer (SQuAD 2) has one answer, ``unanswerable``.
+    Punctuation stands between spaces in all of them, as in T5's preprocessing. A question that its text does not answer
+    (SQuAD 2) has one answer, ``unanswerable``.
     """
     answers = row["answers"] if "answers" in row else row["answer"]
     accepted = () if is_impossible(row) else answer_texts(answers)
-    accepted = accepted or (UNANSWERABLE,)
-    return [text_to_text(fields("question", "context"), row, accepted[0], answers=accepted)]
+    accepted = tuple(map(spaced, accepted)) or (UNANSWERABLE,)
+    keys = fields("question", "context")
+    texts = {column: spaced(text_in(row, column)) for column in keys.values()}
+    return [text_to_text(keys, texts, accepted[0], answers=accepted)]

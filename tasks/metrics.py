@@ -67,6 +67,19 @@ def mean_of(share: Callable[[str, Scored], float]) -> Metric:
     return Metric(score, share)
 
 
+def mean_over_groups(share: Callable[[str, Scored], float]) -> Metric:
+    """The metric that is the mean over groups, each scored by its first example, as T5 scores ReCoRD's queries."""
+
+    def score(predictions: Predictions, examples: Examples, labels: Labels) -> float:
+        shares: dict[str, float] = {}
+        for prediction, example in zip(predictions, examples, strict=True):
+            if example.group not in shares:
+                shares[example.group] = share(prediction, example)
+        return 100 * float(np.mean(list(shares.values())))
+
+    return Metric(score, needs_groups=True)
+
+
 def compute(name: str, predictions: Predictions, examples: Examples, labels: Labels) -> float:
     """One metric by name, in points.
 
@@ -177,6 +190,8 @@ METRICS: dict[str, Metric] = {
     "group_exact_match": Metric(group_exact_match, needs_groups=True),
     "exact_match": mean_of(equals_an_answer),
     "token_f1": mean_of(overlap_with_answers),
+    "exact_match_of_groups": mean_over_groups(equals_an_answer),
+    "token_f1_of_groups": mean_over_groups(overlap_with_answers),
     "word_subset": mean_of(names_referent),
 }
 """Metrics by name; ``f1_over_answers`` is MultiRC's F1a, the F1 of ``True`` over all answers together."""

@@ -6,10 +6,11 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from tasks.errors import TaskError
-from tasks.task import Task
+from tasks.task import Split, Task
 
 CAP = 2**19
 """Examples at which a task's size stops counting (SPoT, Vu et al. 2022, appendix B)."""
@@ -80,6 +81,28 @@ class Mixture:
             "temperature": self.temperature,
         }
 
+    def check_data(
+        self, split: Split, data_dir: Path | None, *, allow_partial: bool = False
+    ) -> None:
+        """Before anything is read, see that every member has data for a split; see :meth:`Task.examples`.
+
+        Raises:
+            TaskError: naming all members without it, and what to do.
+        """
+        missing = [task for task in self.members if _missing(task, split, data_dir, allow_partial)]
+        if not missing:
+            return
+        files = ", ".join(f"{task.name} ({_file(task, split)})" for task in missing)
+        rest = "+".join(task.name for task in self.members if task not in missing)
+        remedies = ["put their official files there" if data_dir else "name their folder"]
+        if data_dir and all(task.source.hub for task in missing):
+            remedies.append("leave --data-dir out to read them from the hub")
+        remedies += [f"take what is left as a mixture of its own ({rest})"] if "+" in rest else []
+        where = f"in {data_dir}" if data_dir else "without a folder of official files"
+        raise TaskError(
+            f"mixture {self.name}: {where} there is no {split.value} data of {files}; {', or '.join(remedies)}"
+        )
+
     def draws(self, sizes: Sequence[int]) -> list[int]:
         """Examples of every member in one epoch, for members of these sizes.
 
@@ -91,9 +114,32 @@ class Mixture:
         return [max(1, round(sum(capped) * weight / sum(weights))) for weight in weights]
 
 
+def _missing(task: Task, split: Split, data_dir: Path | None, allow_partial: bool) -> bool:
+    present = task.source.present(data_dir)
+    return not (
+        task.splits[split].name in present
+        or task.source.of_hub(data_dir)
+        or (allow_partial and present)
+    )
+
+
+def _file(task: Task, split: Split) -> str:
+    part = task.splits[split].name
+    return str(task.source.files.get(part, part))
+
+
 MIXTURES: dict[str, tuple[str, ...]] = {
-    "glue": ("sst2", "cola", "mrpc", "stsb", "glue_rte", "wnli", "qnli"),
-    "super_glue": ("boolq", "cb", "copa", "multirc", "rte", "wic", "wsc"),
+    "glue": ("cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "glue_rte", "wnli"),
+    "super_glue": ("boolq", "cb", "copa", "multirc", "record", "rte", "wic", "wsc"),
+    "mrqa": (
+        "mrqa_squad",
+        "mrqa_newsqa",
+        "mrqa_triviaqa",
+        "mrqa_searchqa",
+        "mrqa_hotpotqa",
+        "mrqa_natural_questions",
+    ),
+    "nli": ("mnli", "snli", "anli", "cb", "rte", "qnli", "scitail", "docnli"),
     "sentiment": (
         "sst2",
         "mr",

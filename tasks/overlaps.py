@@ -28,7 +28,20 @@ SHARED_TEXTS: tuple[frozenset[str], ...] = (
     frozenset({"wic", "few_wic", "wn_wic", "wn_usage"}),  # WiC draws on WordNet's examples
     frozenset({"wnli", "wsc"}),  # WNLI is made of Winograd schemas
     frozenset({"mrpc", "stsb"}),  # STS draws on MRPC
-    frozenset({"qnli", "squad"}),  # QNLI is made of SQuAD
+    frozenset({"mnli", "mnli_mismatched"}),  # one training set
+    frozenset({"qqp", "quora"}),
+    frozenset({"qnli", "squad", "mrqa_squad"}),  # QNLI is made of SQuAD
+    frozenset({"drop", "mrqa_drop"}),
+    frozenset({"race", "mrqa_race"}),
+    # ReCoRD and NewsQA ask about articles of CNN
+    frozenset({"cnn_dailymail", "record", "mrqa_newsqa"}),
+    # DocNLI is made of ANLI, of SQuAD, and of summaries of news
+    frozenset({"docnli", "anli", "anli_r1", "anli_r2", "anli_r3"}),
+    frozenset({"docnli", "squad", "mrqa_squad", "qnli"}),
+    frozenset({"docnli", "cnn_dailymail"}),
+    # two rounds of ANLI are on passages of HotpotQA, and some of the third on those of RTE
+    frozenset({"anli", "anli_r1", "anli_r2", "anli_r3", "mrqa_hotpotqa"}),
+    frozenset({"anli", "anli_r3", "rte", "glue_rte", "few_rte"}),
 )
 """Groups of built-in tasks, found by comparing texts of 25 letters or more, and from the data sets' papers."""
 
@@ -79,11 +92,15 @@ def containment(sentences: np.ndarray, source: np.ndarray) -> float:
     return float(np.isin(sentences, source).mean()) if len(sentences) else 0.0
 
 
-def task_sketch(task: Task | Mixture, data_dir: Path | None = None) -> np.ndarray:
-    """The sketch, uint64 ``[n]``, of all training inputs: of a task, or of a mixture's members together."""
-    return np.unique(
-        np.concatenate([sketch(inputs) for inputs in _inputs(task, data_dir, Split.TRAIN)])
-    )[:SKETCH]
+def task_sketch(
+    task: Task | Mixture, data_dir: Path | None = None, *, allow_partial: bool = False
+) -> np.ndarray:
+    """The sketch, uint64 ``[n]``, of all training inputs: of a task, or of a mixture's members together.
+
+    ``data_dir`` and ``allow_partial`` are those of :meth:`tasks.task.Task.examples`.
+    """
+    trained = _inputs(task, [Split.TRAIN], data_dir, allow_partial=allow_partial)
+    return np.unique(np.concatenate([sketch(inputs) for inputs in trained]))[:SKETCH]
 
 
 def task_sentences(
@@ -91,18 +108,21 @@ def task_sentences(
     data_dir: Path | None = None,
     *,
     splits: Sequence[Split] = (Split.DEV, Split.TEST),
+    allow_partial: bool = False,
 ) -> np.ndarray:
     """The hashes, uint64 ``[n]``, of all development and test inputs, by which a source's sketch is judged."""
-    return np.unique(
-        np.concatenate([hashes(inputs) for inputs in _inputs(task, data_dir, *splits)])
-    )
+    judged = _inputs(task, splits, data_dir, allow_partial=allow_partial)
+    return np.unique(np.concatenate([hashes(inputs) for inputs in judged]))
 
 
-def _inputs(task: Task | Mixture, data_dir: Path | None, *splits: Split) -> Iterator[list[str]]:
+def _inputs(
+    task: Task | Mixture, splits: Sequence[Split], data_dir: Path | None, *, allow_partial: bool
+) -> Iterator[list[str]]:
     """Inputs of a task, or of every member of a mixture; the longest text of each stands apart."""
     for member in task.members if isinstance(task, Mixture) else (task,):
         examples = itertools.chain.from_iterable(
-            member.examples(split, data_dir=data_dir) for split in splits
+            member.examples(split, data_dir=data_dir, allow_partial=allow_partial)
+            for split in splits
         )
         yield [_set_apart(example.inputs, *example.cut) for example in examples]
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tasks.answers import is_null, spellings
 from tasks.errors import TaskError, reason, shown
@@ -28,9 +29,14 @@ class Hub:
     Attributes:
         path: repository, ``owner/name``.
         config: its configuration, or empty.
-        revision: branch, tag or commit of the repository; empty: its newest.
+        revision: branch, tag or commit of the repository; empty: its newest. Every built-in task names one.
         parts: our part names to the hub's split names.
         columns: our column names to the hub's, where they differ.
+        folder: where its files lie in the repository without a card, as on the branch ``refs/convert/parquet``, which
+            has a folder each configuration; then ``config`` is empty.
+        where: column to the value of the rows that are read; others stay in their Parquet files.
+        streaming: rows are read as they come, and what is not read is not downloaded.
+        take: part name to the rows that are read of it, from its start; all where it is not named.
     """
 
     path: str
@@ -40,6 +46,23 @@ class Hub:
         default_factory=lambda: {"train": "train", "dev": "validation", "test": "test"}
     )
     columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    folder: str = ""
+    where: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    streaming: bool = False
+    take: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        unknown = [part for part in self.take if part not in self.parts]
+        if unknown or any(count < 1 for count in self.take.values()):
+            raise TaskError(
+                f"hub data set {self.name}: take is {shown(dict(self.take))}; expected positive numbers of rows of "
+                f"{', '.join(self.parts)}"
+            )
+
+    @property
+    def name(self) -> str:
+        """Repository and configuration, for messages."""
+        return "/".join(name for name in (self.path, self.config or self.folder) if name)
 
     def rows(self, part: str) -> Rows:
         """Rows of a part, class labels as their names.
@@ -47,7 +70,7 @@ class Hub:
         Raises:
             TaskError: no such part, ``datasets`` is not installed, or the hub cannot be reached.
         """
-        name = f"{self.path}{'/' + self.config if self.config else ''}"
+        name = self.name
         if part not in self.parts:
             raise TaskError(
                 f"hub data set {name}: has no part {part!r}; it has {', '.join(self.parts)}"
@@ -59,17 +82,27 @@ class Hub:
                 f"hub data set {name}: needs the datasets package; install spot-prompt-transfer[hub], "
                 "or give --data-dir with the official files"
             ) from error
-        revision = {"revision": self.revision} if self.revision else {}
+        options = {
+            "revision": self.revision,
+            "data_dir": self.folder,
+            "streaming": self.streaming,
+            "filters": [(column, "==", value) for column, value in self.where.items()],
+            # the card counts all rows, and a part with fewer would not pass its checks
+            "verification_mode": "no_checks" if self.where else "",
+        }
         try:
             data = datasets.load_dataset(
-                self.path, self.config or None, split=self.parts[part], **revision
+                self.path, self.config or None, split=self.parts[part], **_given(options)
             )
         except Exception as error:  # the hub's client raises errors of several libraries
             raise TaskError(
                 f"hub data set {name}: cannot be loaded ({reason(error)}); give --data-dir with the official files"
             ) from error
-        names = {c: f.names for c, f in data.features.items() if isinstance(f, datasets.ClassLabel)}
-        return Rows(f"hub data set {name}", self._numbered(name, data, names))
+        # streamed JSON has no features before it is read, and no classes
+        features = data.features or {}
+        names = {c: f.names for c, f in features.items() if isinstance(f, datasets.ClassLabel)}
+        taken = itertools.islice(data, self.take.get(part))
+        return Rows(f"hub data set {name}", self._numbered(name, taken, names))
 
     def _numbered(
         self, name: str, data: Iterable[Row], names: Mapping[str, list[str]]
@@ -95,6 +128,11 @@ class Hub:
             raise TaskError(
                 f"hub data set {name}, row {number + 1}: cannot be read ({reason(error)})"
             ) from error
+
+
+def _given(options: Mapping[str, object]) -> dict[str, Any]:
+    """Those options that say something."""
+    return {name: value for name, value in options.items() if value}
 
 
 NO_LABEL = "no label"
@@ -164,6 +202,17 @@ class Source:
         counts = self.skipped[part] = Counter()
         return Rows(where, self._kept(where, rows, counts))
 
+    def present(self, data_dir: Path | None) -> frozenset[str]:
+        """Parts that can be read: those whose file is there, or else those of the hub where that is read."""
+        if self.of_hub(data_dir) and self.hub is not None:
+            return frozenset(self.hub.parts)
+        return frozenset(part for part in self.files if self._path(part, data_dir) is not None)
+
+    def of_hub(self, data_dir: Path | None) -> bool:
+        """Whether the hub is read: it has the data, and no folder is named that has official files of it."""
+        relative = not any(path.is_absolute() for path in self.files.values())
+        return self.hub is not None and relative and (data_dir is None or not self.files)
+
     def describe(self) -> str:
         """The hub's name or the files' folder."""
         if self.hub:
@@ -177,7 +226,7 @@ class Source:
         if path is not None:
             reader = self.reader or reader_of(Writing())
             return str(path), reader(path)
-        if self.hub is not None and (data_dir is None or not self.files):
+        if self.hub is not None and self.of_hub(data_dir):
             return self.hub.rows(part)
         if part not in self.files:
             raise TaskError(f"no part {part!r} among the files ({', '.join(self.files) or 'none'})")

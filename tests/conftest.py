@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.further import write_further_files
 from tests.official import write_official_files
 
 os.environ["JAX_PLATFORMS"] = "cpu"
@@ -32,4 +33,4 @@ def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def official_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder with small data sets of the project's own in the published formats."""
-    return write_official_files(tmp_path_factory.mktemp("official"))
+    return write_further_files(write_official_files(tmp_path_factory.mktemp("official")))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -98,6 +99,7 @@ class Chooser:
         preset: the recipe that ``given`` changes, where the user named it.
         embedded: the recipe of the embedded backbone, if that is the backbone.
         data_dir: folder of official data sets.
+        allow_partial: where published parts are missing there, cut splits from those that are there.
     """
 
     def __init__(
@@ -109,9 +111,11 @@ class Chooser:
         preset: Base | None = None,
         embedded: Base | None = None,
         data_dir: Path | None = None,
+        allow_partial: bool = False,
     ) -> None:
         self.given, self.backbone, self.bank = given, backbone, bank
-        self.preset, self.embedded, self.data_dir = preset, embedded, data_dir
+        self.preset, self.embedded = preset, embedded
+        self.data_dir, self.allow_partial = data_dir, allow_partial
         self.known = readable(bank.source_recipes(), backbone)
 
     def choose(self, what: str, tasks: Sequence[Task | Mixture]) -> Chosen:
@@ -187,7 +191,11 @@ class Chooser:
         settings = fitted(
             self.given,
             deviation=deviation(self.backbone),
-            lengths=lengths(tasks, self.backbone, self.data_dir) if tasks else None,
+            lengths=lengths(
+                tasks, self.backbone, self.data_dir, allow_partial=self.allow_partial
+            )
+            if tasks
+            else None,
         )
         return Chosen(
             recipe=Recipe(steps=settings.settings["steps"], key_step=1).changed(settings.settings),
@@ -221,7 +229,11 @@ def deviation(backbone: Backbone) -> float:
 
 
 def lengths(
-    tasks: Sequence[Task | Mixture], backbone: Backbone, data_dir: Path | None = None
+    tasks: Sequence[Task | Mixture],
+    backbone: Backbone,
+    data_dir: Path | None = None,
+    *,
+    allow_partial: bool = False,
 ) -> Lengths:
     """How long the training data of tasks is for a backbone's tokenizer.
 
@@ -234,6 +246,7 @@ def lengths(
         for task in tasks
         for member in (task.members if isinstance(task, Mixture) else [task])
     ]
-    return lengths_of(
-        [data_of(task, backbone, whole, data_dir=data_dir)[Split.TRAIN].tokens for task in members]
+    read = functools.partial(
+        data_of, backbone=backbone, recipe=whole, data_dir=data_dir, allow_partial=allow_partial
     )
+    return lengths_of([read(task)[Split.TRAIN].tokens for task in members])

@@ -649,8 +649,14 @@ def test_a_mixture_of_other_members_is_another_one(bank: Bank, make_run: RunMake
     bank.record_run(
         of_task(make_run("both", 1), description={"tasks": ["sst2", "mnli"]}, content="c" * 64)
     )
-    with pytest.raises(BankError, match=r"task 'both' in bank .* is another one"):
+    with pytest.raises(BankError, match=r"mixture 'both' in bank .* is another one") as caught:
         bank.record_run(of_task(make_run("both", 2), description={"tasks": ["mnli", "rte"]}))
+    assert str(caught.value).endswith(
+        "there it is made of mnli, sst2; use another bank, or train yours under a name of its own, as mnli+rte or "
+        "from a file"
+    )
+    with pytest.raises(BankError, match=r"task 'both' in bank .* is another one: its file or data"):
+        bank.record_run(make_run("both", 3))
 
 
 def test_what_is_first_learned_of_a_task_later_is_filled_in(bank: Bank, make_run: RunMaker) -> None:

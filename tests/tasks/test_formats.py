@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import permutations
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks import Example, get_task, registry
+from tasks import Example, Task, get_task, registry
 from tasks.formats import (
     classify,
     fields,
@@ -19,11 +19,15 @@ from tasks.formats import (
     joined,
     multiple_choice,
     multirc_passages,
+    record_passages,
     similarity_score,
     wsc,
     wsc_is_true,
 )
+from tasks.singles import singles
+from tasks.suites import glue, super_glue
 from tasks.task import place
+from tests.further import FURTHER_ROWS
 
 Row = Mapping[str, Any]
 
@@ -79,6 +83,38 @@ CASES = [
         {"label": ["not_equivalent", "equivalent"]},
         'sentence1: " Hi " , he said sentence2: He greeted',
         "equivalent",
+    ),
+    Case(
+        "qqp",
+        {
+            "id": "0",
+            "qid1": "1",
+            "qid2": "2",
+            "question1": 'Is "it" so?',
+            "question2": "Is it?",
+            "is_duplicate": "1",
+        },
+        {"question1": 'Is "it" so?', "question2": "Is it?", "label": 1, "idx": 0},
+        {"label": ["not_duplicate", "duplicate"]},
+        'question1: Is "it" so? question2: Is it?',
+        "duplicate",
+    ),
+    *(
+        Case(
+            name,
+            {
+                "index": "0",
+                "sentence1": "It rains.",
+                "sentence2": "It snows.",
+                "label1": "neutral",
+                "gold_label": "contradiction",
+            },
+            {"premise": "It rains.", "hypothesis": "It snows.", "label": 2, "idx": 0},
+            {"label": NLI},
+            "hypothesis: It snows. premise: It rains.",
+            "contradiction",
+        )
+        for name in ("mnli", "mnli_mismatched")
     ),
     Case(
         "stsb",
@@ -390,6 +426,12 @@ def test_every_raw_label_has_its_word(name: str) -> None:
             assert get_task(name).formatter({**case.official, "label": raw})[0].target == word
 
 
+def suites_and_singles() -> Iterator[Task]:
+    """Tasks whose rows have an official form and the hub's."""
+    for group in (glue, super_glue, singles):
+        yield from group()
+
+
 def test_splits_of_the_hub_are_those_of_its_data_sets() -> None:
     ours = {"train": "train", "dev": "validation", "test": "test"}
     others = {
@@ -398,16 +440,22 @@ def test_splits_of_the_hub_are_those_of_its_data_sets() -> None:
         "quora": {"dev": "train", "test": "validation"},
         "imdb": {"train": "train", "test": "test"},
         "squad": {"all": "validation"},
+        "mnli": {"train": "train", "dev": "validation_matched", "test": "test_matched"},
+        "mnli_mismatched": {
+            "train": "train",
+            "dev": "validation_mismatched",
+            "test": "test_mismatched",
+        },
     }
-    for name, task in registry().items():
+    for task in suites_and_singles():
         if task.source.hub:
-            assert task.source.hub.parts == others.get(name, ours)
+            assert task.source.hub.parts == others.get(task.name, ours)
             assert {part.name for part in task.splits.values()} <= set(task.source.hub.parts)
 
 
 def test_every_task_of_the_hub_has_a_case() -> None:
-    of_the_hub = {name for name, task in registry().items() if task.source.hub}
-    assert of_the_hub == {case.task for case in CASES} | {"multirc"}
+    of_the_hub = {task.name for task in suites_and_singles() if task.source.hub}
+    assert of_the_hub == {case.task for case in CASES} | {"multirc", "record"}
 
 
 @pytest.mark.parametrize("name", ["boolq", "cb", "rte", "wic"])
@@ -450,6 +498,8 @@ METRICS = {
     "cola": ("matthews_correlation",),
     "mrpc": ("f1", "accuracy"),
     "quora": ("f1", "accuracy"),
+    "qqp": ("f1", "accuracy"),
+    "record": ("exact_match_of_groups", "token_f1_of_groups"),
     "stsb": ("pearson", "spearman"),
     "cb": ("macro_f1", "accuracy"),
     "few_cb": ("macro_f1", "accuracy"),
@@ -461,8 +511,8 @@ METRICS = {
 
 
 def test_tasks_have_the_metrics_of_their_publication_and_else_accuracy() -> None:
-    others = dict.fromkeys(registry(), ("accuracy",))
-    assert {name: task.metrics for name, task in registry().items()} == others | METRICS
+    found = {name: task.metrics for name, task in registry().items() if name not in FURTHER_ROWS}
+    assert found == dict.fromkeys(found, ("accuracy",)) | METRICS
 
 
 # -- MultiRC ------------------------------------------------------------------------------------------------
@@ -545,6 +595,81 @@ def test_questions_of_different_passages_are_different_groups() -> None:
     formatter = get_task("multirc").formatter
     groups = {example.group for idx in (1, 11) for example in formatter(MULTIRC | {"idx": idx})}
     assert len(groups) == 4
+
+
+# -- ReCoRD -------------------------------------------------------------------------------------------------
+
+STORY = 'Rilu met Toma.\n@highlight\nToma said "so"\n@highlight\nRilu left\n@highlight\nAll is well'
+
+RECORD = {
+    "source": "Daily mail",
+    "idx": 4,
+    "passage": {
+        "text": STORY,
+        "entities": [
+            {"start": 9, "end": 12},
+            {"start": 0, "end": 3},
+            {"start": STORY.index("Toma said"), "end": STORY.index("Toma said") + 3},
+        ],
+    },
+    "qas": [
+        {
+            "idx": 8,
+            "query": "Then @placeholder went",
+            "answers": [
+                {"start": 9, "end": 12, "text": "Toma"},
+                {"start": 0, "end": 3, "text": "Rilu"},
+            ],
+        },
+        {
+            "idx": 9,
+            "query": "@placeholder left",
+            "answers": [{"start": 0, "end": 3, "text": "Rilu"}],
+        },
+    ],
+}
+
+
+def test_record_has_one_example_a_right_entity_in_t5s_form() -> None:
+    rest = 'entities: Rilu, Toma passage: Rilu met Toma. Toma said "so" Rilu left. All is well'
+    choices = ("Rilu", "Toma")
+    examples = list(get_task("record").formatter(RECORD))
+    found = [(example.inputs, example.target, example.group) for example in examples]
+    assert found == [
+        (f"query: Then @placeholder went {rest}", "Rilu", "4-8"),
+        (f"query: Then @placeholder went {rest}", "Toma", "4-8"),
+        (f"query: @placeholder left {rest}", "Rilu", "4-9"),
+    ]
+    assert {example.choices for example in examples} == {choices}
+    assert [example.answers for example in examples] == [choices, choices, ("Rilu",)]
+
+
+def test_a_row_of_record_of_the_hub_is_a_query_and_has_the_same_examples() -> None:
+    flat = {"passage": STORY, "entities": ["Toma", "Rilu"]}
+    rows = [
+        flat | {"query": query, "answers": answers, "idx": {"passage": 4, "query": number}}
+        for query, answers, number in (
+            ("Then @placeholder went", ["Toma", "Rilu"], 8),
+            ("@placeholder left", ["Rilu"], 9),
+        )
+    ]
+    formatter = get_task("record").formatter
+    assert [example for row in rows for example in formatter(row)] == [*formatter(RECORD)]
+    assert record_passages(rows) == [*record_passages([RECORD])] * 2
+
+
+def test_a_query_of_record_whose_answers_are_hidden_has_no_example() -> None:
+    hidden = RECORD | {"qas": [{"idx": 1, "query": "@placeholder went"}]}
+    assert list(get_task("record").formatter(hidden)) == []
+
+
+def test_an_answer_of_record_that_is_spelled_as_no_entity_may_be_chosen() -> None:
+    answers = [{"text": "The Toma", "start": 0, "end": 3}]
+    (example,) = get_task("record").formatter(
+        RECORD | {"qas": [{"idx": 1, "query": "@placeholder", "answers": answers}]}
+    )
+    assert example.choices == ("Rilu", "Toma", "The Toma")
+    assert "entities: Rilu, Toma passage:" in example.inputs
 
 
 # -- WSC ----------------------------------------------------------------------------------------------------

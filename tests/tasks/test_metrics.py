@@ -185,6 +185,22 @@ def test_multirc_is_scored_over_answers_and_by_question(drawn: list[tuple[str, s
     assert compute("group_exact_match", guesses, scored, ("False", "True")) == pytest.approx(exact)
 
 
+def test_groups_are_scored_once_each_by_their_first_example_and_its_accepted_answers() -> None:
+    scored = [
+        Example(inputs="", target=target, group=group, answers=answers)
+        for target, group, answers in (
+            ("Rilu", "a", ("Rilu", "Toma")),
+            ("Toma", "a", ("Rilu", "Toma")),
+            ("Lake Kamo", "b", ("Lake Kamo",)),
+        )
+    ]
+    guesses = ["toma", "nobody", "the Lake"]
+    assert compute("exact_match_of_groups", guesses, scored, ()) == 50
+    assert compute("token_f1_of_groups", guesses, scored, ()) == pytest.approx(
+        100 * (1 + 2 / 3) / 2
+    )
+
+
 # -- numbers ------------------------------------------------------------------------------------------------
 
 score = st.integers(0, 25).map(lambda i: f"{i / 5:.1f}")

@@ -16,6 +16,7 @@ from tasks import Mixture, TaskError, get_learnable, get_task
 from tasks.mixture import CAP, MIXTURES
 from tasks.pipeline import Batches
 from tasks.registry import check_distinct
+from tasks.task import Split
 from tasks.tokenized import Ragged, Tokenized, concatenate
 
 
@@ -94,6 +95,50 @@ def test_named_mixtures_are_of_known_tasks(name: str) -> None:
     assert isinstance(mixture, Mixture)
     assert (mixture.name, mixture.family, mixture.cap) == (name, "mixture", CAP)
     assert mixture.describe()["tasks"] == list(MIXTURES[name])
+
+
+GLUE = ["cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "glue_rte", "wnli"]
+SUPER_GLUE = ["boolq", "cb", "copa", "multirc", "record", "rte", "wic", "wsc"]
+
+
+def test_suites_are_mixtures_of_all_their_tasks() -> None:
+    assert list(MIXTURES["glue"]) == GLUE
+    assert list(MIXTURES["super_glue"]) == SUPER_GLUE
+    assert {name for name in MIXTURES["mrqa"] if name.startswith("mrqa_")} == set(MIXTURES["mrqa"])
+    assert {"mnli", "snli", "anli", "docnli", "qnli", "cb", "rte"} < set(MIXTURES["nli"])
+
+
+def test_members_without_data_are_all_named_before_any_is_read(tmp_path: Path) -> None:
+    mixture = get_learnable("glue")
+    assert isinstance(mixture, Mixture)
+    mixture.check_data(Split.TRAIN, None)  # of the hub
+    for name in ("CoLA", "SST-2"):
+        (tmp_path / "glue" / name).mkdir(parents=True)
+        (tmp_path / "glue" / name / "train.tsv").touch()
+    with pytest.raises(TaskError) as caught:
+        mixture.check_data(Split.TRAIN, tmp_path)
+    missing = ", ".join(
+        f"{name} (glue/{folder}/train.tsv)"
+        for name, folder in (
+            ("mrpc", "MRPC"), ("stsb", "STS-B"), ("qqp", "QQP"), ("mnli", "MNLI"), ("qnli", "QNLI"),
+            ("glue_rte", "RTE"), ("wnli", "WNLI"),
+        )
+    )  # fmt: skip
+    assert str(caught.value) == (
+        f"mixture glue: in {tmp_path} there is no train data of {missing}; put their official files there, or leave "
+        "--data-dir out to read them from the hub, or take what is left as a mixture of its own (cola+sst2)"
+    )
+    both = Mixture(name="m", members=(get_task("cola"), get_task("sst2")))
+    both.check_data(Split.TRAIN, tmp_path)
+    with pytest.raises(TaskError, match="no test data of cola"):
+        both.check_data(Split.TEST, tmp_path)
+    both.check_data(Split.TEST, tmp_path, allow_partial=True)
+
+
+def test_a_member_that_is_in_files_alone_wants_a_folder() -> None:
+    mixture = Mixture(name="m", members=(get_task("wn_pos"), get_task("mr")))
+    with pytest.raises(TaskError, match=r"without a folder of official files .* mr \(mr/all.txt\)"):
+        mixture.check_data(Split.TRAIN, None)
 
 
 def test_tasks_joined_by_a_plus_are_a_mixture_and_one_alone_is_itself() -> None:

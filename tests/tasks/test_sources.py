@@ -666,6 +666,41 @@ def test_a_revision_is_asked_for_where_it_is_named(
     assert calls == [{"split": "validation", "revision": "abc"}, {"split": "validation"}]
 
 
+def test_what_a_hub_does_not_say_is_not_asked_for(
+    hub: Callable[..., list[dict[str, object]]],
+) -> None:
+    calls = hub({"star": 1})
+    list(Hub(path="a/b", folder="c", streaming=True, where={"star": "1"}).rows("dev").rows)
+    list(Hub(path="a/b").rows("dev").rows)
+    told = {"data_dir": "c", "streaming": True, "filters": [("star", "==", "1")]}
+    assert calls == [
+        {"split": "validation", "verification_mode": "no_checks"} | told,
+        {"split": "validation"},
+    ]
+
+
+def test_rows_beyond_those_that_are_taken_are_never_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Endless:
+        features = None
+
+        def __iter__(self) -> Iterator[dict[str, int]]:
+            yield from ({"x": i} for i in range(3))
+            raise AssertionError("a row that nobody wants was read")
+
+    fake = SimpleNamespace(load_dataset=lambda *_, **__: Endless(), ClassLabel=FakeClassLabel)
+    monkeypatch.setitem(sys.modules, "datasets", fake)
+    hub = Hub(path="a/b", streaming=True, take={"train": 3})
+    assert [row.values["x"] for row in hub.rows("train").rows] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("take", [{"train": 0}, {"train": -1}, {"all": 5}])
+def test_rows_to_take_that_make_no_sense_are_refused(take: dict[str, int]) -> None:
+    with pytest.raises(TaskError, match=r"hub data set a/b: take is .* rows of train, dev, test$"):
+        Hub(path="a/b", take=take)
+
+
 def test_class_labels_that_are_null_or_unknown_stay_so(
     hub: Callable[..., list[dict[str, object]]],
 ) -> None:

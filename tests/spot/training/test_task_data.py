@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from spot.backbone.load import Backbone
 from spot.training.recipe import Recipe
 from spot.training.task_data import MixtureData, TaskData, take
-from tasks import Mixture, get_task
+from tasks import Mixture, TaskError, get_task
 from tasks.task import Example, Split, Task
 from tests.spot.training.conftest import write_task
 
@@ -56,9 +57,9 @@ def test_a_split_is_read_once_and_only_when_asked_for(
     read: list[Split] = []
     examples = Task.examples
 
-    def watched(self: Task, split: Split, *, data_dir: Path | None = None) -> list[Example]:
+    def watched(self: Task, split: Split, **where: Any) -> list[Example]:
         read.append(split)
-        return examples(self, split, data_dir=data_dir)
+        return examples(self, split, **where)
 
     monkeypatch.setattr(Task, "examples", watched)
     data = TaskData(task, backbone, recipe)
@@ -91,6 +92,14 @@ def test_scores_are_of_the_examples_of_a_split(data: TaskData) -> None:
     assert data.score(Split.DEV, targets)["score"] == 100
     wrong = ["bad" if target == "good" else "good" for target in targets]
     assert data.score(Split.DEV, [*wrong[:8], *targets[8:]])["accuracy"] == 75
+
+
+def test_a_mixture_names_all_members_without_data(
+    backbone: Backbone, recipe: Recipe, tmp_path: Path
+) -> None:
+    mixture = Mixture(name="m", members=(get_task("wn_pos"), get_task("mnli"), get_task("qqp")))
+    with pytest.raises(TaskError, match=r"no train data of mnli \(.*\), qqp \("):
+        MixtureData(mixture, backbone, recipe, data_dir=tmp_path)[Split.TRAIN]
 
 
 def test_a_mixture_scores_every_member_by_itself_and_shares_the_limit(
