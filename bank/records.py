@@ -51,6 +51,8 @@ class TaskRecord:
         description: what else there is to say; a mixture names its members under ``tasks``.
         content: digest of a task that came from a file, or of a mixture's members; empty for those built in.
         texts: hashes of its training sentences, little-endian uint64; empty where they are not known.
+        signature: shares of its training examples, 0 to 1, that hold words of each hash, little-endian float16; empty
+            where they are not known.
     """
 
     name: str
@@ -58,6 +60,7 @@ class TaskRecord:
     description: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     content: str = ""
     texts: bytes = b""
+    signature: bytes = b""
 
     @property
     def members(self) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from spot.backbone.load import Backbone
 from spot.training.recipe import Recipe
 from tasks.mixture import Mixture
 from tasks.pipeline import Batches
-from tasks.task import Example, Split, Task, most_frequent_target
+from tasks.task import Example, Split, Task, most_frequent_target, take
 from tasks.tokenize import tokenize
 from tasks.tokenized import Tokenized, concatenate
 
@@ -156,15 +156,3 @@ def data_of(
     kind: Any = MixtureData if isinstance(task, Mixture) else TaskData
     data: TaskData | MixtureData = kind(task, backbone, recipe, data_dir=data_dir)
     return data
-
-
-def take(examples: Sequence[Example], limit: int) -> Sequence[Example]:
-    """The ``limit`` examples of smallest hash, in their order; 0 takes all."""
-    if not limit or limit >= len(examples):
-        return examples
-
-    def rank(index: int) -> bytes:
-        example = examples[index]
-        return hashlib.sha256(f"{example.inputs}\0{example.target}".encode()).digest()
-
-    return [examples[i] for i in sorted(sorted(range(len(examples)), key=rank)[:limit])]
