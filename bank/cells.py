@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from bank.identity import DIGEST
-from bank.records import ROLES
+from bank.records import ROLES, SIGNATURE
 
 TOLERANCE = 1e-6
 """How far numbers that say the same may lie apart."""
@@ -106,11 +106,11 @@ def _shares(cell: Any) -> bytes:
     import numpy as np
 
     content = as_bytes(cell)
-    if len(content) % 2 == 0:
+    if len(content) == 2 * SIGNATURE:
         numbers = np.frombuffer(content, "<f2")
         if np.all((numbers >= 0) & (numbers <= 1)):
             return content
-    raise ValueError("float16 numbers from 0 to 1")
+    raise ValueError(f"{SIGNATURE} float16 numbers from 0 to 1")
 
 
 def _json(cell: Any) -> Any:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     import numpy as np
 
 ROLES = ("source", "query", "baseline", "transfer")
+
+SIGNATURE = 1 << 14
+"""Numbers of a task's signature."""
 """What a run can be."""
 
 

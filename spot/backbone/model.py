@@ -171,7 +171,7 @@ class LanguageModel(nnx.Module, Generic[Memory, Cache]):
         gives more than zero.
         """
         rows = soft.rows
-        nothing = Inputs(jnp.zeros((rows, 0), jnp.int32), jnp.zeros((rows, 0), bool))
+        nothing = Inputs(jnp.zeros((rows, 1), jnp.int32), jnp.zeros((rows, 1), bool))
         memory = self.read_in_parts(soft, jnp.arange(rows), nothing)
         fed: list[Array] = []
         self.decode(memory, jnp.full((rows, 1, 1), self.config.start_token_id, jnp.int32), fed=fed)

@@ -11,7 +11,9 @@ import numpy as np
 
 from bank import Bank, Keys, Outcome, Partition
 from bank.vectors import tokens
+from spot.errors import RetrievalError
 from spot.retrieval.similarity import Directions, parts
+from tasks.signatures import BUCKETS
 
 NAMED = 5
 """Most tasks that one line names."""
@@ -246,9 +248,17 @@ class KeySet:
 
     @cached_property
     def signatures(self) -> Mapping[str, np.ndarray]:
-        """How often words occur in the sources' training examples, float16 ``[B]`` by task, where that is known."""
+        """How often words occur in the sources' training examples, float16 ``[B]`` by task, where that is known.
+
+        Raises:
+            RetrievalError: numbers that are none, or not as many.
+        """
         known = self._read_signatures(self.tasks)
-        return {task: np.frombuffer(shares, "<f2") for task, shares in known.items()}
+        signatures = {task: np.frombuffer(shares, "<f2") for task, shares in known.items()}
+        for task, shares in signatures.items():
+            if shares.shape != (BUCKETS,) or not np.isfinite(shares).all():
+                raise RetrievalError(f"signature of {task} is damaged; see `spot bank verify`")
+        return signatures
 
     @cached_property
     def unknown_signatures(self) -> str:
