@@ -261,7 +261,8 @@ class Bank:
         return tasks.texts_of(self.engine, names, "signature")
 
     def lacking_texts(self) -> list[str]:
-        """Names of the tasks of whose texts something is not known, in alphabetical order."""
+        """Names of the tasks without a signature, in alphabetical order: hashes of sentences may lack as well, or there
+        may be no sentence long enough for one."""
         return tasks.lacking_texts(self.engine)
 
     def outcomes(self, partition: Partition) -> list[Outcome]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Engine, or_, select
+from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
 from bank import schema
@@ -105,6 +105,7 @@ def texts_of(engine: Engine, names: Sequence[str], kind: str) -> dict[str, bytes
 
 def lacking_texts(engine: Engine) -> list[str]:
     """See :meth:`bank.store.Bank.lacking_texts`."""
-    unknown = or_(*(getattr(schema.Task, kind).is_(None) for kind in TEXTS))
+    task = schema.Task
+    query = select(task.name).where(task.signature.is_(None)).order_by(task.name)
     with reading(engine) as session:
-        return list(session.scalars(select(schema.Task.name).where(unknown).order_by("name")))
+        return list(session.scalars(query))

@@ -334,11 +334,10 @@ def import_scores(
 @app.command("add-texts", epilog="Example: spot bank add-texts sst2 my_task.toml --data-dir data")
 @takes_groups
 def add_texts(
-    names: Annotated[
+    tasks: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="TASK...",
-            help="Tasks of the bank, or paths of their files; all that lack something if left out.",
+            help="Tasks of the bank, or paths of their files; all that lack words if left out."
         ),
     ] = None,
     *,
@@ -353,11 +352,11 @@ def add_texts(
     from tasks import TaskError
 
     with bank.open(write=True) as opened:
-        for name in names or opened.lacking_texts():
+        for name in tasks or opened.lacking_texts():
             try:
                 add_texts(opened, name, data.folder)
             except TaskError as error:
-                if names:
+                if tasks:
                     raise
                 say(f"{name}: not added ({error})")
             else:
