@@ -333,7 +333,7 @@ def import_scores(
 
 @app.command("add-texts", epilog="Example: spot bank add-texts sst2 my_task.toml --data-dir data")
 @takes_groups
-def add_texts(
+def add_task_texts(
     tasks: Annotated[
         list[str] | None,
         typer.Argument(
