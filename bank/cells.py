@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from bank.identity import DIGEST
-from bank.records import ROLES
+from bank.records import ROLES, SIGNATURE
 
 TOLERANCE = 1e-6
 """How far numbers that say the same may lie apart."""
@@ -102,6 +102,17 @@ def _vector(cell: Any) -> Vector:
     return Vector(len(content) / 4, bool(np.isfinite(numbers).all()))
 
 
+def _shares(cell: Any) -> bytes:
+    import numpy as np
+
+    content = as_bytes(cell)
+    if len(content) == 2 * SIGNATURE:
+        numbers = np.frombuffer(content, "<f2")
+        if np.all((numbers >= 0) & (numbers <= 1)):
+            return content
+    raise ValueError(f"{SIGNATURE} float16 numbers from 0 to 1")
+
+
 def _json(cell: Any) -> Any:
     return json.loads(cell) if isinstance(cell, str | bytes) else cell
 
@@ -184,7 +195,8 @@ def _time(cell: Any) -> dt.datetime:
 
 COLUMNS: Mapping[str, Mapping[str, Callable[[Any], Any]]] = {
     "backbone": {"fingerprint": _digest, "name": _words, "width": _positive, "config": _mapping},
-    "task": {"name": _words, "family": _words, "description": _mapping, "content": _digest, "texts": as_bytes},
+    "task": {"name": _words, "family": _words, "description": _mapping, "content": _digest, "texts": as_bytes,
+             "signature": _shares},
     "recipe": {
         "digest": _digest, "backbone_id": _count, "family": _digest, "prompt_length": _positive, "key_step": _count,
         "options": _mapping,

@@ -195,6 +195,7 @@ def _are_whole(cells: dict[str, tuple[Any, ...]], tasks: _Tasks) -> bool:
     )
     return (
         not lost
+        and set(map(type, cells["seed"])) == {int}
         and set(map(type, cells["score"])) == {float}
         and all(map(math.isfinite, cells["score"]))
     )
@@ -207,6 +208,8 @@ def _refuse_broken(rows: Iterable[Any], tasks: _Tasks) -> None:
         for part, cell in (("task", name), ("key", row.key), ("value", row.value)):
             if cell is None:
                 _refuse(name or "of no task", row.run, f"has no {part}")
+        if type(row.seed) is not int:
+            _refuse(name or "", row.run, "its seed is no whole number")
         check_scores([(_named(name or "", row.run), row.score)])
 
 

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     import numpy as np
 
 ROLES = ("source", "query", "baseline", "transfer")
+
+SIGNATURE = 1 << 14
+"""Numbers of a task's signature."""
 """What a run can be."""
 
 
@@ -51,6 +54,8 @@ class TaskRecord:
         description: what else there is to say; a mixture names its members under ``tasks``.
         content: digest of a task that came from a file, or of a mixture's members; empty for those built in.
         texts: hashes of its training sentences, little-endian uint64; empty where they are not known.
+        signature: shares of its training examples, 0 to 1, that hold words of each hash, little-endian float16; empty
+            where they are not known.
     """
 
     name: str
@@ -58,6 +63,7 @@ class TaskRecord:
     description: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     content: str = ""
     texts: bytes = b""
+    signature: bytes = b""
 
     @property
     def members(self) -> tuple[str, ...]:

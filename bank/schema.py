@@ -59,7 +59,8 @@ class Task(Base):
     """A task or mixture that prompts were trained on.
 
     ``content`` is the digest of what a task from a file is, or of a mixture's members: a task is its name and that.
-    ``texts`` are hashes of its training sentences, little-endian uint64.
+    ``texts`` are hashes of its training sentences, little-endian uint64; ``signature`` is how often words of each hash
+    occur in its training examples, little-endian float16.
     """
 
     __tablename__ = "task"
@@ -70,6 +71,7 @@ class Task(Base):
     description: Mapped[dict[str, Any]]
     content: Mapped[str | None] = mapped_column(String(64))
     texts: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True)
+    signature: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True)
 
     members: Mapped[list[Member]] = relationship(cascade="all, delete-orphan", order_by="Member.id")
 

@@ -104,6 +104,14 @@ class Bank:
         """
         tasks.check_task(self.engine, record)
 
+    def record_texts(self, record: TaskRecord) -> None:
+        """Add what the record of a task knows of its texts to the bank's task, where that does not know it.
+
+        Raises:
+            BankError: the bank holds no such task, or as :meth:`check_task`.
+        """
+        tasks.record_texts(self.engine, record)
+
     def record_run(self, record: RunRecord) -> str:
         """Store a run with its key, value, metrics and recipe in one transaction; returns its digest.
 
@@ -250,7 +258,17 @@ class Bank:
 
     def texts(self, names: Sequence[str]) -> dict[str, bytes]:
         """Hashes of the training sentences of tasks, little-endian uint64, of those where they are known."""
-        return tasks.texts_of(self.engine, names)
+        return tasks.texts_of(self.engine, names, "texts")
+
+    def signatures(self, names: Sequence[str]) -> dict[str, bytes]:
+        """Shares of the training examples of tasks that hold words of each hash, little-endian float16, of those where
+        they are known."""
+        return tasks.texts_of(self.engine, names, "signature")
+
+    def lacking_texts(self) -> list[str]:
+        """Names of the tasks without a signature, in alphabetical order: hashes of sentences may lack as well, or there
+        may be no sentence long enough for one."""
+        return tasks.lacking_texts(self.engine)
 
     def outcomes(self, partition: Partition, *, recipe: str = "") -> list[Outcome]:
         """What single sources did for targets in the transfers of a partition, once a target, seed and source run.

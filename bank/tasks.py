@@ -12,7 +12,10 @@ from bank.errors import BankError
 from bank.location import shown
 from bank.recipes import in_partition
 from bank.records import Partition, TaskRecord
-from bank.sessions import get, get_or_add, reading
+from bank.sessions import get, get_or_add, reading, some_at_once, transaction
+
+TEXTS = ("texts", "signature")
+"""What is kept of a task's training texts."""
 
 
 def check_task(engine: Engine, record: TaskRecord) -> None:
@@ -36,15 +39,33 @@ def put_task(session: Session, record: TaskRecord) -> schema.Task:
         family=record.family,
         description=dict(record.description),
         content=record.content or None,
-        texts=record.texts or None,
+        **{name: getattr(record, name) or None for name in TEXTS},
         members=[schema.Member(name=name) for name in record.members],
     )
     _check_same(session, task, record)
     if record.content and not task.content:
         task.content = record.content
-    if record.texts and not task.texts:
-        task.texts = record.texts
+    _add_texts(task, record)
     return task
+
+
+def _add_texts(task: schema.Task, record: TaskRecord) -> None:
+    """What the record knows of texts and the row does not."""
+    for name in TEXTS:
+        if getattr(record, name) and not getattr(task, name):
+            setattr(task, name, getattr(record, name))
+
+
+def record_texts(engine: Engine, record: TaskRecord) -> None:
+    """See :meth:`bank.store.Bank.record_texts`."""
+    with transaction(engine) as session:
+        task = get(session, schema.Task, name=record.name)
+        if task is None:
+            raise BankError(
+                f"bank {shown(engine.url)}: holds no task {record.name!r}; train on it first"
+            )
+        _check_same(session, task, record)
+        _add_texts(task, record)
 
 
 def _check_same(session: Session, stored: schema.Task, record: TaskRecord) -> None:
@@ -78,8 +99,20 @@ def source_tasks(engine: Engine, partition: Partition) -> list[str]:
         return list(session.scalars(query))
 
 
-def texts_of(engine: Engine, names: Sequence[str]) -> dict[str, bytes]:
-    """See :meth:`bank.store.Bank.texts`."""
-    query = select(schema.Task.name, schema.Task.texts).where(schema.Task.name.in_(names))
+def texts_of(engine: Engine, names: Sequence[str], kind: str) -> dict[str, bytes]:
+    """One of ``TEXTS`` of tasks, by name, of those where it is known; see :meth:`bank.store.Bank.texts`."""
+    task = schema.Task
     with reading(engine) as session:
-        return {name: bytes(texts) for name, texts in session.execute(query) if texts}
+        known = [
+            session.execute(select(task.name, getattr(task, kind)).where(task.name.in_(some)))
+            for some in some_at_once(names)
+        ]
+        return {name: bytes(cell) for rows in known for name, cell in rows if cell}
+
+
+def lacking_texts(engine: Engine) -> list[str]:
+    """See :meth:`bank.store.Bank.lacking_texts`."""
+    task = schema.Task
+    query = select(task.name).where(task.signature.is_(None)).order_by(task.name)
+    with reading(engine) as session:
+        return list(session.scalars(query))

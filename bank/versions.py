@@ -13,10 +13,10 @@ from bank.driver_errors import database_errors
 from bank.errors import BankError
 from bank.location import shown
 
-HEAD = "0004"
+HEAD = "0006"
 """The newest migration; a test compares it with the folder."""
 
-VERSIONS = ("0001", "0002", "0003", "0004")
+VERSIONS = ("0001", "0002", "0003", "0004", "0006")
 
 TABLES = frozenset(
     {
@@ -50,6 +50,7 @@ ADDED: Mapping[str, Mapping[str, Mapping[str, str]]] = {
         "transfer": {"single": "method IN ('best', 'oracle', 'generic', 'imported')"},
         "evaluation": {"decoding": "NULL"},
     },
+    "0006": {"task": {"signature": "NULL"}},
 }
 """Columns that each migration added to tables, each as a reader of an older bank finds it."""
 

@@ -28,13 +28,12 @@ from spot.inference.predict import predict
 from spot.training.optimizers import Optimizer
 from spot.training.progress import make_reporter
 from spot.training.recipe import Recipe
-from spot.training.task_data import take
 from spot.transfer.datasets import Datasets
 from spot.transfer.executors import LocalExecutor
 from spot.transfer.runs import Trainer
 from spot.transfer.transfer import TransferOptions, run_transfer
 from tasks import Split, Task, get_task
-from tasks.task import Example
+from tasks.task import Example, take
 from tasks.tokenize import tokenize
 
 INSTRUCTIONS: dict[str, Sequence[str]] = {

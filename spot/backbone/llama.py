@@ -14,6 +14,7 @@ feed-forward layer.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
 
 import flax.nnx as nnx
@@ -133,6 +134,10 @@ class Block(nnx.Module):
         up_BQF = project(normed_BQH, self.up[...], self.dtype)
         return project(gate_BQF * up_BQF, self.down[...], self.dtype)
 
+    def fires(self, x: Array) -> Array:
+        """``[B, Q, H] -> [B, Q, F]`` bool: where SiLU of the gate gives more than zero."""
+        return project(self.feed_forward_norm(x), self.gate[...], self.dtype) > 0
+
     def _project(self, x: Array, name: str) -> Array:
         out = project(x, getattr(self, name)[...], self.dtype)
         bias: nnx.Param[Array] | None = getattr(self, f"{name}_bias", None)
@@ -229,6 +234,7 @@ class Llama(LanguageModel[Read, list[KeysValues]]):
         site: int,
         *,
         states: bool = True,
+        fed: list[Array] | None = None,
     ) -> tuple[Array, list[KeysValues]]:
         """Embedded tokens ``x[B, Q, H]`` that follow what ``past`` holds, through all layers.
 
@@ -243,10 +249,18 @@ class Llama(LanguageModel[Read, list[KeysValues]]):
             if states or i + 1 < len(self.layers):
                 attended = block.attend(block.queries(normed, angles), layers[-1], bias, mask)
                 x = x + drop(attended, dropout, site + 2 * i)
+                if fed is not None:
+                    fed.append(x)
                 x = x + drop(block.feed(x), dropout, site + 2 * i + 1)
         return x, layers
 
-    def decode(self, memory: Read, ids: Tokens, dropout: Dropout | None = None) -> Array:
+    def decode(
+        self,
+        memory: Read,
+        ids: Tokens,
+        dropout: Dropout | None = None,
+        fed: list[Array] | None = None,
+    ) -> Array:
         """States ``[B, C, L, H]`` for ``ids[B, C, L]`` that follow the text; the C targets do not see each other."""
         sizes = axes("targets", end=("B", memory.end), ids=("B C L", ids))
         rows, targets, length = (sizes[axis] for axis in "BCL")
@@ -263,8 +277,13 @@ class Llama(LanguageModel[Read, list[KeysValues]]):
         mask_B11S = jnp.concatenate(
             [memory.mask, jnp.zeros((rows, 1, 1, targets * length))], axis=-1
         )
-        x_BQH, _ = self._extend(x_BQH, memory.layers, angles, bias_QS, mask_B11S, dropout, 1001)
+        x_BQH, _ = self._extend(
+            x_BQH, memory.layers, angles, bias_QS, mask_B11S, dropout, 1001, fed=fed
+        )
         return self.norm(x_BQH).reshape(rows, targets, length, -1)
+
+    def fires(self, fed: Sequence[Array]) -> list[Array]:
+        return [block.fires(x) for block, x in zip(self.layers, fed, strict=True)]
 
     def logits(self, hidden: Array) -> Array:
         """``[..., H] -> [..., V]`` float32."""

@@ -62,8 +62,21 @@ class LanguageModel(nnx.Module, Generic[Memory, Cache]):
         """Prompt and input, as targets will see them."""
         raise NotImplementedError
 
-    def decode(self, memory: Memory, ids: Tokens, dropout: Dropout | None = None) -> Array:
-        """Teacher-forced states ``[B, C, L, H]`` for ``ids[B, C, L]``; the C targets do not see each other."""
+    def decode(
+        self,
+        memory: Memory,
+        ids: Tokens,
+        dropout: Dropout | None = None,
+        fed: list[Array] | None = None,
+    ) -> Array:
+        """Teacher-forced states ``[B, C, L, H]`` for ``ids[B, C, L]``; the C targets do not see each other.
+
+        ``fed``, if given, takes the states ``[..., H]`` that every layer's feed-forward reads, layer by layer.
+        """
+        raise NotImplementedError
+
+    def fires(self, fed: Sequence[Array]) -> list[Array]:
+        """Which feed-forward units fire, ``[..., F]`` bool a layer, for what ``decode`` noted of all layers."""
         raise NotImplementedError
 
     def logits(self, hidden: Array) -> Array:
@@ -149,6 +162,20 @@ class LanguageModel(nnx.Module, Generic[Memory, Cache]):
         memory = jax.lax.map(lambda part: self.read(soft, *part), parts)
         joined: Memory = jax.tree.map(lambda x: x.reshape(rows, *x.shape[2:]), memory)
         return joined
+
+    def activated(self, soft: Soft) -> Array:
+        """Feed-forward units that fire where an answer begins behind nothing but a prompt, ``[N, E, F]`` bool.
+
+        The activation state AS(P) of Su et al. (2022, "On Transferability of Prompt Tuning for NLP"): of the layers
+        that compute answers, at the first token; T5's are its decoder's. A unit fires where its activation function
+        gives more than zero.
+        """
+        rows = soft.rows
+        nothing = Inputs(jnp.zeros((rows, 1), jnp.int32), jnp.zeros((rows, 1), bool))
+        memory = self.read_in_parts(soft, jnp.arange(rows), nothing)
+        fed: list[Array] = []
+        self.decode(memory, jnp.full((rows, 1, 1), self.config.start_token_id, jnp.int32), fed=fed)
+        return jnp.stack([units.reshape(rows, -1) for units in self.fires(fed)], axis=1)
 
     # -- what architectures share ------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ initialisation and shape checking are the same walk over the modules, and each p
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
 
 import flax.nnx as nnx
@@ -141,6 +142,10 @@ class FeedForward(nnx.Module):
         else:
             hidden_BLF = self.activation(up_BLF)
         return project(drop(hidden_BLF, dropout, site), self.down[...], self.dtype)
+
+    def fires(self, x: Array) -> Array:
+        """``[B, L, H] -> [B, L, F]`` bool: where the activation function, ReLU or GELU, gives more than zero."""
+        return project(x, (self.gate if self.gated else self.up)[...], self.dtype) > 0
 
 
 class EncoderBlock(nnx.Module):
@@ -289,7 +294,13 @@ class T5(LanguageModel[Encoded, Cache]):
             )
         return Encoded(drop(self.encoder_norm(x_BSH), dropout, 1000), mask)
 
-    def decode(self, memory: Encoded, ids: Tokens, dropout: Dropout | None = None) -> Array:
+    def decode(
+        self,
+        memory: Encoded,
+        ids: Tokens,
+        dropout: Dropout | None = None,
+        fed: list[Array] | None = None,
+    ) -> Array:
         """Teacher-forced decoder states ``[B, C, L, H]`` for decoder inputs ``ids[B, C, L]``.
 
         The C targets of one input attend to themselves apart and to the same encoded input together.
@@ -308,9 +319,17 @@ class T5(LanguageModel[Encoded, Cache]):
             crossed = block.crossed(memory, targets * length, dropout, site + 2)
             attended_BQH = block.attend_encoded(x_RLH.reshape(together), memory, crossed)
             x_RLH = x_RLH + drop(attended_BQH, dropout, site + 3).reshape(x_RLH.shape)
+            if fed is not None:
+                fed.append(x_RLH)
             x_RLH = x_RLH + drop(block.feed(x_RLH, dropout, site + 4), dropout, site + 5)
         x_RLH = drop(self.decoder_norm(x_RLH), dropout, 3000)
         return x_RLH.reshape(rows, targets, length, -1)
+
+    def fires(self, fed: Sequence[Array]) -> list[Array]:
+        return [
+            block.feed_forward.fires(block.feed_forward_norm(x))
+            for block, x in zip(self.decoder, fed, strict=True)
+        ]
 
     def start_cache(self, memory: Encoded, max_length: int, candidates: int = 1) -> Cache:
         rows, config = memory.hidden.shape[0] * candidates, self.config

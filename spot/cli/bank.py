@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from spot.cli.groups import refuse_given, takes_groups
-from spot.cli.options import BankOption, JsonOption
+from spot.cli.options import BankOption, DataOption, JsonOption
 from spot.cli.output import noted, print_json, print_rows, say
 from spot.training.settings import SEED, WHOLE
 
@@ -329,6 +329,38 @@ def import_scores(
     with bank.open(write=True) as opened:
         added, changed, held = import_outcomes(opened, rows, recipe=recipe)
         say(f"{added} outcomes added, {changed} changed, {held} there already, in {opened}")
+
+
+@app.command("add-texts", epilog="Example: spot bank add-texts sst2 my_task.toml --data-dir data")
+@takes_groups
+def add_task_texts(
+    tasks: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Tasks of the bank, or paths of their files; all that lack words if left out."
+        ),
+    ] = None,
+    *,
+    data: DataOption,
+    bank: BankOption,
+) -> None:
+    """Add what a bank lacks of its tasks' texts, read from their training data: hashes and counts of words.
+
+    By these the measure text ranks, and tasks that share texts are known. Training adds them; older banks lack some.
+    """
+    from spot.transfer.texts import add_texts
+    from tasks import TaskError
+
+    with bank.open(write=True) as opened:
+        for name in tasks or opened.lacking_texts():
+            try:
+                add_texts(opened, name, data.folder, allow_partial=data.allow_partial_data)
+            except TaskError as error:
+                if tasks:
+                    raise
+                say(f"{name}: not added ({error})")
+            else:
+                say(f"{name}: added")
 
 
 @app.command(

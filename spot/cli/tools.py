@@ -112,9 +112,8 @@ def evaluate(
     """Score a prompt on a split of a task; without --prompt, the bare backbone."""
     from spot.errors import SpotError
     from spot.inference.predict import predict
-    from spot.training.task_data import take
     from tasks.choices import choose
-    from tasks.task import Split, most_frequent_target
+    from tasks.task import Split, most_frequent_target, take
     from tasks.tokenize import Lengths, tokenize
 
     refuse_bank(context, prompt)

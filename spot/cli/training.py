@@ -41,8 +41,11 @@ Similarity = Annotated[
     typer.Option(
         help="What ranks: auto, which is displacement (way of mean tokens from their starts) where starts are known "
         "and average elsewhere. Of SPoT: average (cosine of mean tokens), per_token. Others: centred (from the bank's "
-        "mean), seed_centred (from the mean of a seed's keys), matching (best pairs of tokens), subspace, vocabulary "
-        "(nearness to words), trial (loss of sources on 64 examples), evidence (expected gain by what the bank saw)."
+        "mean), seed_centred (from the mean of a seed's keys), fused (mean of average and centred, standardised), "
+        "matching (best pairs of tokens), subspace, vocabulary (nearness to words), neurons (units that fire under "
+        "both prompts), evidence (expected gain by what the bank saw). Without a query: trial (loss of sources on 64 "
+        "examples), text (words of the tasks' examples), demonstrations (units that fire under the value and the "
+        "target's examples)."
     ),
 ]
 
@@ -260,7 +263,10 @@ def transfer(
 def retrieve(
     context: typer.Context,
     target: Annotated[
-        str, typer.Argument(help="Task whose query is trained (or taken from the bank).")
+        str,
+        typer.Argument(
+            help="Task whose query is trained (or taken from the bank), where the measure compares one."
+        ),
     ] = "",
     *,
     query: Annotated[
@@ -278,8 +284,9 @@ def retrieve(
 ) -> None:
     """Rank the bank's sources for a task or a query prompt."""
     from spot.errors import RetrievalError
-    from spot.retrieval.measures import checked_measure
+    from spot.retrieval.measures import checked_measure, compares_query
     from spot.retrieval.rank import checked_aggregate
+    from spot.transfer.sources import retriever_for
 
     if bool(target) == bool(query):
         raise RetrievalError("give either a TARGET task or --query FILE")
@@ -289,6 +296,10 @@ def retrieve(
             context, unused, "--query ranks a prompt as it is, with nothing trained or loaded"
         )
     measure, aggregate = checked_measure(ranking.similarity), checked_aggregate(ranking.aggregate)
+    compares = compares_query(measure)
+    if not compares:
+        refuse_given(context, ["seed"], f"measure {measure} ranks without a query")
+    prompt: Query | None
     with bank.open_or_copy() if target else bank.open() as opened:
         if query:
             retriever, prompt = _query_of_file(query, opened)
@@ -296,9 +307,8 @@ def retrieve(
             (task,) = find_tasks([target])
             # the bank may hold the query
             trainer, _ = training.make(opened, [task], what="query", surely=False)
-            retriever, prompt = _query_of_task(
-                task, trainer, seed=seed, allow_overlap=ranking.allow_overlap
-            )
+            retriever = retriever_for(trainer, task, allow_overlap=ranking.allow_overlap)
+            prompt = _query_of_task(task, trainer, seed=seed) if compares else None
         ranked = retriever.rank(prompt, measure=measure, top_k=top_k or None, aggregate=aggregate)
         cautions = retriever.cautions(prompt, measure=measure, aggregate=aggregate)
         if out.json:
@@ -324,14 +334,11 @@ def _query_of_file(path: Path, bank: Bank) -> tuple[Retriever, Query]:
     return Retriever(bank, partition_of(file, bank)), Query(file.prompt, file.start)
 
 
-def _query_of_task(
-    target: Task, trainer: Trainer, *, seed: int, allow_overlap: bool
-) -> tuple[Retriever, Query]:
-    """A task's query, trained where the bank does not hold it, and what ranks the bank's sources for it."""
-    from spot.transfer.sources import query_of, retriever_for
+def _query_of_task(target: Task, trainer: Trainer, *, seed: int) -> Query:
+    """A task's query, trained where the bank does not hold it."""
+    from spot.transfer.sources import query_of
 
-    retriever = retriever_for(trainer, target, allow_overlap=allow_overlap)
-    return retriever, query_of(trainer, target, trainer.run(target, seed=seed, role="query"))
+    return query_of(trainer, target, trainer.run(target, seed=seed, role="query"))
 
 
 def add_to(app: typer.Typer) -> None:

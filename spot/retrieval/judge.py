@@ -10,6 +10,9 @@ from spot.retrieval.cases import Case, complete_cases, telling
 from spot.retrieval.evaluate import Calibration, calibration, evaluate, speaking
 from spot.retrieval.measures import MEASURES
 
+OF_A_STUDY = ("", "starts", "history")
+"""What measures need that is known without a backbone and a target's data."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Judgement:
@@ -87,10 +90,8 @@ def _limits(
 
 def _measures(judged: Sequence[Case], measures: Sequence[str]) -> tuple[list[str], list[str]]:
     """The measures to judge, and why others are left out."""
-    without_backbone = [
-        name for name, one in MEASURES.items() if one.needs not in ("embedding", "target")
-    ]
-    chosen, notes = list(dict.fromkeys(measures or without_backbone)), []
+    possible = [name for name, one in MEASURES.items() if one.needs in OF_A_STUDY]
+    chosen, notes = list(dict.fromkeys(measures or possible)), []
     if not measures and not all(case.knows_starts for case in judged):
         chosen.remove("displacement")
         notes.append("displacement left out: the bank does not say where all runs started")

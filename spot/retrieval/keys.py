@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -11,7 +11,9 @@ import numpy as np
 
 from bank import Bank, Keys, Outcome, Partition
 from bank.vectors import tokens
+from spot.errors import RetrievalError
 from spot.retrieval.similarity import Directions, parts
+from tasks.signatures import BUCKETS
 
 NAMED = 5
 """Most tasks that one line names."""
@@ -30,12 +32,21 @@ class Context:
         start: mean token ``[W]`` of the prompt that runs of a seed start from, where that follows from the seed alone;
             for keys that were stored without theirs.
         train_limit: training examples that the target has, 0 for all, for ``evidence``; ``None`` if not known.
+        signature: how often words occur in the target's training examples ``[B]``
+            (:func:`tasks.signatures.signature`), for ``text``.
+        activated: feed-forward units that fire under each of n prompts ``[..., P, H]``, bool ``[n, U]``, for
+            ``neurons`` and ``demonstrations``.
+        demonstrated: the same ``[n, U]`` under n training examples of the target in place of a prompt, for
+            ``demonstrations``.
     """
 
     embedding: Callable[[], np.ndarray] | None = None
     losses: Callable[[Sequence[np.ndarray]], np.ndarray] | None = None
     start: Callable[[int], np.ndarray] | None = None
     train_limit: int | None = None
+    signature: Callable[[], np.ndarray] | None = None
+    activated: Callable[[Sequence[np.ndarray]], np.ndarray] | None = None
+    demonstrated: Callable[[], np.ndarray] | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -79,6 +90,8 @@ class KeySet:
         prompt: gives a prompt ``[..., P, H]`` by its address; asked only by measures that need more than vectors.
         history: gives what sources did for other targets than the query's; asked only by ``evidence``.
         context: what else there is.
+        signatures: gives bytes of the signatures of sources by their names, as far as they are known; asked only by
+            ``text``.
     """
 
     def __init__(
@@ -87,13 +100,10 @@ class KeySet:
         prompt: Callable[[str], np.ndarray],
         history: Callable[[], Sequence[Outcome]] = tuple,
         context: Context | None = None,
+        signatures: Callable[[Sequence[str]], Mapping[str, bytes]] = lambda _tasks: {},
     ) -> None:
-        self.keys, self.prompt, self.history, self.context = (
-            keys,
-            prompt,
-            history,
-            context or Context(),
-        )
+        self.keys, self.prompt, self.history = keys, prompt, history
+        self.context, self._read_signatures = context or Context(), signatures
         self._computed: dict[Callable[[KeySet], Any], Any] = {}
 
     @classmethod
@@ -112,14 +122,16 @@ class KeySet:
                 outcome for outcome in bank.outcomes(partition) if outcome.target not in exclude
             ]
 
-        return cls(bank.keys(partition, exclude=exclude), bank.prompt, history, context)
+        keys = bank.keys(partition, exclude=exclude)
+        return cls(keys, bank.prompt, history, context, bank.signatures)
 
     def __len__(self) -> int:
         return len(self.keys)
 
     def take(self, rows: np.ndarray) -> KeySet:
         """The keys of rows ``[n]`` int alone."""
-        taken = KeySet(self.keys.take(rows), self.prompt, self.history, self.context)
+        keys = self.keys.take(rows)
+        taken = KeySet(keys, self.prompt, self.history, self.context, self._read_signatures)
         if "displacements" in vars(self):  # the starts that they follow from were not kept
             taken.displacements = Directions(self.displacements.vectors[rows])
         return taken
@@ -235,6 +247,31 @@ class KeySet:
         return Directions(moved)
 
     @cached_property
+    def signatures(self) -> Mapping[str, np.ndarray]:
+        """How often words occur in the sources' training examples, float16 ``[B]`` by task, where that is known.
+
+        Raises:
+            RetrievalError: numbers that are none, or not as many.
+        """
+        known = self._read_signatures(self.tasks)
+        signatures = {task: np.frombuffer(shares, "<f2") for task, shares in known.items()}
+        for task, shares in signatures.items():
+            if shares.shape != (BUCKETS,) or not np.isfinite(shares).all():
+                raise RetrievalError(f"signature of {task} is damaged; see `spot bank verify`")
+        return signatures
+
+    @cached_property
+    def unknown_signatures(self) -> str:
+        """Of which tasks there is no signature, in a line; empty if of none."""
+        tasks = [task for task in self.tasks if task not in self.signatures]
+        if not tasks:
+            return ""
+        return (
+            f"text compares words, and the bank does not know those of {_some(tasks)}; `spot bank add-texts` reads "
+            "them from the tasks' data"
+        )
+
+    @cached_property
     def unknown_starts(self) -> str:
         """Of which tasks a key's start is neither stored nor follows from its seed, in a line; empty if of none."""
         follows = self.context.start is not None
@@ -244,8 +281,12 @@ class KeySet:
         tasks = list(dict.fromkeys(self.keys.tasks[row] for row in np.flatnonzero(~known).tolist()))
         if not tasks:
             return ""
-        more = f" and {len(tasks) - NAMED} more" if len(tasks) > NAMED else ""
         return (
-            "displacement needs to know where keys started, and the bank does not say of "
-            f"{', '.join(tasks[:NAMED])}{more}; rank for a TARGET task, or by average"
+            f"displacement needs to know where keys started, and the bank does not say of {_some(tasks)}; rank for a "
+            "TARGET task, or by average"
         )
+
+
+def _some(tasks: Sequence[str]) -> str:
+    more = f" and {len(tasks) - NAMED} more" if len(tasks) > NAMED else ""
+    return f"{', '.join(tasks[:NAMED])}{more}"

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from spot.retrieval.keys import KeySet
 from spot.retrieval.query import Query, as_query
 from spot.retrieval.similarity import Directions, parts, products, quick_products, unit_rows
 from tasks.choices import choose
+from tasks.signatures import EXAMPLES
 
 DIRECTIONS = 8
 """Most directions of a prompt that ``subspace`` compares."""
@@ -71,6 +73,23 @@ def _from_centres(keys: KeySet) -> tuple[np.ndarray, Directions]:
         np.add.at(centres, row[rows], keys.average[rows])
     centres = (centres / np.bincount(row)[:, None]).astype(np.float32)
     return centres, Directions(keys.average, lambda rows: centres[row[rows]])
+
+
+def fused(query: Query, keys: KeySet) -> np.ndarray:
+    """Means ``[K]`` float64 of the standardised ``average`` and ``centred``: by how many standard deviations a key lies
+    above the mean of all keys, 0 where all are alike.
+
+    A scale of the ranking's own: scores sum to zero over its keys, and say nothing beside another ranking's.
+    """
+    average = standardised(average_token(query, keys))
+    return np.asarray((average + standardised(centred(query, keys))) / 2)
+
+
+def standardised(values: np.ndarray) -> np.ndarray:
+    """Values ``[n]`` float64 less their mean, over their standard deviation; zeros where they are all equal."""
+    if not len(values) or np.ptp(values) == 0:
+        return np.zeros(len(values))
+    return np.asarray((values - values.mean()) / values.std())
 
 
 def matching(query: Query, keys: KeySet) -> np.ndarray:
@@ -135,7 +154,7 @@ def _profiles(keys: KeySet) -> tuple[np.ndarray, np.ndarray]:
     return covariance, norms
 
 
-def trial(query: Query, keys: KeySet) -> np.ndarray:
+def trial(_query: object, keys: KeySet) -> np.ndarray:
     """Minus the losses ``[K]`` float64 of the sources' *values* on a few examples of the target: no training."""
     return -keys.once(_losses)
 
@@ -143,6 +162,60 @@ def trial(query: Query, keys: KeySet) -> np.ndarray:
 def _losses(keys: KeySet) -> np.ndarray:
     assert keys.context.losses is not None
     return keys.context.losses([keys.prompt(address) for address in keys.keys.values])
+
+
+def text(_query: object, keys: KeySet) -> np.ndarray:
+    """Cosines ``[K]`` float64 of the TF-IDF of words in training inputs and targets, of the target and of each key's
+    task; no prompt is looked at.
+
+    A word's frequency is the share of a task's examples that hold it (:mod:`tasks.signatures`). Its rarity is counted
+    over the n examples of the ranked sources, each of which stands for as many: ``1 + ln((1 + n) / (1 + n p))`` for a
+    share p, as scikit-learn smooths it.
+    """
+    return np.asarray(keys.once(_text_cosines)[keys.numbers])
+
+
+def _text_cosines(keys: KeySet) -> np.ndarray:
+    """``[S]`` float64 of the sources' tasks."""
+    assert keys.context.signature is not None
+    shares = np.stack([keys.signatures[task] for task in keys.tasks]).astype(np.float64)
+    count = EXAMPLES * len(shares)
+    rarity = 1 + np.log((1 + count) / (1 + count * shares.mean(axis=0)))
+    of_sources = Directions((shares * rarity).astype(np.float32))
+    return of_sources.cosines(keys.context.signature().astype(np.float64) * rarity)
+
+
+def neurons(query: Query, keys: KeySet) -> np.ndarray:
+    """Overlaps ``[K]`` float64, 0 to 1, of the feed-forward units that fire under the query and under each key: Su et
+    al. (2022), ON, the cosine of activation states, of the last layers, which they found to tell most."""
+    assert keys.context.activated is not None
+    (of_query,) = keys.context.activated([query.prompt])
+    return overlaps(keys.once(_fired_by_keys), of_query)
+
+
+def _fired_by_keys(keys: KeySet) -> np.ndarray:
+    assert keys.context.activated is not None
+    return keys.context.activated([keys.prompt(address) for address in keys.keys.prompts])
+
+
+def demonstrations(_query: object, keys: KeySet) -> np.ndarray:
+    """Mean overlaps ``[K]`` float64, 0 to 1, of the units that fire under each source's *value* and under a few of the
+    target's training examples, inputs with their targets, in place of a prompt: ``neurons`` without a query."""
+    return np.asarray(keys.once(_fired_as_demonstrated))
+
+
+def _fired_as_demonstrated(keys: KeySet) -> np.ndarray:
+    context = keys.context
+    assert context.activated is not None and context.demonstrated is not None
+    fired = context.activated([keys.prompt(address) for address in keys.keys.values])
+    of_each = [overlaps(fired, shown) for shown in context.demonstrated()]
+    return np.asarray(np.mean(of_each, axis=0))
+
+
+def overlaps(fired: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Cosines ``[n]`` float64 of units that fire, bool ``[n, U]``, with others ``[U]``; zero where none fires."""
+    both, sizes = (fired & other).sum(axis=1), fired.sum(axis=1) * other.sum()
+    return np.asarray(both / np.sqrt(np.where(sizes > 0, sizes, 1)))
 
 
 def evidence(query: Query, keys: KeySet) -> np.ndarray:
@@ -174,10 +247,25 @@ def _lacks_target(_query: Query, keys: KeySet) -> str:
     )
 
 
+def _lacks_texts(_query: Query, keys: KeySet) -> str:
+    if keys.context.signature is None:
+        return "measure text compares words with those of the target's examples; rank for a TARGET task"
+    return keys.unknown_signatures
+
+
+def _lacks_units(_query: Query, keys: KeySet) -> str:
+    known = keys.context.activated is not None
+    return (
+        "" if known else "this measure asks the backbone what fires; rank for a TARGET task with it"
+    )
+
+
 NEEDS: Mapping[str, Callable[[Query, KeySet], str]] = {
     "starts": _lacks_start,
     "embedding": _lacks_embedding,
     "target": _lacks_target,
+    "texts": _lacks_texts,
+    "units": _lacks_units,
     "history": lambda _query, _keys: "",
 }
 """What a measure may look at beside prompts: says what is missing of it, nothing where all is there. Without a history
@@ -209,6 +297,7 @@ class Measure:
         about: what it compares, in a few words.
         needs: what it looks at beside prompts, of ``NEEDS``; empty where nothing.
         shares_starts: whether prompts of one seed are alike to it for their common start alone.
+        compares_query: whether it looks at the query at all: a measure that does not ranks without one.
         quick: ``[K]`` to within :func:`spot.retrieval.similarity.rounding` of the scores, in a fraction of their time,
             to find a head among many keys; only for measures that look at each key by itself.
     """
@@ -217,24 +306,28 @@ class Measure:
     about: str
     needs: str = ""
     shares_starts: bool = True
+    compares_query: bool = True
     quick: Callable[[Query, KeySet], np.ndarray] | None = None
 
-    def __call__(self, query: Query | np.ndarray, keys: KeySet) -> np.ndarray:
+    def __call__(self, query: Query | np.ndarray | None, keys: KeySet) -> np.ndarray:
         """Scores ``[K]`` float64 of the keys.
 
         Raises:
             RetrievalError: what it needs is not there.
         """
-        query = as_query(query)
-        if lacking := self.lacking(query, keys):
+        compared: Any = None if query is None else as_query(query)
+        if lacking := self.lacking(compared, keys):
             raise RetrievalError(lacking)
-        return np.asarray(self.scores(query, keys), np.float64)
+        return np.asarray(self.scores(compared, keys), np.float64)
 
-    def lacking(self, query: Query, keys: KeySet) -> str:
+    def lacking(self, query: Query | None, keys: KeySet) -> str:
         """What it needs and does not have, in a line; empty where it has all."""
-        return NEEDS[self.needs](query, keys) if self.needs else ""
+        compared: Any = query
+        if query is None and self.compares_query:
+            return f"this measure ({self.about}) compares a query; rank for a TARGET task or give --query"
+        return NEEDS[self.needs](compared, keys) if self.needs else ""
 
-    def by_task(self, query: Query | np.ndarray, keys: KeySet) -> dict[str, float]:
+    def by_task(self, query: Query | np.ndarray | None, keys: KeySet) -> dict[str, float]:
         """Mean of the scores ``[K]`` of every source task: over the seeds that all of them share, or over every seed
         where starts do not count.
 
@@ -256,11 +349,29 @@ MEASURES: Mapping[str, Measure] = {
     "average": Measure(average_token, "cosine of mean tokens", quick=quick_average),
     "per_token": Measure(per_token, "mean cosine of all pairs of tokens", quick=quick_per_token),
     "centred": Measure(centred, "mean tokens from the bank's mean"),
+    "fused": Measure(fused, "mean of average and centred, standardised"),
     "seed_centred": Measure(seed_centred, "mean tokens from the mean of a seed's keys"),
     "matching": Measure(matching, "best pairs of tokens"),
     "subspace": Measure(subspace, "leading directions of tokens"),
     "vocabulary": Measure(vocabulary, "nearness to words", "embedding"),
-    "trial": Measure(trial, "loss of sources on 64 examples", "target", shares_starts=False),
+    "trial": Measure(
+        trial,
+        "loss of sources on 64 examples",
+        "target",
+        shares_starts=False,
+        compares_query=False,
+    ),
+    "text": Measure(
+        text, "words of the tasks' examples", "texts", shares_starts=False, compares_query=False
+    ),
+    "neurons": Measure(neurons, "units that fire under both prompts", "units"),
+    "demonstrations": Measure(
+        demonstrations,
+        "units that fire under the value and the target's examples",
+        "units",
+        shares_starts=False,
+        compares_query=False,
+    ),
     "evidence": Measure(evidence, "expected gain by what the bank saw", "history"),
 }
 """Measures by name."""
@@ -278,7 +389,12 @@ def checked_measure(name: str) -> str:
     return choose(name, (AUTO, *MEASURES), "similarity", error=RetrievalError)
 
 
-def resolved_measure(name: str, query: Query, keys: KeySet) -> str:
+def compares_query(name: str) -> bool:
+    """Whether a known measure, or ``auto``, looks at the query: others rank without one."""
+    return name == AUTO or MEASURES[name].compares_query
+
+
+def resolved_measure(name: str, query: Query | None, keys: KeySet) -> str:
     """The measure that a name stands for: ``auto`` is ``displacement`` where query and keys have starts.
 
     Mean tokens of early keys say more of the seed than of the task where keys lie near their start: on the embedded

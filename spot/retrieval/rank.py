@@ -42,7 +42,7 @@ class Ranked:
         run: digest of that run.
         value: sha256 of that run's value prompt.
         similarity: what ranked it.
-        similarities: SPoT's two similarities, and what ranked it, aggregated alike.
+        similarities: SPoT's two similarities, where there is a query, and what ranked it, aggregated alike.
         expected: expected gain over no transfer, for the measure ``evidence``.
     """
 
@@ -88,17 +88,17 @@ class Retriever:
         if not len(self.keys):
             raise RetrievalError(_no_keys(bank, partition, exclude, options or {}))
 
-    def measure(self, name: str, query: Query | np.ndarray) -> str:
+    def measure(self, name: str, query: Query | np.ndarray | None) -> str:
         """The measure that ``name`` stands for with this query ``[..., P, H]``; ``auto`` depends on known starts.
 
         Raises:
             RetrievalError: an unknown name.
         """
-        return resolved_measure(checked_measure(name), as_query(query), self.key_set)
+        return resolved_measure(checked_measure(name), _as_query(query), self.key_set)
 
     def rank(
         self,
-        query: Query | np.ndarray,
+        query: Query | np.ndarray | None,
         *,
         measure: str = AUTO,
         top_k: int | None = None,
@@ -106,6 +106,7 @@ class Retriever:
     ) -> list[Ranked]:
         """Sources by falling similarity to a query ``[..., P, H]``; ties by task name and seed.
 
+        A measure that does not look at the query ranks without one, which is given as ``None``.
         A task's similarity is aggregated over the seeds that all sources share, as SPoT averages over all pairs of
         seeds, so that no source is nearer for having been trained from the query's own start; measures that do not
         depend on starts take every seed. See :meth:`cautions` for what that cannot mend.
@@ -114,8 +115,9 @@ class Retriever:
             RetrievalError: unknown measure or aggregate, ``top_k`` below 1, a query of another shape, or a measure
                 that needs more than the bank.
         """
-        query = as_query(query)
-        self._check(query)
+        query = _as_query(query)
+        if query:
+            self._check(query)
         name = self.measure(measure, query)
         checked_aggregate(aggregate)
         if top_k is not None and top_k < 1:
@@ -123,7 +125,7 @@ class Retriever:
         keys = self.key_set
         segments, best = self._segments(name, aggregate)
         combine = Segments.maximum if aggregate == "max" else Segments.mean
-        gains = expected_gains(query, keys) if name == "evidence" else None
+        gains = expected_gains(query, keys) if query and name == "evidence" else None
         if gains:
             likely = np.arange(len(segments.begins))
             similarity = combine(segments, gains.mean[keys.numbers])
@@ -136,7 +138,7 @@ class Retriever:
             each: similarity[head]
             if each == name
             else self._similarity(each, query, segments, first, combine)
-            for each in dict.fromkeys((*SPOT_MEASURES, name))
+            for each in dict.fromkeys((*(SPOT_MEASURES if query else ()), name))
         }
         return [
             Ranked(
@@ -162,7 +164,12 @@ class Retriever:
         ), self.key_set.best_rows
 
     def _likely(
-        self, measure: str, query: Query, segments: Segments, combine: Combine, count: int | None
+        self,
+        measure: str,
+        query: Query | None,
+        segments: Segments,
+        combine: Combine,
+        count: int | None,
     ) -> np.ndarray:
         """Segments, int ``[g]``, that may be among the ``count`` most similar: all, or those that a quick look at all
         keys leaves, with twice its rounding to spare."""
@@ -170,6 +177,7 @@ class Retriever:
         quick = MEASURES[measure].quick
         if (
             quick is None
+            or query is None
             or count is None
             or count >= len(everything)
             or MEASURES[measure].lacking(query, self.key_set)
@@ -182,7 +190,12 @@ class Retriever:
         return np.flatnonzero(similarity >= least - 2 * rounding(self.keys.width))
 
     def _similarity(
-        self, measure: str, query: Query, segments: Segments, chosen: np.ndarray, combine: Combine
+        self,
+        measure: str,
+        query: Query | None,
+        segments: Segments,
+        chosen: np.ndarray,
+        combine: Combine,
     ) -> np.ndarray:
         """Similarity ``[g]`` of the ``chosen[g]`` segments; only their keys are read, unless all are chosen."""
         chosen_segments = segments.take(chosen)
@@ -194,13 +207,13 @@ class Retriever:
         )
 
     def cautions(
-        self, query: Query | np.ndarray, *, measure: str = AUTO, aggregate: str = "mean"
+        self, query: Query | np.ndarray | None, *, measure: str = AUTO, aggregate: str = "mean"
     ) -> list[str]:
         """What makes a ranking for a query ``[..., P, H]`` doubtful, a line each.
 
         That is seeds that sources do not share, a history that is silent, and a query that is like no key.
         """
-        query, keys, lines = as_query(query), self.key_set, []
+        query, keys, lines = _as_query(query), self.key_set, []
         name = self.measure(measure, query)
         unequal = not len(keys.shared_seeds) or (
             aggregate == "none" and len(np.unique(self.keys.seeds)) > 1
@@ -212,6 +225,8 @@ class Retriever:
             )
         if name == "evidence" and (silence := keys.once(learn).silence):
             lines.append(f"evidence: {silence}")
+        if query is None:
+            return lines
         nearest = float(np.abs(keys.mean_tokens.cosines(query.average)).max())
         limit = NOISE * self.keys.width**-0.5
         if nearest < min(limit, 0.5):
@@ -238,6 +253,10 @@ class Retriever:
         ):
             if vector is not None and not np.isfinite(vector).all():
                 raise RetrievalError(f"{what} entries that are NaN or infinite")
+
+
+def _as_query(query: Query | np.ndarray | None) -> Query | None:
+    return None if query is None else as_query(query)
 
 
 def largest(values: np.ndarray, count: int | None) -> np.ndarray:

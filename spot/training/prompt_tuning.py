@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from jax import Array
 
-from bank.records import RunIdentity, TaskRecord
+from bank.records import RunIdentity
 from bank.vectors import average, prompt_sha256
 from spot.backbone.load import Backbone
 from spot.inference.predict import Questions, mean_losses, predict_many
@@ -22,6 +22,7 @@ from spot.training.loop import fit
 from spot.training.recipe import Recipe
 from spot.training.step import make_step
 from spot.training.task_data import MixtureData, TaskData
+from spot.training.task_record import task_record
 from tasks.mixture import Mixture
 from tasks.pipeline import Batches, RaggedBatch
 from tasks.task import Split, Task
@@ -211,13 +212,6 @@ def run_identity(
         role=role,
         data=data.digest,
         started_from=started_from or file_address(recipe.init, recipe.prompt_length),
-    )
-
-
-def task_record(task: Task | Mixture) -> TaskRecord:
-    """The task as the bank stores it."""
-    return TaskRecord(
-        name=task.name, family=task.family, description=task.describe(), content=task.content
     )
 
 

@@ -13,7 +13,7 @@ from spot.backbone.load import Backbone
 from spot.training.recipe import Recipe
 from tasks.mixture import Mixture
 from tasks.pipeline import Batches
-from tasks.task import Example, Split, Task, most_frequent_target
+from tasks.task import Example, Split, Task, most_frequent_target, take
 from tasks.tokenize import tokenize
 from tasks.tokenized import Tokenized, concatenate
 
@@ -194,15 +194,3 @@ def data_of(
         task, backbone, recipe, data_dir=data_dir, allow_partial=allow_partial
     )
     return data
-
-
-def take(examples: Sequence[Example], limit: int) -> Sequence[Example]:
-    """The ``limit`` examples of smallest hash, in their order; 0 takes all."""
-    if not limit or limit >= len(examples):
-        return examples
-
-    def rank(index: int) -> bytes:
-        example = examples[index]
-        return hashlib.sha256(f"{example.inputs}\0{example.target}".encode()).digest()
-
-    return [examples[i] for i in sorted(sorted(range(len(examples)), key=rank)[:limit])]

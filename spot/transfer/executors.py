@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from bank import Bank, RunRecord, SnapshotRecord
+from bank import Bank, RunRecord, SnapshotRecord, TaskRecord
 from spot import paths
 from spot.backbone.placement import environment
 from spot.errors import TrainingError
@@ -20,8 +20,8 @@ from spot.training.task_data import MixtureData, TaskData
 from spot.transfer.datasets import Datasets
 from spot.transfer.halving import Halving
 from spot.transfer.planner import PlannedRun
+from spot.transfer.texts import with_texts
 from tasks import Mixture, Split, Task
-from tasks.overlaps import task_sketch
 from tasks.pipeline import summary
 from tasks.task import PARTIAL
 
@@ -153,7 +153,7 @@ class LocalExecutor:
                 **({PARTIAL: True} if data.partial else {}),
             }
             self._bank.record_run(
-                run_record(run, trained, group.recipe, texts=self._texts(task), environment=facts)
+                run_record(run, trained, group.recipe, self._record(run, task), environment=facts)
             )
 
         def stopped(progress: Progress) -> None:
@@ -174,22 +174,22 @@ class LocalExecutor:
             reporter=None if run.digest in group.stored else self._reporters(run.title),
         )
 
-    def _texts(self, task: Task | Mixture) -> bytes:
-        """Hashes of a task's training sentences, for the bank, or nothing where that has them."""
-        if self._bank.texts([task.name]):
-            return b""
-        texts = task_sketch(
-            task, self._datasets.data_dir, allow_partial=self._datasets.allow_partial
+    def _record(self, run: PlannedRun, task: Task | Mixture) -> TaskRecord:
+        return with_texts(
+            run.identity.task,
+            task,
+            self._bank,
+            self._datasets.data_dir,
+            allow_partial=self._datasets.allow_partial,
         )
-        return texts.astype("<u8").tobytes()
 
 
 def run_record(
     run: PlannedRun,
     trained: TrainedPrompt,
     recipe: Recipe,
+    task: TaskRecord,
     *,
-    texts: bytes,
     environment: Mapping[str, Any],
 ) -> RunRecord:
     """A finished run as the bank stores it.
@@ -198,11 +198,10 @@ def run_record(
         run: who it is.
         trained: what training left.
         recipe: how it trained.
-        texts: hashes of the task's training sentences, where the bank lacks them.
+        task: what it was trained on, with what the bank lacks of its texts.
         environment: where it trained, on what, and beside whom.
     """
     score = trained.metrics["score"]
-    task = dataclasses.replace(run.identity.task, texts=texts)
     return RunRecord(
         identity=dataclasses.replace(run.identity, task=task),
         steps=trained.steps,

@@ -191,9 +191,7 @@ class Chooser:
         settings = fitted(
             self.given,
             deviation=deviation(self.backbone),
-            lengths=lengths(
-                tasks, self.backbone, self.data_dir, allow_partial=self.allow_partial
-            )
+            lengths=lengths(tasks, self.backbone, self.data_dir, allow_partial=self.allow_partial)
             if tasks
             else None,
         )

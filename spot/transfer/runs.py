@@ -13,9 +13,10 @@ from spot.backbone.load import Backbone
 from spot.backbone.placement import placement
 from spot.errors import TrainingError
 from spot.training.jobs import CHECKPOINT_SECONDS, Progress
-from spot.training.prompt_tuning import run_identity, task_record
+from spot.training.prompt_tuning import run_identity
 from spot.training.recipe import Recipe
 from spot.training.task_data import MixtureData, TaskData
+from spot.training.task_record import task_record
 from spot.transfer.datasets import Datasets
 from spot.transfer.evaluator import Evaluator
 from spot.transfer.executors import Executor, Group, LocalExecutor

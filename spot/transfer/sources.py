@@ -11,6 +11,7 @@ import numpy as np
 from bank import Partition, StoredRun
 from bank.vectors import average
 from spot.errors import TrainingError
+from spot.inference.activations import activated, demonstrations
 from spot.inference.predict import mean_losses
 from spot.prompts.initializers import drawn_by_seed
 from spot.retrieval.keys import Context
@@ -22,9 +23,13 @@ from spot.transfer.runs import Trainer
 from tasks import Split, Task
 from tasks.errors import TaskError
 from tasks.overlaps import OVERLAP, containment, overlapping, task_sentences
+from tasks.signatures import task_signature
 
 TRIAL_EXAMPLES = 64
 """Most training examples of a target on which the measure ``trial`` tries the sources."""
+
+DEMONSTRATIONS = 16
+"""Most that the measure ``demonstrations`` shows in place of a prompt."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,13 +53,17 @@ def rank_for(
     trainer: Trainer,
     target: Task,
     retriever: Retriever,
-    run: StoredRun,
+    run: StoredRun | None,
     *,
     similarity: str,
     aggregate: str,
 ) -> Ranking:
-    """Rank a retriever's sources by the key of a target's run."""
-    query = query_of(trainer, target, run)
+    """Rank a retriever's sources by the key of a target's run; of no run, by a measure that needs no query.
+
+    Raises:
+        RetrievalError: no run, and a measure that compares its key.
+    """
+    query = query_of(trainer, target, run) if run else None
     measure = retriever.measure(similarity, query)
     present = set(trainer.bank.sources(trainer.partition))
     return Ranking(
@@ -120,20 +129,13 @@ def _sentences(trainer: Trainer, target: Task) -> np.ndarray:
 def context_of(trainer: Trainer, target: Task) -> Context:
     """What retrieval measures look at beside prompts, for this target: its examples are training ones."""
     backbone, recipe = trainer.backbone, trainer.recipe
-    limited = dataclasses.replace(
-        recipe, train_limit=min(TRIAL_EXAMPLES, recipe.train_limit or TRIAL_EXAMPLES)
-    )
-    # read when first asked for, and once
-    few = TaskData(
-        target,
-        backbone,
-        limited,
-        data_dir=trainer.datasets.data_dir,
-        allow_partial=trainer.datasets.allow_partial,
-    )
+    tried, shown = (_few(trainer, target, most) for most in (TRIAL_EXAMPLES, DEMONSTRATIONS))
 
     def losses(prompts: Sequence[np.ndarray]) -> np.ndarray:
-        return mean_losses(backbone, prompts, few[Split.TRAIN].tokens, form=recipe.form)
+        return mean_losses(backbone, prompts, tried[Split.TRAIN].tokens, form=recipe.form)
+
+    def demonstrated() -> np.ndarray:
+        return activated(backbone, demonstrations(backbone, shown[Split.TRAIN].tokens))
 
     return Context(
         embedding=lambda: np.asarray(backbone.embedding, np.float32),
@@ -142,6 +144,28 @@ def context_of(trainer: Trainer, target: Task) -> Context:
         if drawn_by_seed(recipe.init)
         else None,
         train_limit=recipe.train_limit,
+        signature=lambda: task_signature(
+            target,
+            trainer.datasets.data_dir,
+            recipe.train_limit,
+            allow_partial=trainer.datasets.allow_partial,
+        ),
+        activated=lambda prompts: activated(backbone, prompts, form=recipe.form),
+        demonstrated=demonstrated,
+    )
+
+
+def _few(trainer: Trainer, target: Task, most: int) -> TaskData:
+    """The target's data, read when first asked for, with so many training examples or as few as the recipe takes."""
+    limit = min(most, trainer.recipe.train_limit or most)
+    limited = dataclasses.replace(trainer.recipe, train_limit=limit)
+    datasets = trainer.datasets
+    return TaskData(
+        target,
+        trainer.backbone,
+        limited,
+        data_dir=datasets.data_dir,
+        allow_partial=datasets.allow_partial,
     )
 
 

@@ -34,6 +34,7 @@ from bank.integrity import verify
 from bank.keys import KINDS
 from bank.listing import list_prompts, list_runs, list_tasks, list_transfers, show_run
 from bank.outcomes import Measured, import_outcomes
+from bank.records import SIGNATURE
 from bank.vectors import average, prompt_sha256
 from tests.bank.conftest import damage, prompt_of
 
@@ -68,6 +69,7 @@ def trained(
                 description={"family": "toys"},
                 content="c" * 64,
                 texts=bytes(range(16)),
+                signature=np.full(SIGNATURE, 0.5, "<f2").tobytes(),
             ),
             seed=seed,
             role=role,
@@ -249,6 +251,9 @@ FAULTS = [
     ("UPDATE task SET description = 'a task' WHERE id = 1", "description is 'a task', expected a JSON object"),
     ("UPDATE task SET description = '{\"tasks\": 5}' WHERE id = 1", "expected a list of names"),
     ("UPDATE task SET texts = x'0102' WHERE id = 1", "its hashes of texts end within one"),
+    ("UPDATE task SET signature = x'0038' WHERE id = 1", "expected 16384 float16 numbers from 0 to 1"),
+    (f"UPDATE task SET signature = x'{'ff' * 2 * SIGNATURE}' WHERE id = 1", "float16 numbers from 0 to 1"),
+    ("UPDATE run SET seed = 9e999 WHERE id = 1", "seed is inf, expected"),
     ("INSERT INTO task (name, family, description) VALUES ('idle', 'toys', '{}')", "no run belongs to it"),
     ("DELETE FROM task WHERE id = 1", "row 1 of run refers to a missing task"),
     ("UPDATE prompt SET width = 'wide' WHERE id = 1", "width is 'wide', expected a whole number of at least 1"),
@@ -318,7 +323,7 @@ FAULTS = [
     ("ALTER TABLE run DROP COLUMN environment", "schema: column environment of run is missing"),
     ("DROP TABLE evaluation", "schema: table evaluation is missing"),
     ("CREATE TABLE task2 AS SELECT * FROM task; DROP TABLE task; ALTER TABLE task2 RENAME TO task; "
-     "INSERT INTO task SELECT 9, name, family, description, content, texts FROM task WHERE id = 1",
+     "INSERT INTO task SELECT 9, name, family, description, content, texts, signature FROM task WHERE id = 1",
      "task: 2 rows have the same name (cats)"),
 ]  # fmt: skip
 

@@ -20,10 +20,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from sqlalchemy import select
 
-from bank import Bank, BankError, CandidateRecord, Evaluation, Partition, RunRecord
+from bank import Bank, BankError, CandidateRecord, Evaluation, Partition, RunRecord, TaskRecord
 from bank.integrity import verify
 from bank.listing import list_prompts, list_runs, list_transfers, show_run
-from bank.records import ROLES
+from bank.records import ROLES, SIGNATURE
 from bank.schema import Base
 from bank.vectors import average, average_normalized, prompt_sha256, tokens
 from tests.bank.conftest import damage, statements, transfer_of
@@ -801,3 +801,50 @@ def test_an_outcome_says_how_many_training_examples_the_target_had(
         64,
         0,
     }
+
+
+# -- what is known of texts ----------------------------------------------------------------------------------
+
+
+def test_texts_are_added_to_a_task_once_and_never_changed(bank: Bank, make_run: RunMaker) -> None:
+    bank.record_run(make_run())
+    task = make_run().identity.task
+    first, second = (np.full(SIGNATURE, share, "<f2").tobytes() for share in (0.5, 0.25))
+    assert (bank.lacking_texts(), bank.signatures(["sst2"])) == (["sst2"], {})
+    bank.record_texts(dataclasses.replace(task, signature=first))
+    bank.record_texts(dataclasses.replace(task, signature=second, texts=bytes(8)))
+    bank.record_texts(dataclasses.replace(task, texts=bytes(16)))
+    assert bank.signatures(["sst2", "none"]) == {"sst2": first}
+    assert bank.texts(["sst2"]) == {"sst2": bytes(8)}
+    assert bank.lacking_texts() == []
+    assert verify(bank) == []
+
+
+def test_texts_of_a_task_that_is_not_there_or_another_are_refused(
+    bank: Bank, make_run: RunMaker
+) -> None:
+    record = TaskRecord(name="sst2", family="sentiment", content="c" * 64, texts=bytes(8))
+    with pytest.raises(BankError, match="holds no task 'sst2'; train on it first"):
+        bank.record_texts(record)
+    run = make_run()
+    bank.record_run(
+        dataclasses.replace(
+            run,
+            identity=dataclasses.replace(run.identity, task=dataclasses.replace(record, texts=b"")),
+        )
+    )
+    with pytest.raises(BankError, match="is another one"):
+        bank.record_texts(dataclasses.replace(record, content="d" * 64))
+    assert bank.texts(["sst2"]) == {}
+
+
+def test_a_run_brings_the_signature_of_its_task(bank: Bank, make_run: RunMaker) -> None:
+    run = make_run()
+    signature = np.ones(SIGNATURE, "<f2").tobytes()
+    task = dataclasses.replace(run.identity.task, signature=signature)
+    bank.record_run(make_run(seed=1))
+    digest = bank.record_run(
+        dataclasses.replace(run, identity=dataclasses.replace(run.identity, task=task))
+    )
+    assert bank.signatures(["sst2"]) == {"sst2": signature}
+    assert digest == run.identity.digest

@@ -334,3 +334,34 @@ def test_candidates_that_differ_advance_as_each_alone(case):
     replayed = case.model.logits(case.model.decode(encoded, tokens))
     assert_close(together, replayed, terms=TERMS)
     assert np.abs(together[:, 0] - together[:, 1])[:, 1:].max(axis=-1).min() > 1e-3
+
+
+# -- units ---------------------------------------------------------------------------------------------------
+
+
+def test_units_fire_where_the_activation_function_gives_more_than_zero(case, monkeypatch):
+    """At the token that begins an answer, behind nothing but the prompt."""
+    given = []
+
+    def seen(function):
+        return lambda x: given.append(function(x)) or given[-1]
+
+    for block in getattr(case.model, "decoder", ()):
+        monkeypatch.setattr(block.feed_forward, "activation", seen(block.feed_forward.activation))
+    monkeypatch.setattr(jax.nn, "silu", seen(jax.nn.silu))
+    nothing = Inputs(jnp.zeros((3, 5), jnp.int32), jnp.zeros((3, 5), bool))
+    memory = case.model.read(case.soft, jnp.arange(3), nothing)
+    given.clear()
+    case.model.decode(memory, jnp.full((3, 1, 1), case.model.config.start_token_id))
+    expected = np.stack([np.asarray(values)[:, 0] > 0 for values in given], axis=1)
+    found = np.asarray(case.model.activated(case.soft))
+    assert found.shape[2] == 24
+    assert np.array_equal(found, expected)
+    assert 0.1 < found.mean() < 0.9
+
+
+def test_units_of_a_prompt_are_those_of_its_own_tokens_however_it_is_padded(case):
+    together = np.asarray(case.model.activated(stack([Soft(case.prompts[:1, :2]), case.soft])))
+    assert np.array_equal(together[0], case.model.activated(Soft(case.prompts[:1, :2]))[0])
+    assert np.array_equal(together[1:], case.model.activated(case.soft))
+    assert not np.array_equal(together[0], together[1])

@@ -20,6 +20,7 @@ from spot.retrieval.measures import MEASURES, NEEDS
 from spot.retrieval.query import Query
 from spot.retrieval.rank import AGGREGATES, Ranked, Retriever, largest
 from spot.retrieval.similarity import Directions, products
+from tasks.signatures import BUCKETS
 from tests.bank.conftest import run_of, statements
 from tests.closeness import assert_close
 from tests.spot.retrieval.test_evidence import outcome
@@ -36,11 +37,17 @@ PROMPTS = {
 TARGETS = {f"t{target}": RNG.normal(size=(LENGTH, WIDTH)).astype(np.float32) for target in range(3)}
 PROMPTS["s2/3"] = PROMPTS["s2/1"]
 SCORES = [50.0, 70.0, 70.0, 10.0, 30.0, 20.0, 40.0, 40.0]
+SIGNATURES = {
+    f"s{task}": np.random.default_rng(task).random(BUCKETS).astype(np.float16) for task in range(4)
+}
 QUERY = Query(RNG.normal(size=(LENGTH, WIDTH)).astype(np.float32), STARTS[1])
 CONTEXT = Context(
     embedding=lambda: EMBEDDING,
     losses=lambda values: np.array([np.abs(value).sum() for value in values]),
     start=lambda seed: STARTS[seed],
+    signature=lambda: SIGNATURES["s0"],
+    activated=lambda prompts: np.array([units(prompt) for prompt in prompts]),
+    demonstrated=lambda: EMBEDDING[:2] @ EMBEDDING.T > 0,
 )
 
 
@@ -56,7 +63,15 @@ def key_set(runs: Sequence[tuple[str, int]] = RUNS, context: Context | None = CO
     history = [
         outcome(t, s, float(s == 2), source_run=f"s{s}/1") for t in range(3) for s in range(4)
     ]
-    return KeySet(keys, (PROMPTS | TARGETS).__getitem__, lambda: history, context)
+    return KeySet(keys, (PROMPTS | TARGETS).__getitem__, lambda: history, context, known_signatures)
+
+
+def known_signatures(tasks: Sequence[str]) -> dict[str, bytes]:
+    return {task: SIGNATURES[task].tobytes() for task in tasks}
+
+
+def units(prompt: np.ndarray) -> np.ndarray:
+    return np.asarray(EMBEDDING @ average(prompt) > 0)
 
 
 # -- one key at a time ---------------------------------------------------------------------------------------
@@ -92,6 +107,17 @@ def words() -> np.ndarray:
     return np.asarray(unit - unit.mean(axis=0))
 
 
+def deviations(measure: str, key: np.ndarray) -> float:
+    """Of all keys."""
+    every = [ALONE[measure](task, seed, PROMPTS[f"{task}/{seed}"]) for task, seed in RUNS]
+    return float((ALONE[measure]("", 0, key) - np.mean(every)) / np.std(every))
+
+
+def weighted(shares: np.ndarray) -> np.ndarray:
+    common = np.mean(list(SIGNATURES.values()), axis=0, dtype=np.float64)
+    return np.asarray(shares * (1 + np.log(4001 / (1 + 4000 * common))))
+
+
 ALONE: dict[str, Callable[[str, int, np.ndarray], float]] = {
     "average": lambda _task, _seed, key: similarity.similarity(QUERY.prompt, key, "average"),
     "per_token": lambda _task, _seed, key: similarity.similarity(QUERY.prompt, key, "per_token"),
@@ -106,6 +132,16 @@ ALONE: dict[str, Callable[[str, int, np.ndarray], float]] = {
         words() @ QUERY.average_normalized, words() @ average_normalized(key)
     ),
     "trial": lambda _task, _seed, key: -float(np.abs(key).sum()),
+    "fused": lambda _task, _seed, key: (
+        (deviations("average", key) + deviations("centred", key)) / 2
+    ),
+    "text": lambda task, _seed, _key: cosine(
+        weighted(SIGNATURES["s0"]), weighted(SIGNATURES[task])
+    ),
+    "neurons": lambda _task, _seed, key: cosine(units(QUERY.prompt), units(key)),
+    "demonstrations": lambda _task, _seed, key: float(
+        np.mean([cosine(shown, units(key)) for shown in EMBEDDING[:2] @ EMBEDDING.T > 0])
+    ),
     "matching": lambda _task, _seed, key: float(MEASURES["matching"](QUERY, only(key))[0]),
     "subspace": lambda _task, _seed, key: float(MEASURES["subspace"](QUERY, only(key))[0]),
     "evidence": lambda task, _seed, _key: float(
@@ -318,7 +354,9 @@ def test_every_need_is_checked_and_said() -> None:
     for name, measure in MEASURES.items():
         assert measure.about
         lacking = measure.lacking(Query(QUERY.prompt), bare)
-        assert bool(lacking) == (name in ("displacement", "vocabulary", "trial"))
+        assert bool(lacking) == (
+            name in ("displacement", "vocabulary", "trial", "text", "neurons", "demonstrations")
+        )
         assert not measure.lacking(QUERY, key_set())
         if lacking:
             with pytest.raises(RetrievalError) as caught:
@@ -339,7 +377,8 @@ def test_of_many_tasks_without_a_start_a_few_are_named() -> None:
 
 
 @pytest.mark.parametrize(
-    "measure", [name for name in MEASURES if name not in ("vocabulary", "trial")]
+    "measure",
+    [name for name, one in MEASURES.items() if one.needs in ("", "starts", "history")],
 )
 def test_layers_stand_beside_the_width(measure: str) -> None:
     deep = RNG.normal(size=(5, 2, LENGTH, WIDTH)).astype(np.float32)

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from spot.backbone.load import Backbone
 from spot.training.recipe import Recipe
-from spot.training.task_data import MixtureData, TaskData, take
+from spot.training.task_data import MixtureData, TaskData
 from tasks import Mixture, TaskError, get_task
-from tasks.task import Example, Split, Task
+from tasks.task import Example, Split, Task, take
 from tests.spot.training.conftest import write_task
 
 EXAMPLES = [Example(inputs=f"text {i}", target=str(i % 3)) for i in range(60)]

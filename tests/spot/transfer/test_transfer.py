@@ -23,9 +23,10 @@ from spot.training.task_data import TaskData
 from spot.transfer.datasets import Datasets
 from spot.transfer.executors import Group, LocalExecutor
 from spot.transfer.runs import Trainer
-from spot.transfer.sources import context_of, query_of, sharing_texts
+from spot.transfer.sources import context_of, query_of, rank_for, retriever_for, sharing_texts
 from spot.transfer.transfer import TransferOptions, Transferred, gain_of, run_transfer
 from tasks import Mixture, get_task
+from tasks.signatures import task_signature
 from tasks.task import Split, Task
 from tests.closeness import assert_close
 from tests.spot.training.conftest import sentences, write_task
@@ -523,3 +524,48 @@ def test_a_task_of_a_banks_name_with_other_content_is_refused_before_training(
         BankError, match=r"task 'mine' in bank .* is another one: its file or data differ"
     ):
         refusing(world.trainer).run(other, seed=0, role="source")
+
+
+# -- measures without a query --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("measure", ["text", "demonstrations", "trial"])
+def test_a_measure_that_compares_no_query_ranks_alike_with_one_and_without(
+    world: World, measure: str
+) -> None:
+    trainer = refusing(world.trainer)
+    retriever = retriever_for(trainer, world.target)
+    options: dict[str, Any] = {"similarity": measure, "aggregate": "mean"}
+    bare = rank_for(trainer, world.target, retriever, None, **options)
+    assert bare.cautions == []
+    assert [source.similarities for source in bare.ranked] == [
+        {measure: source.similarity} for source in bare.ranked
+    ]
+    ranked = transfer(world, similarity=measure, top_k=1).ranked
+    assert [(s.task, s.similarity) for s in ranked] == [(s.task, s.similarity) for s in bare.ranked]
+    assert set(ranked[0].similarities) == {"average", "per_token", measure}
+
+
+def test_a_measure_that_compares_a_query_does_not_rank_without_one(world: World) -> None:
+    retriever = retriever_for(world.trainer, world.target)
+    for measure in ("auto", "average", "evidence", "neurons"):
+        with pytest.raises(RetrievalError, match="compares a query"):
+            retriever.rank(None, measure=measure)
+
+
+def test_every_task_that_is_trained_on_has_a_signature_in_the_bank(
+    world: World, tasks: dict[str, Task]
+) -> None:
+    assert world.bank.lacking_texts() == []
+    known = world.bank.signatures([*tasks])
+    assert {name: known[name] for name in tasks} == {
+        name: task_signature(task).astype("<f2").tobytes() for name, task in tasks.items()
+    }
+
+
+def test_the_query_of_a_target_of_few_examples_is_of_their_words(world: World) -> None:
+    few = world.trainer.with_recipe(dataclasses.replace(world.trainer.recipe, train_limit=4))
+    context = context_of(few, world.target)
+    assert context.signature is not None
+    assert np.array_equal(context.signature(), task_signature(world.target, limit=4))
+    assert not np.array_equal(context.signature(), task_signature(world.target))
