@@ -8,6 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from spot.cli.diagnosed import (
+    diagnostics_of,
+    document_of,
+    say_diagnostics,
+    tested_diagnostics,
+)
 from spot.cli.groups import refuse_given, takes_groups
 from spot.cli.options import (
     BankOption,
@@ -193,12 +199,20 @@ def train_source(
             run_row(task.name, seed, run, trainer.data(task), trainer.recipe)
             for (task, seed), run in zip(wanted, runs, strict=True)
         ]
+        told = diagnostics_of(opened, [run.digest for run in runs])
         if out.json:
+            documents = [document_of(told.get(run.digest)) for run in runs]
+            rows = [
+                row | {"diagnostics": document}
+                for row, document in zip(rows, documents, strict=True)
+            ]
             print_json(
                 {"bank": str(opened), "backbone": trainer.backbone.fingerprint, "runs": rows}
             )
             return
         print_rows(rows)
+        for (task, seed), run in zip(wanted, runs, strict=True):
+            say_diagnostics(f"{task.name} seed {seed}", told.get(run.digest))
         say(f"in {opened}")
 
 
@@ -234,11 +248,19 @@ def transfer(
             find_task=lambda name: from_files.get(name) or get_learnable(name),
         )
         gain = gain_of(results)
+        told = tested_diagnostics(opened, results, evaluate_by=trainer.recipe.evaluate_by)
         if out.json:
-            transfers = [transfer_document(result) for result in results]
+            transfers = [
+                transfer_document(result)
+                | {"diagnostics": {name: document_of(one) for name, one in of_runs.items()}}
+                for result, of_runs in zip(results, told, strict=True)
+            ]
             print_json({"bank": str(opened), "transfers": transfers, "gain": gain_document(gain)})
             return
         show_transfers(task.name, results, options, recipe_steps=trainer.recipe.steps)
+        for result, of_runs in zip(results, told, strict=True):
+            for name, one in of_runs.items():
+                say_diagnostics(f"seed {result.seed}, {name}", one)
         if gain:
             say(gain.line())
         say(f"in {opened}; `spot bank transfers --task {task.name}` shows them again")

@@ -148,6 +148,8 @@ class LocalExecutor:
                 "program": program,
                 "most frequent answer": data.floor(Split.DEV),
             }
+            if trained.diagnostics:
+                facts["diagnostics"] = trained.diagnostics.record()
             self._bank.record_run(
                 run_record(run, trained, group.recipe, texts=self._texts(task), environment=facts)
             )
