@@ -77,6 +77,11 @@ class Backbone:
         table: Array = nnx.merge(self.graph, self.weights).embedding[...]
         return table
 
+    @property
+    def weight_bytes(self) -> int:
+        """Of all weights in memory."""
+        return sum(int(leaf.nbytes) for leaf in jax.tree.leaves(self.weights))
+
     @functools.cached_property
     def embedding_norm(self) -> float:
         """Mean Euclidean norm of the embedding's rows, by which norms of prompts are measured."""

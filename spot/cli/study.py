@@ -23,6 +23,7 @@ from spot.cli.options import (
     find_tasks,
 )
 from spot.cli.output import errors, print_json, print_rows, say
+from spot.cli.plans import DryRunOption, opened_to_plan, show_plan
 from spot.cli.recipes import RecipeOptions
 
 
@@ -40,6 +41,7 @@ def study(
     example: Annotated[
         bool, typer.Option("--example", help="Print an example of a study file and exit.")
     ] = False,
+    dry_run: DryRunOption = False,
     bank: BankOption,
     where: BackboneOption,
     data: DataOption,
@@ -49,9 +51,10 @@ def study(
 ) -> None:
     """Transfer from every source to every target, and compare methods, measures and budgets. Resumable."""
     from spot.paths import prepare_folders
+    from spot.study.forecast import foresee_study
     from spot.study.plan import EXAMPLE, read_plan
     from spot.study.plots import write_plots
-    from spot.study.run import run_study
+    from spot.study.run import Study, run_study
     from spot.study.tables import write_tables
     from tasks.registry import check_distinct
 
@@ -66,6 +69,12 @@ def study(
     check_distinct([*sources, *targets])
     training = TrainerOptions(where, data, recipe_options(plan.recipe, plan_file), runs)
     began = time.monotonic()
+    if dry_run:
+        with opened_to_plan(bank) as opened:
+            trainer = training.make(opened, surely=False)
+            told = Study(plan, sources, targets, trainer, errors().print)
+            show_plan(foresee_study(told), trainer, bank.shown, out)
+        return
     prepare_folders(folder)
     with bank.open(create=True) as opened:
         trainer = training.make(opened, executor)

@@ -24,6 +24,13 @@ from spot.cli.options import (
     find_tasks,
 )
 from spot.cli.output import print_json, print_rows, say
+from spot.cli.plans import (
+    DryRunOption,
+    foreseen_runs,
+    foreseen_transfers,
+    opened_to_plan,
+    show_plan,
+)
 from spot.cli.shown import (
     gain_document,
     ranking_document,
@@ -40,7 +47,7 @@ if TYPE_CHECKING:
     from spot.retrieval.rank import Retriever
     from spot.transfer.runs import Trainer
     from spot.transfer.transfer import TransferOptions
-    from tasks import Task
+    from tasks import Mixture, Task
 
 Similarity = Annotated[
     str,
@@ -167,6 +174,7 @@ def train_source(
             help="Start from this prompt of the bank, an address or a run, not from --init."
         ),
     ] = "",
+    dry_run: DryRunOption = False,
     bank: BankOption,
     training: TrainerOptions,
     executor: ExecutorOption,
@@ -185,16 +193,18 @@ def train_source(
         refuse_given(context, ["init"], "--start says where the prompt starts")
     learnt = find_learnable([*(tasks or ()), *(name.replace(",", "+") for name in mixture or ())])
     training.recipe.recipe(training.where.backbone)  # refused before anything is made
-    with bank.open(create=True) as opened:
+    with opened_to_plan(bank) if dry_run else bank.open(create=True) as opened:
         begin = prompt_of_bank(start, opened) if start else None
         address = prompt_sha256(begin.prompt) if begin else None
-        trainer = training.make(opened, executor)
+        trainer = training.make(opened, None if dry_run else executor, surely=not dry_run)
         if begin:
             check_backbone(begin, trainer.backbone)
         wanted = [(task, seed) for task in learnt for seed in seeds.range]
-        runs = trainer.run_all(
-            [trainer.spec(task, seed, "source", address) for task, seed in wanted]
-        )
+        specs = [trainer.spec(task, seed, "source", address) for task, seed in wanted]
+        if dry_run:
+            show_plan(foreseen_runs(trainer, specs), trainer, bank.shown, out)
+            return
+        runs = trainer.run_all(specs)
         rows = [
             run_row(task.name, seed, run, trainer.data(task), trainer.recipe)
             for (task, seed), run in zip(wanted, runs, strict=True)
@@ -224,6 +234,7 @@ def transfer(
     seeds: SeedOptions,
     ranking: RankingOptions,
     method: MethodOptions,
+    dry_run: DryRunOption = False,
     bank: BankOption,
     training: TrainerOptions,
     executor: ExecutorOption,
@@ -238,14 +249,18 @@ def transfer(
     method.check(context)
     task, *files = find_tasks([target, *map(str, method.source_file or ())])
     from_files = {one.name: one for one in files}
-    with bank.open(write=True) as opened:
-        trainer = training.make(opened, executor)
+
+    def find_task(name: str) -> Task | Mixture:
+        return from_files.get(name) or get_learnable(name)
+
+    with bank.open(write=not dry_run) as opened:
+        trainer = training.make(opened, None if dry_run else executor, surely=not dry_run)
+        if dry_run:
+            foresight = foreseen_transfers(trainer, task, seeds.range, options, find_task)
+            show_plan(foresight, trainer, bank.shown, out)
+            return
         results = run_transfers(
-            trainer,
-            task,
-            seeds=seeds.range,
-            options=options,
-            find_task=lambda name: from_files.get(name) or get_learnable(name),
+            trainer, task, seeds=seeds.range, options=options, find_task=find_task
         )
         gain = gain_of(results)
         told = tested_diagnostics(opened, results, evaluate_by=trainer.recipe.evaluate_by)

@@ -180,11 +180,11 @@ def run_transfers(
     """
     method = METHODS[options.method]
     # fails before anything trains
-    retriever = _retriever(trainer, target, options) if method.retrieves else None
+    retriever = retriever_of(trainer, target, options) if method.retrieves else None
     role = "baseline" if options.baseline else "query"
     queries = trainer.run_all([trainer.spec(target, seed, role) for seed in seeds])
     selections = [
-        _select(trainer, target, retriever, options, seed, query)
+        select(trainer, target, retriever, options, seed, query)
         for seed, query in zip(seeds, queries, strict=True)
     ]
     started = method.starts(trainer, target, selections, find_task)
@@ -206,7 +206,12 @@ def run_transfers(
     return [_record(trainer, target, options, choice, tested) for choice in choices]
 
 
-def _retriever(trainer: Trainer, target: Task, options: TransferOptions) -> Retriever:
+def retriever_of(trainer: Trainer, target: Task, options: TransferOptions) -> Retriever:
+    """What ranks the bank's sources for a target.
+
+    Raises:
+        RetrievalError: no comparable source in the bank, or not the one asked for.
+    """
     retriever = retriever_for(trainer, target, allow_overlap=options.allow_overlap)
     known = retriever.key_set.tasks
     if options.source and options.source not in known:
@@ -216,7 +221,7 @@ def _retriever(trainer: Trainer, target: Task, options: TransferOptions) -> Retr
     return retriever
 
 
-def _select(
+def select(
     trainer: Trainer,
     target: Task,
     retriever: Retriever | None,
