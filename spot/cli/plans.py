@@ -120,7 +120,7 @@ def plan_lines(plan: Forecast, device: str) -> list[str]:
         f"{at_most}{plan.steps} steps of {plan.train} runs, {plan.slots} at once: about {duration(cost.seconds)} "
         f"({duration(cost.low)} to {duration(cost.high)}), {duration(timing.compile_seconds)} of it to compile "
         f"{timing.compiled} shapes; final answers to test splits are not counted",
-        f"timed on {device}: a step of one run takes {lengths}",
+        f"timed on {device.partition(':')[0]}: a step of one run takes {lengths}",
         f"disk: the bank grows by {at_most or 'about '}{size(plan.bank_bytes)}, "
         f"checkpoints take {size(plan.checkpoint_bytes)} while runs are under way",
         memory,
