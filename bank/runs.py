@@ -233,7 +233,8 @@ def environments(engine: Engine, digests: Sequence[str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     with reading(engine) as session:
         for some in some_at_once(digests):
-            found |= dict(session.execute(query.where(schema.Run.digest.in_(some))).tuples().all())
+            for row in session.execute(query.where(schema.Run.digest.in_(some))):
+                found[row.digest] = row.environment
     return found
 
 

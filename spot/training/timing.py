@@ -26,6 +26,9 @@ from spot.training.task_data import MixtureData, SplitData, TaskData
 from tasks.pipeline import RaggedBatch, bucket
 from tasks.task import Split
 
+if sys.platform != "win32":
+    import resource
+
 SAMPLED = 32
 """Most batches of a task whose shapes are looked at."""
 
@@ -264,7 +267,5 @@ def peak_bytes() -> int | None:
         return facts and facts.get("peak_bytes_in_use")
     if sys.platform == "win32":
         return None
-    import resource
-
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak

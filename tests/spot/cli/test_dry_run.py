@@ -21,7 +21,8 @@ def short(backbone_folder: Path, tmp_path: Path) -> list[str]:
     for name in ("first", "second", "target"):
         write_task(tmp_path, name, sizes=(32, 16, 16))
     options = {"backbone": backbone_folder, "prompt-length": 4, "batch-size": 8, "steps": 10,
-               "key-step": 5, "evaluate-every": 5, "max-input": 16, "max-target": 8}  # fmt: skip
+               "key-step": 5, "evaluate-every": 5, "max-input": 16, "max-target": 8,
+               "evaluate-by": "rank"}  # fmt: skip
     return [part for name, value in options.items() for part in (f"--{name}", str(value))]
 
 
@@ -52,7 +53,9 @@ def test_a_dry_run_writes_nothing_and_lists_what_then_trains(
     assert (plan["train"], plan["steps"]) == (2, 20)
     assert plan["seconds"]["low"] <= plan["seconds"]["estimate"]
     assert min(plan["bytes"].values()) > 0
-    trained = spot(*sources, "--json").document
+    answer = spot(*sources, "--json")
+    assert answer.code == 0, answer.err
+    trained = answer.document
     assert {run["run"] for run in trained["runs"]} == {name[:12] for name in known(plan, "source")}
 
     diagnostics = trained["runs"][0]["diagnostics"]
