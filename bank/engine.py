@@ -15,7 +15,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 from bank import sqlite
 from bank.driver_errors import database_errors
-from bank.errors import BankError, reason
+from bank.errors import BankError, NoBankError, reason
 from bank.location import bank_url, driver_url, file_of, shown
 from bank.versions import HEAD, current_version, show_as_newest, upgrade
 
@@ -47,7 +47,7 @@ def open_engine(url: URL, *, create: bool, write: bool | None = None) -> Engine:
         with database_errors(url), engine.connect() as connection:
             current = current_version(connection, url)
         if current is None and not create:
-            raise BankError(f"bank {shown(url)}: holds no bank yet; train a source into it")
+            raise NoBankError(f"bank {shown(url)}: holds no bank yet; train a source into it")
         if write:
             with database_errors(url):
                 if path is not None:
@@ -65,7 +65,7 @@ def open_engine(url: URL, *, create: bool, write: bool | None = None) -> Engine:
 def _check_place(path: Path, *, create: bool) -> None:
     """A file that is there, or where one is made a folder for it."""
     if not create and not path.exists():
-        raise BankError(
+        raise NoBankError(
             f"bank {path}: no such file; train a source into it with `spot train-source`"
         )
     if path.is_dir():

@@ -227,6 +227,17 @@ def history(engine: Engine, digest: str) -> list[dict[str, float]]:
         return list(find_run(session, digest).history)
 
 
+def environments(engine: Engine, digests: Sequence[str]) -> dict[str, Any]:
+    """See :meth:`bank.store.Bank.environments`."""
+    query = select(schema.Run.digest, schema.Run.environment)
+    found: dict[str, Any] = {}
+    with reading(engine) as session:
+        for some in some_at_once(digests):
+            for row in session.execute(query.where(schema.Run.digest.in_(some))):
+                found[row.digest] = row.environment
+    return found
+
+
 def check_scores(scores: Sequence[tuple[str, Any]]) -> None:
     """Refuse scores that are no numbers, each with the name of what has it.
 

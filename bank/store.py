@@ -207,6 +207,10 @@ class Bank:
         """
         return runs.history(self.engine, digest)
 
+    def environments(self, digests: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+        """Where, on what and beside whom runs trained, and what their training told, by their full digests."""
+        return runs.environments(self.engine, digests)
+
     def evaluation(self, run: str, data: str) -> Evaluation | None:
         """What :meth:`record_evaluation` stored for this run and split, or ``None``."""
         return evaluations.get_evaluation(self.engine, run, data)

@@ -39,6 +39,10 @@ class Ragged:
     def __getitem__(self, index: int) -> np.ndarray:
         return self.ids[self.starts[index] : self.starts[index + 1]]
 
+    def take(self, rows: np.ndarray) -> Ragged:
+        """Rows ``[n]`` int alone, in that order."""
+        return Ragged.from_rows([self[row].tolist() for row in rows])
+
 
 @dataclasses.dataclass(frozen=True)
 class Tokenized:
@@ -55,6 +59,17 @@ class Tokenized:
 
     def __len__(self) -> int:
         return len(self.inputs)
+
+    def take(self, rows: np.ndarray) -> Tokenized:
+        """Examples ``[n]`` int alone; how many of them are cut is not known."""
+        return Tokenized(
+            inputs=self.inputs.take(rows),
+            targets=self.targets.take(rows),
+            choices=self.choices,
+            choice_rows=self.choice_rows.take(rows),
+            cut=0,
+            digest=hashlib.sha256(f"{self.digest} {rows.tolist()}".encode()).hexdigest(),
+        )
 
 
 def concatenate(parts: Sequence[Tokenized]) -> Tokenized:

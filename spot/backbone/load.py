@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import importlib.util
 import json
@@ -75,6 +76,17 @@ class Backbone:
         """Input embedding ``[V, H]``."""
         table: Array = nnx.merge(self.graph, self.weights).embedding[...]
         return table
+
+    @property
+    def weight_bytes(self) -> int:
+        """Of all weights in memory."""
+        return sum(int(leaf.nbytes) for leaf in jax.tree.leaves(self.weights))
+
+    @functools.cached_property
+    def embedding_norm(self) -> float:
+        """Mean Euclidean norm of the embedding's rows, by which norms of prompts are measured."""
+        rows = self.embedding.astype(jnp.float32)
+        return float(jnp.linalg.norm(rows, axis=-1).mean())
 
 
 def embedded_folder() -> Path:

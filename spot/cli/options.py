@@ -45,6 +45,13 @@ class BankOption:
         ),
     ] = "bank.sqlite"
 
+    @property
+    def shown(self) -> str:
+        """Where it is, without secrets."""
+        from bank.location import shown_location
+
+        return shown_location(self.bank)
+
     def connect(self) -> AbstractContextManager[Any]:
         """The database alone, for what is listed without the rest of a bank, which takes longer to load."""
         from bank.engine import connected

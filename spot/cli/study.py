@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import NoneType
-from typing import Annotated, Any, get_args, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
 
 import typer
 
@@ -23,7 +23,12 @@ from spot.cli.options import (
     find_tasks,
 )
 from spot.cli.output import PARTIAL_DATA, errors, print_json, print_rows, say
+from spot.cli.plans import DryRunOption, opened_to_plan, show_plan
 from spot.cli.recipes import RecipeOptions
+
+if TYPE_CHECKING:
+    from spot.training.recipe import Recipe
+    from spot.transfer.runs import Trainer
 
 
 @takes_groups
@@ -40,6 +45,7 @@ def study(
     example: Annotated[
         bool, typer.Option("--example", help="Print an example of a study file and exit.")
     ] = False,
+    dry_run: DryRunOption = False,
     bank: BankOption,
     where: BackboneOption,
     data: DataOption,
@@ -49,9 +55,10 @@ def study(
 ) -> None:
     """Transfer from every source to every target, and compare methods, measures and budgets. Resumable."""
     from spot.paths import prepare_folders
+    from spot.study.forecast import foresee_study
     from spot.study.plan import EXAMPLE, read_plan
     from spot.study.plots import write_plots
-    from spot.study.run import run_study
+    from spot.study.run import Study, run_study
     from spot.study.tables import write_tables
     from tasks.registry import check_distinct
 
@@ -70,16 +77,22 @@ def study(
         options.check()
     training = TrainerOptions(where, data, of_sources, runs)
     began = time.monotonic()
+    if dry_run:
+        with opened_to_plan(bank) as opened:
+            trainer, _ = training.make(opened, sources, what="sources", surely=False)
+            recipe = _target_recipe(of_targets, trainer)
+            told = Study(plan, sources, targets, trainer, recipe, errors().print)
+            show_plan(foresee_study(told), trainer, bank.shown, out)
+        return
     prepare_folders(folder)
     with bank.open(create=True) as opened:
         trainer, _ = training.make(opened, sources, what="sources", executor=executor)
-        preset = of_targets.named()
         findings = run_study(
             plan,
             sources,
             targets,
             trainer=trainer,
-            target_recipe=(preset.recipe if preset else trainer.recipe).changed(of_targets.given),
+            target_recipe=_target_recipe(of_targets, trainer),
             say=errors().print,
         )
         shown = str(opened)
@@ -107,6 +120,12 @@ def study(
     say(
         f"tables and {len(pictures)} plots in {folder}; {time.monotonic() - began:.0f} s; bank {shown}"
     )
+
+
+def _target_recipe(options: RecipeOptions, trainer: Trainer) -> Recipe:
+    """The sources' recipe, or a preset, with what is otherwise for targets."""
+    preset = options.named()
+    return (preset.recipe if preset else trainer.recipe).changed(options.given)
 
 
 def recipe_options(given: Mapping[str, Any], where: str) -> RecipeOptions:

@@ -16,7 +16,16 @@ from spot.cli.options import (
     JsonOption,
     find_tasks,
 )
-from spot.cli.output import PARTIAL_DATA, errors, noted, print_json, print_rows, say, stdin_lines
+from spot.cli.output import (
+    PARTIAL_DATA,
+    errors,
+    noted,
+    print_json,
+    print_rows,
+    say,
+    stdin_lines,
+    tell,
+)
 from spot.training.settings import LENGTH, WHOLE
 
 if TYPE_CHECKING:
@@ -34,6 +43,10 @@ PromptOption = Annotated[
     ),
 ]
 EvaluateBy = Annotated[str, typer.Option(help="auto, rank (label likelihood) or generate.")]
+
+
+SUSPICIOUS = 10
+"""Different texts to which the same answer is worth a word."""
 
 
 def in_bank(prompt: str) -> bool:
@@ -111,7 +124,8 @@ def evaluate(
 ) -> None:
     """Score a prompt on a split of a task; without --prompt, the bare backbone."""
     from spot.errors import SpotError
-    from spot.inference.predict import predict
+    from spot.inference.diagnostics import Diagnostics, chance_level, count_answers, mean_norm
+    from spot.inference.predict import answer
     from tasks.choices import choose
     from tasks.task import Split, most_frequent_target, take
     from tasks.tokenize import Lengths, tokenize
@@ -135,7 +149,17 @@ def evaluate(
         errors().print(
             f"{tokens.cut} of {len(tokens)} inputs are cut at {max_input} tokens (--max-input)"
         )
-    answers = predict(backbone, soft, examples, tokens, form=form_of(file), method=evaluate_by)
+    answers, ranked, losses = answer(
+        backbone, soft, examples, tokens, form=form_of(file), method=evaluate_by
+    )
+    diagnostics = Diagnostics(
+        split=split,
+        answered=count_answers(answers, examples, ranked=ranked, losses=losses),
+        chance=chance_level(examples, tokens).by_example,
+        prompt_norm=mean_norm(soft) / backbone.embedding_norm if soft.size else None,
+        inputs=len(tokens),
+        cut=tokens.cut,
+    )
     most_frequent = most_frequent_target(examples)
     scores = learnable.score(answers, examples)
     floor = learnable.score([most_frequent] * len(examples), examples)
@@ -144,12 +168,14 @@ def evaluate(
     rows.append({"of": f"most frequent answer of {split}, {most_frequent[:24]!r}"} | floor)
     if out.json:
         print_json({"task": learnable.name, "split": split, "examples": len(examples), "scores": scores,
-                    "most frequent answer": floor, "cut inputs": tokens.cut} | partial)  # fmt: skip
+                    "most frequent answer": floor, "cut inputs": tokens.cut,
+                    "diagnostics": diagnostics.document()} | partial)  # fmt: skip
         return
     print_rows(
         noted([row | partial for row in rows]),
         title=f"{learnable.name} {split}, {len(examples)} examples",
     )
+    say(diagnostics.line())
 
 
 @takes_groups
@@ -197,6 +223,11 @@ def predict_texts(
     answers = predict(
         backbone, soft, examples, tokens, form=form_of(file), decoding=Decoding(max_new_tokens=32)
     )
+    if len(set(answers)) == 1 and len(set(inputs)) >= SUSPICIOUS:
+        tell(
+            f"the same answer to all {len(inputs)} texts; `spot eval` on labelled ones says whether the prompt has "
+            "learnt its task"
+        )
     if out.json:
         print_json(
             [

@@ -8,6 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from spot.cli.diagnosed import (
+    diagnostics_of,
+    document_of,
+    say_diagnostics,
+    tested_diagnostics,
+)
 from spot.cli.groups import refuse_given, takes_groups
 from spot.cli.options import (
     BankOption,
@@ -18,6 +24,13 @@ from spot.cli.options import (
     find_tasks,
 )
 from spot.cli.output import noted, print_json, print_rows, say
+from spot.cli.plans import (
+    DryRunOption,
+    foreseen_runs,
+    foreseen_transfers,
+    opened_to_plan,
+    show_plan,
+)
 from spot.cli.shown import (
     gain_document,
     ranking_document,
@@ -34,7 +47,7 @@ if TYPE_CHECKING:
     from spot.retrieval.rank import Retriever
     from spot.transfer.runs import Trainer
     from spot.transfer.transfer import TransferOptions
-    from tasks import Task
+    from tasks import Mixture, Task
 
 Similarity = Annotated[
     str,
@@ -164,6 +177,7 @@ def train_source(
             help="Start from this prompt of the bank, an address or a run, not from --init."
         ),
     ] = "",
+    dry_run: DryRunOption = False,
     bank: BankOption,
     training: TrainerOptions,
     executor: ExecutorOption,
@@ -182,21 +196,35 @@ def train_source(
         refuse_given(context, ["init"], "--start says where the prompt starts")
     learnt = find_learnable([*(tasks or ()), *(name.replace(",", "+") for name in mixture or ())])
     training.recipe.check()  # refused before anything is made
-    with bank.open(create=True) as opened:
+    with opened_to_plan(bank) if dry_run else bank.open(create=True) as opened:
         begin = prompt_of_bank(start, opened) if start else None
         address = prompt_sha256(begin.prompt) if begin else None
-        trainer, chosen = training.make(opened, learnt, what="sources", executor=executor)
+        trainer, chosen = training.make(
+            opened,
+            learnt,
+            what="sources",
+            executor=None if dry_run else executor,
+            surely=not dry_run,
+        )
         if begin:
             check_backbone(begin, trainer.backbone)
         wanted = [(task, seed) for task in learnt for seed in seeds.range]
-        runs = trainer.run_all(
-            [trainer.spec(task, seed, "source", address) for task, seed in wanted]
-        )
+        specs = [trainer.spec(task, seed, "source", address) for task, seed in wanted]
+        if dry_run:
+            show_plan(foreseen_runs(trainer, specs), trainer, bank.shown, out)
+            return
+        runs = trainer.run_all(specs)
         rows = [
             run_row(task.name, seed, run, trainer.data(task), trainer.recipe)
             for (task, seed), run in zip(wanted, runs, strict=True)
         ]
+        told = diagnostics_of(opened, [run.digest for run in runs])
         if out.json:
+            documents = [document_of(told.get(run.digest)) for run in runs]
+            rows = [
+                row | {"diagnostics": document}
+                for row, document in zip(rows, documents, strict=True)
+            ]
             print_json(
                 {
                     "bank": str(opened),
@@ -207,6 +235,8 @@ def train_source(
             )
             return
         print_rows(noted(rows))
+        for (task, seed), run in zip(wanted, runs, strict=True):
+            say_diagnostics(f"{task.name} seed {seed}", told.get(run.digest))
         say(f"in {opened}")
 
 
@@ -218,6 +248,7 @@ def transfer(
     seeds: SeedOptions,
     ranking: RankingOptions,
     method: MethodOptions,
+    dry_run: DryRunOption = False,
     bank: BankOption,
     training: TrainerOptions,
     executor: ExecutorOption,
@@ -232,18 +263,33 @@ def transfer(
     method.check(context)
     task, *files = find_tasks([target, *map(str, method.source_file or ())])
     from_files = {one.name: one for one in files}
-    with bank.open(write=True) as opened:
-        trainer, chosen = training.make(opened, [task], what="target", executor=executor)
+
+    def find_task(name: str) -> Task | Mixture:
+        return from_files.get(name) or get_learnable(name)
+
+    with bank.open(write=not dry_run) as opened:
+        trainer, chosen = training.make(
+            opened,
+            [task],
+            what="target",
+            executor=None if dry_run else executor,
+            surely=not dry_run,
+        )
+        if dry_run:
+            foresight = foreseen_transfers(trainer, task, seeds.range, options, find_task)
+            show_plan(foresight, trainer, bank.shown, out)
+            return
         results = run_transfers(
-            trainer,
-            task,
-            seeds=seeds.range,
-            options=options,
-            find_task=lambda name: from_files.get(name) or get_learnable(name),
+            trainer, task, seeds=seeds.range, options=options, find_task=find_task
         )
         gain = gain_of(results)
+        told = tested_diagnostics(opened, results, evaluate_by=trainer.recipe.evaluate_by)
         if out.json:
-            transfers = [transfer_document(result) for result in results]
+            transfers = [
+                transfer_document(result)
+                | {"diagnostics": {name: document_of(one) for name, one in of_runs.items()}}
+                for result, of_runs in zip(results, told, strict=True)
+            ]
             print_json(
                 {
                     "bank": str(opened),
@@ -254,6 +300,9 @@ def transfer(
             )
             return
         show_transfers(task.name, results, options, recipe_steps=trainer.recipe.steps)
+        for result, of_runs in zip(results, told, strict=True):
+            for name, one in of_runs.items():
+                say_diagnostics(f"seed {result.seed}, {name}", one)
         if gain:
             say(gain.line())
         say(f"in {opened}; `spot bank transfers --task {task.name}` shows them again")

@@ -53,6 +53,21 @@ class Questions:
     tokens: Tokenized
 
 
+class Answers(NamedTuple):
+    """What one prompt answers to its examples.
+
+    Attributes:
+        texts: one an example.
+        ranked: whether they are the choices of highest likelihood; else they were generated.
+        losses: ``[n]`` float64, loss a target token of every example, which the likelihoods of choices tell; ``None``
+            where answers were generated.
+    """
+
+    texts: list[str]
+    ranked: bool
+    losses: np.ndarray | None
+
+
 class Pass(NamedTuple):
     """Rows of one forward pass: ``rows[n]`` int of the examples, and ``padded[B]``, filled up to what is computed."""
 
@@ -72,9 +87,33 @@ def predict(
     batch_size: int = 64,
 ) -> list[str]:
     """What one prompt ``[..., P, H]`` answers to every example, in their order; see :func:`predict_many`."""
+    return answer(
+        backbone,
+        prompt,
+        examples,
+        data,
+        form=form,
+        method=method,
+        decoding=decoding,
+        batch_size=batch_size,
+    ).texts
+
+
+def answer(
+    backbone: Backbone,
+    prompt: np.ndarray | Array,
+    examples: Sequence[Example],
+    data: Tokenized,
+    *,
+    form: str = "prompt",
+    method: str = "auto",
+    decoding: Decoding = GREEDY,
+    batch_size: int = 64,
+) -> Answers:
+    """The same with how the answers were found."""
     soft = FORMS[form].stack([prompt], backbone.config)
     questions = [Questions(0, examples, data)]
-    return predict_many(
+    return answer_many(
         backbone, soft, questions, method=method, decoding=decoding, batch_size=batch_size
     )[0]
 
@@ -88,6 +127,22 @@ def predict_many(
     decoding: Decoding = GREEDY,
     batch_size: int = 64,
 ) -> list[list[str]]:
+    """What prompts answer to their examples; see :func:`answer_many`."""
+    answers = answer_many(
+        backbone, soft, questions, method=method, decoding=decoding, batch_size=batch_size
+    )
+    return [each.texts for each in answers]
+
+
+def answer_many(
+    backbone: Backbone,
+    soft: Soft,
+    questions: Sequence[Questions],
+    *,
+    method: str = "auto",
+    decoding: Decoding = GREEDY,
+    batch_size: int = 64,
+) -> list[Answers]:
     """What prompts answer to their examples, in the order of the questions, with rows of all prompts mixed.
 
     Args:
@@ -104,7 +159,7 @@ def predict_many(
     """
     choose(method, METHODS, "evaluation method", error=SpotError)
     ranked = [_ranks(question, method) for question in questions]
-    answers: list[list[str]] = [[] for _ in questions]
+    answers: dict[int, Answers] = {}
     for ranks in (True, False):
         places = [place for place, flag in enumerate(ranked) if flag == ranks]
         if not places:
@@ -120,14 +175,33 @@ def predict_many(
                 example.choices[int(values.argmax())]
                 for example, values in zip(examples, choices, strict=True)
             ]
+            losses = _target_losses(examples, choices, data.targets.lengths)
         else:
             longest = np.repeat([_longest(question, decoding) for question in asked], counts)
             policy = decoding.policy
             texts = decode(backbone, soft, prompt_ids, data, longest, policy, batch_size)
-        rest = iter(texts)
-        for place, count in zip(places, counts, strict=True):
-            answers[place] = list(itertools.islice(rest, count))
-    return answers
+            losses = None
+        begins = itertools.accumulate(counts, initial=0)
+        for place, begin, count in zip(places, begins, counts, strict=False):
+            rows = slice(begin, begin + count)
+            answers[place] = Answers(texts[rows], ranks, None if losses is None else losses[rows])
+    return [answers[place] for place in range(len(questions))]
+
+
+def _target_losses(
+    examples: Sequence[Example], choices: Sequence[np.ndarray], lengths: np.ndarray
+) -> np.ndarray:
+    """Loss a token ``[n]`` float64 of every example's target among its scored choices; NaN where it is none of them.
+
+    A target has ``lengths[n]`` tokens, and the log-likelihood of a choice is the sum over its own.
+    """
+    likelihoods = [
+        values[example.choices.index(example.target)]
+        if example.target in example.choices
+        else np.nan
+        for example, values in zip(examples, choices, strict=True)
+    ]
+    return -np.array(likelihoods, np.float64) / np.maximum(lengths, 1)
 
 
 def scores(

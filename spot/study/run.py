@@ -17,6 +17,7 @@ from spot.study.findings import Findings, RunScores, Sized, Trial
 from spot.study.plan import StudyPlan
 from spot.training.recipe import Recipe
 from spot.transfer.halving import replay
+from spot.transfer.planner import RunSpec
 from spot.transfer.runs import Trainer
 from spot.transfer.sources import context_of
 from spot.transfer.transfer import TransferOptions, Transferred, run_transfers
@@ -25,6 +26,13 @@ from tasks.task import Split, Task
 
 Others = dict[tuple[str, int], dict[str, tuple[RunScores, int]]]
 """By target and seed: runs of further methods by name, and the training steps that each took."""
+
+
+ORACLE: Mapping[str, Any] = {"method": "oracle"}
+"""Options of the transfers from every source."""
+
+SIZED: Mapping[str, Any] = {"method": "best", "top_k": 1}
+"""Options of the transfers at other numbers of training examples."""
 
 
 def run_study(
@@ -64,16 +72,18 @@ class Study:
     target_recipe: Recipe
     say: Callable[[str], None]
 
+    def source_specs(self) -> list[RunSpec]:
+        """Runs of the sources."""
+        return [
+            self.trainer.spec(task, seed, "source")
+            for task in self.sources
+            for seed in range(self.plan.source_seeds)
+        ]
+
     def run(self) -> Findings:
         plan = self.plan
         self.say(f"{len(self.sources)} sources x {plan.source_seeds} seeds")
-        self.trainer.run_all(
-            [
-                self.trainer.spec(task, seed, "source")
-                for task in self.sources
-                for seed in range(plan.source_seeds)
-            ]
-        )
+        self.trainer.run_all(self.source_specs())
         oracles = list(self.oracles())
         others = self.others()
         sized = [self.with_size(size, target) for size in plan.sizes for target in self.targets]
@@ -102,12 +112,12 @@ class Study:
         """Transfers from every source, of every target and seed."""
         for target in self.targets:
             self.say(f"{target.name}: from every source, and without")
-            yield from self.transfers(self.of_targets, target, method="oracle")
+            yield from self.transfers(self.of_targets, target, **ORACLE)
 
     def others(self) -> Others:
         """What methods beside the oracle give."""
         others: Others = {}
-        for name, options in _further(self.plan).items():
+        for name, options in further_methods(self.plan).items():
             for target in self.targets:
                 if options.get("source") == target.name:
                     continue
@@ -122,11 +132,14 @@ class Study:
         return others
 
     def transfers(self, trainer: Trainer, target: Task, **options: Any) -> list[Transferred]:
-        """A target's transfers, a seed each, ranked by the plan's first measure."""
-        first = self.plan.measures[0]
-        chosen = TransferOptions(similarity="average" if first == "evidence" else first, **options)
-        seeds = range(self.plan.target_seeds)
+        """A target's transfers, a seed each."""
+        seeds, chosen = range(self.plan.target_seeds), self.options(**options)
         return run_transfers(trainer, target, seeds=seeds, options=chosen, find_task=self.find_task)
+
+    def options(self, **options: Any) -> TransferOptions:
+        """Options of a transfer that is ranked by the plan's first measure."""
+        first = self.plan.measures[0]
+        return TransferOptions(similarity="average" if first == "evidence" else first, **options)
 
     def find_task(self, name: str) -> Task | Mixture:
         """A task of the study, else a built-in one."""
@@ -138,7 +151,7 @@ class Study:
     def with_size(self, size: int, target: Task) -> Sized:
         """The best of top-1 against no transfer with so many training examples."""
         self.say(f"{target.name}: {size} training examples")
-        results = self.transfers(self.of_size(size), target, method="best", top_k=1)
+        results = self.transfers(self.of_size(size), target, **SIZED)
         return Sized(
             target=target.name,
             size=size,
@@ -239,7 +252,7 @@ class Study:
         )
 
 
-def _further(plan: StudyPlan) -> Mapping[str, dict[str, Any]]:
+def further_methods(plan: StudyPlan) -> Mapping[str, dict[str, Any]]:
     """Methods that train beside the oracle, as options of a transfer, by the name they are shown under."""
     further: dict[str, dict[str, Any]] = {
         f"{method} of top-{k}": {"method": method, "top_k": k}

@@ -101,6 +101,8 @@ class Progress:
     """One row an evaluation: step, mean training loss since the last one, development metrics."""
     losses: list[float] = dataclasses.field(default_factory=list)
     """Training losses since the last evaluation."""
+    best_facts: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """What the job said of its best evaluation beside metrics; plain data."""
 
     def record(
         self,
@@ -143,6 +145,7 @@ class Job:
         loss: development loss of parameters, as ``start`` gives them, which breaks ties of the score; without it the
             earlier one wins.
         seed: of the dropout noise, 0 to 2**32 - 1.
+        facts: what there is to say of its last evaluation beside metrics, as plain data; kept of the best.
         known: whether its result is there already, asked when its turn comes.
         done: takes the result when the run has ended; may be called again with the same after a restart.
         given_up: takes the progress of a run that was given up before its end; may be called again likewise.
@@ -155,6 +158,7 @@ class Job:
     stream: Callable[[], BatchStream]
     loss: Callable[[Any], float] | None = None
     seed: int = 0
+    facts: Callable[[], Mapping[str, Any]] = dict
     known: Callable[[], bool] = lambda: False
     done: Callable[[Result], None] = lambda _result: None
     given_up: Callable[[Progress], object] = lambda _progress: None

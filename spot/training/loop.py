@@ -211,6 +211,7 @@ class Loop:
             )
             if progress.best_step == progress.step:
                 slot.best = on_host(parameters)
+                progress.best_facts = dict(slot.job.facts())
             slot.job.reporter.evaluated(progress.step, progress.history[-1])
             tired = plan.patience and progress.stale >= plan.patience
             progress.done = slot.last or bool(tired and progress.step >= plan.key_step)

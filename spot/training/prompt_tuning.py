@@ -7,6 +7,7 @@ import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jax import Array
@@ -14,7 +15,14 @@ from jax import Array
 from bank.records import RunIdentity
 from bank.vectors import average, prompt_sha256
 from spot.backbone.load import Backbone
-from spot.inference.predict import Questions, mean_losses, predict_many
+from spot.inference.diagnostics import (
+    Answered,
+    Diagnostics,
+    chance_level,
+    count_answers,
+    mean_norm,
+)
+from spot.inference.predict import Questions, answer_many, mean_losses
 from spot.prompts.forms import FORMS
 from spot.prompts.initializers import check_fits, file_address, make_initializer
 from spot.training.jobs import CHECKPOINT_SECONDS, GiveUp, Job, Progress, Reporter, Result, Silent
@@ -40,6 +48,7 @@ class TrainedPrompt:
         history: one row an evaluation: step, mean training loss, development metrics.
         start: mean token ``[W]`` of the prompt it started from.
         started_from: sha256 of the given initial prompt, or ``None`` for an initialiser's.
+        diagnostics: what answers, losses and norms tell of the value.
         seconds: time this process spent, loading left out.
     """
 
@@ -52,6 +61,7 @@ class TrainedPrompt:
     started_from: str | None
     steps: int
     seconds: float
+    diagnostics: Diagnostics | None = None
 
 
 class TaskStream:
@@ -73,9 +83,10 @@ class TaskStream:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PromptJob(Job):
-    """A prompt to train: ``data`` are its task's splits."""
+    """A prompt to train: ``data`` are its task's splits, ``latest`` what its last evaluation answered."""
 
     data: TaskData | MixtureData
+    latest: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def prompt_job(
@@ -122,6 +133,13 @@ def prompt_job(
         )
     started_from = None if initial is None else prompt_sha256(start)
     clock = Clock()
+    latest: dict[str, Any] = {}
+
+    def ended(result: Result) -> None:
+        trained = trained_prompt(result, start, started_from, clock.seconds)
+        diagnostics = diagnose(backbone, data, trained, start, result.progress.best_facts)
+        done(dataclasses.replace(trained, diagnostics=diagnostics))
+
     return PromptJob(
         identity=identity,
         plan=dataclasses.replace(
@@ -132,10 +150,12 @@ def prompt_job(
         loss=functools.partial(development_loss, backbone, data, recipe),
         seed=seed,
         known=known,
-        done=lambda result: done(trained_prompt(result, start, started_from, clock.seconds)),
+        facts=lambda: latest,
+        done=ended,
         given_up=given_up,
         reporter=reporter or Silent(),
         data=data,
+        latest=latest,
     )
 
 
@@ -183,6 +203,39 @@ def trained_prompt(
         started_from=started_from,
         steps=progress.step,
         seconds=seconds,
+    )
+
+
+def diagnose(
+    backbone: Backbone,
+    data: TaskData | MixtureData,
+    trained: TrainedPrompt,
+    start: np.ndarray,
+    answered: Mapping[str, Any],
+) -> Diagnostics | None:
+    """What a run's value tells beyond its score.
+
+    Args:
+        backbone: the frozen model.
+        data: the task's splits.
+        trained: what training left.
+        start: ``[..., P, H]``, where it began.
+        answered: what the value answered on dev, counted; empty where a checkpoint of an older version says nothing.
+    """
+    if not answered:
+        return None
+    dev, train = data[Split.DEV], data[Split.TRAIN]
+    best = next(row for row in trained.history if row["step"] == trained.value_step)
+    return Diagnostics(
+        split=Split.DEV.value,
+        answered=Answered(**answered),
+        chance=chance_level(dev.examples, dev.tokens).by_example,
+        training_loss=best["loss"] if np.isfinite(best["loss"]) else None,
+        training_chance=chance_level(train.examples, train.tokens).by_token,
+        prompt_norm=mean_norm(trained.value) / backbone.embedding_norm,
+        moved=mean_norm(trained.value - start) / backbone.embedding_norm,
+        inputs=len(train.tokens),
+        cut=train.tokens.cut,
     )
 
 
@@ -235,12 +288,18 @@ def start_of(recipe: Recipe, backbone: Backbone, task: Task | Mixture, seed: int
 def evaluate_prompts(
     backbone: Backbone, recipe: Recipe, jobs: Sequence[PromptJob], trained: Array
 ) -> list[Mapping[str, float]]:
-    """Development metrics of prompts ``trained[N, ..., P, H]``, one a job, in one pass over the examples of all."""
+    """Development metrics of prompts ``trained[N, ..., P, H]``, one a job, in one pass over the examples of all.
+
+    What was answered is counted in each job's ``latest``.
+    """
     soft = FORMS[recipe.form].soft(trained, backbone.config)
     development = [job.data[Split.DEV] for job in jobs]
     questions = [Questions(row, dev.examples, dev.tokens) for row, dev in enumerate(development)]
-    answers = predict_many(backbone, soft, questions, method=recipe.evaluate_by)
-    return [job.data.score(Split.DEV, texts) for job, texts in zip(jobs, answers, strict=True)]
+    answers = answer_many(backbone, soft, questions, method=recipe.evaluate_by)
+    for job, question, (texts, ranked, losses) in zip(jobs, questions, answers, strict=True):
+        counts = count_answers(texts, question.examples, ranked=ranked, losses=losses)
+        job.latest.update(dataclasses.asdict(counts))
+    return [job.data.score(Split.DEV, each.texts) for job, each in zip(jobs, answers, strict=True)]
 
 
 def train_prompts(

@@ -152,6 +152,8 @@ class LocalExecutor:
                 "most frequent answer": data.floor(Split.DEV),
                 **({PARTIAL: True} if data.partial else {}),
             }
+            if trained.diagnostics:
+                facts["diagnostics"] = trained.diagnostics.record()
             self._bank.record_run(
                 run_record(run, trained, group.recipe, self._record(run, task), environment=facts)
             )

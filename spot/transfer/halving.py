@@ -32,6 +32,16 @@ def rungs(candidates: int, steps: int, evaluate_every: int) -> dict[int, int]:
     return {step: survivors for step, survivors in survivors_at.items() if step < steps}
 
 
+def race_steps(candidates: int, lacking: int, *, steps: int, evaluate_every: int) -> int:
+    """Steps of a race of which ``lacking`` candidates must be trained, at most: where all that are known lose first."""
+    spent = before = 0
+    field = candidates
+    for step, survivors in [*rungs(candidates, steps, evaluate_every).items(), (steps, 1)]:
+        spent += min(field, lacking) * (step - before)
+        before, field = step, survivors
+    return spent
+
+
 @dataclasses.dataclass(frozen=True)
 class Halving:
     """Which runs to give up at each rung: the ``give_up`` of :func:`spot.training.loop.fit`.

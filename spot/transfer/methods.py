@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bank import StoredRun
+from bank import Bank, StoredRun
 from spot.retrieval.rank import Ranked, weights
+from spot.transfer.planner import RunSpec
 from spot.transfer.runs import Ended, Trainer
 from spot.transfer.sources import Ranking
 from tasks import Mixture, Task
@@ -64,7 +65,7 @@ class Selection(NamedTuple):
 
     seed: int
     query: StoredRun
-    baseline: StoredRun | None
+    baseline: StoredRun | None = None
     ranking: Ranking = NOTHING
     sources: Sequence[Ranked] = ()
 
@@ -100,18 +101,21 @@ def from_average(
     """
 
     def averaged(sources: Sequence[Ranked]) -> list[Candidate]:
-        shares = weights(sources)
-        values = [
-            share * trainer.bank.prompt(source.value)
-            for source, share in zip(sources, shares, strict=True)
-        ]
-        start = trainer.bank.put(np.sum(values, axis=0))
+        start = trainer.bank.put(average_of(trainer.bank, sources))
         return [
             Candidate(source=source, weight=share, start=start)
-            for source, share in zip(sources, shares, strict=True)
+            for source, share in zip(sources, weights(sources), strict=True)
         ]
 
     return [averaged(selection.sources) for selection in selections]
+
+
+def average_of(bank: Bank, sources: Sequence[Ranked]) -> np.ndarray:
+    """The weighted mean ``[..., P, H]`` of the values of sources."""
+    shares = zip(sources, weights(sources), strict=True)
+    return np.asarray(
+        np.sum([share * bank.prompt(source.value) for source, share in shares], axis=0)
+    )
 
 
 def from_mixture(
@@ -122,11 +126,9 @@ def from_mixture(
     The target starts from its value. Vu et al. 2022, "top-k multi-task mixture". A recipe's ``train_limit`` is the
     target's: sources take part with all their examples. That prompt is no source: it has seen the target.
     """
-    specs = []
-    for selection in selections:
-        mixture = mixture_of(target, [find_task(source.task) for source in selection.sources])
-        specs.append(trainer.spec(mixture, selection.seed, "transfer"))
-    mixed = trainer.run_all(specs)
+    mixed = trainer.run_all(
+        [mixture_spec(trainer, target, selection, find_task) for selection in selections]
+    )
     return [
         [
             Candidate(
@@ -139,6 +141,14 @@ def from_mixture(
         ]
         for selection, run in zip(selections, mixed, strict=True)
     ]
+
+
+def mixture_spec(
+    trainer: Trainer, target: Task, selection: Selection, find_task: FindTask
+) -> RunSpec:
+    """The run of one prompt on the tasks of a seed's sources and the target together."""
+    mixture = mixture_of(target, [find_task(source.task) for source in selection.sources])
+    return trainer.spec(mixture, selection.seed, "transfer")
 
 
 def mixture_of(target: Task, sources: Sequence[Task | Mixture]) -> Mixture:

@@ -184,15 +184,15 @@ def run_transfers(
     """
     method, asking = METHODS[options.method], trainer.querying
     # fails before anything trains
-    retriever = _retriever(asking, target, options) if method.retrieves else None
+    retriever = retriever_of(asking, target, options) if method.retrieves else None
     baselines: Sequence[StoredRun | None] = [None] * len(seeds)
     if options.baseline:
         baselines = trainer.run_all([trainer.spec(target, seed, "baseline") for seed in seeds])
     queries = [run for run in baselines if run]
-    if method.retrieves and (asking is not trainer or not options.baseline):
+    if queries_apart(trainer, options):
         queries = asking.run_all([asking.spec(target, seed, "query") for seed in seeds])
     selections = [
-        _select(asking, target, retriever, options, Selection(seed, query, baseline))
+        select(asking, target, retriever, options, Selection(seed, query, baseline))
         for seed, query, baseline in zip(seeds, queries, baselines, strict=True)
     ]
     started = method.starts(trainer, target, selections, find_task)
@@ -214,7 +214,12 @@ def run_transfers(
     return [_record(trainer, target, options, choice, tested) for choice in choices]
 
 
-def _retriever(trainer: Trainer, target: Task, options: TransferOptions) -> Retriever:
+def retriever_of(trainer: Trainer, target: Task, options: TransferOptions) -> Retriever:
+    """What ranks the bank's sources for a target.
+
+    Raises:
+        RetrievalError: no comparable source in the bank, or not the one asked for.
+    """
     retriever = retriever_for(trainer, target, allow_overlap=options.allow_overlap)
     known = retriever.key_set.tasks
     if options.source and options.source not in known:
@@ -224,7 +229,13 @@ def _retriever(trainer: Trainer, target: Task, options: TransferOptions) -> Retr
     return retriever
 
 
-def _select(
+def queries_apart(trainer: Trainer, options: TransferOptions) -> bool:
+    """Whether queries are runs of their own, since no baseline is one."""
+    apart = trainer.querying is not trainer or not options.baseline
+    return METHODS[options.method].retrieves and apart
+
+
+def select(
     asking: Trainer,
     target: Task,
     retriever: Retriever | None,

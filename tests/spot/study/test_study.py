@@ -11,9 +11,10 @@ import pytest
 
 from spot.study.baselines import BAG_OF_WORDS, MOST_FREQUENT
 from spot.study.findings import Findings
+from spot.study.forecast import foresee_study
 from spot.study.plan import StudyPlan
 from spot.study.plots import PLOTS, write_plots
-from spot.study.run import run_study
+from spot.study.run import Study, run_study
 from spot.study.tables import (
     TABLES,
     as_markdown,
@@ -52,6 +53,23 @@ def study(trainer: Trainer, tasks: dict[str, Task]) -> Findings:
 @pytest.fixture
 def findings(world: World, tasks: dict[str, Task]) -> Findings:
     return study(world.trainer, tasks)
+
+
+def test_a_study_that_has_run_has_nothing_to_train_and_a_new_one_as_much_as_it_then_does(
+    world: World, tasks: dict[str, Task]
+) -> None:
+    sources, targets = ([tasks[name] for name in names] for names in (PLAN.sources, PLAN.targets))
+    wanted = Study(PLAN, sources, targets, world.trainer, lambda _line: None)
+    known = world.bank.sources(world.trainer.partition)
+    before = world.bank.count_rows()
+    foresight = foresee_study(wanted)
+    count = sum(row.train for row in foresight.wanted())
+    assert world.bank.count_rows() == before
+    wanted.run()
+    assert world.bank.count_rows()["run"] - before["run"] == count, known
+    assert [row.train for row in foresee_study(wanted).wanted()].count(0) == len(
+        foresee_study(wanted).wanted()
+    )
 
 
 def test_every_source_is_tried_on_every_target_and_seed(world: World, findings: Findings) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,24 +14,31 @@ import pytest
 
 from bank.vectors import prompt_sha256
 from spot.backbone.load import Backbone
+from spot.backbone.soft import Soft
 from spot.errors import PromptError
+from spot.inference.predict import Answers, Questions, mean_losses, predict
 from spot.prompts.initializers import make_initializer
 from spot.prompts.write import write_prompt
 from spot.training.loop import CHECKPOINT_FILE, Interrupted
 from spot.training.prompt_tuning import TrainedPrompt, run_identity, train_prompt
 from spot.training.recipe import Recipe
 from spot.training.task_data import TaskData
-from tasks.task import Task
+from tasks.task import Split, Task
 from tests.spot.training.toy import Recorder
 
 ALL = 0.0
 
 
 def equal(left: TrainedPrompt, right: TrainedPrompt) -> bool:
-    """The same bits and the same history."""
+    """The same bits, the same history and the same diagnostics."""
     prompts = [(left.key, right.key), (left.value, right.value)]
     same = all(a.tobytes() == b.tobytes() and a.dtype == b.dtype for a, b in prompts)
-    return same and left.history == right.history and left.value_step == right.value_step
+    return (
+        same
+        and left.history == right.history
+        and left.value_step == right.value_step
+        and left.diagnostics == right.diagnostics
+    )
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +50,40 @@ def whole(backbone: Backbone, data: TaskData, recipe: Recipe) -> TrainedPrompt:
 def test_the_loss_falls(whole: TrainedPrompt) -> None:
     losses = [row["loss"] for row in whole.history]
     assert losses[-1] < 0.97 * losses[0]
+
+
+def test_diagnostics_are_those_of_the_value(
+    whole: TrainedPrompt, backbone: Backbone, data: TaskData, recipe: Recipe
+) -> None:
+    facts = whole.diagnostics
+    assert facts is not None
+    dev = data[Split.DEV]
+    answers = predict(backbone, whole.value, dev.examples, dev.tokens)
+    assert facts.answered.predicted == dict(collections.Counter(answers).most_common())
+    (loss,) = mean_losses(backbone, [whole.value], dev.tokens)
+    assert facts.answered.loss == pytest.approx(loss, rel=1e-4)
+    assert facts.training_loss == whole.history[whole.value_step // 10 - 1]["loss"]
+    start = make_initializer(recipe.init, backbone, recipe.prompt_length)(1)
+    rows = np.linalg.norm(np.asarray(backbone.embedding), axis=-1).mean()
+    way = np.linalg.norm(whole.value - start, axis=-1).mean()
+    assert facts.moved == pytest.approx(way / rows, rel=1e-5)
+    assert (facts.inputs, facts.cut) == (64, data[Split.TRAIN].tokens.cut)
+
+
+def test_a_run_that_answers_one_class_for_all_says_so_and_what_to_try(
+    backbone: Backbone, data: TaskData, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def constant(
+        _backbone: Backbone, _soft: Soft, questions: Sequence[Questions], **_how: object
+    ) -> list[Answers]:
+        return [Answers(["bad"] * len(q.examples), True, None) for q in questions]
+
+    monkeypatch.setattr("spot.training.prompt_tuning.answer_many", constant)
+    short = dataclasses.replace(recipe, steps=10, key_step=10)
+    facts = train_prompt(backbone, data, short, seed=1).diagnostics
+    assert facts is not None
+    assert "Answers one class for all ('bad'): try " in facts.line()
+    assert "--learning-rate auto" in facts.document()["try"]
 
 
 def test_key_and_value_are_prompts_and_the_value_has_the_best_score(

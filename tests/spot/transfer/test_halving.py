@@ -13,7 +13,7 @@ from bank.listing import list_runs, list_transfers
 from spot.errors import Interrupted, SpotError, TrainingError
 from spot.training.jobs import Progress
 from spot.transfer.executors import LocalExecutor
-from spot.transfer.halving import Halving, rungs
+from spot.transfer.halving import Halving, race_steps, rungs
 from spot.transfer.runs import Trainer
 from spot.transfer.transfer import TransferOptions, run_transfer
 from tests.spot.transfer.conftest import World
@@ -29,6 +29,11 @@ def reached(step: int, score: float) -> Progress:
 
 def test_rounds_cost_about_the_same() -> None:
     assert rungs(8, 3750, 1) == {250: 4, 750: 2, 1750: 1}
+
+
+@pytest.mark.parametrize(("lacking", "steps"), [(8, 8000), (2, 5500), (1, 3750), (0, 0)])
+def test_a_race_costs_its_rounds_and_nothing_for_what_is_known(lacking: int, steps: int) -> None:
+    assert race_steps(8, lacking, steps=3750, evaluate_every=1) == steps
 
 
 def test_rungs_fall_on_evaluations_and_those_that_meet_are_one() -> None:
