@@ -63,7 +63,7 @@ def source_tasks(engine: Engine, partition: Partition) -> list[str]:
         .join(schema.Run, schema.Run.task_id == schema.Task.id)
         .join(schema.Run.recipe)
         .join(schema.Recipe.backbone)
-        .where(schema.Run.role == "source", *in_partition(partition))
+        .where(schema.Run.role == "source", schema.Run.removed.is_(None), *in_partition(partition))
         .distinct()
         .order_by(schema.Task.name)
     )
