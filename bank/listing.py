@@ -95,16 +95,16 @@ SEEN = """
 """
 """Prompts that are not those of removed runs alone."""
 
-PROMPTS = """
+PROMPTS = f"""
 SELECT prompt.sha256, prompt.length, prompt.width, prompt.shape, snapshot.kind, snapshot.step, task.name, run.seed,
        run.digest
-FROM (SELECT id, sha256, length, width, shape FROM prompt WHERE {seen} ORDER BY id DESC LIMIT :limit) AS prompt
+FROM (SELECT id, sha256, length, width, shape FROM prompt WHERE {SEEN} ORDER BY id DESC LIMIT :limit) AS prompt
 LEFT JOIN snapshot ON snapshot.prompt_id = prompt.id
 LEFT JOIN run ON run.id = snapshot.run_id
 LEFT JOIN task ON task.id = run.task_id
 WHERE run.removed IS NULL
 ORDER BY prompt.id DESC, snapshot.id
-""".format(seen=SEEN)
+"""
 
 TRANSFERS = """
 SELECT transfer.id AS id, transfer.digest AS digest, task.name AS target, transfer.method AS method,

@@ -66,7 +66,9 @@ def digest_named(ask: Ask, name: str) -> str:
     if not is_version(name):
         return name
     task, _, tag = name.rpartition("@")
-    rows = ask(VERSIONS, task=task) if tag in ALIASES else ask(VERSIONS + TAGGED, task=task, tag=tag)
+    rows = (
+        ask(VERSIONS, task=task) if tag in ALIASES else ask(VERSIONS + TAGGED, task=task, tag=tag)
+    )
     runs = [Version(*row) for row in rows]
     if not runs:
         raise BankError(_unknown(task, tag))

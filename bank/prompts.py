@@ -132,7 +132,9 @@ def find_prompt(engine: Engine, name: str, kind: str) -> np.ndarray:
         if len(runs) != 1 or len(name) < 8:
             return get_prompt(engine, name)
         if runs[0].removed is not None:
-            raise BankError(f"run {name}: is removed; `spot bank restore {name[:12]}` brings it back")
+            raise BankError(
+                f"run {name}: is removed; `spot bank restore {name[:12]}` brings it back"
+            )
         addresses = {snapshot.kind: snapshot.prompt.sha256 for snapshot in runs[0].snapshots}
         if kind not in addresses:
             raise BankError(f"run {name}: has no {kind}; it has {', '.join(sorted(addresses))}")

@@ -254,6 +254,7 @@ class Transfer(Base):
     single: Mapped[bool] = mapped_column(server_default=false())
 
     task: Mapped[Task] = relationship()
+    query_run: Mapped[Run] = relationship(foreign_keys=[query_run_id])
     baseline_run: Mapped[Run | None] = relationship(foreign_keys=[baseline_run_id])
     chosen_run: Mapped[Run] = relationship(foreign_keys=[chosen_run_id])
     candidates: Mapped[list[Candidate]] = relationship(
@@ -279,3 +280,4 @@ class Candidate(Base):
 
     transfer: Mapped[Transfer] = relationship(back_populates="candidates")
     source_run: Mapped[Run] = relationship(foreign_keys=[source_run_id])
+    run: Mapped[Run | None] = relationship(foreign_keys=[run_id])

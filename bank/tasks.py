@@ -20,7 +20,7 @@ def check_task(engine: Engine, record: TaskRecord) -> None:
     with reading(engine) as session:
         stored = get(session, schema.Task, name=record.name)
         if stored is not None:
-            _check_same(session, stored, record)
+            check_same(session, stored, record)
 
 
 def put_task(session: Session, record: TaskRecord) -> schema.Task:
@@ -39,7 +39,7 @@ def put_task(session: Session, record: TaskRecord) -> schema.Task:
         texts=record.texts or None,
         members=[schema.Member(name=name) for name in record.members],
     )
-    _check_same(session, task, record)
+    check_same(session, task, record)
     if record.content and not task.content:
         task.content = record.content
     if record.texts and not task.texts:
@@ -47,7 +47,12 @@ def put_task(session: Session, record: TaskRecord) -> schema.Task:
     return task
 
 
-def _check_same(session: Session, stored: schema.Task, record: TaskRecord) -> None:
+def check_same(session: Session, stored: schema.Task, record: TaskRecord) -> None:
+    """Refuse a task that is another one than that which is stored under its name.
+
+    Raises:
+        BankError: another content, or other members.
+    """
     differs = stored.content and record.content and stored.content != record.content
     if differs or {member.name for member in stored.members} != set(record.members):
         raise BankError(
