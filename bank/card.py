@@ -97,7 +97,11 @@ def _usage(content: Published, source: str) -> str:
         f"spot transfer TARGET --backbone {_word(backbone)}     # your task; the nearest sources are found",
         f"spot predict {_word(best)} --prompt {_word(f'{best}@best')} --backbone {_word(backbone)}",
     ]
-    return "\n".join(["```console", *(f"$ {command}" for command in commands), "```"])
+    block = "\n".join(["```console", *(f"$ {command}" for command in commands), "```"])
+    return (
+        f"{block}\n\nKeys rank queries of their own backbone and recipe alone, which are told below; "
+        "`spot bank runs` lists what was pulled, and `spot bank verify` checks it."
+    )
 
 
 def _task_rows(content: Published) -> Iterator[dict[str, Any]]:
@@ -124,7 +128,9 @@ def _task_rows(content: Published) -> Iterator[dict[str, Any]]:
 def _test_score(runs: Sequence[Mapping[str, Any]]) -> str:
     """Mean over runs of what their last evaluations say, by metric."""
     last = [run["evaluations"][-1]["metrics"] for run in runs if run["evaluations"]]
-    names = [name for name in dict.fromkeys(n for m in last for n in m) if all(name in m for m in last)]
+    names = [
+        name for name in dict.fromkeys(n for m in last for n in m) if all(name in m for m in last)
+    ]
     return ", ".join(f"{name} {statistics.fmean(m[name] for m in last):.1f}" for name in names)
 
 
@@ -165,7 +171,9 @@ def _lineage(content: Published) -> str:
                     "task": run["task"],
                     "seed": run["seed"],
                     "started from prompt": f"`{run['started_from'][:12]}`",
-                    "of": f"{source['task']}, seed {source['seed']}" if source else "not published here",
+                    "of": f"{source['task']}, seed {source['seed']}"
+                    if source
+                    else "not published here",
                 }
             )
     others = len(content.rows["runs"]) - len(rows)
@@ -196,7 +204,11 @@ def _table(rows: Iterable[Mapping[str, Any]]) -> str:
     """A table without the columns in which no row has anything."""
     rows = list(rows)
     columns = [name for name in rows[0] if any(row[name] not in (None, "") for row in rows)]
-    lines = [columns, ["---"] * len(columns), *([_cell(row[name]) for name in columns] for row in rows)]
+    lines = [
+        columns,
+        ["---"] * len(columns),
+        *([_cell(row[name]) for name in columns] for row in rows),
+    ]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

@@ -40,7 +40,9 @@ def hub_repository(place: str) -> HubRepository | None:
         return None
     name, at, revision = place.removeprefix(SCHEME).partition("@")
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", name) or (at and not revision):
-        raise BankError(f"{place}: no repository of the hub; expected {SCHEME}OWNER/NAME[@REVISION]")
+        raise BankError(
+            f"{place}: no repository of the hub; expected {SCHEME}OWNER/NAME[@REVISION]"
+        )
     return HubRepository(name, revision or None)
 
 

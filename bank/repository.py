@@ -96,9 +96,7 @@ def read_repository(folder: Path) -> Published:
     named = named_arrays(rows)
     for name, by in named.items():
         if name not in arrays:
-            raise BankError(
-                f"{prompts}: lacks {name[:18]}, which {by} names; {APART}"
-            )
+            raise BankError(f"{prompts}: lacks {name[:18]}, which {by} names; {APART}")
     if others := sorted(arrays.keys() - named.keys()):
         raise BankError(
             f"{prompts}: holds {others[0][:18]}, which {MANIFEST} does not name; {APART}"
