@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def stage_beside(path: Path) -> Iterator[Path]:
             shutil.rmtree(stage)
 
 
-def move_in(stage: Path, folder: Path, names: Iterator[str] | list[str]) -> None:
+def move_in(stage: Path, folder: Path, names: Sequence[str]) -> None:
     """Move files of a stage into a folder, in this order; a folder that is new or empty moves as one.
 
     Raises:

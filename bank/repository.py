@@ -71,7 +71,7 @@ def write_repository(folder: Path, published: Published, card: str) -> None:
             (stage / MANIFEST).write_text(content + "\n", encoding="utf-8")
             for name in FILES:
                 (stage / name).chmod(0o644)  # the library lets nobody else read what it writes
-            move_in(stage, folder, list(FILES))
+            move_in(stage, folder, FILES)
     except OSError as error:
         raise BankError(
             f"{folder}: cannot be written ({error.strerror or reason(error)}); choose another place"
