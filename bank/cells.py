@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -13,6 +14,9 @@ from bank.records import ROLES, SIGNATURE
 
 TOLERANCE = 1e-6
 """How far numbers that say the same may lie apart."""
+
+TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+"""What a tag looks like: letters, digits, and ``.``, ``_`` or ``-`` behind the first."""
 
 CORRELATIONS = {"matthews_correlation", "pearson", "spearman"}
 """Metrics that may lie below 0."""
@@ -32,6 +36,12 @@ def _words(cell: Any) -> str:
 
 def _text(cell: Any) -> str:
     return "" if cell == "" else _words(cell)
+
+
+def _tag(cell: Any) -> str:
+    if isinstance(cell, str) and TAG.fullmatch(cell):
+        return cell
+    raise ValueError("a tag")
 
 
 def _role(cell: Any) -> str:
@@ -208,7 +218,9 @@ COLUMNS: Mapping[str, Mapping[str, Callable[[Any], Any]]] = {
         "digest": _digest, "recipe_id": _count, "task_id": _count, "role": _role, "seed": _count, "steps": _count,
         "metric": _words, "score": _number, "metrics": _metrics, "history": _history, "environment": _mapping,
         "started_from": _digest, "seconds": _seconds, "created": _time, "data": _words, "start": _vector,
+        "removed": _time,
     },
+    "tag": {"run_id": _count, "name": _tag},
     "snapshot": {"run_id": _count, "prompt_id": _count, "kind": _kind, "step": _count, "score": _number},
     "evaluation": {"run_id": _count, "data": _digest, "metrics": _metrics, "answers": _answers, "decoding": _mapping},
     "transfer": {

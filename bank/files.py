@@ -12,6 +12,7 @@ from sqlalchemy import select
 from bank import schema
 from bank.errors import BankError
 from bank.identity import by_name, digest
+from bank.names import ask_of, digest_named
 from bank.records import (
     BackboneRecord,
     RecipeRecord,
@@ -98,12 +99,14 @@ def exported(bank: Bank, name: str, *, kind: str = "") -> Exported:
 
     Args:
         bank: where it is.
-        name: its address, or the digest of a run; a start is enough.
+        name: its address, or the digest of a run, where a start is enough; or a version of a task.
         kind: which prompt of a run: ``value``, also if left out, or ``key``.
 
     Raises:
         BankError: not in the bank, ambiguous, a run without such a prompt, or a kind of a prompt named by its address.
     """
+    with reading(bank.engine) as session:
+        name = digest_named(ask_of(session.connection()), name)
     prompt = bank.find_prompt(name, kind=kind or "value")
     address = prompt_sha256(prompt)
     query = (

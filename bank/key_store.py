@@ -85,7 +85,8 @@ def get_keys(engine: Engine, partition: Partition, exclude: Sequence[str]) -> Ke
 def _refuse_lost(connection: Connection) -> None:
     """Sources of which nobody can say to which partition they belong."""
     query = select(schema.Run.digest).outerjoin(schema.Run.recipe).outerjoin(schema.Recipe.backbone)
-    query = query.where(schema.Run.role == "source", schema.Backbone.id.is_(None)).limit(1)
+    lost = (schema.Run.role == "source", schema.Run.removed.is_(None), schema.Backbone.id.is_(None))
+    query = query.where(*lost).limit(1)
     for digest in connection.scalars(query):
         raise BankError(f"run {digest[:12]}: has no recipe or backbone; see `spot bank verify`")
 
@@ -320,5 +321,5 @@ def _of_sources(query: Select[*tuple[Any, ...]], partition: Partition) -> Select
     return (
         query.join(schema.Recipe, schema.Recipe.id == schema.Run.recipe_id)
         .join(schema.Backbone, schema.Backbone.id == schema.Recipe.backbone_id)
-        .where(schema.Run.role == "source", *in_partition(partition))
+        .where(schema.Run.role == "source", schema.Run.removed.is_(None), *in_partition(partition))
     )

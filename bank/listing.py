@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,6 +12,7 @@ from bank.driver_errors import database_errors
 from bank.engine import sound_reading
 from bank.errors import BankError
 from bank.identity import DIGEST
+from bank.names import digest_named
 from bank.records import ROLES
 from bank.types import UtcTime
 
@@ -26,20 +27,30 @@ PARTIAL = "partial data"
 TASKS = """
 SELECT task.name, task.family, run.role, count(*)
 FROM task JOIN run ON run.task_id = task.id
+WHERE run.removed IS NULL
 GROUP BY task.name, task.family, run.role
 ORDER BY task.name
 """
 
 RUNS = """
 SELECT run.digest, task.name, run.role, run.seed, backbone.name, recipe.prompt_length, recipe.key_step, run.steps,
-       run.metric, run.score, run.environment, run.seconds
+       run.metric, run.score, run.environment, run.seconds, run.removed
 FROM run
 JOIN task ON task.id = run.task_id
 JOIN recipe ON recipe.id = run.recipe_id
 JOIN backbone ON backbone.id = recipe.backbone_id
-WHERE (:task = '' OR task.name = :task) AND (:role = '' OR run.role = :role)
+WHERE (:task = '' OR task.name = :task) AND (:role = '' OR run.role = :role) AND (run.removed IS NULL) = :there
 ORDER BY run.id DESC
 LIMIT :limit
+"""
+
+TAGS = "SELECT run.digest, tag.name FROM tag JOIN run ON run.id = tag.run_id ORDER BY tag.name"
+
+TASK_TAGS = """
+SELECT DISTINCT task.name, tag.name AS tag
+FROM tag JOIN run ON run.id = tag.run_id JOIN task ON task.id = run.task_id
+WHERE run.removed IS NULL
+ORDER BY tag
 """
 
 RUN = """
@@ -47,7 +58,8 @@ SELECT run.id AS id, run.digest AS digest, task.name AS task, task.family AS tas
        run.seed AS seed, run.steps AS steps, run.metric AS metric, run.score AS score, run.metrics AS metrics,
        backbone.name AS backbone, backbone.fingerprint AS fingerprint, backbone.width AS width,
        recipe.options AS options, recipe.family AS recipe_family, run.started_from AS started_from,
-       run.environment AS environment, run.seconds AS seconds, run.created AS created, run.history AS history
+       run.environment AS environment, run.seconds AS seconds, run.created AS created, run.history AS history,
+       run.removed AS removed
 FROM run
 JOIN task ON task.id = run.task_id
 JOIN recipe ON recipe.id = run.recipe_id
@@ -79,13 +91,21 @@ WHERE candidate.source_run_id = :run
 ORDER BY candidate.id
 """
 
-PROMPTS = """
+SEEN = """
+(prompt.id NOT IN (SELECT prompt_id FROM snapshot) OR prompt.id IN (
+  SELECT snapshot.prompt_id FROM snapshot JOIN run ON run.id = snapshot.run_id WHERE run.removed IS NULL
+))
+"""
+"""Prompts that are not those of removed runs alone."""
+
+PROMPTS = f"""
 SELECT prompt.sha256, prompt.length, prompt.width, prompt.shape, snapshot.kind, snapshot.step, task.name, run.seed,
        run.digest
-FROM (SELECT id, sha256, length, width, shape FROM prompt ORDER BY id DESC LIMIT :limit) AS prompt
+FROM (SELECT id, sha256, length, width, shape FROM prompt WHERE {SEEN} ORDER BY id DESC LIMIT :limit) AS prompt
 LEFT JOIN snapshot ON snapshot.prompt_id = prompt.id
 LEFT JOIN run ON run.id = snapshot.run_id
 LEFT JOIN task ON task.id = run.task_id
+WHERE run.removed IS NULL
 ORDER BY prompt.id DESC, snapshot.id
 """
 
@@ -118,8 +138,9 @@ COUNTS = {
     "runs": """
 SELECT count(*) FROM run
 WHERE (:task = '' OR run.task_id = (SELECT id FROM task WHERE name = :task)) AND (:role = '' OR run.role = :role)
+AND (run.removed IS NULL) = :there
 """,
-    "prompts": "SELECT count(*) FROM prompt",
+    "prompts": f"SELECT count(*) FROM prompt WHERE {SEEN}",
     "transfers": """
 SELECT count(*) FROM transfer
 WHERE :task = '' OR transfer.task_id = (SELECT id FROM task WHERE name = :task)
@@ -147,40 +168,63 @@ def _asking(engine: Engine) -> Iterator[Ask]:
 
 
 def list_tasks(engine: Engine) -> Rows:
-    """Tasks with their number of runs by role."""
+    """Tasks with their number of runs by role, and the tags of these."""
     rows: dict[str, dict[str, Any]] = {}
     with _asking(engine) as ask:
         for name, family, role, count in ask(TASKS):
             rows.setdefault(name, {"task": name, "family": family} | dict.fromkeys(ROLES, 0))[
                 role
             ] = count
-    return list(rows.values())
+        tags = _lists(ask(TASK_TAGS))
+    return [row | {"tags": tags.get(name, [])} for name, row in rows.items()]
 
 
-def count(engine: Engine, what: str, *, task: str = "", role: str = "") -> int:
+def _lists(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """The second of each pair, in lists by the first."""
+    lists: dict[str, list[str]] = {}
+    for name, item in pairs:
+        lists.setdefault(name, []).append(item)
+    return lists
+
+
+def count(
+    engine: Engine, what: str, *, task: str = "", role: str = "", removed: bool = False
+) -> int:
     """How many ``runs``, ``prompts`` or ``transfers`` there are to list, of one task or role if given."""
     with _asking(engine) as ask:
-        return int(ask(COUNTS[what], task=task, role=role).scalar_one())
+        return int(ask(COUNTS[what], task=task, role=role, there=not removed).scalar_one())
 
 
-def list_runs(engine: Engine, *, task: str = "", role: str = "", limit: int = 0) -> Rows:
-    """Runs, newest first; of one task or role if given, and no more than a limit that is not 0."""
+def list_runs(
+    engine: Engine, *, task: str = "", role: str = "", limit: int = 0, removed: bool = False
+) -> Rows:
+    """Runs, newest first; of one task or role if given, and no more than a limit that is not 0.
+
+    Those that are removed are listed alone, with the time of that, or not at all.
+    """
     columns = (
         "run", "task", "role", "seed", "backbone", "length", "key step", "steps", "metric", "score", FLOOR, "seconds",
+        "removed",
     )  # fmt: skip
+    types = {"environment": JSON, "removed": UtcTime}
     with _asking(engine) as ask:
-        answer = ask(RUNS, {"environment": JSON}, task=task, role=role, limit=limit or ALL)
+        answer = ask(RUNS, types, task=task, role=role, limit=limit or ALL, there=not removed)
         rows = [dict(zip(columns, values, strict=True)) for values in answer]
-        return [
-            row
-            | {
-                "run": row["run"][:12],
-                FLOOR: row[FLOOR].get(FLOOR),
-                "seconds": round(row["seconds"], 1),
-                "partial_data": bool(row[FLOOR].get(PARTIAL)),
-            }
-            for row in rows
-        ]
+        tags = _lists(ask(TAGS))
+        return [_run_row(row, tags.get(row["run"], [])) for row in rows]
+
+
+def _run_row(row: dict[str, Any], tags: list[str]) -> dict[str, Any]:
+    """A row as it is listed; when a run was removed stands only in rows of removed ones."""
+    removed = row.pop("removed")
+    shown = {
+        "run": row["run"][:12],
+        FLOOR: row[FLOOR].get(FLOOR),
+        "seconds": round(row["seconds"], 1),
+        "partial_data": bool(row[FLOOR].get(PARTIAL)),
+        "tags": tags,
+    }
+    return row | shown | ({"removed": removed.isoformat()} if removed else {})
 
 
 def show_run(engine: Engine, digest: str) -> dict[str, Any]:
@@ -195,8 +239,10 @@ def show_run(engine: Engine, digest: str) -> dict[str, Any]:
         "environment": JSON,
         "history": JSON,
         "created": UtcTime,
+        "removed": UtcTime,
     }
     with _asking(engine) as ask:
+        digest = digest_named(ask, digest)
         whole = len(digest) == DIGEST  # found by its index
         query = RUN.format(
             matches="run.digest = :digest" if whole else "substr(run.digest, 1, :length) = :digest"
@@ -214,6 +260,7 @@ def show_run(engine: Engine, digest: str) -> dict[str, Any]:
             ask(EVALUATIONS, {"decoding": JSON, "metrics": JSON}, run=run["id"]).mappings().all()
         )
         uses = ask(USES, run=run["id"]).all()
+        tags = _lists(ask(TAGS)).get(run["digest"], [])
         return {
             "run": run["digest"],
             "task": run["task"],
@@ -246,6 +293,8 @@ def show_run(engine: Engine, digest: str) -> dict[str, Any]:
             "partial_data": bool(run["environment"].get(PARTIAL)),
             "seconds": run["seconds"],
             "created": run["created"].isoformat(),
+            "tags": tags,
+            **({"removed": run["removed"].isoformat()} if run["removed"] else {}),
             "history": run["history"],
         }
 

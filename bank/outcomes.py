@@ -200,7 +200,7 @@ def _runs(session: Session, task: str, roles: tuple[str, ...]) -> list[schema.Ru
         select(schema.Run)
         .join(schema.Run.task)
         .join(schema.Run.snapshots.and_(schema.Snapshot.kind == "key"))
-        .where(schema.Task.name == task, schema.Run.role.in_(roles))
+        .where(schema.Task.name == task, schema.Run.role.in_(roles), schema.Run.removed.is_(None))
         .order_by(schema.Run.id)
     )
     return list(session.scalars(query))

@@ -29,8 +29,11 @@ ORDER BY prompt.id
 
 def out_of_order(contents: Contents) -> Problems:
     """Snapshots whose prompts were exchanged: a file numbers prompts in the order in which snapshots bring them."""
+    snapshots = sorted(contents.tables["snapshot"].values(), key=lambda row: row.id)
+    if snapshots and snapshots[-1].id > len(snapshots):
+        return  # some were purged, and what they brought may be another's now
     first: dict[int, Row] = {}
-    for snapshot in sorted(contents.tables["snapshot"].values(), key=lambda row: row.id):
+    for snapshot in snapshots:
         prompt = contents.parent(snapshot, "prompt_id")
         if prompt is not None:
             first.setdefault(prompt.id, snapshot)

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from bank import schema
 from bank.errors import BankError
+from bank.names import ask_of, digest_named
 from bank.sessions import ids_by, named, reading, transaction, unless_first
 from bank.vectors import average, average_normalized, checked_prompt, prompt_sha256
 
@@ -124,11 +125,16 @@ def _unknown(sha256: str, ambiguous: bool) -> str:
 def find_prompt(engine: Engine, name: str, kind: str) -> np.ndarray:
     """See :meth:`bank.store.Bank.find_prompt`; ``[..., P, H]`` float32."""
     with reading(engine) as session:
+        name = digest_named(ask_of(session.connection()), name)
         runs = session.scalars(
             select(schema.Run).where(named(schema.Run.digest, name)).limit(2)
         ).all()
         if len(runs) != 1 or len(name) < 8:
             return get_prompt(engine, name)
+        if runs[0].removed is not None:
+            raise BankError(
+                f"run {name}: is removed; `spot bank restore {name[:12]}` brings it back"
+            )
         addresses = {snapshot.kind: snapshot.prompt.sha256 for snapshot in runs[0].snapshots}
         if kind not in addresses:
             raise BankError(f"run {name}: has no {kind}; it has {', '.join(sorted(addresses))}")

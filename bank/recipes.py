@@ -66,7 +66,11 @@ def partitions(engine: Engine) -> list[Partition]:
         .join(schema.Recipe.backbone)
         .join(schema.Run, schema.Run.recipe_id == schema.Recipe.id)
         .join(schema.Run.snapshots)
-        .where(schema.Run.role == "source", schema.Snapshot.kind == "key")
+        .where(
+            schema.Run.role == "source",
+            schema.Run.removed.is_(None),
+            schema.Snapshot.kind == "key",
+        )
         .distinct()
     )
     with reading(engine) as session:

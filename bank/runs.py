@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session, joinedload, selectinload
 from bank import schema
 from bank.errors import BankError
 from bank.listing import unknown_run
+from bank.names import ask_of, digest_named
 from bank.prompts import Addressed, addressed, put_prompts
 from bank.recipes import put_recipe
 from bank.records import RunIdentity, RunRecord, SnapshotRecord, StoredRun
@@ -208,11 +209,12 @@ def _stored(row: schema.Run) -> StoredRun:
 
 
 def find_run(session: Session, digest: str) -> schema.Run:
-    """A run by its digest, or an unambiguous start of it.
+    """A run by its digest, an unambiguous start of it, or as a version of its task (:mod:`bank.names`).
 
     Raises:
         BankError: no such run, or several whose digests begin so.
     """
+    digest = digest_named(ask_of(session.connection()), digest)
     rows = session.scalars(
         select(schema.Run).where(named(schema.Run.digest, digest)).limit(2)
     ).all()

@@ -143,6 +143,7 @@ class Run(Base):
     """One training of one recipe on one task with one seed.
 
     ``data`` is the digest of the training data, ``start`` the mean token ``[W]`` of the prompt that it started from.
+    ``removed`` is when it was removed: such a run is neither ranked nor listed, until it is restored.
     """
 
     __tablename__ = "run"
@@ -167,12 +168,25 @@ class Run(Base):
     created: Mapped[dt.datetime] = mapped_column(default=_now)
     data: Mapped[str | None] = mapped_column(String(64))
     start: Mapped[ndarray | None] = mapped_column(Float32Array, deferred=True)
+    removed: Mapped[dt.datetime | None]
 
     recipe: Mapped[Recipe] = relationship()
     task: Mapped[Task] = relationship()
+    tags: Mapped[list[Tag]] = relationship(cascade="all, delete-orphan", order_by="Tag.name")
     snapshots: Mapped[list[Snapshot]] = relationship(
         back_populates="run", cascade="all, delete-orphan"
     )
+
+
+class Tag(Base):
+    """A name that users gave a run; several runs of a task may share it, such as the seeds of one recipe."""
+
+    __tablename__ = "tag"
+    __table_args__ = (UniqueConstraint("run_id", "name"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    run_id: Mapped[int] = mapped_column(ForeignKey("run.id"))
+    name: Mapped[str] = mapped_column(String(64))
 
 
 class Snapshot(Base):
@@ -242,6 +256,7 @@ class Transfer(Base):
     single: Mapped[bool] = mapped_column(server_default=false())
 
     task: Mapped[Task] = relationship()
+    query_run: Mapped[Run] = relationship(foreign_keys=[query_run_id])
     baseline_run: Mapped[Run | None] = relationship(foreign_keys=[baseline_run_id])
     chosen_run: Mapped[Run] = relationship(foreign_keys=[chosen_run_id])
     candidates: Mapped[list[Candidate]] = relationship(
@@ -267,3 +282,4 @@ class Candidate(Base):
 
     transfer: Mapped[Transfer] = relationship(back_populates="candidates")
     source_run: Mapped[Run] = relationship(foreign_keys=[source_run_id])
+    run: Mapped[Run | None] = relationship(foreign_keys=[run_id])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -9,7 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Engine, func, select
 
-from bank import evaluations, key_store, prompts, recipes, runs, schema, tasks, transfers
+from bank import (
+    evaluations,
+    key_store,
+    prompts,
+    recipes,
+    removal,
+    runs,
+    schema,
+    tasks,
+    transfers,
+)
+from bank import tags as tagging
 from bank.engine import copied, open_engine, try_write
 from bank.keys import Keys
 from bank.location import bank_url, in_memory, shown
@@ -24,6 +36,7 @@ from bank.records import (
     TaskRecord,
     TransferRecord,
 )
+from bank.selection import Selection
 from bank.sessions import reading
 
 if TYPE_CHECKING:
@@ -115,10 +128,12 @@ class Bank:
     def record_run(self, record: RunRecord) -> str:
         """Store a run with its key, value, metrics and recipe in one transaction; returns its digest.
 
+        One that is held already is kept, and restored if it was removed.
+
         Raises:
             BankError: as :meth:`check_task`, or a backbone that the bank holds with another width.
         """
-        return runs.record_runs(self.engine, [record])[0]
+        return self.record_runs([record])[0]
 
     def record_runs(self, records: Sequence[RunRecord]) -> list[str]:
         """Store many runs in one transaction, as :meth:`record_run` stores each; returns their digests.
@@ -126,7 +141,9 @@ class Bank:
         Raises:
             BankError: as :meth:`record_run`; none of them is stored then.
         """
-        return runs.record_runs(self.engine, records)
+        digests = runs.record_runs(self.engine, records)
+        removal.restore_wanted(self.engine, digests)
+        return digests
 
     def record_twin(self, identity: RunIdentity, twin: str) -> str:
         """Store a run that was trained exactly as another one, whose snapshots and history it shares.
@@ -138,7 +155,9 @@ class Bank:
         Raises:
             BankError: ``twin`` is not in the bank, or of another recipe or task.
         """
-        return runs.record_twin(self.engine, identity, twin)
+        digest = runs.record_twin(self.engine, identity, twin)
+        removal.restore_wanted(self.engine, [digest])
+        return digest
 
     def record_transfer(self, record: TransferRecord) -> str:
         """Store a transfer whose runs are in the bank; returns its digest.
@@ -181,6 +200,55 @@ class Bank:
         """
         return prompts.put(self.engine, prompt)
 
+    def tag(self, name: str, tags: Sequence[str]) -> str:
+        """Give a run tags that it lacks; returns its digest.
+
+        Args:
+            name: digest of the run, a version of a task (``TASK@TAG``), or the address of a prompt that one run has.
+            tags: to give.
+
+        Raises:
+            BankError: no such run, a prompt of several, or what can be no tag.
+        """
+        return tagging.tag(self.engine, name, tags)
+
+    def untag(self, name: str, tags: Sequence[str]) -> str:
+        """Take tags from a run, named as for :meth:`tag`; returns its digest.
+
+        Raises:
+            BankError: no such run, or one that lacks a tag; none is taken then.
+        """
+        return tagging.untag(self.engine, name, tags)
+
+    def remove(self, selection: Selection) -> list[str]:
+        """Hide runs from rankings, lists and names until they are restored; returns their digests.
+
+        They are held all the same: who asks for one of them to be trained has it restored.
+
+        Raises:
+            BankError: a selection that names what is not there, or has no runs.
+        """
+        return removal.remove(self.engine, selection)
+
+    def restore(self, selection: Selection) -> list[str]:
+        """Bring removed runs back; returns their digests.
+
+        Raises:
+            BankError: as :meth:`remove`.
+        """
+        return removal.restore(self.engine, selection)
+
+    def restore_wanted(self, digests: Sequence[str]) -> None:
+        """Bring back those of these runs that are removed, since they are asked for; mostly there are none."""
+        removal.restore_wanted(self.engine, digests)
+
+    def purge(self, before: dt.datetime) -> removal.Purged:
+        """Delete runs that were removed before a time, and what nothing else needs: nothing brings them back.
+
+        Runs that transfers name are kept, since a transfer is its runs.
+        """
+        return removal.purge(self.engine, before)
+
     # -- reading -----------------------------------------------------------------------------------------
 
     def run(self, digest: str) -> StoredRun | None:
@@ -192,7 +260,7 @@ class Bank:
         return runs.get_runs(self.engine, [digest]).get(digest)
 
     def runs(self, digests: Sequence[str]) -> dict[str, StoredRun]:
-        """Those of these runs that are stored, by their full digests.
+        """Those of these runs that are stored, removed ones too, by their full digests.
 
         Raises:
             BankError: as :meth:`run`.
@@ -226,8 +294,10 @@ class Bank:
     def find_prompt(self, name: str, *, kind: str = "value") -> np.ndarray:
         """A prompt ``[..., P, H]`` by its address, or by the digest of a run, whose ``kind`` is meant.
 
+        A run is also named as a version of its task: ``TASK@TAG``, ``TASK@best`` or ``TASK@latest``.
+
         Raises:
-            BankError: neither is in the bank, the name is ambiguous, or the run has no such snapshot.
+            BankError: neither is in the bank, the name is ambiguous, or the run is removed or has no such snapshot.
         """
         return prompts.find_prompt(self.engine, name, kind)
 

@@ -23,7 +23,7 @@ def check_task(engine: Engine, record: TaskRecord) -> None:
     with reading(engine) as session:
         stored = get(session, schema.Task, name=record.name)
         if stored is not None:
-            _check_same(session, stored, record)
+            check_same(session, stored, record)
 
 
 def put_task(session: Session, record: TaskRecord) -> schema.Task:
@@ -42,7 +42,7 @@ def put_task(session: Session, record: TaskRecord) -> schema.Task:
         **{name: getattr(record, name) or None for name in TEXTS},
         members=[schema.Member(name=name) for name in record.members],
     )
-    _check_same(session, task, record)
+    check_same(session, task, record)
     if record.content and not task.content:
         task.content = record.content
     _add_texts(task, record)
@@ -64,11 +64,16 @@ def record_texts(engine: Engine, record: TaskRecord) -> None:
             raise BankError(
                 f"bank {shown(engine.url)}: holds no task {record.name!r}; train on it first"
             )
-        _check_same(session, task, record)
+        check_same(session, task, record)
         _add_texts(task, record)
 
 
-def _check_same(session: Session, stored: schema.Task, record: TaskRecord) -> None:
+def check_same(session: Session, stored: schema.Task, record: TaskRecord) -> None:
+    """Refuse a task that is another one than that which is stored under its name.
+
+    Raises:
+        BankError: another content, or other members.
+    """
     differs = stored.content and record.content and stored.content != record.content
     bank = shown(session.get_bind().engine.url)
     members = sorted(member.name for member in stored.members)
@@ -91,7 +96,7 @@ def source_tasks(engine: Engine, partition: Partition) -> list[str]:
         .join(schema.Run, schema.Run.task_id == schema.Task.id)
         .join(schema.Run.recipe)
         .join(schema.Recipe.backbone)
-        .where(schema.Run.role == "source", *in_partition(partition))
+        .where(schema.Run.role == "source", schema.Run.removed.is_(None), *in_partition(partition))
         .distinct()
         .order_by(schema.Task.name)
     )

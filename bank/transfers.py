@@ -112,6 +112,7 @@ def get_outcomes(engine: Engine, partition: Partition, recipe: str = "") -> list
             schema.Transfer.budget == "full",
             or_(schema.Candidate.run_id.is_not(None), schema.Transfer.method == IMPORTED),
             schema.Candidate.score.is_not(None),
+            source.removed.is_(None), query_run.removed.is_(None),
             *in_partition(partition),
             *([_chosen_by(recipe)] if recipe else []),
         )

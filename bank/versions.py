@@ -16,7 +16,7 @@ from bank.location import shown
 HEAD = "0006"
 """The newest migration; a test compares it with the folder."""
 
-VERSIONS = ("0001", "0002", "0003", "0004", "0006")
+VERSIONS = ("0001", "0002", "0003", "0004", "0005", "0006")
 
 TABLES = frozenset(
     {
@@ -34,6 +34,7 @@ TABLES = frozenset(
 """Those of the first schema: where they are missing, the tables are another program's."""
 
 NO_NUMBER = "CAST(NULL AS INTEGER)"
+NO_TIME = "CAST(NULL AS TIMESTAMP)"
 
 ADDED: Mapping[str, Mapping[str, Mapping[str, str]]] = {
     "0002": {
@@ -50,11 +51,14 @@ ADDED: Mapping[str, Mapping[str, Mapping[str, str]]] = {
         "transfer": {"single": "method IN ('best', 'oracle', 'generic', 'imported')"},
         "evaluation": {"decoding": "NULL"},
     },
+    "0005": {"run": {"removed": NO_TIME}},
     "0006": {"task": {"signature": "NULL"}},
 }
 """Columns that each migration added to tables, each as a reader of an older bank finds it."""
 
 NO_EVALUATIONS = f"SELECT {NO_NUMBER} AS id, {NO_NUMBER} AS run_id, NULL AS data, NULL AS metrics, NULL AS answers"
+
+NO_TAGS = f"SELECT {NO_NUMBER} AS id, {NO_NUMBER} AS run_id, NULL AS name"
 
 MEMBERS = "SELECT row_number() OVER () AS id, task_id, name FROM (SELECT DISTINCT task.id AS task_id, {}) AS members"
 
@@ -74,6 +78,7 @@ NEW: Mapping[str, Mapping[str, Mapping[str, str]]] = {
             ),
         }
     },
+    "0005": {"tag": dict.fromkeys(("sqlite", "postgresql"), f"{NO_TAGS} WHERE 1 = 0")},
 }
 """Tables that each migration added, by the database's kind, each as a reader of an older bank finds it."""
 

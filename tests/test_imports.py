@@ -305,6 +305,13 @@ def test_commands_about_the_bank_and_tasks_load_no_jax(tmp_path: Path) -> None:
         ["bank", "show", run],
         ["bank", "export", run, str(tmp_path / "out.safetensors")],
         ["bank", "import", str(prompt), "--task", "mrpc", "--backbone", "toy"],
+        ["bank", "tag", run, "v1"],
+        ["bank", "remove", "sst2@v1"],
+        ["bank", "restore", run],
+        ["bank", "purge"],
+        ["bank", "push", str(tmp_path / "out")],
+        ["bank", "pull", str(tmp_path / "out")],
+        ["bank", "card"],
         ["retrieve", "--query", str(prompt)],
     ]
     loaded = loaded_by(*([*command, "--bank", path] for command in commands[:-1]), ["tasks"])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from spot.cli import bank_publishing, bank_versions
 from spot.cli.groups import refuse_given, takes_groups
 from spot.cli.options import BankOption, DataOption, JsonOption
 from spot.cli.output import noted, print_json, print_rows, say
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from spot.retrieval.judge import Judgement
 
 app = typer.Typer(
-    help="Look into a bank, check it, import and export prompts.", no_args_is_help=True
+    help="Look into a bank, check it, publish it, import and export prompts.", no_args_is_help=True
 )
 
 TaskFilter = Annotated[str, typer.Option("--task", help="Only this task.")]
@@ -34,7 +35,7 @@ PAGE = 50
 @app.command("tasks", epilog="Example: spot bank tasks --bank bank.sqlite")
 @takes_groups
 def tasks(*, bank: BankOption, out: JsonOption) -> None:
-    """Tasks in the bank, with their runs by role."""
+    """Tasks in the bank, with their runs by role, and the tags of these."""
     from bank.listing import list_tasks
 
     with bank.connect() as engine:
@@ -42,7 +43,11 @@ def tasks(*, bank: BankOption, out: JsonOption) -> None:
     if out.json:
         print_json(rows)
     else:
-        print_rows(rows)
+        _show_tagged(rows)
+
+
+def _show_tagged(rows: list[dict[str, Any]]) -> None:
+    print_rows([row | {"tags": " ".join(row["tags"])} for row in rows])
 
 
 @app.command("runs", epilog="Example: spot bank runs --task sst2 --role source --json")
@@ -52,6 +57,9 @@ def runs(
     task: TaskFilter = "",
     role: Annotated[str, typer.Option(help="source, query, baseline or transfer.")] = "",
     limit: Limit = PAGE,
+    removed: Annotated[
+        bool, typer.Option("--removed", help="Those that are removed, which else are not listed.")
+    ] = False,
     bank: BankOption,
     out: JsonOption,
 ) -> None:
@@ -63,16 +71,18 @@ def runs(
         check_role(role)
     with bank.connect() as engine:
         rows, total = (
-            list_runs(engine, task=task, role=role, limit=limit),
-            count(engine, "runs", task=task, role=role),
+            list_runs(engine, task=task, role=role, limit=limit, removed=removed),
+            count(engine, "runs", task=task, role=role, removed=removed),
         )
-    _show_page(rows, "runs", limit, total, out)
+    _show_page(rows, "runs", limit, total, out, show=_show_tagged)
 
 
 @app.command("show", epilog="Example: spot bank show 1f3a9c0b2d44")
 @takes_groups
 def show(
-    run: Annotated[str, typer.Argument(help="Digest of a run, or its start.")], *, bank: BankOption
+    run: Annotated[str, typer.Argument(help="Digest of a run, its start, or TASK@TAG.")],
+    *,
+    bank: BankOption,
 ) -> None:
     """Everything about one run, as JSON: recipe, snapshots, history, lineage."""
     from bank.listing import show_run
@@ -144,7 +154,10 @@ def verify(*, bank: BankOption, out: JsonOption) -> None:
 @takes_groups
 def export(
     name: Annotated[
-        str, typer.Argument(help="A prompt's address, or the digest of a run; a start is enough.")
+        str,
+        typer.Argument(
+            help="A prompt's address, or the digest of a run, where a start is enough; or TASK@TAG."
+        ),
     ],
     path: Annotated[
         Path,
@@ -441,3 +454,7 @@ def _show_page(
     show(rows)
     if 0 < limit < total:
         say(f"{limit:,} of {total:,} {what}, newest first; --limit 0 lists all")
+
+
+for _module in (bank_publishing, bank_versions):
+    _module.add_to(app)

@@ -39,9 +39,13 @@ PromptOption = Annotated[
     str,
     typer.Option(
         "--prompt",
-        help="A prompt: its address or run in the bank; or a file (.npy, .safetensors, .pt, .bin) or PEFT folder.",
+        help="A prompt: its address or run in the bank, or TASK@best, @latest or @TAG there; or a file (.npy, "
+        ".safetensors, .pt, .bin) or PEFT folder.",
     ),
 ]
+ENDINGS = (".npy", ".safetensors", ".pt", ".pth", ".bin")
+"""Of files with prompts (:data:`spot.prompts.formats.READERS`, which loads NumPy)."""
+
 EvaluateBy = Annotated[str, typer.Option(help="auto, rank (label likelihood) or generate.")]
 
 
@@ -50,7 +54,14 @@ SUSPICIOUS = 10
 
 
 def in_bank(prompt: str) -> bool:
-    """Whether a prompt is named as a bank names it, by hexadecimal digits; anything else is a path."""
+    """Whether a prompt is named as a bank names it, by hexadecimal digits or ``TASK@TAG``; anything else is a path.
+
+    What names a folder before it, or ends as files of prompts do, is a path also where it holds an ``@``.
+    """
+    from bank.names import is_version
+
+    if is_version(prompt):
+        return "/" not in prompt and not prompt.endswith(ENDINGS)
     return bool(prompt) and set(prompt) <= set("0123456789abcdef")
 
 

@@ -174,7 +174,7 @@ def train_source(
     start: Annotated[
         str,
         typer.Option(
-            help="Start from this prompt of the bank, an address or a run, not from --init."
+            help="Start from this prompt of the bank, an address, a run or TASK@TAG, not from --init."
         ),
     ] = "",
     dry_run: DryRunOption = False,

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from bank.errors import BankError
+from bank.folders import move_in, stage_beside
 from bank.vectors import checked_prompt
 from spot.errors import PromptError
 from spot.prompts import peft
@@ -88,17 +87,10 @@ def _place(path: Path, files: Mapping[str, bytes], *, folder: bool) -> None:
         raise PromptError(
             f"{path}: exists and is no PEFT adapter of a prompt; choose another folder"
         )
-    place = Path(os.path.abspath(path))
-    stage = place.with_name(f".{place.name[:100]}.{os.getpid()}.part")
-    try:
-        stage.mkdir()
+    with stage_beside(path) as stage:
         for name, content in files.items():
             (stage / name).write_bytes(content)
-        if folder and not (path.is_dir() and any(path.iterdir())):
-            os.replace(stage, path)
-            return
-        for name in files:
-            os.replace(stage / name, path / name if folder else path)
-    finally:
-        with contextlib.suppress(OSError):
-            shutil.rmtree(stage)
+        if folder:
+            move_in(stage, path, list(files))
+        else:
+            os.replace(stage / path.name, path)

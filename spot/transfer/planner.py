@@ -131,7 +131,7 @@ class Missing:
 
 
 def missing(bank: Bank, runs: Sequence[PlannedRun]) -> Missing:
-    """Compare with a bank, which is asked once and not written to."""
+    """Compare with a bank, which is asked once and not written to; runs that are removed count as held."""
     stored = bank.runs([digest for run in runs for digest in (run.digest, run.twin) if digest])
     train: dict[str, PlannedRun] = {}
     adopt: dict[str, str] = {}

@@ -140,6 +140,7 @@ class Trainer:
         """
         runs = self.plan(specs)
         lacking = missing(self.bank, runs)
+        self.bank.restore_wanted([run.digest for run in runs])
         stored = dict(lacking.stored)
         if lacking.train or lacking.adopt:
             adopt(
@@ -200,6 +201,7 @@ class Trainer:
         planned = [self.plan(heat) for heat in heats]
         runs = [run for heat in planned for run in heat]
         lacking = missing(self.bank, runs)
+        self.bank.restore_wanted([run.digest for run in runs])
         adopt(self.bank, runs, lacking.adopt)
         known = self.bank.runs([*lacking.stored, *lacking.adopt])
         histories = {

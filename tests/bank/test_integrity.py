@@ -140,11 +140,12 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
         members = dataclasses.replace(
             mixture.identity.task, description={"family": "toys", "tasks": ["cats", "dogs"]}
         )
-        bank.record_run(
+        run = bank.record_run(
             dataclasses.replace(
                 mixture, identity=dataclasses.replace(mixture.identity, task=members)
             )
         )
+        bank.tag(run, ["both"])
         assert verify(bank) == []
     return path
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import getpass
 import shutil
 import subprocess
@@ -20,8 +21,11 @@ from sqlalchemy import create_engine, text
 
 from bank import Bank, BankError, Partition, RunRecord, versions
 from bank.integrity import verify
-from bank.listing import list_prompts, list_runs, list_tasks, list_transfers, show_run
+from bank.listing import count, list_prompts, list_runs, list_tasks, list_transfers, show_run
+from bank.publish import published, store
+from bank.repository import read_repository, write_repository
 from bank.schema import Base
+from bank.selection import Selection
 from tests.bank.conftest import transfer_of
 
 RunMaker = Callable[..., RunRecord]
@@ -118,6 +122,34 @@ def test_lists_are_those_of_a_bank_in_a_file(url: str, tmp_path: Path, make_run:
     found = listed(url)
     assert found == listed(tmp_path / "bank.sqlite")
     assert all(found)
+
+
+def test_what_is_published_comes_back_and_what_is_removed_goes(
+    url: str, tmp_path: Path, make_run: RunMaker
+) -> None:
+    with Bank.open(url) as bank:
+        runs = [
+            bank.record_run(make_run(task, role=role))
+            for task, role in (("mnli", "source"), ("rte", "query"), ("rte", "transfer"))
+        ]
+        bank.record_transfer(transfer_of(*runs))
+        bank.tag(runs[0], ["v1"])
+        content = published(bank, Selection(), program="0", evidence=True)
+        write_repository(tmp_path / "out", content, "card")
+        assert bank.remove(Selection(tags=["v1"])) == [runs[0]]
+        assert [row["run"] for row in list_runs(bank.engine, removed=True)] == [runs[0][:12]]
+        assert len(list_prompts(bank.engine)) == count(bank.engine, "prompts") == 4
+        assert store(bank, read_repository(tmp_path / "out")).restored == [runs[0]]
+        assert show_run(bank.engine, "mnli@best")["tags"] == ["v1"]
+        alone = bank.record_run(make_run("cola"))
+        bank.remove(Selection(tasks=["cola", "mnli"]))
+        done = bank.purge(dt.datetime.now(dt.UTC))
+        assert (done.runs, done.kept) == ([alone], [runs[0]])
+        assert verify(bank) == []
+    with Bank.open(tmp_path / "bank.sqlite") as copy:
+        store(copy, read_repository(tmp_path / "out"))
+        assert copy.count_rows()["transfer"] == 1
+        assert verify(copy) == []
 
 
 def test_processes_that_create_and_fill_a_bank_at_once_lose_and_double_nothing(url: str) -> None:

@@ -174,6 +174,7 @@ def test_tasks_are_listed_with_their_runs_by_role(
         "query": 0,
         "baseline": 0,
         "transfer": 0,
+        "tags": [],
     }
     assert (rows[1]["query"], rows[1]["transfer"]) == (1, 1)
 
@@ -280,6 +281,7 @@ def test_statistics_count_every_table(bank: Bank, transfer: TransferRecord) -> N
         "recipe": 1,
         "run": 4,
         "snapshot": 8,
+        "tag": 0,
         "task": 3,
         "transfer": 1,
     }

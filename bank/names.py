@@ -1,0 +1,96 @@
+"""Runs by name: a digest, or the version of a task, ``TASK@TAG``, ``TASK@best`` or ``TASK@latest``.
+
+In plain SQL, as the listings that ask for them (:mod:`bank.listing`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, text
+
+from bank.errors import BankError
+
+BEST, LATEST = "best", "latest"
+
+ALIASES = (BEST, LATEST)
+"""Tags that are computed: the highest development score among a task's runs, and the run that ended last."""
+
+VERSIONS = """
+SELECT run.digest, run.score, run.created, backbone.name AS backbone, backbone.fingerprint
+FROM run
+JOIN task ON task.id = run.task_id
+JOIN recipe ON recipe.id = run.recipe_id
+JOIN backbone ON backbone.id = recipe.backbone_id
+WHERE task.name = :task AND run.role <> 'query' AND run.removed IS NULL
+"""
+
+TAGGED = " AND run.id IN (SELECT run_id FROM tag WHERE name = :tag)"
+
+
+Ask = Callable[..., Any]
+"""Rows of ``ask(query, **parameters)``."""
+
+
+class Version(NamedTuple):
+    """A run of a task, as a name with a tag finds it."""
+
+    digest: str
+    score: float
+    created: Any
+    backbone: str
+    fingerprint: str
+
+
+def is_version(name: str) -> bool:
+    """Whether a name is ``TASK@TAG`` or one with an alias."""
+    task, at, tag = name.rpartition("@")
+    return bool(task and at and tag)
+
+
+def ask_of(connection: Connection) -> Ask:
+    """Asks over a connection."""
+    return lambda query, **parameters: connection.execute(text(query), parameters)
+
+
+def digest_named(ask: Ask, name: str) -> str:
+    """The digest of the run that ``TASK@TAG`` names; any other name as it is.
+
+    Of several runs the best one stands for them, by its development score, and the last of equal ones. Runs whose only
+    purpose was a query are none of a task's versions, and removed ones are not found.
+
+    Raises:
+        BankError: no such task or tag, or runs for several backbones, of which none is the better one.
+    """
+    if not is_version(name):
+        return name
+    task, _, tag = name.rpartition("@")
+    rows = (
+        ask(VERSIONS, task=task) if tag in ALIASES else ask(VERSIONS + TAGGED, task=task, tag=tag)
+    )
+    runs = [Version(*row) for row in rows]
+    if not runs:
+        raise BankError(_unknown(task, tag))
+    _check_one_backbone(name, runs)
+    if tag == LATEST:
+        return max(runs, key=lambda run: (str(run.created), run.digest)).digest
+    return max(runs, key=lambda run: (run.score, str(run.created), run.digest)).digest
+
+
+def _unknown(task: str, tag: str) -> str:
+    if tag in ALIASES:
+        return f"task {task!r} has no runs in the bank; `spot bank tasks` lists those that have"
+    return (
+        f"no run of task {task!r} has the tag {tag!r}; `spot bank runs --task {task}` shows the tags of each, "
+        f"and {task}@{BEST} and {task}@{LATEST} need none"
+    )
+
+
+def _check_one_backbone(name: str, runs: Sequence[Version]) -> None:
+    backbones = {run.fingerprint: run.backbone for run in runs}
+    if len(backbones) > 1:
+        listed = ", ".join(sorted(backbones.values()))
+        raise BankError(
+            f"{name} names runs for {len(backbones)} backbones ({listed}); name a run by its digest"
+        )
