@@ -101,6 +101,8 @@ class Progress:
     """One row an evaluation: step, mean training loss since the last one, development metrics."""
     losses: list[float] = dataclasses.field(default_factory=list)
     """Training losses since the last evaluation."""
+    diverged: bool = False
+    """Whether it ended since its loss or its parameters were not finite."""
 
     def record(
         self,
@@ -143,6 +145,8 @@ class Job:
         loss: development loss of parameters, as ``start`` gives them, which breaks ties of the score; without it the
             earlier one wins.
         seed: of the dropout noise, 0 to 2**32 - 1.
+        learning_rate: of its slot; that of the step where it says none.
+        may_diverge: a loss that is not finite gives it up, and is no error.
         known: whether its result is there already, asked when its turn comes.
         done: takes the result when the run has ended; may be called again with the same after a restart.
         given_up: takes the progress of a run that was given up before its end; may be called again likewise.
@@ -155,6 +159,8 @@ class Job:
     stream: Callable[[], BatchStream]
     loss: Callable[[Any], float] | None = None
     seed: int = 0
+    learning_rate: float | None = None
+    may_diverge: bool = False
     known: Callable[[], bool] = lambda: False
     done: Callable[[Result], None] = lambda _result: None
     given_up: Callable[[Progress], object] = lambda _progress: None
