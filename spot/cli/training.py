@@ -17,8 +17,11 @@ from spot.cli.options import (
     find_learnable,
     find_tasks,
 )
-from spot.cli.output import print_json, print_rows, say
+from spot.cli.output import print_json, print_rows, say, tell
 from spot.cli.shown import (
+    found_document,
+    found_line,
+    found_rows,
     gain_document,
     ranking_document,
     ranking_rows,
@@ -178,6 +181,7 @@ def train_source(
     if start:
         refuse_given(context, ["init"], "--start says where the prompt starts")
     learnt = find_learnable([*(tasks or ()), *(name.replace(",", "+") for name in mixture or ())])
+    searched, training = training.recipe.searched, training.without_search()
     training.recipe.recipe(training.where.backbone)  # refused before anything is made
     with bank.open(create=True) as opened:
         begin = prompt_of_bank(start, opened) if start else None
@@ -185,6 +189,12 @@ def train_source(
         trainer = training.make(opened, executor)
         if begin:
             check_backbone(begin, trainer.backbone)
+        found = None
+        if searched:
+            initial = begin.prompt if begin else None
+            found = trainer.search(learnt, searched, seed=seeds.first_seed, initial=initial)
+            tell(found_line(found, len(learnt)))
+            trainer = trainer.with_recipe(found.configuration.of(trainer.recipe))
         wanted = [(task, seed) for task in learnt for seed in seeds.range]
         runs = trainer.run_all(
             [trainer.spec(task, seed, "source", address) for task, seed in wanted]
@@ -194,10 +204,11 @@ def train_source(
             for (task, seed), run in zip(wanted, runs, strict=True)
         ]
         if out.json:
-            print_json(
-                {"bank": str(opened), "backbone": trainer.backbone.fingerprint, "runs": rows}
-            )
+            document = {"bank": str(opened), "backbone": trainer.backbone.fingerprint, "runs": rows}
+            print_json(document | ({"search": found_document(found)} if found else {}))
             return
+        if found:
+            print_rows(found_rows(found), title="search by development loss")
         print_rows(rows)
         say(f"in {opened}")
 

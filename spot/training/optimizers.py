@@ -15,7 +15,6 @@ from jax import Array
 from spot.training.checks import check_settings
 from spot.training.settings import OptimizerSettings
 
-
 Rate = float | Array
 """A learning rate: a number of the settings, or a float32 scalar that a program is given."""
 

@@ -214,9 +214,7 @@ def test_optimizers_that_differ_in_their_rate_alone_share_a_program(
     backbone: Backbone, step: Step
 ) -> None:
     def other(**settings: Any) -> Step:
-        return make_step(
-            backbone.graph, Optimizer(**settings), steps=STEPS, form=FORMS["prompt"]
-        )
+        return make_step(backbone.graph, Optimizer(**settings), steps=STEPS, form=FORMS["prompt"])
 
     slower = other(learning_rate=0.01)
     assert (slower.accumulate, slower.update) == (step.accumulate, step.update)
