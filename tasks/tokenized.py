@@ -89,6 +89,21 @@ def concatenate(parts: Sequence[Tokenized]) -> Tokenized:
     )
 
 
+def subset(whole: Tokenized, count: int) -> Tokenized:
+    """At most ``count`` examples, spread evenly over all."""
+    if len(whole) <= count:
+        return whole
+    rows = [i * len(whole) // count for i in range(count)]
+    return Tokenized(
+        inputs=Ragged.from_rows([whole.inputs[row].tolist() for row in rows]),
+        targets=Ragged.from_rows([whole.targets[row].tolist() for row in rows]),
+        choices=whole.choices,
+        choice_rows=Ragged.from_rows([whole.choice_rows[row].tolist() for row in rows]),
+        cut=whole.cut,
+        digest=hashlib.sha256(f"{whole.digest}\n{count}".encode()).hexdigest(),
+    )
+
+
 RAGGED = ("inputs", "targets", "choices", "choice_rows")
 
 

@@ -252,6 +252,10 @@ class TrainerOptions:
     recipe: RecipeOptions
     runs: RunOptions
 
+    def without_search(self) -> TrainerOptions:
+        """The same with defaults where a search begins."""
+        return dataclasses.replace(self, recipe=self.recipe.without_search())
+
     def make(
         self,
         bank: Bank,
@@ -314,6 +318,7 @@ class TrainerOptions:
             folder=self.runs.folder,
             checkpoint_seconds=self.runs.checkpoint_seconds,
             slots=self.runs.slots,
+            reporters=display.reporter,
         )
         return trainer, chosen
 

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
-from spot.training.settings import OptimizerSettings, RecipeSettings, Setting, settings_of
+from spot.training.settings import (
+    AUTO,
+    SEARCHED,
+    OptimizerSettings,
+    RecipeSettings,
+    Setting,
+    settings_of,
+)
 
 if TYPE_CHECKING:
     from spot.training.recipe import Recipe
@@ -44,14 +51,42 @@ def finite(value: float | None) -> float | None:
     return value
 
 
-def _option(setting: Setting) -> Any:
+def _number_or_auto(setting: Setting) -> Callable[[str], float | str]:
+    """Parser of an option that takes a number in the setting's bounds, or the word ``auto``."""
+
+    def parse(text: str) -> float | str:
+        if text == AUTO:
+            return AUTO
+        try:
+            value = float(text)
+        except ValueError:
+            raise typer.BadParameter(f"{text!r} is neither a number nor auto") from None
+        finite(value)
+        if problem := setting.problem(value):
+            raise typer.BadParameter(f"{value:g} {problem}")
+        return value
+
+    return parse
+
+
+def _option(name: str, setting: Setting) -> Any:
+    searched, number = name in SEARCHED, setting.least is not None
+    text = setting.help + (" auto searches for it (train-source)." if searched else "")
+    if searched and number:
+        return typer.Option(
+            help=text,
+            rich_help_panel="Recipe",
+            show_default=False,
+            metavar="FLOAT|auto",
+            parser=_number_or_auto(setting),
+        )
     return typer.Option(
-        help=setting.help,
+        help=text,
         rich_help_panel="Recipe",
         show_default=False,
         min=setting.least,
         max=setting.most,
-        callback=None if setting.least is None else finite,
+        callback=finite if number else None,
     )
 
 
@@ -65,7 +100,9 @@ def with_settings(*groups: type) -> Callable[[type[Options]], type[Options]]:
             for name, setting in settings_of(group).items():
                 if not setting.hidden:
                     kind: Any = kinds[name] | None
-                    added.append((setting.option or name, Annotated[kind, _option(setting)], None))
+                    added.append(
+                        (setting.option or name, Annotated[kind, _option(name, setting)], None)
+                    )
         made = dataclasses.make_dataclass(options.__name__, added, bases=(options,), frozen=True)
         made.__module__, made.__doc__ = options.__module__, options.__doc__
         return made
@@ -90,6 +127,16 @@ class RecipeOptions:
     ] = "auto"
 
     @property
+    def searched(self) -> tuple[str, ...]:
+        """Settings that shall be searched for."""
+        return tuple(name for name in SEARCHED if getattr(self, name) == AUTO)
+
+    def without_search(self) -> RecipeOptions:
+        """The same with defaults where a search begins."""
+        nothing: dict[str, Any] = dict.fromkeys(self.searched)
+        return dataclasses.replace(self, **nothing)
+
+    @property
     def given(self) -> dict[str, Any]:
         """The settings that the command line gives, by the names of their options."""
         values = dataclasses.asdict(self).items()
@@ -99,7 +146,7 @@ class RecipeOptions:
         """Refuse what no recipe takes, before anything is made.
 
         Raises:
-            TrainingError: an unknown preset, or settings that a recipe refuses.
+            TrainingError: an unknown preset, settings that a recipe refuses, or such as must be searched for first.
         """
         from spot.training.recipe import Recipe
 
@@ -127,6 +174,11 @@ class RecipeOptions:
         from spot.errors import TrainingError
         from tasks.choices import choose
 
+        if self.searched:
+            option = self.searched[0].replace("_", "-")
+            raise TrainingError(
+                f"--{option} auto: spot train-source searches for it; give this command what that found"
+            )
         choose(self.preset, ("auto", *PRESETS), "preset", error=TrainingError)
         return None if self.preset == "auto" else _preset(self.preset)
 

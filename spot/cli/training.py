@@ -23,7 +23,7 @@ from spot.cli.options import (
     find_learnable,
     find_tasks,
 )
-from spot.cli.output import noted, print_json, print_rows, say
+from spot.cli.output import noted, print_json, print_rows, say, tell
 from spot.cli.plans import (
     DryRunOption,
     foreseen_runs,
@@ -32,6 +32,9 @@ from spot.cli.plans import (
     show_plan,
 )
 from spot.cli.shown import (
+    found_document,
+    found_line,
+    found_rows,
     gain_document,
     ranking_document,
     ranking_rows,
@@ -195,7 +198,12 @@ def train_source(
     if start:
         refuse_given(context, ["init"], "--start says where the prompt starts")
     learnt = find_learnable([*(tasks or ()), *(name.replace(",", "+") for name in mixture or ())])
+    searched, training = training.recipe.searched, training.without_search()
     training.recipe.check()  # refused before anything is made
+    if searched and dry_run:
+        raise typer.BadParameter(
+            "--dry-run does not know what auto will find; leave one of them out"
+        )
     with opened_to_plan(bank) if dry_run else bank.open(create=True) as opened:
         begin = prompt_of_bank(start, opened) if start else None
         address = prompt_sha256(begin.prompt) if begin else None
@@ -208,6 +216,12 @@ def train_source(
         )
         if begin:
             check_backbone(begin, trainer.backbone)
+        found = None
+        if searched:
+            initial = begin.prompt if begin else None
+            found = trainer.search(learnt, searched, seed=seeds.first_seed, initial=initial)
+            tell(found_line(found, len(learnt)))
+            trainer = trainer.with_recipe(found.configuration.of(trainer.recipe))
         wanted = [(task, seed) for task in learnt for seed in seeds.range]
         specs = [trainer.spec(task, seed, "source", address) for task, seed in wanted]
         if dry_run:
@@ -225,15 +239,16 @@ def train_source(
                 row | {"diagnostics": document}
                 for row, document in zip(rows, documents, strict=True)
             ]
-            print_json(
-                {
-                    "bank": str(opened),
-                    "backbone": trainer.backbone.fingerprint,
-                    "recipe": chosen.document(),
-                    "runs": rows,
-                }
-            )
+            document = {
+                "bank": str(opened),
+                "backbone": trainer.backbone.fingerprint,
+                "recipe": chosen.document(),
+                "runs": rows,
+            }
+            print_json(document | ({"search": found_document(found)} if found else {}))
             return
+        if found:
+            print_rows(found_rows(found), title="search by development loss")
         print_rows(noted(rows))
         for (task, seed), run in zip(wanted, runs, strict=True):
             say_diagnostics(f"{task.name} seed {seed}", told.get(run.digest))

@@ -103,6 +103,8 @@ class Progress:
     """Training losses since the last evaluation."""
     best_facts: dict[str, Any] = dataclasses.field(default_factory=dict)
     """What the job said of its best evaluation beside metrics; plain data."""
+    diverged: bool = False
+    """Whether it ended since its loss or its parameters were not finite."""
 
     def record(
         self,
@@ -146,6 +148,8 @@ class Job:
             earlier one wins.
         seed: of the dropout noise, 0 to 2**32 - 1.
         facts: what there is to say of its last evaluation beside metrics, as plain data; kept of the best.
+        learning_rate: of its slot; that of the step where it says none.
+        may_diverge: a loss that is not finite gives it up, and is no error.
         known: whether its result is there already, asked when its turn comes.
         done: takes the result when the run has ended; may be called again with the same after a restart.
         given_up: takes the progress of a run that was given up before its end; may be called again likewise.
@@ -159,6 +163,8 @@ class Job:
     loss: Callable[[Any], float] | None = None
     seed: int = 0
     facts: Callable[[], Mapping[str, Any]] = dict
+    learning_rate: float | None = None
+    may_diverge: bool = False
     known: Callable[[], bool] = lambda: False
     done: Callable[[Result], None] = lambda _result: None
     given_up: Callable[[Progress], object] = lambda _progress: None

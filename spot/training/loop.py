@@ -57,7 +57,7 @@ def fit(
     Every step takes a batch of every slot through one forward and backward pass. Jobs start in their order as slots
     become free, and end by themselves. The best state is the one of the largest ``score``; of ties the one of smaller
     development loss, and where jobs cannot say that, the earlier one. A job whose loss is not finite gives its slot up;
-    the others go on, and the error is raised when they are done.
+    the others go on, and the error is raised when they are done, unless the job may diverge.
 
     A checkpoint holds all slots at one moment and is written before any result is handed on, so that what shares a
     program with what is the same after a restart, and with it every bit on one machine.
@@ -134,7 +134,13 @@ class Loop:
             parts = cut(batches, self.prompt_length, apart=self.step.apart)
         active = np.array([number in self.slots for number in range(self.size)])
         self.trained, self.optimizer, losses = self.step.run(
-            self.trained, self.optimizer, self.frozen, parts, self.noise_keys(), active
+            self.trained,
+            self.optimizer,
+            self.frozen,
+            parts,
+            self.noise_keys(),
+            active,
+            self.rates(),
         )
         self.clock += 1
         for slot in self.slots.values():
@@ -154,6 +160,14 @@ class Loop:
                 pairs[number] = slot.job.seed, slot.progress.step
         return _keys(pairs) if self.step.noisy else jnp.asarray(pairs)
 
+    def rates(self) -> np.ndarray:
+        """Learning rates ``[N]`` float32: a job's own, or the step's."""
+        rates = np.full(self.size, self.step.rate, np.float32)
+        for number, slot in self.slots.items():
+            if slot.job.learning_rate is not None:
+                rates[number] = slot.job.learning_rate
+        return rates
+
     def handle_events(self, caught: Sequence[int]) -> None:
         """Everything that is not a step, where it is due: losses, keys, evaluations, endings, checkpoints."""
         evaluated = any(slot.at_evaluation for slot in self.slots.values())
@@ -161,12 +175,11 @@ class Loop:
         if not (events or caught or self.clock % self.pace.report_every == 0):
             return
         reached = max(slot.progress.step for slot in self.slots.values())
-        for number, slot in list(self.slots.items()):
+        for slot in list(self.slots.values()):
             try:
                 self.check(slot)
             except DivergenceError as error:
-                self.failures.append(error)
-                self.free(number)
+                self.diverge(slot, error)
         self.evaluate_slots([slot for slot in self.slots.values() if slot.at_evaluation])
         self.prune()
         ended = [slot for slot in self.slots.values() if slot.progress.done]
@@ -235,10 +248,22 @@ class Loop:
             slot.job.identity: slot for slot in self.slots.values() if not slot.progress.done
         }
         for identity in self.give_up({name: slot.progress for name, slot in running.items()}):
-            slot = running[identity]
-            self.given_up[identity] = slot.progress
-            slot.job.given_up(slot.progress)
-            self.free(slot.number)
+            self.let_go(running[identity])
+
+    def diverge(self, slot: Slot, error: DivergenceError) -> None:
+        """End a job that is not finite: it is given up where it may be, and a failure elsewhere."""
+        if slot.job.may_diverge:
+            slot.progress.diverged = True
+            self.let_go(slot)
+            return
+        self.failures.append(error)
+        self.free(slot.number)
+
+    def let_go(self, slot: Slot) -> None:
+        """Give a job up, and free its slot."""
+        self.given_up[slot.job.identity] = slot.progress
+        slot.job.given_up(slot.progress)
+        self.free(slot.number)
 
     # -- slots -------------------------------------------------------------------------------------------
 

@@ -10,9 +10,13 @@ from typing import Any, TypeVar, cast
 import jax
 import jax.numpy as jnp
 import optax
+from jax import Array
 
 from spot.training.checks import check_settings
 from spot.training.settings import OptimizerSettings
+
+Rate = float | Array
+"""A learning rate: a number of the settings, or a float32 scalar that a program is given."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,14 +35,14 @@ class Optimizer(OptimizerSettings):
     def __post_init__(self) -> None:
         check_settings(self)
 
-    def rate(self, steps: int) -> optax.Schedule:
-        """Learning rate by step for a run of ``steps``."""
-        peak, warm = self.learning_rate, self.warmup_steps
+    def rate(self, steps: int, peak: Rate | None = None) -> optax.Schedule:
+        """Learning rate by step for a run of ``steps``; ``peak`` stands in for ``learning_rate``."""
+        peak, warm = self.learning_rate if peak is None else peak, self.warmup_steps
         rest = max(1, steps - warm)
         after = {
-            "constant": optax.constant_schedule(peak),
+            "constant": optax.constant_schedule(cast(float, peak)),
             "linear": optax.linear_schedule(peak, 0.0, rest),
-            "cosine": optax.cosine_decay_schedule(peak, rest),
+            "cosine": optax.cosine_decay_schedule(cast(float, peak), rest),
             "inverse_sqrt": lambda step: peak * jnp.sqrt(max(warm, 1) / (step + max(warm, 1))),
         }[self.schedule]
         if not warm:
@@ -47,23 +51,32 @@ class Optimizer(OptimizerSettings):
             optax.join_schedules([optax.linear_schedule(0.0, peak, warm), after], [warm])
         )
 
-    def build(self, steps: int) -> optax.GradientTransformation:
-        """The transformation for one set of parameters."""
-        rate = self.rate(steps)
+    def build(self, steps: int) -> optax.GradientTransformationExtraArgs:
+        """The transformation for one set of parameters.
+
+        ``update(updates, state, params, peak=...)`` takes the learning rate as data, so that optimisers that differ in
+        it alone share a program; without it that of the settings holds. No state depends on it.
+        """
+
+        def update(updates: Any, state: Any, params: Any = None, **peak: Rate) -> tuple[Any, Any]:
+            return self._at(self.rate(steps, **peak)).update(updates, state, params)
+
+        return optax.GradientTransformationExtraArgs(
+            promoting(self._at(self.rate(steps)).init), promoting(update)
+        )
+
+    def _at(self, rate: optax.Schedule) -> optax.GradientTransformation:
+        """Optax's transformation at a learning rate by step."""
         if self.name == "adamw":
-            transformation = optax.adamw(rate, weight_decay=self.weight_decay)
-        else:
-            transformation = optax.adafactor(
-                rate,
-                factored=self.factored,
-                decay_rate=0.8,
-                clipping_threshold=1.0,
-                multiply_by_parameter_scale=self.scale_by_parameter,
-                momentum=None,
-                weight_decay_rate=self.weight_decay or None,
-            )
-        return optax.GradientTransformation(
-            promoting(transformation.init), promoting(transformation.update)
+            return optax.adamw(rate, weight_decay=self.weight_decay)
+        return optax.adafactor(
+            rate,
+            factored=self.factored,
+            decay_rate=0.8,
+            clipping_threshold=1.0,
+            multiply_by_parameter_scale=self.scale_by_parameter,
+            momentum=None,
+            weight_decay_rate=self.weight_decay or None,
         )
 
 
@@ -81,10 +94,18 @@ def promoting(function: Function) -> Function:
     return cast(Function, promoted)
 
 
-def per_prompt(transformation: optax.GradientTransformation) -> optax.GradientTransformation:
-    """Map a transformation over the leading N axis, so that no prompt sees another's statistics or clipping."""
+def per_prompt(
+    transformation: optax.GradientTransformationExtraArgs,
+) -> optax.GradientTransformationExtraArgs:
+    """Map a transformation over the leading N axis, so that no prompt sees another's statistics or clipping.
 
-    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
-        return jax.vmap(transformation.update)(updates, state, params)
+    What ``update`` is given beside parameters has that axis too: a ``peak`` is ``[N]``.
+    """
 
-    return optax.GradientTransformation(jax.vmap(transformation.init), update)
+    def update(updates: Any, state: Any, params: Any = None, **each: Array) -> tuple[Any, Any]:
+        def one(updates: Any, state: Any, params: Any, each: dict[str, Array]) -> tuple[Any, Any]:
+            return transformation.update(updates, state, params, **each)
+
+        return jax.vmap(one)(updates, state, params, each)
+
+    return optax.GradientTransformationExtraArgs(jax.vmap(transformation.init), update)

@@ -28,7 +28,7 @@ from spot.prompts.initializers import check_fits, file_address, make_initializer
 from spot.training.jobs import CHECKPOINT_SECONDS, GiveUp, Job, Progress, Reporter, Result, Silent
 from spot.training.loop import fit
 from spot.training.recipe import Recipe
-from spot.training.step import make_step
+from spot.training.step import Step, make_step
 from spot.training.task_data import MixtureData, TaskData
 from spot.training.task_record import task_record
 from tasks.mixture import Mixture
@@ -302,6 +302,19 @@ def evaluate_prompts(
     return [job.data.score(Split.DEV, each.texts) for job, each in zip(jobs, answers, strict=True)]
 
 
+def step_of(backbone: Backbone, recipe: Recipe) -> Step:
+    """The step of a recipe's prompts."""
+    return make_step(
+        backbone.graph,
+        recipe.optimizer,
+        steps=recipe.steps,
+        form=FORMS[recipe.form],
+        dropout=recipe.dropout,
+        z_loss=recipe.z_loss,
+        apart=backbone.config.reads_prompts_once,
+    )
+
+
 def train_prompts(
     backbone: Backbone,
     recipe: Recipe,
@@ -329,15 +342,7 @@ def train_prompts(
     fit(
         jobs,
         frozen=backbone.weights,
-        step=make_step(
-            backbone.graph,
-            recipe.optimizer,
-            steps=recipe.steps,
-            form=FORMS[recipe.form],
-            dropout=recipe.dropout,
-            z_loss=recipe.z_loss,
-            apart=backbone.config.reads_prompts_once,
-        ),
+        step=step_of(backbone, recipe),
         evaluate=functools.partial(evaluate_prompts, backbone, recipe),
         slots=min(slots, len(jobs)),
         folder=folder,

@@ -26,6 +26,11 @@ EVALUATIONS = ("auto", "rank", "generate")
 OPTIMIZERS = ("adafactor", "adamw")
 SCHEDULES = ("constant", "linear", "cosine", "inverse_sqrt")
 
+SEARCHED = ("learning_rate", "init")
+"""Settings that commands may search for: their options take the word ``AUTO``, which a recipe never holds."""
+
+AUTO = "auto"
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Setting:

@@ -60,13 +60,16 @@ class Step:
     accumulate: Callable[..., tuple[Any, Array]]
     """``accumulate(total, trained, frozen, tokens[N], part, keys[N]) -> total``: gradient and ``losses[N]`` so far."""
     update: Callable[..., tuple[Any, Any]]
-    """``update(trained, state, gradient, active[N]) -> trained, state``; slots that are not active stay as they are."""
+    """``update(trained, state, gradient, active[N], rates[N]) -> trained, state``; slots that are not active stay as
+    they are, and the others move at their learning rates, float32."""
     slots: bool
     """Whether the trained parameters are a stack of slots."""
     apart: bool = False
     """Whether a part of the batch shall hold rows of one slot, since these share the work of reading their prompt."""
     noisy: bool = False
     """Whether keys are looked at: there is dropout."""
+    rate: float = 1.0
+    """Learning rate of slots that are given no other."""
 
     def run(
         self,
@@ -76,11 +79,15 @@ class Step:
         parts: Sequence[Batch],
         keys: Array,
         active: np.ndarray,
+        rates: np.ndarray | None = None,
     ) -> tuple[Any, Any, Array]:
         """One step of all active slots: ``trained, state, losses[N]``. ``trained`` and ``state`` are donated.
 
-        ``keys[N]`` are the slots' keys for this step's dropout; without dropout anything will do.
+        ``keys[N]`` are the slots' keys for this step's dropout; without dropout anything will do. ``rates[N]`` float32
+        are their learning rates, :attr:`rate` for all if not given.
         """
+        if rates is None:
+            rates = np.full(len(active), self.rate, np.float32)
         tokens = np.zeros(len(active), np.float32)
         for part in parts:
             np.add.at(tokens, np.asarray(part.slots), np.asarray(part.targets.mask).sum(axis=-1))
@@ -89,7 +96,7 @@ class Step:
         for part in parts:
             total = self.accumulate(total, trained, frozen, tokens, part, keys)
         gradient, losses = total
-        return *self.update(trained, state, gradient, active), losses
+        return *self.update(trained, state, gradient, active, rates), losses
 
     def take(self, tree: Any, *slots: int) -> Any:
         """Slots of trained parameters or of optimiser state, as a stack; the weights are whole."""
@@ -108,7 +115,6 @@ def _seat(tree: Any, slot: int, stack: Any) -> Any:
     return jax.tree.map(lambda leaf, new: leaf.at[slot].set(jnp.asarray(new)[0]), tree, stack)
 
 
-@functools.lru_cache(maxsize=32)
 def make_step(
     graph: nnx.GraphDef[Any],
     optimizer: Optimizer,
@@ -119,11 +125,28 @@ def make_step(
     z_loss: float = 0.0,
     apart: bool = False,
 ) -> Step:
-    """Build the step for a model's graph and a form; equal arguments share their compiled programs.
+    """Build the step for a model's graph and a form; steps of equal arguments share their compiled programs.
+
+    The learning rate is data of a slot and no part of a program, so that optimisers may differ in it.
 
     The loss of prompt n is the mean over the target tokens of its own examples, and the objective is the sum of
     these means, so that each prompt's gradient is what it would be alone.
     """
+    at_any_rate = dataclasses.replace(optimizer, learning_rate=1.0)
+    step = _make_step(graph, at_any_rate, steps, form, dropout, z_loss, apart)
+    return dataclasses.replace(step, rate=optimizer.learning_rate)
+
+
+@functools.lru_cache(maxsize=32)
+def _make_step(
+    graph: nnx.GraphDef[Any],
+    optimizer: Optimizer,
+    steps: int,
+    form: Form,
+    dropout: float,
+    z_loss: float,
+    apart: bool,
+) -> Step:
     transformation = optimizer.build(steps)
     if form.slots:
         transformation = per_prompt(transformation)
@@ -161,8 +184,11 @@ def make_step(
         gradient_and_losses = jax.grad(objective, has_aux=True)(trained, frozen, tokens, part, keys)
         return jax.tree.map(jnp.add, total, gradient_and_losses)
 
-    def update(trained: Any, state: Any, gradient: Any, active: Array) -> tuple[Any, Any]:
-        updates, moved = transformation.update(gradient, state, trained)
+    def update(
+        trained: Any, state: Any, gradient: Any, active: Array, rates: Array
+    ) -> tuple[Any, Any]:
+        peak = rates if form.slots else rates[0]
+        updates, moved = transformation.update(gradient, state, trained, peak=peak)
         new = optax.apply_updates(trained, updates), moved
         return (
             jax.tree.map(functools.partial(_where, active), new, (trained, state))

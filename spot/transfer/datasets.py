@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from spot.backbone.load import Backbone
 from spot.training.recipe import Recipe
@@ -35,7 +36,7 @@ class Datasets:
         self.backbone, self.data_dir, self.tell = backbone, data_dir, tell
         self.allow_partial = allow_partial
         self._tasks: dict[TaskSpec, Task | Mixture] = {}
-        self._splits: dict[tuple[TaskSpec, Recipe], TaskData | MixtureData] = {}
+        self._splits: dict[tuple[Any, ...], TaskData | MixtureData] = {}
 
     def spec(self, task: Task | Mixture) -> TaskSpec:
         """The task's spec, by which it need not be read again here."""
@@ -54,12 +55,12 @@ class Datasets:
         return self._tasks[spec]
 
     def splits(self, task: Task | Mixture, recipe: Recipe) -> TaskData | MixtureData:
-        """The task's splits for a recipe; tells of them when they are read.
+        """The task's splits for a recipe, as far as it shapes them; tells of them when they are read.
 
         Raises:
             TaskError: data that cannot be read.
         """
-        asked = self.spec(task), recipe
+        asked = self.spec(task), recipe.lengths, recipe.train_limit, recipe.dev_limit
         if asked not in self._splits:
             self._splits[asked] = data_of(
                 task,

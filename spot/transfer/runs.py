@@ -8,6 +8,8 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from bank import Bank, Evaluation, Partition, RunIdentity, StoredRun
 from spot.backbone.load import Backbone
 from spot.backbone.placement import placement
@@ -15,11 +17,12 @@ from spot.errors import TrainingError
 from spot.training.jobs import CHECKPOINT_SECONDS, Progress
 from spot.training.prompt_tuning import run_identity
 from spot.training.recipe import Recipe
+from spot.training.search import TASKS, Found, Search, configurations
 from spot.training.task_data import MixtureData, TaskData
 from spot.training.task_record import task_record
 from spot.transfer.datasets import Datasets
 from spot.transfer.evaluator import Evaluator
-from spot.transfer.executors import Executor, Group, LocalExecutor
+from spot.transfer.executors import Executor, Group, LocalExecutor, Reporters
 from spot.transfer.halving import Halving
 from spot.transfer.planner import PlannedRun, RunSpec, adopt, chunks, distinct, missing
 from tasks import Mixture, Task
@@ -48,6 +51,7 @@ class Trainer:
         folder: where checkpoints of unfinished runs lie; a finished run's checkpoint is removed.
         checkpoint_seconds: longest time between checkpoints.
         slots: prompts under way at once; 0 chooses by memory.
+        reporters: gives what a search tries its progress sinks.
     """
 
     def __init__(
@@ -63,6 +67,7 @@ class Trainer:
         folder: Path | None = None,
         checkpoint_seconds: float = CHECKPOINT_SECONDS,
         slots: int = 0,
+        reporters: Reporters = lambda _title: None,
     ) -> None:
         self.bank, self.backbone, self.recipe, self.sources = bank, backbone, recipe, sources
         check_alike(recipe, sources)
@@ -70,7 +75,7 @@ class Trainer:
         self.executor = executor or LocalExecutor(bank, self.datasets)
         self.evaluator = evaluator or Evaluator(bank, self.datasets)
         self.folder, self.checkpoint_seconds = folder, checkpoint_seconds
-        self._slots = slots
+        self._slots, self._reporters = slots, reporters
 
     def with_recipe(self, recipe: Recipe, *, sources: Recipe | None = None) -> Trainer:
         """The same with another recipe, and if given another of the sources."""
@@ -124,6 +129,42 @@ class Trainer:
     def spec(self, task: Task | Mixture, seed: int, role: str, start: str | None = None) -> RunSpec:
         """A run of this task, to be asked for; see :class:`RunSpec`."""
         return RunSpec(task=self.datasets.spec(task), seed=seed, role=role, start=start)
+
+    def search(
+        self,
+        tasks: Sequence[Task | Mixture],
+        searched: Sequence[str],
+        *,
+        seed: int,
+        initial: np.ndarray | None = None,
+    ) -> Found:
+        """Search for settings of the recipe on the first of these tasks, in this process; see :class:`Search`.
+
+        One recipe is found for all of them, so that their keys can be compared.
+
+        Args:
+            tasks: what the recipe is for.
+            searched: names of settings, see :func:`spot.training.search.configurations`.
+            seed: of the runs that are tried.
+            initial: a prompt ``[..., P, H]`` that runs start from, in place of the recipe's initialiser.
+
+        Raises:
+            Interrupted: a signal stopped it; its state is saved.
+            TrainingError: nothing that was tried keeps its loss finite.
+        """
+        distinct_tasks = list({task.name: task for task in tasks}.values())
+        return Search(
+            backbone=self.backbone,
+            data=[self.data(task) for task in distinct_tasks[:TASKS]],
+            recipe=self.recipe,
+            tried=configurations(self.recipe, searched, distinct_tasks),
+            seed=seed,
+            initial=initial,
+        ).run(
+            folder=self.folder,
+            checkpoint_seconds=self.checkpoint_seconds,
+            reporters=self._reporters,
+        )
 
     def run(
         self, task: Task | Mixture, *, seed: int, role: str, start: str | None = None

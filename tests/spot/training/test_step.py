@@ -207,7 +207,19 @@ def test_dropout_draws_from_the_keys_it_is_given(backbone: Backbone, prompts: np
 
 
 def test_equal_arguments_share_one_compiled_step(backbone: Backbone, step: Step) -> None:
-    assert make_step(backbone.graph, Optimizer(), steps=STEPS, form=FORMS["prompt"]) is step
+    assert make_step(backbone.graph, Optimizer(), steps=STEPS, form=FORMS["prompt"]) == step
+
+
+def test_optimizers_that_differ_in_their_rate_alone_share_a_program(
+    backbone: Backbone, step: Step
+) -> None:
+    def other(**settings: Any) -> Step:
+        return make_step(backbone.graph, Optimizer(**settings), steps=STEPS, form=FORMS["prompt"])
+
+    slower = other(learning_rate=0.01)
+    assert (slower.accumulate, slower.update) == (step.accumulate, step.update)
+    assert (slower.rate, step.rate) == (0.01, 0.3)
+    assert other(weight_decay=0.0).update != step.update
 
 
 def ragged_batch(rows: int, *, seed: int) -> RaggedBatch:
