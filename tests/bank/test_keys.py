@@ -205,7 +205,7 @@ def test_a_run_that_came_later_has_no_part(bank: Bank, make_run: RunMaker) -> No
         ("DELETE FROM recipe", "has no recipe or backbone"),
         ("UPDATE run SET score = 'high'", "its score is 'high', not a number"),
         ("UPDATE run SET score = 9e999", "its score is inf, not a number"),
-        ("UPDATE run SET seed = 'first'", "a damaged cell"),
+        ("UPDATE run SET seed = 'first'", "its seed is no whole number"),
         ("UPDATE backbone SET width = 1e30", "their shape is"),
         ("UPDATE prompt SET shape = '[' WHERE id = 1", "a damaged cell"),
         ("UPDATE prompt SET shape = '[90000000, 3, 4]'", "their shape is"),
