@@ -68,8 +68,8 @@ KINDS: Mapping[str, Kind] = {
         table="task",
         name="name",
         columns=("name", "family", "description", "content"),
-        arrays=("texts",),
-        optional=("texts",),
+        arrays=("texts", "signature"),
+        optional=("texts", "signature"),
     ),
     "recipes": Kind(
         table="recipe",
@@ -131,7 +131,8 @@ class Published:
         program: version of the program that published it.
         rows: by kind (``KINDS``).
         arrays: by address: prompts ``[..., P, H]`` float32, ``start.`` mean tokens ``[W]`` float32 that runs started
-            from, and ``texts.`` hashes ``[n]`` uint64 of the training sentences of tasks.
+            from, ``texts.`` hashes ``[n]`` uint64 of the training sentences of tasks, and ``signature.`` how often
+            words occur there, ``[n]`` float16.
     """
 
     program: str
@@ -188,7 +189,8 @@ def named_arrays(rows: Mapping[str, Rows]) -> dict[str, str]:
     """Addresses that rows name, each with one of the rows."""
     named: dict[str, str] = {}
     for task in rows["tasks"]:
-        named.setdefault(task["texts"] or "", f"task {task['name']}")
+        for field in KINDS["tasks"].arrays:
+            named.setdefault(task[field] or "", f"task {task['name']}")
     for run in rows["runs"]:
         name = f"run {run['digest'][:12]}"
         named.setdefault(run["start"] or "", name)

@@ -16,7 +16,7 @@ from bank.manifest import KINDS, Kind, Published, runs_of
 from bank.prompts import addressed, put_prompts
 from bank.recipes import put_recipe
 from bank.records import BackboneRecord, RecipeRecord, TaskRecord
-from bank.repository import start_name, texts_name
+from bank.repository import OF_TASKS, start_name, text_name
 from bank.selection import Selection, select_runs
 from bank.sessions import get, get_or_add, ids_by, reading, some_at_once, transaction, unless_first
 from bank.store import Bank
@@ -156,13 +156,14 @@ def _task_row(
 ) -> dict[str, Any]:
     import numpy as np
 
-    row = _columns(task, KINDS["tasks"]) | {"texts": None}
+    row = _columns(task, KINDS["tasks"]) | dict.fromkeys(OF_TASKS)
     if task.name in licences:
         row["description"] = {**task.description, LICENCE: licences[task.name]}
-    if task.texts:
-        texts = np.frombuffer(task.texts, "<u8")
-        row["texts"] = texts_name(texts)
-        arrays.setdefault(row["texts"], texts)
+    for field, dtype in OF_TASKS.items():
+        if stored := getattr(task, field):
+            array = np.frombuffer(stored, dtype)
+            row[field] = text_name(field, array)
+            arrays.setdefault(row[field], array)
     return row
 
 
@@ -257,13 +258,16 @@ def store(bank: Bank, content: Published, *, where: str = "") -> Stored:
 
 
 def _task_record(row: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> TaskRecord:
-    texts = arrays[row["texts"]].astype("<u8").tobytes() if row["texts"] else b""
+    texts = {
+        field: arrays[row[field]].astype(dtype).tobytes() if row[field] else b""
+        for field, dtype in OF_TASKS.items()
+    }
     return TaskRecord(
         name=row["name"],
         family=row["family"],
         description=row["description"],
         content=row["content"] or "",
-        texts=texts,
+        **texts,
     )
 
 

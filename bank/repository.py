@@ -6,12 +6,13 @@ It holds ``prompts.safetensors``, all arrays by address; ``bank.json``, the mani
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from bank.errors import BankError, reason
 from bank.folders import move_in, stage_beside
@@ -26,8 +27,11 @@ PROMPTS, MANIFEST, CARD = "prompts.safetensors", "bank.json", "README.md"
 FILES = (PROMPTS, CARD, MANIFEST)
 """In the order in which they are replaced: the manifest, which names what the others hold, comes last."""
 
-START, TEXTS = "start.", "texts."
-"""What stands before the address of an array that is no prompt."""
+START = "start."
+"""What stands before the address of a mean token."""
+
+OF_TASKS = {"texts": "<u8", "signature": "<f2"}
+"""What is kept of tasks' texts, as arrays ``[n]`` of these dtypes; the field and a dot stand before their addresses."""
 
 LARGEST_MANIFEST = 2**28
 """Bytes; one of a thousand runs with histories of hundred evaluations has a tenth of it."""
@@ -42,9 +46,9 @@ def start_name(start: np.ndarray) -> str:
     return START + prompt_sha256(start)
 
 
-def texts_name(texts: np.ndarray) -> str:
-    """Name of hashes ``[n]`` uint64."""
-    return TEXTS + hashlib.sha256(texts.astype("<u8").tobytes()).hexdigest()
+def text_name(field: str, array: np.ndarray) -> str:
+    """Name of an array ``[n]`` of ``OF_TASKS``."""
+    return f"{field}.{hashlib.sha256(array.astype(OF_TASKS[field]).tobytes()).hexdigest()}"
 
 
 # -- writing -----------------------------------------------------------------------------------------------------
@@ -156,23 +160,48 @@ def _read_arrays(path: Path) -> Mapping[str, np.ndarray]:
     return arrays
 
 
+class Stored(NamedTuple):
+    """A kind of arrays: dtype, axes (0: two or more), its name for numbers, and what else its numbers must be."""
+
+    dtype: str
+    axes: int
+    named: Callable[[np.ndarray], str]
+    check: Callable[[np.ndarray, str], object] = lambda _array, _where: None
+
+
+def _check_shares(array: np.ndarray, where: str) -> None:
+    """Shares of examples lie between 0 and 1, and NaN lies nowhere."""
+    if not ((array >= 0) & (array <= 1)).all():
+        raise BankError(f"{where}: holds numbers that are no shares; fetch the file again")
+
+
+NAMED = {
+    "": Stored(
+        "float32", 0, prompt_sha256, lambda array, where: checked_prompt(array, where=where)
+    ),
+    START: Stored(
+        "float32", 1, start_name, lambda array, where: checked_prompt(array[None], where=where)
+    ),
+    "texts.": Stored("uint64", 1, functools.partial(text_name, "texts")),
+    "signature.": Stored("float16", 1, functools.partial(text_name, "signature"), _check_shares),
+}
+"""Kinds of arrays by what stands before their addresses."""
+
+
 def _checked_array(name: str, array: np.ndarray, path: Path) -> np.ndarray:
     """The array, if its name says what it is and what its numbers are."""
     where = f"{path}, {name[:18]}"
-    prefix = name[: len(START)] if name.startswith((START, TEXTS)) else ""
-    if not re.fullmatch("[0-9a-f]{64}", name.removeprefix(prefix)):
+    field, dot, address = name.rpartition(".")
+    if not re.fullmatch("[0-9a-f]{64}", address) or f"{field}{dot}" not in NAMED:
         raise BankError(f"{where}: is no address of a prompt; publish the bank again")
-    expected = (
-        ("uint64", 1) if prefix == TEXTS else ("float32", 1 if prefix else max(array.ndim, 2))
-    )
-    if (array.dtype.name, array.ndim) != expected:
+    kind = NAMED[f"{field}{dot}"]
+    if (array.dtype.name, array.ndim) != (kind.dtype, kind.axes or max(array.ndim, 2)):
+        axes = kind.axes or 2
         raise BankError(
-            f"{where}: is {array.dtype.name} {list(array.shape)}, expected {expected[0]} in "
-            f"{expected[1]} {'axis' if expected[1] == 1 else 'axes'}"
+            f"{where}: is {array.dtype.name} {list(array.shape)}, expected {kind.dtype} in "
+            f"{axes} {'axis' if axes == 1 else 'axes'}"
         )
-    if prefix != TEXTS:
-        checked_prompt(array if not prefix else array[None], where=where)
-    named = {TEXTS: texts_name, START: start_name}.get(prefix, prompt_sha256)
-    if named(array) != name:
+    kind.check(array, where)
+    if kind.named(array) != name:
         raise BankError(f"{where}: its numbers differ from its address; fetch the file again")
     return array

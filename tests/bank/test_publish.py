@@ -55,7 +55,9 @@ def deep_run(task: str = "fish") -> RunRecord:
 def mixture_run() -> RunRecord:
     record = trained("cats+dogs", 0, "source", (50.0, 60.0, 70.0))
     task = dataclasses.replace(
-        record.identity.task, description={"family": "toys", "tasks": ["cats", "dogs"]}
+        record.identity.task,
+        description={"family": "toys", "tasks": ["cats", "dogs"]},
+        signature=np.linspace(0, 1, 1 << 14).astype("<f2").tobytes(),
     )
     return dataclasses.replace(record, identity=dataclasses.replace(record.identity, task=task))
 
