@@ -20,6 +20,9 @@ Rows = list[dict[str, Any]]
 FLOOR = "most frequent answer"
 """What always giving it scores: on development data in a run's environment, on test in a transfer's options."""
 
+PARTIAL = "partial data"
+"""In a run's environment: that its task's splits were cut because published parts are missing."""
+
 TASKS = """
 SELECT task.name, task.family, run.role, count(*)
 FROM task JOIN run ON run.task_id = task.id
@@ -90,8 +93,10 @@ TRANSFERS = """
 SELECT transfer.id AS id, transfer.digest AS digest, task.name AS target, transfer.method AS method,
        transfer.similarity AS similarity, transfer.budget AS budget, transfer.steps AS steps, transfer.seed AS seed,
        transfer.metric AS metric, transfer.baseline_metrics AS baseline, transfer.outcome_metrics AS outcome,
-       transfer.created AS created, transfer.options AS options
-FROM transfer JOIN task ON task.id = transfer.task_id
+       transfer.created AS created, transfer.options AS options, run.environment AS environment
+FROM transfer
+JOIN task ON task.id = transfer.task_id
+JOIN run ON run.id = transfer.chosen_run_id
 WHERE :task = '' OR task.name = :task
 ORDER BY transfer.id DESC
 LIMIT :limit
@@ -172,6 +177,7 @@ def list_runs(engine: Engine, *, task: str = "", role: str = "", limit: int = 0)
                 "run": row["run"][:12],
                 FLOOR: row[FLOOR].get(FLOOR),
                 "seconds": round(row["seconds"], 1),
+                "partial_data": bool(row[FLOOR].get(PARTIAL)),
             }
             for row in rows
         ]
@@ -237,6 +243,7 @@ def show_run(engine: Engine, digest: str) -> dict[str, Any]:
                 for transfer, target, rank in uses
             ],
             "environment": run["environment"],
+            "partial_data": bool(run["environment"].get(PARTIAL)),
             "seconds": run["seconds"],
             "created": run["created"].isoformat(),
             "history": run["history"],
@@ -272,7 +279,13 @@ def list_transfers(engine: Engine, *, task: str = "", limit: int = 0) -> Rows:
     """Transfers with their ranked sources, what each gave, the baseline and the outcome; newest first, and no more than
     a limit that is not 0."""
     columns = ("rank", "task", "seed", "similarity", "weight", "dev score", "steps")
-    types = {"baseline": JSON, "outcome": JSON, "created": UtcTime, "options": JSON}
+    types = {
+        "baseline": JSON,
+        "outcome": JSON,
+        "created": UtcTime,
+        "options": JSON,
+        "environment": JSON,
+    }
     sources: dict[int, Rows] = {}
     with _asking(engine) as ask:
         transfers = ask(TRANSFERS, types, task=task, limit=limit or ALL).mappings().all()
@@ -287,6 +300,7 @@ def list_transfers(engine: Engine, *, task: str = "", limit: int = 0) -> Rows:
                 "baseline": (row["baseline"] or {}).get(row["metric"]),
                 "outcome": row["outcome"].get(row["metric"]),
                 FLOOR: (row["options"] or {}).get("floor"),
+                "partial_data": bool((row["environment"] or {}).get(PARTIAL)),
                 "sources": sources.get(row["id"], []),
                 "created": row["created"].isoformat(),
             }

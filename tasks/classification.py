@@ -8,10 +8,9 @@ from pathlib import Path
 from tasks.formats import classify
 from tasks.rows import Reader
 from tasks.sources import Hub, Source
-from tasks.task import TRAIN_AND_DEV, Part, Split, SplitKeys, Task
+from tasks.task import TRAIN_AND_DEV, SplitKeys, Splits, Task
 
 Labels = Mapping[str, str]
-Splits = Mapping[Split, Part]
 
 ENTAILMENT = {"entailment": "entailment", "not_entailment": "not_entailment"}
 NO_YES_ENTAILMENT = {"0": "not_entailment", "1": "entailment"} | ENTAILMENT

@@ -51,6 +51,14 @@ def _longest(keys: Sequence[str], pieces: Sequence[str]) -> tuple[int, int]:
     return stop - sizes[longest], stop
 
 
+def spaced(text: str) -> str:
+    """The text with a space on both sides of whatever is no letter of ASCII, digit or underscore, and single spaces.
+
+    So T5 reads questions, passages and answers (Raffel et al. 2020); letters with accents are set apart too.
+    """
+    return " ".join(re.sub(r"(\W)", r" \1 ", text, flags=re.ASCII).split())
+
+
 def classify(
     keys: Mapping[str, str], labels: Mapping[str, str], *, label: str = "label"
 ) -> Formatter:
@@ -208,9 +216,12 @@ def wsc_is_true(row: Row) -> bool:
 def question_answer(row: Row) -> Sequence[Example]:
     """SQuAD's format: ``question: ... context: ...``; the first answer is the target, all are accepted.
 
-    A question that its text does not answer (SQuAD 2) has one answer, ``unanswerable``.
+    Punctuation stands between spaces in all of them, as in T5's preprocessing. A question that its text does not answer
+    (SQuAD 2) has one answer, ``unanswerable``.
     """
     answers = row["answers"] if "answers" in row else row["answer"]
     accepted = () if is_impossible(row) else answer_texts(answers)
-    accepted = accepted or (UNANSWERABLE,)
-    return [text_to_text(fields("question", "context"), row, accepted[0], answers=accepted)]
+    accepted = tuple(map(spaced, accepted)) or (UNANSWERABLE,)
+    keys = fields("question", "context")
+    texts = {column: spaced(text_in(row, column)) for column in keys.values()}
+    return [text_to_text(keys, texts, accepted[0], answers=accepted)]

@@ -79,11 +79,15 @@ def containment(sentences: np.ndarray, source: np.ndarray) -> float:
     return float(np.isin(sentences, source).mean()) if len(sentences) else 0.0
 
 
-def task_sketch(task: Task | Mixture, data_dir: Path | None = None) -> np.ndarray:
-    """The sketch, uint64 ``[n]``, of all training inputs: of a task, or of a mixture's members together."""
-    return np.unique(
-        np.concatenate([sketch(inputs) for inputs in _inputs(task, data_dir, Split.TRAIN)])
-    )[:SKETCH]
+def task_sketch(
+    task: Task | Mixture, data_dir: Path | None = None, *, allow_partial: bool = False
+) -> np.ndarray:
+    """The sketch, uint64 ``[n]``, of all training inputs: of a task, or of a mixture's members together.
+
+    ``data_dir`` and ``allow_partial`` are those of :meth:`tasks.task.Task.examples`.
+    """
+    trained = _inputs(task, [Split.TRAIN], data_dir, allow_partial=allow_partial)
+    return np.unique(np.concatenate([sketch(inputs) for inputs in trained]))[:SKETCH]
 
 
 def task_sentences(
@@ -91,18 +95,21 @@ def task_sentences(
     data_dir: Path | None = None,
     *,
     splits: Sequence[Split] = (Split.DEV, Split.TEST),
+    allow_partial: bool = False,
 ) -> np.ndarray:
     """The hashes, uint64 ``[n]``, of all development and test inputs, by which a source's sketch is judged."""
-    return np.unique(
-        np.concatenate([hashes(inputs) for inputs in _inputs(task, data_dir, *splits)])
-    )
+    judged = _inputs(task, splits, data_dir, allow_partial=allow_partial)
+    return np.unique(np.concatenate([hashes(inputs) for inputs in judged]))
 
 
-def _inputs(task: Task | Mixture, data_dir: Path | None, *splits: Split) -> Iterator[list[str]]:
+def _inputs(
+    task: Task | Mixture, splits: Sequence[Split], data_dir: Path | None, *, allow_partial: bool
+) -> Iterator[list[str]]:
     """Inputs of a task, or of every member of a mixture; the longest text of each stands apart."""
     for member in task.members if isinstance(task, Mixture) else (task,):
         examples = itertools.chain.from_iterable(
-            member.examples(split, data_dir=data_dir) for split in splits
+            member.examples(split, data_dir=data_dir, allow_partial=allow_partial)
+            for split in splits
         )
         yield [_set_apart(example.inputs, *example.cut) for example in examples]
 

@@ -11,8 +11,11 @@ from tasks.json_files import read_json, read_jsonl
 from tasks.readers import label_first, text_and_labels
 from tasks.sources import Hub, Source
 from tasks.tables import tsv
-from tasks.task import DEV_AND_TEST, PUBLISHED, TRAIN_AND_TEST, Task, one_part
+from tasks.task import PUBLISHED, SPLITS_BY_PARTS, TRAIN_AND_DEV, TRAIN_AND_TEST, Task, one_part
 from tasks.together import by_shared_texts
+
+TRAIN_TEST = {"train": "train", "test": "test"}
+"""Parts of a data set of the hub that has no development part."""
 
 
 def singles() -> Iterator[Task]:
@@ -25,15 +28,15 @@ def topics() -> Iterator[Task]:
     """Topic of news, kind of a question, sentiment of sentences."""
     news = {"World": "world", "Sports": "sports", "Business": "business", "Sci/Tech": "technology"}
     yield classification(
-        "ag_news", "topic", files("ag_news", "train", "{}.tsv"), tsv("text", "label", quoted=True), fields("text"),
-        news, hub=Hub(path="fancyzhx/ag_news"), splits=one_part("train"),
+        "ag_news", "topic", files("ag_news", "train test", "{}.tsv"), tsv("text", "label", quoted=True),
+        fields("text"), news, hub=Hub(path="fancyzhx/ag_news", parts=TRAIN_TEST), splits=TRAIN_AND_TEST,
     )  # fmt: skip
     kinds = ("description", "entity", "abbreviation", "human", "location", "number")
     coarse = dict(zip(("DESC", "ENTY", "ABBR", "HUM", "LOC", "NUM"), kinds, strict=True))
     yield classification(
         "trec", "question_type", files("trec", "train test", "{}.txt"), label_first("latin-1"), fields("text"),
         {str(i): kind for i, kind in enumerate(kinds)} | coarse, splits=TRAIN_AND_TEST,
-        hub=Hub(path="CogComp/trec", columns={"label": "coarse_label"}),
+        hub=Hub(path="CogComp/trec", parts=TRAIN_TEST, columns={"label": "coarse_label"}),
     )  # fmt: skip
     yield classification(
         "mr", "sentiment", {"all": Path("mr/all.txt")}, label_first("latin-1"), fields("text"), SENTIMENT,
@@ -51,23 +54,22 @@ def topics() -> Iterator[Task]:
 def pairs() -> Iterator[Task]:
     """Inference and paraphrase."""
     hypothesis_premise = fields("hypothesis", "premise")
-    columns = tsv("premise", "hypothesis", "label")
+    columns, all_three = tsv("premise", "hypothesis", "label"), "train dev test"
     yield classification(
-        "snli", "inference", files("snli", "dev test", "{}.txt"), columns, hypothesis_premise, INFERENCE,
-        splits=DEV_AND_TEST, split_key="premise", notes="only dev and test at hand; dev cut by premise",
-        hub=Hub(path="stanfordnlp/snli", parts={"dev": "validation", "test": "test"}),
+        "snli", "inference", files("snli", all_three, "{}.txt"), columns, hypothesis_premise, INFERENCE,
+        splits=PUBLISHED, split_key="premise", hub=Hub(path="stanfordnlp/snli"),
     )  # fmt: skip
     yield classification(
-        "scitail", "inference", files("scitail", "dev test", "{}.txt"), columns, hypothesis_premise,
+        "scitail", "inference", files("scitail", all_three, "{}.txt"), columns, hypothesis_premise,
         {"0": "neutral", "1": "entailment"} | {"neutral": "neutral", "entails": "entailment"},
-        splits=DEV_AND_TEST, split_key="hypothesis", notes="only dev and test at hand; dev cut by hypothesis",
-        hub=Hub(path="allenai/scitail", config="tsv_format", parts={"dev": "validation", "test": "test"}),
+        splits=PUBLISHED, split_key="hypothesis", hub=Hub(path="allenai/scitail", config="tsv_format"),
     )  # fmt: skip
     yield classification(
-        "quora", "paraphrase", files("quora", "dev test", "{}.txt"), tsv("question1", "question2", "label"),
-        fields("question1", "question2"), DUPLICATE, splits=DEV_AND_TEST, metrics=("f1", "accuracy"),
+        "quora", "paraphrase", files("quora", all_three, "{}.txt"), tsv("question1", "question2", "label"),
+        fields("question1", "question2"), DUPLICATE, splits=PUBLISHED, metrics=("f1", "accuracy"),
         split_key=by_shared_texts("question1", "question2"),
-        hub=Hub(path="nyu-mll/glue", config="qqp", parts={"dev": "train", "test": "validation"}),
+        hub=Hub(path="nyu-mll/glue", config="qqp", parts={"train": "train", "test": "validation"}),
+        notes="files: the parts of Wang et al. 2017; hub: those of GLUE's QQP, development rows cut from train",
     )  # fmt: skip
 
 
@@ -109,19 +111,24 @@ def long_texts() -> Iterator[Task]:
     """Reviews and passages of many words."""
     yield classification(
         "imdb", "sentiment", files("imdb", "train test", "{}.jsonl"), read_jsonl, fields("text"), SENTIMENT,
-        hub=Hub(path="stanfordnlp/imdb", parts={"train": "train", "test": "test"}), splits=TRAIN_AND_TEST,
+        hub=Hub(path="stanfordnlp/imdb", parts=TRAIN_TEST), splits=TRAIN_AND_TEST,
     )  # fmt: skip
     yield Task(
         name="squad",
         family="qa",
         source=Source(
-            files={"all": Path("squad_sample/squad.json")},
+            files={
+                "train": Path("squad/train-v1.1.json"),
+                "dev": Path("squad/dev-v1.1.json"),
+                "sample": Path("squad_sample/squad.json"),
+            },
             reader=read_json,
-            hub=Hub(path="rajpurkar/squad", parts={"all": "validation"}),
+            hub=Hub(path="rajpurkar/squad", parts={"train": "train", "dev": "validation"}),
         ),
         formatter=question_answer,
         metrics=("exact_match", "token_f1"),
-        splits=one_part("all"),
+        splits=TRAIN_AND_DEV,
+        partial={**SPLITS_BY_PARTS, frozenset({"sample"}): one_part("sample")},
         split_key="context",
-        notes="any SQuAD-style JSON; one part, cut by passage",
+        notes="SQuAD 1.1; punctuation stands between spaces, as in T5; cut by passage",
     )

@@ -164,6 +164,17 @@ class Source:
         counts = self.skipped[part] = Counter()
         return Rows(where, self._kept(where, rows, counts))
 
+    def present(self, data_dir: Path | None) -> frozenset[str]:
+        """Parts that can be read: those whose file is there, or else those of the hub where that is read."""
+        if self.of_hub(data_dir) and self.hub is not None:
+            return frozenset(self.hub.parts)
+        return frozenset(part for part in self.files if self._path(part, data_dir) is not None)
+
+    def of_hub(self, data_dir: Path | None) -> bool:
+        """Whether the hub is read: it has the data, and no folder is named that has official files of it."""
+        relative = not any(path.is_absolute() for path in self.files.values())
+        return self.hub is not None and relative and (data_dir is None or not self.files)
+
     def describe(self) -> str:
         """The hub's name or the files' folder."""
         if self.hub:
@@ -177,7 +188,7 @@ class Source:
         if path is not None:
             reader = self.reader or reader_of(Writing())
             return str(path), reader(path)
-        if self.hub is not None and (data_dir is None or not self.files):
+        if self.hub is not None and self.of_hub(data_dir):
             return self.hub.rows(part)
         if part not in self.files:
             raise TaskError(f"no part {part!r} among the files ({', '.join(self.files) or 'none'})")

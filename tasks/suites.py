@@ -31,7 +31,7 @@ from tasks.formats import (
 from tasks.json_files import read_jsonl
 from tasks.sources import Hub, Source
 from tasks.tables import tsv
-from tasks.task import PUBLISHED, TRAIN_AND_DEV, SplitKeys, Task, one_part
+from tasks.task import PUBLISHED, TRAIN_AND_DEV, SplitKeys, Task
 from tasks.together import by_shared_texts
 
 
@@ -82,10 +82,9 @@ def glue() -> Iterator[Task]:
         hub=_glue_hub("wnli"), split_key=by_shared_texts(*pair),
     )  # fmt: skip
     yield classification(
-        "qnli", "inference", files("glue/QNLI", "dev", "{}.tsv"), tsv(), fields("question", "sentence"), ENTAILMENT,
-        hub=_glue_hub("qnli"), splits=one_part("dev"),
-        split_key=by_shared_texts("question", "sentence", equal="question"),
-        notes="only the published dev set, cut 80/10/10; questions and sentences stay together",
+        "qnli", "inference", files("glue/QNLI", both, "{}.tsv"), tsv(), fields("question", "sentence"), ENTAILMENT,
+        hub=_glue_hub("qnli"), split_key=by_shared_texts("question", "sentence", equal="question"),
+        notes="questions and sentences stay together",
     )  # fmt: skip
 
 
@@ -117,7 +116,6 @@ def super_glue() -> Iterator[Task]:
         fields("passage", "question"),
         TRUTH,
         split_key="passage",
-        only_dev=True,
     )
     yield from _in_both("cb", "inference", "CB", entail, three, metrics=("macro_f1", "accuracy"))
     yield from _in_both(
@@ -173,21 +171,17 @@ def _in_both(
     *,
     metrics: tuple[str, ...] = ("accuracy",),
     split_key: str | SplitKeys = "",
-    only_dev: bool = False,
 ) -> Iterator[Task]:
     """A task of SuperGLUE, and its few examples of FewGLUE."""
     task = Task(
         name=name,
         family=family,
-        source=_super_glue(folder, name, {"dev": "val"} if only_dev else TRAIN_VAL),
+        source=_super_glue(folder, name, TRAIN_VAL),
         formatter=classify(keys, labels),
         metrics=metrics,
         labels=tuple(labels.values()),
-        splits=one_part("dev") if only_dev else TRAIN_AND_DEV,
+        splits=TRAIN_AND_DEV,
         split_key=split_key,
-        notes="only the published validation set, cut 80/10/10 by hash of the passage"
-        if only_dev
-        else "",
     )
     yield task
     yield dataclasses.replace(

@@ -62,6 +62,11 @@ class Part:
     low: float = 0.0
     high: float = 1.0
 
+    @property
+    def whole(self) -> bool:
+        """Whether it has all rows."""
+        return (self.low, self.high) == (0.0, 1.0)
+
 
 PUBLISHED = {split: Part(name=split.value) for split in Split}
 """Train, dev and test as published."""
@@ -93,6 +98,22 @@ def one_part(name: str) -> Mapping[Split, Part]:
     }
 
 
+Splits = Mapping[Split, Part]
+
+SPLITS_BY_PARTS: Mapping[frozenset[str], Splits] = {
+    frozenset({"train", "dev", "test"}): PUBLISHED,
+    frozenset({"train", "dev"}): TRAIN_AND_DEV,
+    frozenset({"train", "test"}): TRAIN_AND_TEST,
+    frozenset({"dev", "test"}): DEV_AND_TEST,
+    frozenset({"train"}): one_part("train"),
+    frozenset({"dev"}): one_part("dev"),
+    frozenset({"test"}): one_part("test"),
+}
+"""How splits are cut from whichever parts there are."""
+
+PARTIAL = "partial data"
+"""What is said of a score on splits that were cut because published parts are missing."""
+
 Formatter = Callable[[Row], Sequence[Example]]
 """A row gives one example, several (MultiRC), or none (rows that are not used for training)."""
 
@@ -112,6 +133,7 @@ class Task:
         metrics: names in ``tasks.metrics``; the score that selects is their mean.
         labels: the label words in label order; empty for free text.
         splits: which published part serves as train, dev and test.
+        partial: the same where published parts are missing and that is allowed, by the parts that are there.
         split_key: what keeps rows together (rows of a passage): a column, or a function of all rows of a part; default
             the whole row.
         unseen: column whose long development texts no training row may hold, where both parts are published; rows that
@@ -127,7 +149,10 @@ class Task:
     formatter: Formatter
     metrics: tuple[str, ...] = ("accuracy",)
     labels: tuple[str, ...] = ()
-    splits: Mapping[Split, Part] = dataclasses.field(default_factory=lambda: PUBLISHED)
+    splits: Splits = dataclasses.field(default_factory=lambda: PUBLISHED)
+    partial: Mapping[frozenset[str], Splits] = dataclasses.field(
+        default_factory=lambda: SPLITS_BY_PARTS, repr=False
+    )
     split_key: str | SplitKeys = ""
     train_filter: Callable[[Row], bool] | None = None
     unseen: str = ""
@@ -135,22 +160,28 @@ class Task:
     content: str = ""
     file: str = dataclasses.field(default="", compare=False)
 
-    def examples(self, split: Split, *, data_dir: Path | None = None) -> list[Example]:
+    def examples(
+        self, split: Split, *, data_dir: Path | None = None, allow_partial: bool = False
+    ) -> list[Example]:
         """All examples of a split, in file order.
 
         Args:
             split: which one.
             data_dir: folder of official files; without it the files a task carries, or the hub.
+            allow_partial: where published parts are missing in the folder, cut splits from those that are there.
 
         Raises:
             TaskError: data that cannot be found or read, or a split without a row.
         """
-        part = self.splits[split]
-        keep = self._kept(data_dir) if split is Split.TRAIN else None
+        splits = self._splits(data_dir, allow_partial=allow_partial)
+        part = splits[split]
+        if not self.source.of_hub(data_dir) and part.name not in self.source.present(data_dir):
+            raise TaskError(self._missing(part.name, data_dir))
+        keep = self._kept(splits, data_dir) if split is Split.TRAIN else None
         examples: list[Example] = []
         read = used_rows = 0
         rows = self.source.rows(part.name, data_dir)
-        for row, key in self._keyed(rows):
+        for row, key in self._keyed(rows, part):
             read += 1
             with _at(rows, row):
                 used = (not keep or keep(row.values)) and part.low <= place(key) < part.high
@@ -160,6 +191,12 @@ class Task:
             why = self._why_empty(read, used_rows, self.source.skipped.get(part.name, {}))
             raise TaskError(f"task {self.name}: split {split.value} is empty{why} ({rows.where})")
         return examples
+
+    def is_partial(self, data_dir: Path | None) -> bool:
+        """Whether a published part is missing in a folder of official files, so that splits can only be cut."""
+        return not self._wanted <= self.source.present(data_dir) and not self.source.of_hub(
+            data_dir
+        )
 
     def score(self, predictions: Sequence[str], examples: Sequence[Example]) -> dict[str, float]:
         """Every metric of the task in points (0 to 100), and ``score``, their mean.
@@ -197,11 +234,44 @@ class Task:
             else ""
         )
 
-    def _kept(self, data_dir: Path | None) -> Callable[[Row], bool] | None:
+    @property
+    def _wanted(self) -> frozenset[str]:
+        """Parts that the splits are made of."""
+        return frozenset(part.name for part in self.splits.values())
+
+    def _splits(self, data_dir: Path | None, *, allow_partial: bool) -> Splits:
+        """The task's splits, or what is cut from other parts: the hub's where it has others, or those of a folder."""
+        present = self.source.present(data_dir)
+        if self._wanted <= present or not (allow_partial or self.source.of_hub(data_dir)):
+            return self.splits
+        return self.partial.get(present & self._wanted or present, self.splits)
+
+    def _missing(self, part: str, data_dir: Path | None) -> str:
+        """What to say of a part that is nowhere, and what to do."""
+        if part not in self.source.files:
+            parts = ", ".join(self.source.files) or "none"
+            return f"task {self.name}: no part {part!r} among its files ({parts})"
+        place, hub = self.source.files[part], self.source.hub
+        if data_dir is None:
+            return (
+                f"task {self.name}: its part {part} ({place}) lies in a folder of official files; "
+                "name that by --data-dir or SPOT_DATA"
+            )
+        remedies = ["put the official file there"]
+        remedies += [f"leave --data-dir out to read it from the hub ({hub.path})"] if hub else []
+        if present := self.source.present(data_dir):
+            cut = ", ".join(sorted(present))
+            remedies.append(f"cut all splits from what is there ({cut}) by --allow-partial-data")
+        return (
+            f"{data_dir / place}: no such file, the part {part} of task {self.name} as published; "
+            + ", or ".join(remedies)
+        )
+
+    def _kept(self, splits: Splits, data_dir: Path | None) -> Callable[[Row], bool] | None:
         """Whether a row trains."""
         if not self.unseen:
             return self.train_filter
-        rows = self.source.rows(self.splits[Split.DEV].name, data_dir).rows
+        rows = self.source.rows(splits[Split.DEV].name, data_dir).rows
         selecting = collections.defaultdict(list)
         for row in rows:
             if len(text := letters(str(row.values[self.unseen]))) >= LONG:
@@ -218,8 +288,11 @@ class Task:
 
         return keep
 
-    def _keyed(self, rows: Rows) -> Iterator[tuple[Numbered, object]]:
-        """Every row and what is hashed to place it."""
+    def _keyed(self, rows: Rows, part: Part) -> Iterator[tuple[Numbered, object]]:
+        """Every row and what is hashed to place it; what all rows must be read for only where the part is cut."""
+        if callable(self.split_key) and part.whole:
+            yield from ((row, "") for row in rows.rows)
+            return
         if callable(self.split_key):
             read = list(rows.rows)
             yield from zip(read, _split_keys(self.split_key, rows, read), strict=True)

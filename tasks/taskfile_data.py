@@ -12,19 +12,9 @@ from tasks.files import checked_encoding
 from tasks.formats import UNLABELLED
 from tasks.readers import FORMATS, OF_TABLES, SUFFIXES, Writing, format_of, labels_beside, reader_of
 from tasks.sources import Hub, Skip, Source
-from tasks.task import DEV_AND_TEST, PUBLISHED, TRAIN_AND_DEV, TRAIN_AND_TEST, Part, Split, one_part
+from tasks.task import SPLITS_BY_PARTS, Splits
 from tasks.template import Layout
 from tasks.tomlfile import TomlTable
-
-SPLITS_BY_PARTS: Mapping[frozenset[str], Mapping[Split, Part]] = {
-    frozenset({"train", "dev", "test"}): PUBLISHED,
-    frozenset({"train", "dev"}): TRAIN_AND_DEV,
-    frozenset({"train", "test"}): TRAIN_AND_TEST,
-    frozenset({"dev", "test"}): DEV_AND_TEST,
-    frozenset({"train"}): one_part("train"),
-    frozenset({"dev"}): one_part("dev"),
-    frozenset({"test"}): one_part("test"),
-}
 
 PARTS = ("train", "dev", "test")
 PACKED_SUFFIXES = (".gz", ".bz2", ".xz", ".zst", ".zip")
@@ -34,7 +24,7 @@ OF_HUB = ("hub", "config", "revision", "parts", "columns")
 
 def read_source(
     data: TomlTable, layout: Layout, labels: Mapping[str, str]
-) -> tuple[Source, Mapping[Split, Part]]:
+) -> tuple[Source, Splits]:
     """Where rows come from, and which part serves as train, dev and test.
 
     Raises:

@@ -31,15 +31,24 @@ ROWS = {
     **dict.fromkeys(
         ("trec", "imdb", "blitzer_books", "blitzer_dvd", "blitzer_electronics"), TRAIN + TEST
     ),
-    **dict.fromkeys(("quora", "ag_news", "mr"), TRAIN + TEST),
+    "mr": TRAIN + TEST,
+    "ag_news": TRAIN + 2 * TEST,
+    "quora": 2 * TRAIN + TEST,
     **dict.fromkeys(("sst5", "tweet_irony", "tweet_hate", "tweet_offensive"), TRAIN + 2 * TEST),
     **dict.fromkeys(("few_cb", "few_rte", "few_wic"), 2 * FEW + TEST),
-    **dict.fromkeys(("qnli", "boolq", "squad"), GROUPS * MEMBERS),
-    **dict.fromkeys(("snli", "scitail"), GROUPS * MEMBERS + TEST),
+    **dict.fromkeys(("qnli", "boolq", "squad"), 2 * GROUPS * MEMBERS),
+    **dict.fromkeys(("snli", "scitail"), 2 * GROUPS * MEMBERS + TEST),
     "few_boolq": 2 * FEW + GROUPS * MEMBERS,
     "multirc": 3 * PASSAGES // 2 * QUESTIONS * ANSWERS,
 }
 """Examples of all three splits together; of WSC those whose referent is wrong do not train."""
+
+
+BEFORE_OFFICIAL = (
+    "glue/QNLI/train.tsv", "super_glue/BoolQ/train.jsonl", "snli/train.txt", "scitail/train.txt", "quora/train.txt",
+    "ag_news/test.tsv", "squad/train-v1.1.json", "squad/dev-v1.1.json",
+)  # fmt: skip
+"""Published parts without which tasks can still be cut from the others."""
 
 
 def sentence(of: str, number: int) -> str:
@@ -52,10 +61,15 @@ def sentence(of: str, number: int) -> str:
     return extra.format(" ".join(words)) + " ."
 
 
-def write_official_files(folder: Path) -> Path:
-    """Writes every data set that a built-in task without files of its own reads, and returns the ``folder``."""
+def write_official_files(folder: Path, *, partial: bool = False) -> Path:
+    """Writes every data set that a built-in task without files of its own reads, and returns the ``folder``.
+
+    With ``partial`` parts are missing that are published.
+    """
     for write in (_glue, _super_glue, _sentiment, _pairs, _tweets, _squad):
         write(folder)
+    for path in BEFORE_OFFICIAL if partial else ():
+        (folder / path).unlink()
     return folder
 
 
@@ -100,6 +114,10 @@ def _label_first(
 # -- data sets -------------------------------------------------------------------------------------------
 
 LEARNT, REPORTED = range(TRAIN), range(TRAIN, TRAIN + TEST)
+GROUPED, GROUPED_TOO = (
+    range(GROUPS * MEMBERS),
+    range(2 * GROUPS * MEMBERS, 3 * GROUPS * MEMBERS),
+)
 
 
 def _glue(folder: Path) -> None:
@@ -131,16 +149,17 @@ def _glue(folder: Path) -> None:
         _table(folder / f"glue/RTE/{part}.tsv", header, entailed)
         resolved = ((i, _pronoun(i + TEST), sentence("resolved", i), i % 2) for i in numbers)
         _table(folder / f"glue/WNLI/{part}.tsv", header, resolved)
-    asked = (
-        (
-            i,
-            f"{sentence('asked', i // MEMBERS)} ?",
-            sentence("answering", i),
-            ("entailment", "not_entailment")[i % 2],
+    for part, numbers in (("dev", GROUPED), ("train", GROUPED_TOO)):
+        asked = (
+            (
+                i,
+                f"{sentence('asked', i // MEMBERS)} ?",
+                sentence("answering", i),
+                ("entailment", "not_entailment")[i % 2],
+            )
+            for i in numbers
         )
-        for i in range(GROUPS * MEMBERS)
-    )
-    _table(folder / "glue/QNLI/dev.tsv", "index | question | sentence | label", asked)
+        _table(folder / f"glue/QNLI/{part}.tsv", "index | question | sentence | label", asked)
 
 
 def _entailment(of: str, number: int) -> tuple[str, str]:
@@ -188,10 +207,11 @@ def _super_glue(folder: Path) -> None:
         _json_lines(base / "WSC" / f"{part}.jsonl", map(_wsc, numbers))
         passages = range(PASSAGES) if part == "train" else range(PASSAGES, PASSAGES + PASSAGES // 2)
         _json_lines(base / "MultiRC" / f"{part}.jsonl", map(_multirc, passages))
-    _json_lines(
-        folder / "super_glue/BoolQ/val.jsonl",
-        _boolq(range(FEW * 2, FEW * 2 + GROUPS), members=MEMBERS),
-    )
+    for part, first in (("val", FEW * 2), ("train", FEW * 2 + GROUPS)):
+        passages = range(first, first + GROUPS)
+        _json_lines(
+            folder / f"super_glue/BoolQ/{part}.jsonl", _boolq(passages, members=MEMBERS)
+        )
 
 
 def _boolq(passages: range, *, members: int) -> Iterable[dict[str, Any]]:
@@ -244,9 +264,9 @@ def _sentiment(folder: Path) -> None:
     _label_first(folder / "trec/train.txt", "question types", range(6), LEARNT)
     _label_first(folder / "trec/test.txt", "question types", range(6), REPORTED)
     topics = ("World", "Sports", "Business", "Sci/Tech")
-    _quoted_table(
-        folder / "ag_news/train.tsv", (), ((sentence("topics", i), topics[i % 4]) for i in both)
-    )
+    for part, numbers in (("train", both), ("test", range(TRAIN + TEST, TRAIN + 2 * TEST))):
+        news = ((sentence("topics", i), topics[i % 4]) for i in numbers)
+        _quoted_table(folder / f"ag_news/{part}.tsv", (), news)
     for part, numbers in (("train", LEARNT), ("test", REPORTED)):
         films = (
             {"text": f"{sentence('films', i)}<br /><br />{sentence('more', i)}", "label": i % 2}
@@ -263,8 +283,8 @@ def _sentiment(folder: Path) -> None:
 
 
 def _pairs(folder: Path) -> None:
-    grouped, reported = range(GROUPS * MEMBERS), range(GROUPS * MEMBERS, GROUPS * MEMBERS + TEST)
-    for part, numbers in (("dev", grouped), ("test", reported)):
+    reported = range(GROUPS * MEMBERS, GROUPS * MEMBERS + TEST)
+    for part, numbers in (("dev", GROUPED), ("test", reported), ("train", GROUPED_TOO)):
         inferred = (
             (sentence("pictures", i // MEMBERS), sentence("seen", i), i % 3) for i in numbers
         )
@@ -273,7 +293,8 @@ def _pairs(folder: Path) -> None:
             (sentence("evidence", i), sentence("science", i // MEMBERS), i % 2) for i in numbers
         )
         _table(folder / f"scitail/{part}.txt", "", known)
-    for part, numbers in (("dev", LEARNT), ("test", REPORTED)):
+    later = range(TRAIN + TEST, 2 * TRAIN + TEST)
+    for part, numbers in (("dev", LEARNT), ("test", REPORTED), ("train", later)):
         asked = (
             (f"{sentence('quora', i)} ?", f"{sentence('asked again', i)} ?", i % 2) for i in numbers
         )
@@ -294,16 +315,20 @@ def _tweets(folder: Path) -> None:
 
 def _squad(folder: Path) -> None:
     """SQuAD 1.1: articles of paragraphs of questions, each with several answers; QNLI's are drawn from them."""
-    paragraphs = []
-    for number in range(GROUPS):
-        words = [sentence("answering", number * MEMBERS + member) for member in range(MEMBERS)]
-        context = " ".join(words)
-        questions = [
-            {"id": f"{number}-{member}", "question": f"{sentence('asked', number * MEMBERS + member)} ?", "answers": [
-                {"text": text, "answer_start": context.index(text)} for text in (words[member], words[member][:20])
-            ]}
-            for member in range(MEMBERS)
-        ]  # fmt: skip
-        paragraphs.append({"context": context, "qas": questions})
-    articles = [{"title": f"Article {i}", "paragraphs": paragraphs[i::10]} for i in range(10)]
-    _write(folder / "squad_sample/squad.json", json.dumps({"version": "1.1", "data": articles}))
+    parts = {"squad_sample/squad.json": 0, "squad/dev-v1.1.json": 0, "squad/train-v1.1.json": 2}
+    for name, times in parts.items():
+        paragraphs = [_paragraph(number + times * GROUPS) for number in range(GROUPS)]
+        articles = [{"title": f"Article {i}", "paragraphs": paragraphs[i::10]} for i in range(10)]
+        _write(folder / name, json.dumps({"version": "1.1", "data": articles}))
+
+
+def _paragraph(number: int) -> dict[str, Any]:
+    words = [sentence("answering", number * MEMBERS + member) for member in range(MEMBERS)]
+    context = " ".join(words)
+    questions = [
+        {"id": f"{number}-{member}", "question": f"{sentence('asked', number * MEMBERS + member)} ?", "answers": [
+            {"text": text, "answer_start": context.index(text)} for text in (words[member], words[member][:20])
+        ]}
+        for member in range(MEMBERS)
+    ]  # fmt: skip
+    return {"context": context, "qas": questions}

@@ -10,7 +10,7 @@ import typer
 
 from spot.cli.groups import refuse_given, takes_groups
 from spot.cli.options import BankOption, JsonOption
-from spot.cli.output import print_json, print_rows, say
+from spot.cli.output import noted, print_json, print_rows, say
 from spot.training.settings import SEED, WHOLE
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def transfers(
 def _show_transfers(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         sources = row.pop("sources")
-        print_rows([row])
+        print_rows(noted([row]))
         print_rows(sources)
         say()
     if not rows:
@@ -400,7 +400,7 @@ def _show_page(
     total: int,
     out: JsonOption,
     *,
-    show: Callable[[list[dict[str, Any]]], None] = print_rows,
+    show: Callable[[list[dict[str, Any]]], None] = lambda rows: print_rows(noted(rows)),
 ) -> None:
     """The newest rows of a listing; where there are more, a line says of how many."""
     if out.json:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from spot.transfer.executors import Executor
     from spot.transfer.runs import Trainer
     from tasks.mixture import Mixture
-    from tasks.task import Task
+    from tasks.task import Example, Split, Task
 
 WORKERS = 256
 """The most processes of one command."""
@@ -98,7 +98,7 @@ class BackboneOption:
 
 @dataclasses.dataclass(frozen=True)
 class DataOption:
-    """Where official data sets lie."""
+    """Where official data sets lie, and what is done where a part of one is missing."""
 
     data_dir: Annotated[
         Path | None,
@@ -106,10 +106,27 @@ class DataOption:
             help="Folder of official data sets.", envvar="SPOT_DATA", rich_help_panel="Where"
         ),
     ] = None
+    allow_partial_data: Annotated[
+        bool,
+        typer.Option(
+            "--allow-partial-data",
+            help="Where published parts of a data set are missing in the folder, cut train, dev and test from those "
+            "that are there. Such runs are marked as partial data.",
+            rich_help_panel="Where",
+        ),
+    ] = False
 
     @property
     def folder(self) -> Path | None:
         return self.data_dir
+
+    def examples(self, task: Task, split: Split) -> list[Example]:
+        """All examples of a split; see :meth:`tasks.task.Task.examples`."""
+        return task.examples(split, data_dir=self.data_dir, allow_partial=self.allow_partial_data)
+
+    def is_partial(self, task: Task) -> bool:
+        """Whether the task's splits are cut because published parts are missing."""
+        return self.allow_partial_data and task.is_partial(self.data_dir)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -241,7 +258,12 @@ class TrainerOptions:
             paths.prepare_folders(self.runs.folder, self.runs.log_dir)
         elsewhere = executor.make(bank, self.runs) if executor else None  # before what takes long
         backbone, display = self.where.load(), Display(errors(), log_dir=self.runs.log_dir)
-        datasets = Datasets(backbone, data_dir=self.data.folder, tell=tell)
+        datasets = Datasets(
+            backbone,
+            data_dir=self.data.folder,
+            allow_partial=self.data.allow_partial_data,
+            tell=tell,
+        )
         return Trainer(
             bank,
             backbone,

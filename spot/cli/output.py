@@ -15,6 +15,22 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
+PARTIAL_DATA = "partial_data"
+"""What rows and documents call it that splits were cut because published parts are missing."""
+
+
+def noted(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of a table for people: what programs read as ``partial_data`` is a note, where any row has one."""
+    shown = [{name: row[name] for name in row if name != PARTIAL_DATA} for row in rows]
+    if not any(row.get(PARTIAL_DATA) for row in rows):
+        return shown
+    note = PARTIAL_DATA.replace("_", " ")
+    return [
+        row | {"note": note if of.get(PARTIAL_DATA) else ""}
+        for row, of in zip(shown, rows, strict=True)
+    ]
+
+
 @cache
 def errors() -> Console:
     """The console on stderr."""

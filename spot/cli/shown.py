@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from spot.cli.output import print_rows, say
+from spot.cli.output import PARTIAL_DATA, noted, print_rows, say
 
 if TYPE_CHECKING:
     from bank import Partition, StoredRun
@@ -34,6 +34,7 @@ def run_row(
         "seconds": round(run.seconds, 1),
         "run": run.digest[:12],
         "value": run.value[:12],
+        PARTIAL_DATA: data.partial,
     }
 
 
@@ -56,7 +57,8 @@ def show_transfers(
                 ranking_rows(result.ranked),
                 title=f"sources for {target}, query of seed {result.seed}",
             )
-        print_rows(_candidate_rows(result), title="runs of the target")
+        rows = [row | {PARTIAL_DATA: result.partial} for row in _candidate_rows(result)]
+        print_rows(noted(rows), title="runs of the target")
         if options.budget != "full":
             say(
                 f"{result.steps} steps for the choice, {len(result.candidates) * recipe_steps} by full runs"
@@ -71,8 +73,9 @@ def show_transfers(
         say(f"caution: {caution}")
     if options.method == "none":
         scores = ", ".join(f"{result.outcome_test.metrics['score']:.2f}" for result in results)
+        note = "; partial data" if results[0].partial else ""
         say(
-            f"{target}, test score by seed: {scores}; most frequent answer {results[0].floor['test']:.2f}"
+            f"{target}, test score by seed: {scores}; most frequent answer {results[0].floor['test']:.2f}{note}"
         )
 
 
@@ -169,6 +172,7 @@ def transfer_document(result: Transferred) -> dict[str, Any]:
         "chosen": result.chosen,
         "outcome": dataclasses.asdict(result.chosen_run),
         "steps": result.steps,
+        PARTIAL_DATA: result.partial,
         "most frequent answer": dict(result.floor),
         "outcome_test": dict(result.outcome_test.metrics),
         "baseline": dataclasses.asdict(result.baseline) if result.baseline else None,

@@ -22,7 +22,7 @@ from spot.cli.options import (
     find_learnable,
     find_tasks,
 )
-from spot.cli.output import errors, print_json, print_rows, say
+from spot.cli.output import PARTIAL_DATA, errors, print_json, print_rows, say
 from spot.cli.recipes import RecipeOptions
 
 
@@ -76,7 +76,8 @@ def study(
     written = write_tables(findings, folder)
     pictures = write_plots(findings, folder) if plots else []
     if out.json:
-        print_json({"folder": str(folder), "plots": [str(path) for path in pictures]} | written)
+        facts = {"folder": str(folder), "plots": [str(path) for path in pictures]}
+        print_json(facts | {PARTIAL_DATA: bool(findings.partial)} | written)
         return
     keep = (
         "method",
@@ -91,6 +92,8 @@ def study(
         [{name: row[name] for name in keep} for row in written["methods"]],
         title=f"{len(targets)} targets",
     )
+    if findings.partial:
+        say(f"partial data: {', '.join(sorted(findings.partial))}")
     say(
         f"tables and {len(pictures)} plots in {folder}; {time.monotonic() - began:.0f} s; bank {shown}"
     )

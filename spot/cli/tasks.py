@@ -9,7 +9,7 @@ import typer
 
 from spot.cli.groups import refuse_given, takes_groups
 from spot.cli.options import DataOption, JsonOption, find_tasks
-from spot.cli.output import print_json, print_rows, say
+from spot.cli.output import PARTIAL_DATA, print_json, print_rows, say
 
 
 @takes_groups
@@ -26,7 +26,7 @@ def list_tasks(
         refuse_given(context, ["family"], "one task is shown by its name")
         _show(name, data, out)
         return
-    refuse_given(context, ["data_dir"], "data is read where a task is named")
+    refuse_given(context, ["data_dir", "allow_partial_data"], "data is read where a task is named")
     from tasks import registry
 
     rows = [
@@ -51,7 +51,7 @@ def _show(name: str, data: DataOption, out: JsonOption) -> None:
     from tasks.task import Split, most_frequent_target
 
     (task,) = find_tasks([name])
-    splits = {split: task.examples(split, data_dir=data.folder) for split in Split}
+    splits = {split: data.examples(task, split) for split in Split}
     most_frequent = most_frequent_target(splits[Split.TRAIN])
     test = splits[Split.TEST]
     facts = task.describe() | {
@@ -60,6 +60,7 @@ def _show(name: str, data: DataOption, out: JsonOption) -> None:
         "its test score": task.score([most_frequent] * len(test), test)["score"],
         "shares texts with": list(overlapping(task.name)),
     }
+    facts |= {PARTIAL_DATA: True} if data.is_partial(task) else {}
     skipped = {part: dict(counts) for part, counts in task.source.skipped.items() if counts}
     facts |= {"skipped rows": skipped} if skipped else {}
     if out.json:

@@ -16,7 +16,7 @@ from spot.cli.options import (
     JsonOption,
     find_tasks,
 )
-from spot.cli.output import errors, print_json, print_rows, say, stdin_lines
+from spot.cli.output import PARTIAL_DATA, errors, noted, print_json, print_rows, say, stdin_lines
 from spot.training.settings import LENGTH, WHOLE
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def evaluate(
     choose(split, list(Split), "split", error=SpotError)
     (learnable,) = find_tasks([task])
     file = find_prompt(prompt, bank)  # before what takes long
-    examples = take(learnable.examples(Split(split), data_dir=data.folder), limit)
+    examples = take(data.examples(learnable, Split(split)), limit)
     backbone = where.load()
     soft = prompt_for(backbone, file)
     tokens = tokenize(
@@ -140,13 +140,17 @@ def evaluate(
     most_frequent = most_frequent_target(examples)
     scores = learnable.score(answers, examples)
     floor = learnable.score([most_frequent] * len(examples), examples)
+    partial = {PARTIAL_DATA: True} if data.is_partial(learnable) else {}
     rows: list[dict[str, Any]] = [{"of": "prompt" if prompt else "bare backbone"} | scores]
     rows.append({"of": f"most frequent answer of {split}, {most_frequent[:24]!r}"} | floor)
     if out.json:
         print_json({"task": learnable.name, "split": split, "examples": len(examples), "scores": scores,
-                    "most frequent answer": floor, "cut inputs": tokens.cut})  # fmt: skip
+                    "most frequent answer": floor, "cut inputs": tokens.cut} | partial)  # fmt: skip
         return
-    print_rows(rows, title=f"{learnable.name} {split}, {len(examples)} examples")
+    print_rows(
+        noted([row | partial for row in rows]),
+        title=f"{learnable.name} {split}, {len(examples)} examples",
+    )
 
 
 @takes_groups

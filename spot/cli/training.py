@@ -17,7 +17,7 @@ from spot.cli.options import (
     find_learnable,
     find_tasks,
 )
-from spot.cli.output import print_json, print_rows, say
+from spot.cli.output import noted, print_json, print_rows, say
 from spot.cli.shown import (
     gain_document,
     ranking_document,
@@ -198,7 +198,7 @@ def train_source(
                 {"bank": str(opened), "backbone": trainer.backbone.fingerprint, "runs": rows}
             )
             return
-        print_rows(rows)
+        print_rows(noted(rows))
         say(f"in {opened}")
 
 

@@ -82,6 +82,7 @@ class Findings:
         retrieval: figures of every measure and baseline.
         calibration: of the measure ``evidence``, if it was judged.
         sized: gain against target size.
+        partial: sources and targets whose splits were cut because published parts are missing.
         steps: of a full run.
         evaluate_every: steps between evaluations.
     """
@@ -95,6 +96,7 @@ class Findings:
     retrieval: Mapping[str, Mapping[str, Estimate]]
     calibration: Calibration | None
     sized: Sequence[Sized]
+    partial: frozenset[str]
     steps: int
     evaluate_every: int
 

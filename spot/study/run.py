@@ -220,6 +220,11 @@ class Study:
             retrieval=evaluate(cases, plan.measures, k=telling(plan.k, cases)),
             calibration=calibration(cases) if "evidence" in plan.measures else None,
             sized=sized,
+            partial=frozenset(
+                task.name
+                for task in [*self.sources, *self.targets]
+                if self.trainer.data(task).partial
+            ),
             steps=trainer.recipe.steps,
             evaluate_every=trainer.recipe.plan().evaluate_every,
         )

@@ -16,7 +16,7 @@ from spot.study.baselines import MOST_FREQUENT
 from spot.study.findings import Findings, RunScores, Trial
 from spot.study.run import halved
 from spot.transfer.gain import paired_gain
-from tasks.task import Split
+from tasks.task import PARTIAL, Split
 
 DRAWS = 2000
 
@@ -164,7 +164,7 @@ def target_rows(findings: Findings) -> list[Row]:
             for tried in trial.sources.values()
         ]
         row["sources that hurt"] = float(np.mean(harmed))
-        rows.append(row)
+        rows.append(row | _marked(findings, name))
     return rows
 
 
@@ -180,6 +180,7 @@ def trial_rows(findings: Findings) -> list[Row]:
             "test without": score(trial.baseline),
             MOST_FREQUENT: findings.floor(trial.target, Split.TEST),
         }
+        | _marked(findings, trial.target, source)
         for trial in findings.trials
         for source, tried in trial.sources.items()
     ]
@@ -208,8 +209,14 @@ def sized_rows(findings: Findings) -> list[Row]:
             "best of top-1": float(np.mean(sized.with_transfer)),
             "gain": float(np.mean(sized.with_transfer) - np.mean(sized.without)),
         }
+        | _marked(findings, sized.target)
         for sized in findings.sized
     ]
+
+
+def _marked(findings: Findings, *tasks: str) -> Row:
+    """What a row says besides where one of its tasks was cut from the parts that are there; else nothing."""
+    return {PARTIAL: "yes"} if findings.partial & set(tasks) else {}
 
 
 TABLES: Mapping[str, Callable[[Findings], list[Row]]] = {
@@ -246,6 +253,11 @@ def write_tables(findings: Findings, folder: Path) -> dict[str, list[Row]]:
         parts.append(
             f"Of {intervals.pairs} gains {intervals.covered:.0%} lie in the 90 % interval that `evidence` expected "
             f"without the target's own outcomes; the intervals are {intervals.width:.1f} points wide on average.\n"
+        )
+    if findings.partial:
+        names = ", ".join(sorted(findings.partial))
+        parts.append(
+            f"Published parts are missing ({PARTIAL}), splits cut from the others: {names}.\n"
         )
     (folder / "tables.md").write_text("\n".join(parts), encoding="utf-8")
     return written

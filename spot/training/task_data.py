@@ -30,23 +30,37 @@ class TaskData:
     """The splits of a task for a backbone and recipe, read when first asked for.
 
     ``train_limit`` and ``dev_limit`` of the recipe take the examples of smallest hash, so that a smaller sample is
-    part of a larger one and no order of a file matters.
+    part of a larger one and no order of a file matters. ``data_dir`` and ``allow_partial`` are those of
+    :meth:`tasks.task.Task.examples`.
     """
 
     def __init__(
-        self, task: Task, backbone: Backbone, recipe: Recipe, *, data_dir: Path | None = None
+        self,
+        task: Task,
+        backbone: Backbone,
+        recipe: Recipe,
+        *,
+        data_dir: Path | None = None,
+        allow_partial: bool = False,
     ) -> None:
         self.task = task
         self._backbone, self._recipe = backbone, recipe
-        self._data_dir = data_dir
+        self._data_dir, self._allow_partial = data_dir, allow_partial
         self._splits: dict[Split, SplitData] = {}
 
     def __getitem__(self, split: Split) -> SplitData:
         if split not in self._splits:
             limits = {Split.TRAIN: self._recipe.train_limit, Split.DEV: self._recipe.dev_limit}
-            examples = self.task.examples(split, data_dir=self._data_dir)
+            examples = self.task.examples(
+                split, data_dir=self._data_dir, allow_partial=self._allow_partial
+            )
             self._splits[split] = self._tokenize(take(examples, limits.get(split, 0)))
         return self._splits[split]
+
+    @property
+    def partial(self) -> bool:
+        """Whether the splits were cut because published parts are missing."""
+        return self._allow_partial and self.task.is_partial(self._data_dir)
 
     @property
     def digest(self) -> str:
@@ -95,14 +109,24 @@ class MixtureData:
     """
 
     def __init__(
-        self, mixture: Mixture, backbone: Backbone, recipe: Recipe, *, data_dir: Path | None = None
+        self,
+        mixture: Mixture,
+        backbone: Backbone,
+        recipe: Recipe,
+        *,
+        data_dir: Path | None = None,
+        allow_partial: bool = False,
     ) -> None:
         self.task = mixture
         each = dataclasses.replace(recipe, dev_limit=-(-recipe.dev_limit // len(mixture.members)))
         whole = dataclasses.replace(each, train_limit=0)
         self._members = [
             TaskData(
-                task, backbone, whole if task.name in mixture.whole else each, data_dir=data_dir
+                task,
+                backbone,
+                whole if task.name in mixture.whole else each,
+                data_dir=data_dir,
+                allow_partial=allow_partial,
             )
             for task in mixture.members
         ]
@@ -114,6 +138,11 @@ class MixtureData:
             examples = [example for part in parts for example in part.examples]
             self._splits[split] = SplitData(examples, concatenate([part.tokens for part in parts]))
         return self._splits[split]
+
+    @property
+    def partial(self) -> bool:
+        """Whether the splits of any member were cut because published parts are missing."""
+        return any(member.partial for member in self._members)
 
     @property
     def digest(self) -> str:
@@ -150,11 +179,18 @@ class MixtureData:
 
 
 def data_of(
-    task: Task | Mixture, backbone: Backbone, recipe: Recipe, *, data_dir: Path | None = None
+    task: Task | Mixture,
+    backbone: Backbone,
+    recipe: Recipe,
+    *,
+    data_dir: Path | None = None,
+    allow_partial: bool = False,
 ) -> TaskData | MixtureData:
     """The splits of a task or mixture."""
     kind: Any = MixtureData if isinstance(task, Mixture) else TaskData
-    data: TaskData | MixtureData = kind(task, backbone, recipe, data_dir=data_dir)
+    data: TaskData | MixtureData = kind(
+        task, backbone, recipe, data_dir=data_dir, allow_partial=allow_partial
+    )
     return data
 
 

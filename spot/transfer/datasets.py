@@ -10,6 +10,7 @@ from spot.training.recipe import Recipe
 from spot.training.task_data import MixtureData, TaskData, data_of
 from spot.transfer.planner import TaskSpec
 from tasks import Mixture, Split, Task
+from tasks.task import PARTIAL
 
 
 class Datasets:
@@ -18,6 +19,7 @@ class Datasets:
     Args of the constructor:
         backbone: whose tokenizer and end tokens hold.
         data_dir: folder of official data sets.
+        allow_partial: where published parts are missing there, cut splits from those that are there.
         tell: takes a line on what a user should know of a task before a run: what a score must be above, rows left out,
             inputs cut.
     """
@@ -27,9 +29,11 @@ class Datasets:
         backbone: Backbone,
         *,
         data_dir: Path | None = None,
+        allow_partial: bool = False,
         tell: Callable[[str], None] = lambda _line: None,
     ) -> None:
         self.backbone, self.data_dir, self.tell = backbone, data_dir, tell
+        self.allow_partial = allow_partial
         self._tasks: dict[TaskSpec, Task | Mixture] = {}
         self._splits: dict[tuple[TaskSpec, Recipe], TaskData | MixtureData] = {}
 
@@ -57,7 +61,13 @@ class Datasets:
         """
         asked = self.spec(task), recipe
         if asked not in self._splits:
-            self._splits[asked] = data_of(task, self.backbone, recipe, data_dir=self.data_dir)
+            self._splits[asked] = data_of(
+                task,
+                self.backbone,
+                recipe,
+                data_dir=self.data_dir,
+                allow_partial=self.allow_partial,
+            )
             for line in _notes(task, self._splits[asked], recipe):
                 self.tell(line)
         return self._splits[asked]
@@ -65,6 +75,8 @@ class Datasets:
 
 def _notes(task: Task | Mixture, data: TaskData | MixtureData, recipe: Recipe) -> Iterator[str]:
     tokens = data[Split.TRAIN].tokens
+    if data.partial:
+        yield f"{task.name}: {PARTIAL}; its splits are cut from the published parts that are there"
     yield f"{task.name}: the most frequent answer scores {data.floor(Split.DEV):.2f} on dev"
     for member in task.members if isinstance(task, Mixture) else (task,):
         for part, counts in member.source.skipped.items():

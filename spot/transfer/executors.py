@@ -23,6 +23,7 @@ from spot.transfer.planner import PlannedRun
 from tasks import Mixture, Split, Task
 from tasks.overlaps import task_sketch
 from tasks.pipeline import summary
+from tasks.task import PARTIAL
 
 Reporters = Callable[[str], Reporter | None]
 """A progress sink for a run of the given title."""
@@ -37,6 +38,7 @@ class Group:
         dtype: likewise.
         recipe: of all runs.
         data_dir: folder of official data sets.
+        allow_partial: whether splits are cut from the parts that are there where others are missing.
         runs: what is wanted, each training once.
         stored: digests of those that the bank holds, which are passed over.
         slots: prompts under way at once.
@@ -52,6 +54,7 @@ class Group:
     stored: frozenset[str]
     slots: int
     data_dir: Path | None = None
+    allow_partial: bool = False
     folder: Path | None = None
     checkpoint_seconds: float = CHECKPOINT_SECONDS
     halving: Halving | None = None
@@ -147,6 +150,7 @@ class LocalExecutor:
                 "data": data_summary(data, group.recipe),
                 "program": program,
                 "most frequent answer": data.floor(Split.DEV),
+                **({PARTIAL: True} if data.partial else {}),
             }
             self._bank.record_run(
                 run_record(run, trained, group.recipe, texts=self._texts(task), environment=facts)
@@ -174,7 +178,10 @@ class LocalExecutor:
         """Hashes of a task's training sentences, for the bank, or nothing where that has them."""
         if self._bank.texts([task.name]):
             return b""
-        return task_sketch(task, self._datasets.data_dir).astype("<u8").tobytes()
+        texts = task_sketch(
+            task, self._datasets.data_dir, allow_partial=self._datasets.allow_partial
+        )
+        return texts.astype("<u8").tobytes()
 
 
 def run_record(

@@ -209,6 +209,7 @@ class Trainer:
             stored=frozenset(run.digest for run in runs if run.digest in stored),
             slots=len(runs) if halving else min(self.slots, len(runs)),
             data_dir=self.datasets.data_dir,
+            allow_partial=self.datasets.allow_partial,
             folder=self.folder,
             checkpoint_seconds=self.checkpoint_seconds,
             halving=halving,

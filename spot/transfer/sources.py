@@ -105,13 +105,16 @@ def _sentences(trainer: Trainer, target: Task) -> np.ndarray:
     """Hashes ``[n]`` uint64 of the sentences of dev and test; of dev alone, which users are told, without a test
     split."""
     datasets = trainer.datasets
+    sentences = functools.partial(
+        task_sentences, target, datasets.data_dir, allow_partial=datasets.allow_partial
+    )
     try:
-        return task_sentences(target, datasets.data_dir)
+        return sentences()
     except TaskError as error:
         datasets.tell(
             f"{target.name}: sources that hold its test texts are not known, for these are not ({error})"
         )
-        return task_sentences(target, datasets.data_dir, splits=[Split.DEV])
+        return sentences(splits=[Split.DEV])
 
 
 def context_of(trainer: Trainer, target: Task) -> Context:
@@ -121,7 +124,13 @@ def context_of(trainer: Trainer, target: Task) -> Context:
         recipe, train_limit=min(TRIAL_EXAMPLES, recipe.train_limit or TRIAL_EXAMPLES)
     )
     # read when first asked for, and once
-    few = TaskData(target, backbone, limited, data_dir=trainer.datasets.data_dir)
+    few = TaskData(
+        target,
+        backbone,
+        limited,
+        data_dir=trainer.datasets.data_dir,
+        allow_partial=trainer.datasets.allow_partial,
+    )
 
     def losses(prompts: Sequence[np.ndarray]) -> np.ndarray:
         return mean_losses(backbone, prompts, few[Split.TRAIN].tokens, form=recipe.form)

@@ -94,6 +94,7 @@ class Transferred:
         steps: optimiser steps that the choice took: of all candidates and of what made their starts, and of training
             without transfer where that was one of them.
         digest: of the transfer in the bank.
+        partial: whether the target's splits were cut because published parts are missing.
         task: the target.
         examples: its test examples.
     """
@@ -114,6 +115,7 @@ class Transferred:
     floor: Mapping[str, float]
     steps: int
     digest: str
+    partial: bool
     task: Task = dataclasses.field(repr=False, compare=False)
     examples: Sequence[Example] = dataclasses.field(repr=False, compare=False)
 
@@ -337,6 +339,7 @@ def _record(
         floor={split.value: data.floor(split) for split in (Split.DEV, Split.TEST)},
         steps=choice.steps,
         digest="",
+        partial=data.partial,
         task=target,
         examples=data[Split.TEST].examples,
     )

@@ -54,6 +54,15 @@ class Order(NamedTuple):
     log_dir: Path | None = None
 
 
+class Where(NamedTuple):
+    """What of a group an executor is made for; see :class:`Group`."""
+
+    backbone: str
+    dtype: str
+    data_dir: Path | None
+    allow_partial: bool
+
+
 def write_order(out: Any, order: Order) -> None:
     """Send an order to a worker's stdin."""
     content = pickle.dumps(order)
@@ -89,7 +98,8 @@ def carry_out(pickled: bytes) -> dict[str, Any]:
     try:
         order: Order = pickle.loads(pickled)
         group = order.group
-        executor = _executor(order.bank, group.backbone, group.dtype, group.data_dir, order.log_dir)
+        where = Where(group.backbone, group.dtype, group.data_dir, group.allow_partial)
+        executor = _executor(order.bank, where, order.log_dir)
         given_up = executor.train([group])
     except Interrupted as stop:
         return {"stopped": stop.number, "step": stop.step}
@@ -103,12 +113,11 @@ def carry_out(pickled: bytes) -> dict[str, Any]:
 
 
 @functools.cache
-def _executor(
-    bank: str, backbone: str, dtype: str, data_dir: Path | None, log_dir: Path | None
-) -> LocalExecutor:
+def _executor(bank: str, where: Where, log_dir: Path | None) -> LocalExecutor:
     """The executor of this process, loaded once; users have been told of the tasks by the parent."""
     prepare_process()
-    datasets = Datasets(load_backbone(backbone, dtype=dtype), data_dir=data_dir)
+    backbone = load_backbone(where.backbone, dtype=where.dtype)
+    datasets = Datasets(backbone, data_dir=where.data_dir, allow_partial=where.allow_partial)
     display = Display(Console(stderr=True), log_dir=log_dir)
     opened = OPENED.enter_context(Bank.open(bank, create=False, write=True))
     return LocalExecutor(opened, datasets, reporters=display.reporter)

@@ -56,15 +56,16 @@ def test_every_pair_of_tasks_that_shares_texts_is_in_the_table(
     place: str, official_files: Path
 ) -> None:
     data = DATA if place == "published" else official_files
+    read = functools.partial(Task.examples, data_dir=data, allow_partial=True)
     trained: dict[str, set[str]] = {}
     tested: dict[str, list[set[str]]] = {}
     for task in built_in():
         try:
             trained[task.name] = set().union(
-                *map(texts, task.examples(Split.TRAIN, data_dir=data)[:10_000])
+                *map(texts, read(task, Split.TRAIN)[:10_000])
             )
             tested[task.name] = [
-                texts(example) for example in task.examples(Split.TEST, data_dir=data)[:1000]
+                texts(example) for example in read(task, Split.TEST)[:1000]
             ]
         except TaskError:  # no file of it at hand
             continue

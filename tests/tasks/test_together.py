@@ -48,11 +48,11 @@ def contained(
     trained = "\0".join(
         {
             bare
-            for example in task.examples(Split.TRAIN, data_dir=data_dir)
+            for example in task.examples(Split.TRAIN, data_dir=data_dir, allow_partial=True)
             for bare in bares(example.inputs)
         }
     )
-    examples = task.examples(Split.DEV, data_dir=data_dir)
+    examples = task.examples(Split.DEV, data_dir=data_dir, allow_partial=True)
     judged = [bares(example.inputs) for example in examples[:: len(examples) // most + 1]]
     return sum(any(len(bare) >= least and bare in trained for bare in one) for one in judged) / len(
         judged

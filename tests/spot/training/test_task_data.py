@@ -56,9 +56,9 @@ def test_a_split_is_read_once_and_only_when_asked_for(
     read: list[Split] = []
     examples = Task.examples
 
-    def watched(self: Task, split: Split, *, data_dir: Path | None = None) -> list[Example]:
+    def watched(self: Task, split: Split, **where: Any) -> list[Example]:
         read.append(split)
-        return examples(self, split, data_dir=data_dir)
+        return examples(self, split, **where)
 
     monkeypatch.setattr(Task, "examples", watched)
     data = TaskData(task, backbone, recipe)
