@@ -109,7 +109,7 @@ def similarity_score(row: Row) -> Sequence[Example]:
 
 
 def multirc(row: Row) -> Sequence[Example]:
-    """MultiRC: one example an answer, in the order question, answer, paragraph, without ``<br>`` and ``<b>``."""
+    """MultiRC: one example an answer, in the order question, answer, paragraph, without the tags of HTML, as T5."""
     if _is_flat(row):
         return [
             _multirc_example(
@@ -166,12 +166,12 @@ def _flat_group(row: Row) -> str:
 def _multirc_example(
     question: str, answer: str, paragraph: str, label: object, group: str
 ) -> Example:
-    values = {
-        "question": question,
-        "answer": answer,
-        "paragraph": re.sub(r"<br>|</?b>", " ", paragraph),
-    }
     keys = fields("question", "answer", "paragraph")
+    texts = (question, answer, paragraph)
+    values = {
+        key: re.sub(r"</?b>", "", text.replace("<br>", " "))
+        for key, text in zip(keys, texts, strict=True)
+    }
     return text_to_text(keys, values, _truth(label), choices=("False", "True"), group=group)
 
 

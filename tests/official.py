@@ -209,9 +209,7 @@ def _super_glue(folder: Path) -> None:
         _json_lines(base / "MultiRC" / f"{part}.jsonl", map(_multirc, passages))
     for part, first in (("val", FEW * 2), ("train", FEW * 2 + GROUPS)):
         passages = range(first, first + GROUPS)
-        _json_lines(
-            folder / f"super_glue/BoolQ/{part}.jsonl", _boolq(passages, members=MEMBERS)
-        )
+        _json_lines(folder / f"super_glue/BoolQ/{part}.jsonl", _boolq(passages, members=MEMBERS))
 
 
 def _boolq(passages: range, *, members: int) -> Iterable[dict[str, Any]]:

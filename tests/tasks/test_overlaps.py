@@ -3,6 +3,7 @@ by their texts on any."""
 
 from __future__ import annotations
 
+import functools
 import json
 import random
 import re
@@ -61,12 +62,8 @@ def test_every_pair_of_tasks_that_shares_texts_is_in_the_table(
     tested: dict[str, list[set[str]]] = {}
     for task in built_in():
         try:
-            trained[task.name] = set().union(
-                *map(texts, read(task, Split.TRAIN)[:10_000])
-            )
-            tested[task.name] = [
-                texts(example) for example in read(task, Split.TEST)[:1000]
-            ]
+            trained[task.name] = set().union(*map(texts, read(task, Split.TRAIN)[:10_000]))
+            tested[task.name] = [texts(example) for example in read(task, Split.TEST)[:1000]]
         except TaskError:  # no file of it at hand
             continue
     assert len(tested) > 40
