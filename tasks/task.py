@@ -175,8 +175,6 @@ class Task:
         """
         splits = self._splits(data_dir, allow_partial=allow_partial)
         part = splits[split]
-        if not self.source.of_hub(data_dir) and part.name not in self.source.present(data_dir):
-            raise TaskError(self._missing(part.name, data_dir))
         keep = self._kept(splits, data_dir) if split is Split.TRAIN else None
         examples: list[Example] = []
         read = used_rows = 0
@@ -194,9 +192,8 @@ class Task:
 
     def is_partial(self, data_dir: Path | None) -> bool:
         """Whether a published part is missing in a folder of official files, so that splits can only be cut."""
-        return not self._wanted <= self.source.present(data_dir) and not self.source.of_hub(
-            data_dir
-        )
+        whole = self.source.present(data_dir).issuperset(self._wanted)
+        return not whole and not self.source.of_hub(data_dir)
 
     def score(self, predictions: Sequence[str], examples: Sequence[Example]) -> dict[str, float]:
         """Every metric of the task in points (0 to 100), and ``score``, their mean.
@@ -235,16 +232,27 @@ class Task:
         )
 
     @property
-    def _wanted(self) -> frozenset[str]:
-        """Parts that the splits are made of."""
-        return frozenset(part.name for part in self.splits.values())
+    def _wanted(self) -> tuple[str, ...]:
+        """Parts that the splits are made of, each once."""
+        return tuple(dict.fromkeys(part.name for part in self.splits.values()))
 
     def _splits(self, data_dir: Path | None, *, allow_partial: bool) -> Splits:
-        """The task's splits, or what is cut from other parts: the hub's where it has others, or those of a folder."""
+        """The task's splits, or what is cut from other parts: the hub's where it has others, or those of a folder.
+
+        Raises:
+            TaskError: published parts are missing in the folder, and nothing can or may be cut.
+        """
         present = self.source.present(data_dir)
-        if self._wanted <= present or not (allow_partial or self.source.of_hub(data_dir)):
+        missing = [part for part in self._wanted if part not in present]
+        if not missing:
             return self.splits
-        return self.partial.get(present & self._wanted or present, self.splits)
+        of_hub = self.source.of_hub(data_dir)
+        used = present.intersection(self._wanted) or present
+        if used in self.partial and (allow_partial or of_hub):
+            return self.partial[used]
+        if of_hub:
+            return self.splits  # the hub says what it lacks
+        raise TaskError(self._missing(missing[0], data_dir))
 
     def _missing(self, part: str, data_dir: Path | None) -> str:
         """What to say of a part that is nowhere, and what to do."""
