@@ -244,21 +244,17 @@ class Task:
         """
         present = self.source.present(data_dir)
         missing = [part for part in self._wanted if part not in present]
-        if not missing:
-            return self.splits
         of_hub = self.source.of_hub(data_dir)
         used = present.intersection(self._wanted) or present
-        if used in self.partial and (allow_partial or of_hub):
+        if missing and used in self.partial and (allow_partial or of_hub):
             return self.partial[used]
-        if of_hub:
-            return self.splits  # the hub says what it lacks
-        raise TaskError(self._missing(missing[0], data_dir))
+        published = next((part for part in missing if part in self.source.files), None)
+        if published and not of_hub:
+            raise TaskError(self._missing(published, data_dir))
+        return self.splits
 
     def _missing(self, part: str, data_dir: Path | None) -> str:
         """What to say of a part that is nowhere, and what to do."""
-        if part not in self.source.files:
-            parts = ", ".join(self.source.files) or "none"
-            return f"task {self.name}: no part {part!r} among its files ({parts})"
         place, hub = self.source.files[part], self.source.hub
         if data_dir is None:
             return (
