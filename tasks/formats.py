@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
@@ -111,20 +112,26 @@ class Numbers:
     high: float
     step: float
 
-    @property
+    @functools.cached_property
     def texts(self) -> tuple[str, ...]:
         """All of them, in their order."""
-        return tuple(self.text(i) for i in range(self.count))
+        return tuple(map(self.text, range(round((self.high - self.low) / self.step) + 1)))
 
-    @property
-    def count(self) -> int:
-        """How many there are."""
-        return round((self.high - self.low) / self.step) + 1
+    @functools.cached_property
+    def decimals(self) -> int:
+        """How many each is written with."""
+        return max(0, _decimals(self.low), _decimals(self.step))
 
     def text(self, steps: int) -> str:
         """The number so many steps above the lowest."""
-        decimals = max(0, *(-Decimal(str(n)).as_tuple().exponent for n in (self.low, self.step)))  # type: ignore[operator]
-        return f"{self.low + steps / (1 / self.step):.{decimals}f}"
+        return f"{self.low + steps / (1 / self.step):.{self.decimals}f}"
+
+
+def _decimals(number: float) -> int:
+    """Digits behind the point; negative where the last ones before it are zeros."""
+    exponent = Decimal(str(number)).normalize().as_tuple().exponent
+    assert isinstance(exponent, int)
+    return -exponent
 
 
 SIMILARITY = Numbers(low=0.0, high=5.0, step=0.2)

@@ -52,7 +52,17 @@ train = "{name}_train.csv"
 # skip_nulls = true           # rows with null or NaN in a column that is used
 # allow_bad_rows = 2          # at most so many rows of another number of columns
 
-# split_key = "text"          # rows with the same value of this column stay in one split, as those of one passage
+# Rows that stay in one split where several are cut from one file; give split_key or shared_texts.
+# split_key = "text"          # those with the same value of this column, or of every column of a list
+# shared_texts = ["text"]     # those that share a text of 25 letters or more, in whichever of these columns
+# equal_texts = "text"        # one of shared_texts, whose equal texts hold rows together however short they are
+
+# Rows that do not train.
+# train_where = {{ label = ["0", "1"] }}  # column = values of which a training row has one; dev and test keep all rows
+# unseen = "text"             # training rows whose text holds one of the development file's are left out
+
+# Values within others, in JSON and Parquet: a name with dots reaches in, as in "answer.text", here and under [format].
+# unfold = "passage.questions"  # every item of the list at the end of this path becomes a row of its own
 
 # Or a data set of the Hugging Face hub (needs the extra spot-prompt-transfer[hub]) in place of train, dev and test:
 # hub = "owner/name"
@@ -69,8 +79,18 @@ label = "label"
 # texts, or SQuAD's answers in any of their shapes.
 # answers = "answers"
 # unanswerable = "unanswerable"  # what the model shall write where there is no answer
-# group = "text"              # rows of one value are scored together (metric group_exact_match)
+# choices = ["one", "other"]  # columns of the answers that a row allows; its label is the right one's text, or by
+#                             # [labels] its column
+# numbers = {{ low = 0, high = 5, step = 0.2 }}  # labels are numbers, rounded to a step (metrics pearson, spearman)
+# truth = "label"             # column of whether the label is right (metric word_subset)
+# group = "text"              # rows of one value, or of the same in every column of a list, are scored together
+#                             # (metric group_exact_match)
+
+# How the template's columns are written; answers have their punctuation spaced too.
 # cut = "text"                # the column that is shortened where an input is too long; default: the longest of the row
+# replace = {{ "<br>" = " " }}  # a text = what stands in its place
+# spaced_punctuation = true   # a space on both sides of punctuation, as T5 reads SQuAD
+# mark = {{ column = "text", word = "word", index = "index" }}  # asterisks around the word at or next to an index (WSC)
 
 [labels]
 # Raw value in the data = word that the model writes. Leave the table out for free text.

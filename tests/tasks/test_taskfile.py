@@ -685,7 +685,7 @@ MISTAKES: Mapping[str, tuple[str, str, str]] = {
     "unknown key of format": (
         "[labels]",
         'prefix = "a"\n[labels]',
-        "[format] key 'prefix' is not known; choose from answers, cut",
+        "[format] key 'prefix' is not known; choose from answers, choices, cut",
     ),
     "no name": ('name = "mine"\n', "", "name is missing"),
     "empty name": ('"mine"', '""', "name is empty"),
