@@ -78,7 +78,9 @@ def whole(rows: np.ndarray) -> Inputs:
 def real_batches(options: argparse.Namespace, *, by_length: bool = False) -> list[RaggedBatch]:
     """Random tokens of a task's lengths."""
     backbone, task = load_backbone("tiny"), get_task(options.task)
-    examples = task.examples(Split.TRAIN, data_dir=options.data_dir)
+    examples = task.examples(
+        Split.TRAIN, data_dir=options.data_dir, allow_partial=options.allow_partial_data
+    )
     chosen = np.random.default_rng(0).permutation(len(examples))[: options.batches * options.batch]
     encode = backbone.tokenizer.encode
     lengths = np.array(
@@ -261,6 +263,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--task", default="mrpc")
     parser.add_argument("--data-dir", type=Path)
+    parser.add_argument("--allow-partial-data", action="store_true")
     parser.add_argument(
         "--peft-sorts", action="store_true", help="PEFT's batches of `ragged` sorted by length"
     )

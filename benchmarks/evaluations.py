@@ -41,12 +41,19 @@ def main() -> None:
     parser.add_argument("--method", choices=METHODS, default="auto")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--data-dir", type=Path)
+    parser.add_argument("--allow-partial-data", action="store_true")
     options = parser.parse_args()
     prepare_process()
     backbone = load_backbone(options.backbone)
     recipe = Recipe(prompt_length=options.length, dev_limit=options.examples)
     splits = [
-        TaskData(get_task(name), backbone, recipe, data_dir=options.data_dir)[Split.DEV]
+        TaskData(
+            get_task(name),
+            backbone,
+            recipe,
+            data_dir=options.data_dir,
+            allow_partial=options.allow_partial_data,
+        )[Split.DEV]
         for name in options.tasks
     ]
     ids = np.random.default_rng(0).integers(3, 1000, (max(options.prompts), options.length))

@@ -1,7 +1,7 @@
 """Prompt tuning of the embedded backbone on real data, against the most frequent class.
 
-    python benchmarks/real_tasks.py --data-dir DATA trec ag_news sst2 --steps 400 --seeds 1
-    python benchmarks/real_tasks.py --data-dir DATA trec ag_news sst2 --own-words
+    python benchmarks/real_tasks.py --data-dir DATA --allow-partial-data trec ag_news sst2 --steps 400 --seeds 1
+    python benchmarks/real_tasks.py --data-dir DATA --allow-partial-data trec ag_news sst2 --own-words
 
 The embedded backbone is tiny, and which words an answer is made of matters to it: a word that its supervised phase
 never asked for is hard to elicit. ``--own-words`` maps the official label words to words it knows (see ``OWN_WORDS``);
@@ -62,6 +62,7 @@ def main() -> None:
     )
     parser.add_argument("tasks", nargs="+")
     parser.add_argument("--data-dir", type=Path, required=True)
+    parser.add_argument("--allow-partial-data", action="store_true")
     parser.add_argument("--own-words", action="store_true")
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--seeds", type=int, default=1)
@@ -83,7 +84,13 @@ def main() -> None:
         task = get_task(name)
         if options.own_words:
             task = with_words(task, OWN_WORDS[name])
-        data = TaskData(task, backbone, recipe, data_dir=options.data_dir)
+        data = TaskData(
+            task,
+            backbone,
+            recipe,
+            data_dir=options.data_dir,
+            allow_partial=options.allow_partial_data,
+        )
         test = data[Split.TEST]
         majority = collections.Counter(e.target for e in data[Split.TRAIN].examples).most_common(1)[
             0

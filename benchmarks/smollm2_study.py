@@ -1,6 +1,7 @@
 """SmolLM2-135M on real tasks: most frequent class, zero-shot text prompts, prompt tuning, and SPoT from other tasks.
 
-    python benchmarks/smollm2_study.py --data-dir DATA --bank smollm2.sqlite sst2 mr trec ag_news --length 20
+    python benchmarks/smollm2_study.py --data-dir DATA --allow-partial-data --bank smollm2.sqlite \\
+        sst2 mr trec ag_news --length 20
 
 For every task and seed: prompt tuning from sampled vocabulary, whose key is the query; then training from the value of
 the nearest other task. The sources are the other tasks' own prompt-tuning runs, so nothing is trained twice. Zero-shot
@@ -80,6 +81,7 @@ def main() -> None:
     )
     parser.add_argument("tasks", nargs="+")
     parser.add_argument("--data-dir", type=Path, required=True)
+    parser.add_argument("--allow-partial-data", action="store_true")
     parser.add_argument("--bank", required=True)
     parser.add_argument("--backbone", default="smollm2")
     parser.add_argument("--length", type=int, default=20)
@@ -110,7 +112,9 @@ def main() -> None:
     )
     names = [get_task(name) for name in options.tasks]
     with Bank.open(options.bank) as bank:
-        datasets = Datasets(backbone, data_dir=options.data_dir)
+        datasets = Datasets(
+            backbone, data_dir=options.data_dir, allow_partial=options.allow_partial_data
+        )
         trainer = Trainer(
             bank,
             backbone,

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import re
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 from tasks.answers import UNANSWERABLE, answer_texts, is_impossible, text_in
+from tasks.errors import shown
 from tasks.rows import Row
 from tasks.task import Example, Formatter
 
@@ -100,16 +104,63 @@ def multiple_choice(
     return formatter
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Numbers:
+    """Numbers as answers: from ``low`` to ``high`` in steps, each written with as many decimals as these have."""
+
+    low: float
+    high: float
+    step: float
+
+    @functools.cached_property
+    def texts(self) -> tuple[str, ...]:
+        """All of them, in their order."""
+        return tuple(map(self.text, range(round((self.high - self.low) / self.step) + 1)))
+
+    @functools.cached_property
+    def decimals(self) -> int:
+        """How many each is written with."""
+        return max(0, _decimals(self.low), _decimals(self.step))
+
+    def text(self, steps: int) -> str:
+        """The number so many steps above the lowest."""
+        return f"{self.low + steps / (1 / self.step):.{self.decimals}f}"
+
+
+def _decimals(number: float) -> int:
+    """Digits behind the point; negative where the last ones before it are zeros."""
+    exponent = Decimal(str(number)).normalize().as_tuple().exponent
+    assert isinstance(exponent, int)
+    return -exponent
+
+
+SIMILARITY = Numbers(low=0.0, high=5.0, step=0.2)
+"""STS-B's scores as T5 writes them (Raffel et al. 2020, section 2.4)."""
+
+
+def number_text(raw: object, numbers: Numbers) -> str:
+    """A number rounded to the nearest of ``numbers``, as text.
+
+    Raises:
+        ValueError: no number, or one that lies outside.
+    """
+    try:
+        value = float(str(raw))
+    except ValueError as error:
+        raise ValueError(f"label {shown(raw)} is no number") from error
+    if not numbers.low <= value <= numbers.high:
+        raise ValueError(f"label {shown(raw)} lies outside {numbers.low:g} to {numbers.high:g}")
+    return numbers.text(round((value - numbers.low) * (1 / numbers.step)))
+
+
 def similarity_score(row: Row) -> Sequence[Example]:
     """STS-B: the score rounded to the nearest 0.2, as text."""
-    raw = row["label"] if "label" in row else row["score"]
-    score = f"{round(float(raw) * 5) / 5:.1f}"
-    choices = tuple(f"{i / 5:.1f}" for i in range(26))
-    return [text_to_text(fields("sentence1", "sentence2"), row, score, choices=choices)]
+    score = number_text(row["label"] if "label" in row else row["score"], SIMILARITY)
+    return [text_to_text(fields("sentence1", "sentence2"), row, score, choices=SIMILARITY.texts)]
 
 
 def multirc(row: Row) -> Sequence[Example]:
-    """MultiRC: one example an answer, in the order question, answer, paragraph, without ``<br>`` and ``<b>``."""
+    """MultiRC: one example an answer, in the order question, answer, paragraph, without the tags of HTML, as T5."""
     if _is_flat(row):
         return [
             _multirc_example(
@@ -143,7 +194,7 @@ def multirc_passages(rows: Sequence[Row]) -> Sequence[object]:
         if key not in questions:
             questions[key] = {"question": row["question"], "answers": [], "idx": index["question"]}
             passage["questions"].append(questions[key])
-        label = int(_truth(row["label"]) == "True")
+        label = int(truth_of(row["label"]) == "True")
         questions[key]["answers"].append(
             {"text": row["answer"], "idx": index["answer"], "label": label}
         )
@@ -166,13 +217,13 @@ def _flat_group(row: Row) -> str:
 def _multirc_example(
     question: str, answer: str, paragraph: str, label: object, group: str
 ) -> Example:
-    values = {
-        "question": question,
-        "answer": answer,
-        "paragraph": re.sub(r"<br>|</?b>", " ", paragraph),
-    }
     keys = fields("question", "answer", "paragraph")
-    return text_to_text(keys, values, _truth(label), choices=("False", "True"), group=group)
+    texts = (question, answer, paragraph)
+    values = {
+        key: re.sub(r"</?b>", "", text.replace("<br>", " "))
+        for key, text in zip(keys, texts, strict=True)
+    }
+    return text_to_text(keys, values, truth_of(label), choices=("False", "True"), group=group)
 
 
 def record(row: Row) -> Sequence[Example]:
@@ -231,20 +282,26 @@ def _record_examples(
     ]
 
 
-def _truth(label: object) -> str:
+def truth_of(label: object) -> str:
+    """``True`` or ``False``, however a file spells it."""
     return str(str(label).lower() in ("1", "true"))
 
 
 def wsc(row: Row) -> Sequence[Example]:
     """WSC: the pronoun between asterisks, as T5 writes it without the task's name; the referent is the target."""
     span = row.get("target", row)
-    start, stop = _pronoun(row["text"], span["span2_text"], int(span["span2_index"]))
-    marked = f"{row['text'][:start]} *{row['text'][start:stop]}* {row['text'][stop:]}"
-    return [
-        Example(
-            inputs=" ".join(marked.split()), target=span["span1_text"], label=_truth(row["label"])
-        )
-    ]
+    inputs = marked(row["text"], span["span2_text"], int(span["span2_index"]))
+    return [Example(inputs=inputs, target=span["span1_text"], label=truth_of(row["label"]))]
+
+
+def marked(text: str, word: str, index: int) -> str:
+    """The text with single spaces and a word of it between asterisks, at that index or next to it.
+
+    Raises:
+        ValueError: the text has no such word.
+    """
+    start, stop = _pronoun(text, word, index)
+    return " ".join(f"{text[:start]} *{text[start:stop]}* {text[stop:]}".split())
 
 
 def _pronoun(text: str, pronoun: str, index: int) -> tuple[int, int]:
@@ -266,7 +323,7 @@ def _pronoun(text: str, pronoun: str, index: int) -> tuple[int, int]:
 
 def wsc_is_true(row: Row) -> bool:
     """Training rows of WSC are those whose referent is right."""
-    return _truth(row["label"]) == "True"
+    return truth_of(row["label"]) == "True"
 
 
 def question_answer(row: Row) -> Sequence[Example]:

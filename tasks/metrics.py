@@ -48,12 +48,14 @@ class Metric:
         share: of one prediction and its example, 0 to 1, where the score is the mean of these; else ``None``.
         needs_labels: it is of classes, and needs their words.
         needs_groups: it scores examples of one group together.
+        needs_truth: it scores whether an answer is right of which the row says whether it shall be.
     """
 
     score: Callable[[Predictions, Examples, Labels], float]
     share: Callable[[str, Scored], float] | None = None
     needs_labels: bool = False
     needs_groups: bool = False
+    needs_truth: bool = False
 
 
 def mean_of(share: Callable[[str, Scored], float]) -> Metric:
@@ -192,7 +194,7 @@ METRICS: dict[str, Metric] = {
     "token_f1": mean_of(overlap_with_answers),
     "exact_match_of_groups": mean_over_groups(equals_an_answer),
     "token_f1_of_groups": mean_over_groups(overlap_with_answers),
-    "word_subset": mean_of(names_referent),
+    "word_subset": dataclasses.replace(mean_of(names_referent), needs_truth=True),
 }
 """Metrics by name; ``f1_over_answers`` is MultiRC's F1a, the F1 of ``True`` over all answers together."""
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from tasks.answers import is_null, spellings
 from tasks.errors import TaskError, reason, shown
+from tasks.nested import Shape
 from tasks.readers import Writing, reader_of
 from tasks.rows import Numbered, Reader, Row, Skipped
 
@@ -181,6 +182,7 @@ class Source:
         reader: reads one file; by suffix where not given.
         hub: where else the data lies.
         skip: which rows are left out.
+        shape: what rows become before all else.
         skipped: how many rows the last reading of each part left out, by the reason.
     """
 
@@ -188,6 +190,7 @@ class Source:
     reader: Reader | None = None
     hub: Hub | None = None
     skip: Skip = dataclasses.field(default_factory=Skip)
+    shape: Shape | None = None
     skipped: dict[str, Counter[str]] = dataclasses.field(
         default_factory=dict, compare=False, repr=False
     )
@@ -200,7 +203,7 @@ class Source:
         """
         where, rows = self._open_part(part, data_dir)
         counts = self.skipped[part] = Counter()
-        return Rows(where, self._kept(where, rows, counts))
+        return Rows(where, self._kept(where, self._shaped(where, rows), counts))
 
     def present(self, data_dir: Path | None) -> frozenset[str]:
         """Parts that can be read: those whose file is there, or else those of the hub where that is read."""
@@ -233,6 +236,26 @@ class Source:
         raise TaskError(
             f"{(data_dir or Path()) / self.files[part]}: no such file; see --data-dir and SPOT_DATA"
         )
+
+    def _shaped(
+        self, where: str, rows: Iterable[Numbered | Skipped]
+    ) -> Iterable[Numbered | Skipped]:
+        if self.shape is None:
+            yield from rows
+            return
+        for row in rows:
+            if isinstance(row, Skipped):
+                yield row
+                continue
+            try:
+                yield from (Numbered(row.number, one) for one in self.shape.rows(row.values))
+            except KeyError as error:
+                columns = ", ".join(row.values) or "none"
+                raise TaskError(
+                    f"{where}, row {row.number}: no column {shown(error.args[0])} (columns: {columns})"
+                ) from error
+            except ValueError as error:
+                raise TaskError(f"{where}, row {row.number}: {error}") from error
 
     def _kept(
         self, where: str, rows: Iterable[Numbered | Skipped], counts: Counter[str]

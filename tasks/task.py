@@ -175,8 +175,6 @@ class Task:
         """
         splits = self._splits(data_dir, allow_partial=allow_partial)
         part = splits[split]
-        if not self.source.of_hub(data_dir) and part.name not in self.source.present(data_dir):
-            raise TaskError(self._missing(part.name, data_dir))
         keep = self._kept(splits, data_dir) if split is Split.TRAIN else None
         examples: list[Example] = []
         read = used_rows = 0
@@ -194,9 +192,8 @@ class Task:
 
     def is_partial(self, data_dir: Path | None) -> bool:
         """Whether a published part is missing in a folder of official files, so that splits can only be cut."""
-        return not self._wanted <= self.source.present(data_dir) and not self.source.of_hub(
-            data_dir
-        )
+        whole = self.source.present(data_dir).issuperset(self._wanted)
+        return not whole and not self.source.of_hub(data_dir)
 
     def score(self, predictions: Sequence[str], examples: Sequence[Example]) -> dict[str, float]:
         """Every metric of the task in points (0 to 100), and ``score``, their mean.
@@ -235,22 +232,29 @@ class Task:
         )
 
     @property
-    def _wanted(self) -> frozenset[str]:
-        """Parts that the splits are made of."""
-        return frozenset(part.name for part in self.splits.values())
+    def _wanted(self) -> tuple[str, ...]:
+        """Parts that the splits are made of, each once."""
+        return tuple(dict.fromkeys(part.name for part in self.splits.values()))
 
     def _splits(self, data_dir: Path | None, *, allow_partial: bool) -> Splits:
-        """The task's splits, or what is cut from other parts: the hub's where it has others, or those of a folder."""
+        """The task's splits, or what is cut from other parts: the hub's where it has others, or those of a folder.
+
+        Raises:
+            TaskError: published parts are missing in the folder, and nothing can or may be cut.
+        """
         present = self.source.present(data_dir)
-        if self._wanted <= present or not (allow_partial or self.source.of_hub(data_dir)):
-            return self.splits
-        return self.partial.get(present & self._wanted or present, self.splits)
+        missing = [part for part in self._wanted if part not in present]
+        of_hub = self.source.of_hub(data_dir)
+        used = present.intersection(self._wanted) or present
+        if missing and used in self.partial and (allow_partial or of_hub):
+            return self.partial[used]
+        published = next((part for part in missing if part in self.source.files), None)
+        if published and not of_hub:
+            raise TaskError(self._missing(published, data_dir))
+        return self.splits
 
     def _missing(self, part: str, data_dir: Path | None) -> str:
         """What to say of a part that is nowhere, and what to do."""
-        if part not in self.source.files:
-            parts = ", ".join(self.source.files) or "none"
-            return f"task {self.name}: no part {part!r} among its files ({parts})"
         place, hub = self.source.files[part], self.source.hub
         if data_dir is None:
             return (

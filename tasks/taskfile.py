@@ -12,14 +12,13 @@ from tasks.answers import UNANSWERABLE
 from tasks.choices import choose
 from tasks.errors import TaskError, shown
 from tasks.files import file_digest
+from tasks.formatting import formatter_of
 from tasks.metrics import METRICS
 from tasks.readers import FORMATS, Writing, format_of
 from tasks.sources import Source
-from tasks.task import (
-    Task,
-)
-from tasks.taskfile_data import OF_HUB, PARTS, paths_of, read_source
-from tasks.template import Layout, formatter_of, read_layout
+from tasks.task import Task
+from tasks.taskfile_data import OF_HUB, PARTS, paths_of, read_source, read_together
+from tasks.template import LATER, Layout, read_layout
 from tasks.tomlfile import TomlTable, read_toml
 
 EXAMPLE = """\
@@ -53,7 +52,17 @@ train = "{name}_train.csv"
 # skip_nulls = true           # rows with null or NaN in a column that is used
 # allow_bad_rows = 2          # at most so many rows of another number of columns
 
-# split_key = "text"          # rows with the same value of this column stay in one split, as those of one passage
+# Rows that stay in one split where several are cut from one file; give split_key or shared_texts.
+# split_key = "text"          # those with the same value of this column, or of every column of a list
+# shared_texts = ["text"]     # those that share a text of 25 letters or more, in whichever of these columns
+# equal_texts = "text"        # one of shared_texts, whose equal texts hold rows together however short they are
+
+# Rows that do not train.
+# train_where = {{ label = ["0", "1"] }}  # column = values of which a training row has one; dev and test keep all rows
+# unseen = "text"             # training rows whose text holds one of the development file's are left out
+
+# Values within others, in JSON and Parquet: a name with dots reaches in, as in "answer.text", here and under [format].
+# unfold = "passage.questions"  # every item of the list at the end of this path becomes a row of its own
 
 # Or a data set of the Hugging Face hub (needs the extra spot-prompt-transfer[hub]) in place of train, dev and test:
 # hub = "owner/name"
@@ -70,8 +79,18 @@ label = "label"
 # texts, or SQuAD's answers in any of their shapes.
 # answers = "answers"
 # unanswerable = "unanswerable"  # what the model shall write where there is no answer
-# group = "text"              # rows of one value are scored together (metric group_exact_match)
+# choices = ["one", "other"]  # columns of the answers that a row allows; its label is the right one's text, or by
+#                             # [labels] its column
+# numbers = {{ low = 0, high = 5, step = 0.2 }}  # labels are numbers, rounded to a step (metrics pearson, spearman)
+# truth = "label"             # column of whether the label is right (metric word_subset)
+# group = "text"              # rows of one value, or of the same in every column of a list, are scored together
+#                             # (metric group_exact_match)
+
+# How the template's columns are written; answers have their punctuation spaced too.
 # cut = "text"                # the column that is shortened where an input is too long; default: the longest of the row
+# replace = {{ "<br>" = " " }}  # a text = what stands in its place
+# spaced_punctuation = true   # a space on both sides of punctuation, as T5 reads SQuAD
+# mark = {{ column = "text", word = "word", index = "index" }}  # asterisks around the word at or next to an index (WSC)
 
 [labels]
 # Raw value in the data = word that the model writes. Leave the table out for free text.
@@ -97,24 +116,35 @@ def load_task_file(path: Path) -> Task:
     labels = _labels(file)
     layout = read_layout(file.table("format"), labels)
     source, splits = read_source(file.table("data"), layout, labels)
-    split_key = file.table("data").get("split_key", str, "")
-    metrics = _metrics(file, labels)
+    together = read_together(file.table("data"))
+    words = () if layout.choices else tuple(dict.fromkeys(labels.values()))
+    metrics = _metrics(file, layout, words)
     return Task(
         name=file.get("name", str),
         family=file.get("family", str, "user"),
         source=source,
-        formatter=formatter_of(layout, labels, split_key),
+        formatter=formatter_of(layout, labels, together.columns),
         metrics=metrics,
-        labels=tuple(dict.fromkeys(labels.values())),
+        labels=words,
         splits=splits,
-        split_key=split_key,
+        split_key=together.key,
+        train_filter=together.train_filter,
+        unseen=together.unseen,
         notes=file.get("notes", str, f"from {path.name}"),
-        content=_content(source, file.table("data"), layout, labels),
+        content=_content(source, file, layout, labels),
     )
 
 
-def _metrics(file: TomlTable, labels: Mapping[str, str]) -> tuple[str, ...]:
-    metrics = file.values.get("metrics", ["accuracy"] if labels else ["exact_match"])
+def _usual_metrics(layout: Layout, words: tuple[str, ...]) -> list[str]:
+    if layout.numbers:
+        return ["pearson", "spearman"]
+    if layout.truth:
+        return ["word_subset"]
+    return ["accuracy"] if words or layout.choices else ["exact_match"]
+
+
+def _metrics(file: TomlTable, layout: Layout, words: tuple[str, ...]) -> tuple[str, ...]:
+    metrics = file.values.get("metrics", _usual_metrics(layout, words))
     if not isinstance(metrics, list) or not metrics:
         raise TaskError(f'{file.path}: metrics must be a list of names, such as ["accuracy"]')
     for metric in metrics:
@@ -123,11 +153,15 @@ def _metrics(file: TomlTable, labels: Mapping[str, str]) -> tuple[str, ...]:
                 f"{file.path}: metric {shown(metric)} is no text; choose from {', '.join(METRICS)}"
             )
         needs = METRICS[choose(metric, METRICS, f"{file.path}: metric")]
-        if needs.needs_labels and len(labels) < 2:
+        if needs.needs_labels and len(words) < 2:
             raise TaskError(f"{file.path}: metric {metric!r} needs at least two [labels]")
-        if needs.needs_groups and not file.table("format").values.get("group"):
+        if needs.needs_groups and not layout.group:
             raise TaskError(
                 f"{file.path}: metric {metric!r} needs format.group, the column of what is scored together"
+            )
+        if needs.needs_truth and not layout.truth:
+            raise TaskError(
+                f"{file.path}: metric {metric!r} needs format.truth, the column of whether the label is right"
             )
     return tuple(metrics)
 
@@ -144,11 +178,12 @@ def _labels(file: TomlTable) -> dict[str, str]:
     return dict(labels.values)
 
 
-def _content(source: Source, data: TomlTable, layout: Layout, labels: Mapping[str, str]) -> str:
+def _content(source: Source, file: TomlTable, layout: Layout, labels: Mapping[str, str]) -> str:
     """sha256 of what a task is: how its data is read and turned into text, and the data itself.
 
     Paths, name, notes and metrics are left out, and so is an option that is not given: later ones change nothing.
     """
+    data, given = file.table("data"), file.table("format").values
     options = {
         key: value for key, value in data.values.items() if key not in (*PARTS, "format", *OF_HUB)
     }
@@ -165,8 +200,9 @@ def _content(source: Source, data: TomlTable, layout: Layout, labels: Mapping[st
         "template": layout.template,
         "answers" if layout.several else "label": layout.label,
         "unanswerable": layout.unanswerable if layout.unanswerable != UNANSWERABLE else "",
-        "group": layout.group,
+        "group": given.get("group", ""),
         "cut": layout.cut,
+        **{key: given[key] for key in LATER if key in given},
     }
     what = {
         "data": options,

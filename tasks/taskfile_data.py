@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from tasks.answers import spellings
 from tasks.choices import choose
 from tasks.errors import TaskError, repeated, shown
 from tasks.files import checked_encoding
 from tasks.formats import UNLABELLED
+from tasks.nested import Shape
 from tasks.readers import FORMATS, OF_TABLES, SUFFIXES, Writing, format_of, labels_beside, reader_of
+from tasks.rows import Row
 from tasks.sources import Hub, Skip, Source
-from tasks.task import SPLITS_BY_PARTS, Splits
+from tasks.task import SPLITS_BY_PARTS, SplitKeys, Splits
 from tasks.template import Layout
+from tasks.together import by_columns, by_shared_texts
 from tasks.tomlfile import TomlTable
 
 PARTS = ("train", "dev", "test")
 PACKED_SUFFIXES = (".gz", ".bz2", ".xz", ".zst", ".zip")
-OF_ROWS = ("split_key", "skip", "skip_nulls")
+OF_ROWS = (
+    "split_key", "shared_texts", "equal_texts", "unseen", "train_where", "unfold", "skip", "skip_nulls",
+)  # fmt: skip
 OF_HUB = ("hub", "config", "revision", "parts", "columns")
 
 
@@ -31,10 +37,10 @@ def read_source(
         TaskError: an unknown key, a value of the wrong kind, or neither files nor a hub data set.
     """
     data.refuse_unknown({*PARTS, "format", *OF_TABLES, *OF_ROWS, *OF_HUB})
-    skip = _skip(data, layout, labels)
+    skip, shape = _skip(data, layout, labels), _shape(data, layout)
     if "hub" in data.values:
         hub = _hub(data)
-        return Source(hub=hub, skip=skip), SPLITS_BY_PARTS[frozenset(hub.parts)]
+        return Source(hub=hub, skip=skip, shape=shape), SPLITS_BY_PARTS[frozenset(hub.parts)]
     for key in OF_HUB:
         if key in data.values and key not in OF_TABLES:
             raise data.error(key, "goes with data.hub, which is not given")
@@ -54,7 +60,88 @@ def read_source(
                     f"is not for files such as {file.name}; remove it, or say another data.format",
                 )
     reader = reader_of(dataclasses.replace(writing, labels=beside))
-    return Source(files=files, reader=reader, skip=skip), SPLITS_BY_PARTS[frozenset(files)]
+    source = Source(files=files, reader=reader, skip=skip, shape=shape)
+    return source, SPLITS_BY_PARTS[frozenset(files)]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Together:
+    """Which rows stay in one split, and which train.
+
+    Attributes:
+        key: what :class:`tasks.task.Task` calls so.
+        columns: of which a key is made that must not be null.
+        unseen: column whose long development texts no training row may hold, or empty.
+        train_where: column to the values there of which a row must have one to train.
+    """
+
+    key: str | SplitKeys
+    columns: tuple[str, ...]
+    unseen: str
+    train_where: Mapping[str, frozenset[str]]
+
+    @property
+    def train_filter(self) -> Callable[[Row], bool] | None:
+        """Whether a row trains; ``None`` where all do."""
+        if not self.train_where:
+            return None
+
+        def trains(row: Row) -> bool:
+            return all(
+                not values.isdisjoint(spellings(row, column))
+                for column, values in self.train_where.items()
+            )
+
+        return trains
+
+
+def read_together(data: TomlTable) -> Together:
+    """Which rows stay together, and which train.
+
+    Raises:
+        TaskError: a value of the wrong kind, or two ways at once.
+    """
+    columns, shared = data.columns("split_key"), data.columns("shared_texts")
+    equal = data.get("equal_texts", str, "")
+    if columns and shared:
+        raise data.error("shared_texts", "stands beside data.split_key; give one of them")
+    if equal:
+        choose(equal, shared, f"{data.path}: data.equal_texts: the column of data.shared_texts")
+    key: str | SplitKeys = "".join(columns)
+    if shared:
+        key = by_shared_texts(*shared, equal=equal)
+    elif len(columns) > 1:
+        key = by_columns(*columns)
+    return Together(
+        key=key,
+        columns=columns,
+        unseen=data.get("unseen", str, ""),
+        train_where=_values_of(data, "train_where"),
+    )
+
+
+def _shape(data: TomlTable, layout: Layout) -> Shape | None:
+    """Lists that become rows, and columns that lie within others; ``None`` where there are neither."""
+    path = data.get("unfold", str, "")
+    if not all(path.split(".")) and path:
+        raise data.error("unfold", f"is {shown(path)}; expected names with dots between")
+    dotted = tuple(column for column in _used(data, layout) if "." in column)
+    if not path and not dotted:
+        return None
+    return Shape(unfold=tuple(path.split(".")) if path else (), columns=dotted)
+
+
+def _used(data: TomlTable, layout: Layout) -> tuple[str, ...]:
+    """All columns that a task file names, each once."""
+    tables = (data.get(key, dict, {}) for key in ("skip", "train_where"))
+    named = (
+        *layout.used,
+        *data.columns("split_key"),
+        *data.columns("shared_texts"),
+        data.get("unseen", str, ""),
+        *(column for table in tables for column in table),
+    )
+    return tuple(dict.fromkeys(filter(None, named)))
 
 
 def _hub(data: TomlTable) -> Hub:
@@ -151,28 +238,33 @@ def _format(data: TomlTable, part: str, file: Path, writing: Writing) -> str:
 
 
 def _skip(data: TomlTable, layout: Layout, labels: Mapping[str, str]) -> Skip:
+    values = _values_of(data, "skip")
+    if labels and UNLABELLED not in labels:
+        values[layout.label] = values.get(layout.label, frozenset()) | {UNLABELLED}
+    nulls = (
+        (*layout.used, *data.columns("split_key"), *data.columns("shared_texts"))
+        if data.get("skip_nulls", bool, False)
+        else ()
+    )
+    return Skip(values=values, nulls=tuple(dict.fromkeys(nulls)), label=layout.label)
+
+
+def _values_of(data: TomlTable, key: str) -> dict[str, frozenset[str]]:
+    """A table of columns and the values that are meant there, as texts."""
     values: dict[str, frozenset[str]] = {}
-    for column, listed in data.get("skip", dict, {}).items():
+    for column, listed in data.get(key, dict, {}).items():
         items = listed if isinstance(listed, list) else [listed]
         if not items or not all(
             isinstance(item, str) or (isinstance(item, int) and _fits(item)) for item in items
         ):
             raise data.error(
-                f"skip.{column}",
+                f"{key}.{column}",
                 f'is {shown(listed)}; expected a list of values, as in ["-", "-1"]',
             )
         values[column] = frozenset(
             str(item).lower() if isinstance(item, bool) else str(item) for item in items
         )
-    if labels and UNLABELLED not in labels:
-        values[layout.label] = values.get(layout.label, frozenset()) | {UNLABELLED}
-    used = (*layout.columns, layout.label, layout.group, data.get("split_key", str, ""))
-    nulls = (
-        tuple(dict.fromkeys(column for column in used if column))
-        if data.get("skip_nulls", bool, False)
-        else ()
-    )
-    return Skip(values=values, nulls=nulls, label=layout.label)
+    return values
 
 
 def _fits(number: int) -> bool:

@@ -1,19 +1,26 @@
-"""What ``[format]`` of a task file says: from a row to an example."""
+"""What ``[format]`` of a task file says, and its template filled in."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import string
 from collections.abc import Mapping, Sequence
 
-from tasks.answers import UNANSWERABLE, answer_texts, is_impossible, is_null, spellings, text_in
+from tasks.answers import UNANSWERABLE
 from tasks.choices import choose
-from tasks.errors import shown
-from tasks.formats import classify
-from tasks.rows import Row
-from tasks.task import Example, Formatter
+from tasks.errors import repeated, shown
+from tasks.formats import Numbers
 from tasks.tomlfile import TomlTable
+
+MARK = ("column", "word", "index")
+
+LATER = ("choices", "numbers", "truth", "mark", "replace", "spaced_punctuation")
+"""Keys that are part of a task's content as they are written, where they are given."""
+
+KEYS = ("template", "label", "answers", "unanswerable", "group", "cut", *LATER)
+
+MOST_NUMBERS = 10_000
+"""Steps from the lowest to the highest number: each is a choice."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -26,8 +33,14 @@ class Layout:
         label: the column of the label or the answers.
         several: whether that column holds answers.
         unanswerable: the target where there is no answer.
-        group: the column whose values group examples, or empty.
+        group: the columns whose values together group examples.
         cut: the column that is shortened in too long an input; empty: the longest of the row.
+        choices: columns whose texts are the allowed answers of a row.
+        numbers: the allowed answers where they are numbers.
+        truth: the column that says whether the label is right, or empty.
+        mark: column, word in it and that word's index: the word stands between asterisks.
+        replace: what is replaced in the template's columns, by what.
+        spaced: whether punctuation stands between spaces.
     """
 
     template: str
@@ -35,8 +48,20 @@ class Layout:
     label: str
     several: bool
     unanswerable: str
-    group: str
+    group: tuple[str, ...]
     cut: str
+    choices: tuple[str, ...] = ()
+    numbers: Numbers | None = None
+    truth: str = ""
+    mark: tuple[str, ...] = ()
+    replace: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    spaced: bool = False
+
+    @property
+    def used(self) -> tuple[str, ...]:
+        """All columns that a row must have, each once."""
+        others = (self.label, *self.group, *self.choices, self.truth, *self.mark)
+        return tuple(dict.fromkeys(filter(None, (*self.columns, *others))))
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -50,7 +75,7 @@ def read_layout(file: TomlTable, labels: Mapping[str, str]) -> Layout:
     Raises:
         TaskError: an unknown key, a value of the wrong kind, a template without a column.
     """
-    file.refuse_unknown({"template", "label", "answers", "unanswerable", "group", "cut"})
+    file.refuse_unknown(KEYS)
     template = file.get("template", str)
     several = "answers" in file.values
     if several and "label" in file.values:
@@ -59,6 +84,7 @@ def read_layout(file: TomlTable, labels: Mapping[str, str]) -> Layout:
         raise file.error(
             "answers", "is for free text; with [labels], name the column by format.label"
         )
+    _check_one_kind(file, labels)
     try:
         parsed = list(string.Formatter().parse(template))
     except ValueError as error:
@@ -76,48 +102,77 @@ def read_layout(file: TomlTable, labels: Mapping[str, str]) -> Layout:
         label=file.get("answers" if several else "label", str),
         several=several,
         unanswerable=file.get("unanswerable", str, UNANSWERABLE) or UNANSWERABLE,
-        group=file.get("group", str, ""),
+        group=file.columns("group"),
         cut=file.get("cut", str, ""),
+        choices=_choices(file, labels),
+        numbers=_numbers(file),
+        truth=file.get("truth", str, ""),
+        mark=_mark(file),
+        replace=_replaced(file),
+        spaced=file.get("spaced_punctuation", bool, False),
     )
     if not layout.columns or not all(layout.columns):
         raise file.error("template", "names no column; write them in braces, as in {text}")
     if layout.cut:
         choose(layout.cut, layout.columns, f"{file.path}: format.cut: the template's column")
+    if layout.mark:
+        choose(layout.mark[0], layout.columns, f"{file.path}: format.mark: the template's column")
     return layout
 
 
-def formatter_of(layout: Layout, labels: Mapping[str, str], split_key: str) -> Formatter:
-    """From a row to one example; a value that is no text is a ValueError.
+def _check_one_kind(file: TomlTable, labels: Mapping[str, str]) -> None:
+    """Refuse what says of answers that they are of two kinds."""
+    for key, excluded in (("choices", ("answers", "numbers")), ("numbers", ("answers",))):
+        for other in excluded:
+            if key in file.values and other in file.values:
+                raise file.error(key, f"stands beside format.{other}; give one of them")
+    if labels and "numbers" in file.values:
+        raise file.error("numbers", "is for numbers; leave [labels] out")
 
-    Args:
-        layout: what ``[format]`` says.
-        labels: raw label to word; empty for free text.
-        split_key: a column that must not be null either.
-    """
-    inner = classify({}, labels, label=layout.label) if labels else None
 
-    def formatter(row: Row) -> list[Example]:
-        if split_key and is_null(row[split_key]):
-            raise ValueError(f"column {shown(split_key)}, the split_key, is null")
-        texts = {column: text_in(row, column) for column in layout.columns}
-        inputs, spans = fill(layout.pieces, texts)
-        span = (
-            spans[layout.cut]
-            if layout.cut
-            else max(spans.values(), key=lambda span: (span[1] - span[0], span))
+def _choices(file: TomlTable, labels: Mapping[str, str]) -> tuple[str, ...]:
+    choices = file.texts("choices")
+    if "choices" in file.values and (len(choices) < 2 or repeated(choices)):
+        raise file.error(
+            "choices", f"is {shown(list(choices))}; expected two columns or more, each once"
         )
-        span = span if span[1] < len(inputs) else (0, 0)  # what stands last is the tail
-        group = text_in(row, layout.group) if layout.group else ""
-        if inner is not None:
-            examples = inner({layout.label: _raw_label(row, layout.label, labels)})
-        else:
-            examples = [_free_text(row, layout)]
-        return [
-            dataclasses.replace(example, inputs=inputs, group=group, cut=span)
-            for example in examples
-        ]
+    for word in labels.values() if choices else ():
+        choose(word, choices, f"{file.path}: a value of [labels]: format.choices' column")
+    return choices
 
-    return formatter
+
+def _numbers(file: TomlTable) -> Numbers | None:
+    if "numbers" not in file.values:
+        return None
+    given = file.get("numbers", dict)
+    kinds = all(type(value) in (int, float) for value in given.values())
+    if set(given) != {"low", "high", "step"} or not kinds:
+        raise file.error(
+            "numbers",
+            f"is {shown(given)}; expected low, high and step, as in {{ low = 0, high = 5, step = 0.2 }}",
+        )
+    low, high, step = (float(given[key]) for key in ("low", "high", "step"))
+    if not (low < high and 0 < step <= high - low and (high - low) / step < MOST_NUMBERS):
+        raise file.error(
+            "numbers",
+            f"is {shown(given)}; expected low below high, and fewer than {MOST_NUMBERS} steps",
+        )
+    return Numbers(low=low, high=high, step=step)
+
+
+def _mark(file: TomlTable) -> tuple[str, ...]:
+    given = file.get("mark", dict, {})
+    texts = all(isinstance(value, str) and value for value in given.values())
+    if "mark" in file.values and (set(given) != set(MARK) or not texts):
+        raise file.error("mark", f"is {shown(given)}; expected the columns {', '.join(MARK)}")
+    return tuple(given[key] for key in MARK) if given else ()
+
+
+def _replaced(file: TomlTable) -> dict[str, str]:
+    given = file.get("replace", dict, {})
+    if not all(old and isinstance(new, str) for old, new in given.items()):
+        raise file.error("replace", f'is {shown(given)}; expected texts, as in {{ "<br>" = " " }}')
+    return given
 
 
 def fill(
@@ -145,27 +200,3 @@ def fill(
             if name is not None:
                 spans.setdefault(name, (start, len(out)))
     return out, spans
-
-
-def _raw_label(row: Row, column: str, labels: Mapping[str, str]) -> str:
-    """The label as ``[labels]`` spells it: ``true`` or ``True``, ``1`` or ``1.0``."""
-    spelled = spellings(row, column)
-    raw = next((text for text in spelled if text in labels), spelled[0])
-    if raw not in labels:
-        known = ", ".join(list(labels)[:20])
-        raise ValueError(
-            f"unknown label {shown(raw)}; expected one of {known}; rows without a label are left out by "
-            f"skip = {{ {column} = [{json.dumps(raw[:20], ensure_ascii=False)}] }} under [data]"
-        )
-    return raw
-
-
-def _free_text(row: Row, layout: Layout) -> Example:
-    value = row[layout.label]
-    if not layout.several and not isinstance(value, list | tuple | Mapping):
-        return Example(inputs="", target=text_in(row, layout.label))
-    if is_null(value):
-        text_in(row, layout.label)
-    answers = () if is_impossible(row) else answer_texts(value)
-    answers = answers or (layout.unanswerable,)
-    return Example(inputs="", target=answers[0], answers=answers)

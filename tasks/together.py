@@ -34,6 +34,11 @@ def by_shared_texts(*columns: str, equal: str = "") -> SplitKeys:
     return keys
 
 
+def by_columns(*columns: str) -> SplitKeys:
+    """One key for all rows with the same values in these columns."""
+    return lambda rows: [[row[column] for column in columns] for row in rows]
+
+
 @functools.lru_cache(maxsize=2)
 def _keys(rows: tuple[Texts, ...], equal: frozenset[str]) -> Sequence[str]:
     """The key of each of ``rows``, which are their texts; kept, since every split of a part asks for it."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tasks.choices import choose
-from tasks.errors import TaskError, shown
+from tasks.errors import TaskError, repeated, shown
 from tasks.files import read_bytes
 
 LARGEST = 2**22
@@ -95,6 +95,19 @@ class TomlTable:
         if not all(isinstance(item, str) and item for item in texts):
             raise self.error(key, f"is {shown(texts)}; expected a list of texts")
         return tuple(texts)
+
+    def columns(self, key: str) -> tuple[str, ...]:
+        """A column, or a list of them, each once; empty without the key."""
+        value = self.values.get(key)
+        if isinstance(value, list) and value:
+            texts = self.texts(key)
+            if twice := repeated(texts):
+                raise self.error(key, f"names {shown(twice[0])} more than once")
+            return texts
+        if isinstance(value, list):
+            raise self.error(key, "is []; expected a column or several")
+        text = self.get(key, str, "")
+        return (text,) if text else ()
 
     def table(self, key: str, *, required: bool = True) -> TomlTable:
         """A table within."""

@@ -1,5 +1,6 @@
 """Task files: the one written to start from, every format of data, and one line for every mistake."""
 
+import functools
 import json
 import re
 import tomllib
@@ -521,7 +522,8 @@ def test_the_built_in_squad_reads_version_2(tmp_path: Path) -> None:
     paragraph = content["data"][0]["paragraphs"][0]  # type: ignore[index]
     content["data"] = [{"paragraphs": [paragraph | {"context": f"a house {i}"} for i in range(40)]}]
     (tmp_path / "squad_sample" / "squad.json").write_text(json.dumps(content), encoding="utf-8")
-    found = [e for split in Split for e in get_task("squad").examples(split, data_dir=tmp_path)]
+    read = functools.partial(get_task("squad").examples, data_dir=tmp_path, allow_partial=True)
+    found = [example for split in Split for example in read(split)]
     assert len(found) == 80
     assert {example.answers for example in found} == {("red", "dark red"), ("unanswerable",)}
 
@@ -683,7 +685,7 @@ MISTAKES: Mapping[str, tuple[str, str, str]] = {
     "unknown key of format": (
         "[labels]",
         'prefix = "a"\n[labels]',
-        "[format] key 'prefix' is not known; choose from answers, cut",
+        "[format] key 'prefix' is not known; choose from answers, choices, cut",
     ),
     "no name": ('name = "mine"\n', "", "name is missing"),
     "empty name": ('"mine"', '""', "name is empty"),
