@@ -1,4 +1,4 @@
-"""Where files of built-in tasks lie for tests: small ones of our own, and published ones where they are at hand."""
+"""Where the files of built-in tasks lie for tests: small ones of our own, and the published ones, if at hand."""
 
 from __future__ import annotations
 
