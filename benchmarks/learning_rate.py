@@ -111,7 +111,8 @@ def main() -> None:
     backbone = load_backbone(given.backbone, dtype=given.dtype)
     with Bank.open(given.bank) as bank:
         datasets = Datasets(backbone, data_dir=given.data_dir)
-        trainer = Trainer(bank, backbone, recipe_of(given), datasets=datasets, folder=given.runs)
+        folder = given.runs / f"around-{given.learning_rate:g}"
+        trainer = Trainer(bank, backbone, recipe_of(given), datasets=datasets, folder=folder)
         began = time.monotonic()
         found = trainer.search(tasks, ["learning_rate"], seed=given.seed)
         seconds = time.monotonic() - began

@@ -309,6 +309,23 @@ def test_a_search_that_has_ended_is_not_done_again(
         searching(seed=2).run(folder=tmp_path, reporters=refuse)
 
 
+def test_a_search_that_would_begin_elsewhere_is_the_same_question(
+    searching: Callable[..., Search], longer: Recipe, task: Task, tmp_path: Path
+) -> None:
+    """Where a bank holds runs of what was found, the same command begins at that."""
+
+    def asked(rate: float, *settings: str, **changes: Any) -> str:
+        recipe = Configuration(learning_rate=rate, init="vocabulary").of(longer)
+        tried = configurations(recipe, settings, [task])
+        return searching(recipe=recipe, tried=tried, **changes).path(tmp_path).name
+
+    first = asked(0.3, "learning_rate")
+    assert asked(0.03, "learning_rate") == first
+    assert asked(0.3, "learning_rate", seed=2) != first
+    assert asked(0.3, "learning_rate", "init") != first
+    assert asked(0.3, "init") != asked(0.03, "init")
+
+
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"tasks": [], "trials": []}', "\x00"])
 def test_a_damaged_outcome_is_an_error_that_names_its_file(content: str, tmp_path: Path) -> None:
     path = tmp_path / "search-0.json"
