@@ -64,7 +64,7 @@ def test_a_rate_is_found_and_the_runs_are_those_of_who_types_it(
     assert "loss on cues" in shown and "chosen" in shown
 
 
-def test_commands_that_do_not_search_say_who_does(spot: Spot, short: list[object]) -> None:
+def test_commands_that_do_not_search_say_who_does(spot: Spot, bank_path: Path) -> None:
     for option in ("--learning-rate", "--init"):
         line = spot("transfer", "wn_pos", "--method", "none", option, "auto").err
         assert f"{option} auto: spot train-source searches for it" in line
