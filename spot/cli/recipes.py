@@ -136,6 +136,19 @@ class RecipeOptions:
         nothing: dict[str, Any] = dict.fromkeys(self.searched)
         return dataclasses.replace(self, **nothing)
 
+    def refuse_search(self) -> None:
+        """Refuse the word ``auto`` in commands that do not search.
+
+        Raises:
+            TrainingError: it was given.
+        """
+        from spot.errors import TrainingError
+
+        for name in self.searched:
+            raise TrainingError(
+                f"--{name.replace('_', '-')} auto: spot train-source searches for it; give this command what that found"
+            )
+
     @property
     def given(self) -> dict[str, Any]:
         """The settings that the command line gives, by the names of their options."""
@@ -174,11 +187,7 @@ class RecipeOptions:
         from spot.errors import TrainingError
         from tasks.choices import choose
 
-        if self.searched:
-            option = self.searched[0].replace("_", "-")
-            raise TrainingError(
-                f"--{option} auto: spot train-source searches for it; give this command what that found"
-            )
+        self.refuse_search()
         choose(self.preset, ("auto", *PRESETS), "preset", error=TrainingError)
         return None if self.preset == "auto" else _preset(self.preset)
 

@@ -30,6 +30,7 @@ from spot.prompts.initializers import file_address
 from spot.training.checkpoint import write_atomically
 from spot.training.jobs import CHECKPOINT_SECONDS, Plan, Progress, Reporter, Silent
 from spot.training.loop import fit
+from spot.training.optimizers import Optimizer
 from spot.training.prompt_tuning import PromptJob, TaskStream, start_of, step_of
 from spot.training.recipe import Recipe
 from spot.training.task_data import MixtureData, TaskData
@@ -352,19 +353,28 @@ class Search:
     initial: np.ndarray | None = None
 
     @functools.cached_property
+    def question(self) -> str:
+        """Digest of what is asked: all but the values at which the search begins.
+
+        These may follow from a bank, where the first search has left runs of what it found.
+        """
+        rates, starts = (
+            {one.learning_rate for one in self.tried},
+            {one.init for one in self.tried},
+        )
+        searched = len(rates) > 1
+        rate = Optimizer().learning_rate if searched else self.recipe.optimizer.learning_rate
+        recipe = Configuration(learning_rate=rate, init=STARTS[0]).of(self.recipe)
+        address = prompt_sha256(self.initial) if self.initial is not None else None
+        files = [file_address(start, recipe.prompt_length) for start in sorted(starts)]
+        data = [[one.task.name, one.digest] for one in self.data]
+        content = [recipe.record(self.backbone).digest, sorted(starts), searched, files, address]
+        return _sha256([*content, data, self.seed])
+
+    @functools.cached_property
     def digest(self) -> str:
         """Of everything that the outcome depends on."""
-        recipe, initial = self.recipe, self.initial
-        content = [
-            recipe.record(self.backbone).digest,
-            file_address(recipe.init, recipe.prompt_length)
-            if initial is None
-            else prompt_sha256(initial),
-            [[one.task.name, one.digest] for one in self.data],
-            [dataclasses.asdict(configuration) for configuration in self.tried],
-            self.seed,
-        ]
-        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+        return _sha256([self.question, *(dataclasses.asdict(one) for one in self.tried)])
 
     @functools.cached_property
     def rounds(self) -> Rounds:
@@ -372,8 +382,8 @@ class Search:
         return Rounds.of(len(self.tried), self.recipe.steps)
 
     def path(self, folder: Path) -> Path:
-        """The file of its outcome; its checkpoint lies beside that, in a folder of the same name."""
-        return folder / f"search-{self.digest[:20]}.json"
+        """The file of its outcome."""
+        return folder / f"search-{self.question[:20]}.json"
 
     def run(
         self,
@@ -398,10 +408,10 @@ class Search:
         """
         if folder is None:
             return self._train(None, checkpoint_seconds, reporters)
-        path = self.path(folder)
+        path, checkpoint = self.path(folder), folder / f"search-{self.digest[:20]}"
         if not path.exists():
-            self._train(path.with_suffix(""), checkpoint_seconds, reporters).write(path)
-        shutil.rmtree(path.with_suffix(""), ignore_errors=True)
+            self._train(checkpoint, checkpoint_seconds, reporters).write(path)
+        shutil.rmtree(checkpoint, ignore_errors=True)
         return Found.read(path)
 
     def _train(
@@ -469,6 +479,10 @@ class Search:
             reporter=reporters(f"{data.task.name}: {configuration}") or Silent(),
             data=data,
         )
+
+
+def _sha256(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def _development_losses(

@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spot.errors import DivergenceError, TrainingError
-from spot.training.jobs import Plan, Result
-from spot.training.loop import CHECKPOINT_FILE, Interrupted
+from spot.training.jobs import Plan, Progress, Result
+from spot.training.loop import CHECKPOINT_FILE, Interrupted, fit
 from spot.training.step import Step
 from tests.closeness import assert_close
 from tests.spot.training import toy
@@ -203,6 +203,16 @@ def test_parameters_ruined_at_a_checkpoint_are_not_saved(tmp_path: Path) -> None
     heard = toy.Recorder()
     assert equal(toy.run(plan, folder=tmp_path, reporter=heard), toy.run(plan))
     assert heard.named("start") == [(10, 50)]
+
+
+def test_a_run_that_may_diverge_is_given_up_when_it_does() -> None:
+    ended: list[Progress] = []
+    plan, done = Plan(steps=50, evaluate_every=50), list[Result]()
+    job = toy.job(plan, done.append, may_diverge=True, given_up=ended.append)
+    step, evaluate = diverging(23, math.nan), toy.each(toy.score)
+    fit([job], frozen=None, step=step, evaluate=evaluate)
+    assert [(one.diverged, one.step) for one in ended] == [(True, 30)]
+    assert not done
 
 
 def test_a_run_that_diverged_ends_its_progress_display(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 from spot.errors import TrainingError
 from spot.training.optimizers import Optimizer, per_prompt
+from spot.training.settings import OPTIMIZERS, SCHEDULES
 from tests.closeness import assert_close
 
 
@@ -115,6 +117,25 @@ def test_every_prompt_of_a_stack_is_optimised_as_if_it_were_alone() -> None:
     for n in range(3):
         alone = follow(Optimizer().build(5), start[n], [gradient[n] for gradient in steps])
         assert_close(stack[n], alone)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("warm", [0, 3])
+def test_rates_given_as_data_train_as_those_of_the_settings(
+    name: str, schedule: str, warm: int
+) -> None:
+    """Weight decay shows which of the two it is scaled by."""
+    settings: dict[str, Any] = {"name": name, "schedule": schedule, "warmup_steps": warm}
+    peaks = np.array([0.3, 0.0123, 3.0], np.float32)
+    start, steps = np.random.default_rng(6).normal(size=(3, 2, 4)), gradients(7, (3, 2, 4))
+    together = per_prompt(Optimizer(weight_decay=0.1, **settings).build(9))
+    update = jax.jit(functools.partial(together.update, peak=jnp.asarray(peaks)))
+    stack = follow(optax.GradientTransformation(together.init, update), start, steps)
+    for n, peak in enumerate(peaks):
+        alone = Optimizer(weight_decay=0.1, learning_rate=float(peak), **settings).build(9)
+        expected = follow(alone, start[n], [gradient[n] for gradient in steps])
+        np.testing.assert_allclose(stack[n], expected, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -222,6 +222,29 @@ def test_optimizers_that_differ_in_their_rate_alone_share_a_program(
     assert other(weight_decay=0.0).update != step.update
 
 
+def test_a_slot_trains_at_its_own_rate_with_the_bits_of_a_program_of_that_rate(
+    backbone: Backbone, prompts: np.ndarray
+) -> None:
+    rates = np.array([0.3, 0.01, 0.05], np.float32)
+    batches = [random_batch([0, 1, 2, 2, 1, 0], seed=seed) for seed in range(5)]
+
+    def run(rate: float, rates: np.ndarray | None = None) -> np.ndarray:
+        optimizer = Optimizer(learning_rate=rate, schedule="linear", warmup_steps=2)
+        step = make_step(backbone.graph, optimizer, steps=STEPS, form=FORMS["prompt"])
+        trained = jnp.array(prompts)
+        state = step.init(trained)
+        for batch in batches:
+            active = np.ones(3, bool)
+            trained, state, _ = step.run(
+                trained, state, backbone.weights, [batch], KEY, active, rates
+            )
+        return np.asarray(trained)
+
+    mixed = run(1.0, rates)
+    for slot, rate in enumerate(rates):
+        np.testing.assert_array_equal(mixed[slot], run(float(rate))[slot])
+
+
 def ragged_batch(rows: int, *, seed: int) -> RaggedBatch:
     """The rows of :func:`random_batch`."""
     batch = random_batch([0] * rows, seed=seed)
