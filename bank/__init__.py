@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from bank.records import StoredRun as StoredRun
     from bank.records import TaskRecord as TaskRecord
     from bank.records import TransferRecord as TransferRecord
+    from bank.selection import Selection as Selection
     from bank.store import Bank as Bank
 
 _HOMES = {
@@ -38,6 +39,7 @@ _HOMES = {
     "RecipeRecord": "bank.records",
     "RunIdentity": "bank.records",
     "RunRecord": "bank.records",
+    "Selection": "bank.selection",
     "SnapshotRecord": "bank.records",
     "SourceRecipe": "bank.records",
     "StoredRun": "bank.records",

@@ -23,6 +23,9 @@ FORMAT = "spot-bank"
 VERSION = 1
 """Of the format; another one is refused."""
 
+LARGEST = 2**63 - 1
+"""Whole number that a database's cell holds."""
+
 HEAD = ("format", "version", "program")
 
 Rows = list[dict[str, Any]]
@@ -298,6 +301,8 @@ def _checked_cell(table: str, column: str, cell: Any, where: str) -> Any:
             isinstance(cell, str) and column in COMPOUND
         ):  # a cell of a database may be text that holds JSON
             raise ValueError("a JSON object or list")
+        if isinstance(cell, int) and cell > LARGEST:
+            raise ValueError(f"at most {LARGEST}")
         checked = COLUMNS[table][column](cell)
     except (ValueError, TypeError) as error:
         raise BankError(f"{where}: {column} is {cut(cell)}, expected {error}") from None

@@ -857,6 +857,7 @@ def make_states(folder: Path) -> None:
         identity="mine",
     )
     write_small_bank(place / "bank.sqlite")
+    publish(place / "bank.sqlite", folder / "published")
     tokens(place)
     caches(folder / "t5")
 
@@ -1007,6 +1008,30 @@ def bank(folder: Path) -> object:
     return listed
 
 
+def publish(path: Path, folder: Path) -> None:
+    """A bank as it is published, with transfers and tags."""
+    from bank import Bank
+    from bank.card import card_of
+    from bank.publish import published
+    from bank.repository import write_repository
+    from bank.selection import Selection
+
+    with Bank.open(path) as opened:
+        opened.tag("mnli@best", ["v1"])
+        content = published(opened, Selection(), program="0", evidence=True)
+    write_repository(folder, content, card_of(content, "toys", "toys"))
+
+
+def published_bank(folder: Path) -> object:
+    from bank.card import card_of
+    from bank.publish import check_sound
+    from bank.repository import read_repository
+
+    content = read_repository(folder)
+    check_sound(content, "there")
+    return card_of(content, "toys", "toys")
+
+
 READERS = (
     Reader("config", "t5", "config.json", backbone, JSON),
     Reader("safetensors", "t5", "model.safetensors", backbone, (*BYTES, *[safetensors_header] * 8)),
@@ -1062,6 +1087,14 @@ READERS = (
     Reader("supervised", "csv", "supervised.jsonl", supervised, JSON_LINES),
     Reader("corpus", "csv", "corpus.txt.gz", corpus, (*BYTES, unpacked(TEXT))),
     Reader("bank", "states", "bank.sqlite", bank, (*BYTES, *[sql] * 14)),
+    Reader("manifest", "published", "bank.json", published_bank, JSON),
+    Reader(
+        "published_prompts",
+        "published",
+        "prompts.safetensors",
+        published_bank,
+        (*BYTES, *[safetensors_header] * 8),
+    ),
     Reader("checkpoint", "states", "checkpoint.msgpack", saved_state, (*BYTES, *[resealed] * 14)),
     Reader("tokens", "states", "tokens.npz", tokens, (*BYTES, *[zip_member] * 7, zip_bomb)),
     Reader("digest", "t5", "digest", cached_digest, TEXT),

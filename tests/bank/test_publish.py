@@ -385,6 +385,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "a missing field": (edited(lambda document: document["runs"][0].pop("seed")), "runs[0]: lacks field 'seed'"),
     "an unknown field": (set_in(1, "runs", 0, "sead"), "runs[0]: has an unknown field 'sead'"),
     "a cell of another kind": (set_in("0", "runs", 0, "seed"), "runs[0]: seed is '0', expected a whole number"),
+    "a number too large": (set_in(2**63, "runs", 0, "seed"), "seed is 9223372036854775808, expected at most"),
     "text for an object": (set_in("{}", "runs", 0, "metrics"), "metrics is '{}', expected a JSON object"),
     "a number that is none": (set_in(float("nan"), "runs", 0, "score"), "NaN is no number of JSON"),
     "a time that is none": (set_in("yesterday", "runs", 0, "created"), "expected a time"),
