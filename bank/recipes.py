@@ -91,6 +91,8 @@ def source_recipes(engine: Engine) -> list[SourceRecipe]:
     trained = (
         select(schema.Run.recipe_id, schema.Run.task_id)
         .join(schema.Run.snapshots)
+        .join(schema.Run.recipe)
+        .join(schema.Recipe.backbone)
         .where(schema.Run.role == "source", schema.Snapshot.kind == "key")
         .order_by(schema.Run.recipe_id.desc(), schema.Run.task_id)
         .distinct()

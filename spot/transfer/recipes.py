@@ -76,9 +76,10 @@ def _words(name: str) -> str:
 def summary(recipe: Recipe) -> str:
     """What matters most of a recipe, in a line."""
     optimizer = recipe.optimizer
+    limited = f", {recipe.train_limit} training examples" if recipe.train_limit else ""
     return (
         f"{recipe.prompt_length} tokens, {recipe.steps} steps of {recipe.batch_size}, key at {recipe.key_step}, "
-        f"{optimizer.name} at {optimizer.learning_rate:g} {optimizer.schedule}, inputs to {recipe.max_input}"
+        f"{optimizer.name} at {optimizer.learning_rate:g} {optimizer.schedule}, inputs to {recipe.max_input}{limited}"
     )
 
 

@@ -193,6 +193,29 @@ def test_the_query_of_a_longer_target_is_the_key_of_the_sources_recipe_bit_for_b
     assert run_transfer(idle, target, seed=0, options=TransferOptions(top_k=2)) == outcome
 
 
+@pytest.mark.parametrize(
+    ("damage", "problem"),
+    [
+        (
+            "UPDATE transfer SET baseline_run_id = query_run_id",
+            "is of another recipe than its chosen run",
+        ),
+        (
+            "UPDATE recipe SET prompt_length = 5 WHERE id = (SELECT recipe_id FROM run WHERE role = 'query')",
+            "is of another prompt length than its chosen run",
+        ),
+    ],
+)
+def test_runs_that_a_transfer_compares_are_of_one_recipe_and_its_query_of_their_length(
+    falling: Trainer, tasks: dict[str, Task], damage: str, problem: str
+) -> None:
+    trainer = falling.with_recipe(dataclasses.replace(FALLING, steps=8), sources=FALLING)
+    run_transfer(trainer, tasks["target"], seed=0, options=TransferOptions(top_k=1))
+    with falling.bank.engine.begin() as connection:
+        connection.exec_driver_sql(damage)
+    assert any(problem in str(found) for found in verify(falling.bank))
+
+
 def test_a_query_sees_no_more_examples_than_its_target(
     falling: Trainer, tasks: dict[str, Task]
 ) -> None:
