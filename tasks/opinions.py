@@ -40,7 +40,7 @@ def opinions() -> Iterator[Task]:
         formatter=polarity,
         labels=("negative", "positive"),
         splits=TRAIN_AND_TEST,
-        split_key="text",
+        split_key=reviews_as_read,
         notes="Yelp reviews of one or two and of four or five stars (Zhang et al. 2015)",
     )
 
@@ -49,6 +49,15 @@ _polarity = classify(fields("text"), {"1": "negative", "2": "positive"})
 
 
 def polarity(row: Row) -> Sequence[Example]:
-    r"""Yelp's reviews, in which line ends are written as ``\n`` and quotation marks may be as ``\"``."""
-    text = text_in(row, "text").replace("\\n", " ").replace('\\"', '"')
-    return _polarity({**row, "text": text})
+    """Yelp's reviews, as they are read."""
+    return _polarity({**row, "text": _as_read(row)})
+
+
+def reviews_as_read(rows: Sequence[Row]) -> Sequence[object]:
+    """What Yelp's rows are cut by: the review, however it is escaped."""
+    return [_as_read(row) for row in rows]
+
+
+def _as_read(row: Row) -> str:
+    r"""The review; line ends are written as ``\n`` there, and quotation marks may be as ``\"``."""
+    return text_in(row, "text").replace("\\n", " ").replace('\\"', '"')

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import pytest
 
-from tasks import Example, get_task, registry
+from tasks import Example, Split, get_task, registry
 from tasks.task import place
+from tests.further import FURTHER_ROWS
 
 Row = Mapping[str, Any]
 
@@ -432,7 +434,7 @@ def test_an_official_row_and_one_of_the_hub_fall_into_one_split(
         assert case.task in {"xsum", "cnn_dailymail", "samsum"}
     elif callable(key):
         assert place(key(rows[:1])[0]) == place(key(rows[1:])[0])
-    elif case.task != "yelp2":  # whose reviews the hub escapes
+    else:
         assert rows[0][key] == rows[1][key]
 
 
@@ -529,6 +531,20 @@ def test_c4_is_streamed_and_only_its_first_documents_are_read() -> None:
     assert hub is not None
     assert hub.streaming
     assert hub.take == {"train": 100_000, "dev": 5_000}
+
+
+# -- both places ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", sorted(FURTHER_ROWS))
+def test_rows_of_the_hub_are_the_examples_of_official_files_in_the_same_split(
+    name: str, local_hub: Path, official_files: Path
+) -> None:
+    task = get_task(name)
+    for split in Split:
+        found = set(task.examples(split))
+        assert found
+        assert found <= set(task.examples(split, data_dir=official_files))
 
 
 # -- the catalogue ---------------------------------------------------------------------------------------

@@ -21,8 +21,7 @@ from tasks.sources import Source
 from tasks.task import DEV_AND_TEST, PUBLISHED, TRAIN_AND_DEV, TRAIN_AND_TEST, Part, one_part
 from tests.further import FURTHER_ROWS
 from tests.official import PASSAGES, QUESTIONS, ROWS, TEST
-
-DATA = Path(__file__).parents[2].parent / "shared" / "data"
+from tests.places import DATA, PLACES, places_of
 
 Row = dict[str, Any]
 Splits = Mapping[Split, Part]
@@ -328,19 +327,7 @@ def test_names_are_keys_and_descriptions_plain_facts() -> None:
 
 # -- every built-in task on its data ------------------------------------------------------------------------
 
-PLACES = ["made", *(["published"] if DATA.is_dir() else [])]
-"""Small files of our own in the published formats, and the published ones where they are at hand."""
-
 every_place = pytest.mark.parametrize("data", PLACES, indirect=True)
-
-
-def places_of(name: str) -> list[str]:
-    """Where the data of a built-in task lies; WordNet's comes with the package."""
-    if name.startswith("wn_"):
-        return ["package"]
-    at_hand = any((DATA / path).exists() for path in get_task(name).source.files.values())
-    return [place for place in PLACES if place == "made" or at_hand]
-
 
 every_task = pytest.mark.parametrize(
     ("name", "data"),
@@ -398,8 +385,10 @@ TOTALS = {
     "tweet_offensive": (13_218, 860),
     "imdb": (5_000, 2_000),
     "squad": (3_895, 435),
+    "e2e": (4_099, 1_847),
+    "webnlg": (3_614, 141),
 }
-"""Examples of train and dev together, and of test, as published; 45 tweets are left out."""
+"""Examples of train and dev together, and of test, as published or as at hand; 45 tweets are left out."""
 
 
 @every_task
@@ -512,10 +501,12 @@ def test_targets_are_among_the_choices_of_their_examples(name: str, data: Path) 
 @every_task
 def test_no_field_of_an_input_is_empty_but_those_published_so(name: str, data: Path) -> None:
     inputs = [example.inputs for split in Split for example in examples_of(name, split, data)]
-    assert name == "wsc" or all(re.match(r"[a-z0-9]+: ", text) for text in inputs)
+    assert name in WITHOUT_KEYS or all(re.match(r"[a-z0-9]+: ", text) for text in inputs)
     clean = sum(text == " ".join(text.split()) for text in inputs)
     assert len(inputs) - clean == (EMPTY_FIELDS.get(name, 0) if data == DATA else 0)
 
+
+WITHOUT_KEYS = {"wsc", "e2e", "webnlg", "c4"}
 
 EMPTY_FIELDS = {"multirc": 3, "tweet_hate": 8}
 """Answers and tweets that are published without a word."""

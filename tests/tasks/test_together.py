@@ -16,8 +16,7 @@ from tasks import Split, Task, TaskError, get_task, registry
 from tasks.task import place
 from tasks.texts import LONG, letters, texts_of
 from tasks.together import by_shared_texts
-
-DATA = Path(__file__).parents[2].parent / "shared" / "data"
+from tests.places import DATA, places_of
 
 WORDS = [
     "amber",
@@ -250,8 +249,9 @@ MOST = 0.01
 """Share of development examples that may be known from training."""
 
 
-@pytest.mark.parametrize("where", ["made", *(["published"] if DATA.is_dir() else [])])
-@pytest.mark.parametrize("name", registry())
+@pytest.mark.parametrize(
+    ("name", "where"), [(name, where) for name in registry() for where in places_of(name)]
+)
 def test_less_than_one_in_a_hundred_development_texts_lies_inside_a_training_text(
     name: str, where: str, official_files: Path
 ) -> None:
