@@ -116,7 +116,7 @@ SELECT transfer.id AS id, transfer.digest AS digest, task.name AS target, transf
        transfer.created AS created, transfer.options AS options, run.environment AS environment
 FROM transfer
 JOIN task ON task.id = transfer.task_id
-JOIN run ON run.id = transfer.chosen_run_id
+LEFT JOIN run ON run.id = transfer.chosen_run_id
 WHERE :task = '' OR task.name = :task
 ORDER BY transfer.id DESC
 LIMIT :limit

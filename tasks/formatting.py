@@ -57,10 +57,19 @@ def _texts(layout: Layout, row: Row) -> dict[str, str]:
     texts = {column: text_in(row, column) for column in layout.columns}
     if layout.mark:
         column, word, index = layout.mark
-        texts[column] = marked(texts[column], text_in(row, word), int(text_in(row, index)))
+        texts[column] = marked(texts[column], text_in(row, word), _whole(row, index))
     for old, new in layout.replace.items():
         texts = {column: text.replace(old, new) for column, text in texts.items()}
     return {column: spaced(text) for column, text in texts.items()} if layout.spaced else texts
+
+
+def _whole(row: Row, column: str) -> int:
+    try:
+        return int(text_in(row, column))
+    except ValueError as error:
+        raise ValueError(
+            f"column {shown(column)} is {shown(row[column])}; expected a whole number"
+        ) from error
 
 
 # -- what the model shall write ----------------------------------------------------------------------------

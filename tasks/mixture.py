@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.errors import TaskError
-from tasks.task import Split, Task
+from tasks.task import Task
 
 CAP = 2**19
 """Examples at which a task's size stops counting (SPoT, Vu et al. 2022, appendix B)."""
@@ -81,26 +81,26 @@ class Mixture:
             "temperature": self.temperature,
         }
 
-    def check_data(
-        self, split: Split, data_dir: Path | None, *, allow_partial: bool = False
-    ) -> None:
-        """Before anything is read, see that every member has data for a split; see :meth:`Task.examples`.
+    def check_data(self, data_dir: Path | None, *, allow_partial: bool = False) -> None:
+        """Before anything is read, see that every member has its data; see :meth:`Task.examples`.
 
         Raises:
             TaskError: naming all members without it, and what to do.
         """
-        missing = [task for task in self.members if _missing(task, split, data_dir, allow_partial)]
+        missing = [task for task in self.members if _lacks_data(task, data_dir, allow_partial)]
         if not missing:
             return
-        files = ", ".join(f"{task.name} ({_file(task, split)})" for task in missing)
+        files = ", ".join(f"{task.name} ({_missing_file(task, data_dir)})" for task in missing)
         rest = "+".join(task.name for task in self.members if task not in missing)
         remedies = ["put their official files there" if data_dir else "name their folder"]
         if data_dir and all(task.source.hub for task in missing):
             remedies.append("leave --data-dir out to read them from the hub")
+        if all(task.source.present(data_dir) for task in missing):
+            remedies.append("cut what is there by --allow-partial-data")
         remedies += [f"take what is left as a mixture of its own ({rest})"] if "+" in rest else []
         where = f"in {data_dir}" if data_dir else "without a folder of official files"
         raise TaskError(
-            f"mixture {self.name}: {where} there is no {split.value} data of {files}; {', or '.join(remedies)}"
+            f"mixture {self.name}: {where} there is not all data of {files}; {', or '.join(remedies)}"
         )
 
     def draws(self, sizes: Sequence[int]) -> list[int]:
@@ -114,17 +114,15 @@ class Mixture:
         return [max(1, round(sum(capped) * weight / sum(weights))) for weight in weights]
 
 
-def _missing(task: Task, split: Split, data_dir: Path | None, allow_partial: bool) -> bool:
+def _lacks_data(task: Task, data_dir: Path | None, allow_partial: bool) -> bool:
+    cut = allow_partial and task.source.present(data_dir)
+    return task.is_partial(data_dir) and not cut
+
+
+def _missing_file(task: Task, data_dir: Path | None) -> str:
+    """The first file that is not there of those that the splits are made of."""
     present = task.source.present(data_dir)
-    return not (
-        task.splits[split].name in present
-        or task.source.of_hub(data_dir)
-        or (allow_partial and present)
-    )
-
-
-def _file(task: Task, split: Split) -> str:
-    part = task.splits[split].name
+    part = next(part.name for part in task.splits.values() if part.name not in present)
     return str(task.source.files.get(part, part))
 
 

@@ -275,10 +275,13 @@ class Task:
         """Whether a row trains."""
         if not self.unseen:
             return self.train_filter
-        rows = self.source.rows(splits[Split.DEV].name, data_dir).rows
+        part = splits[Split.DEV]
+        rows = self.source.rows(part.name, data_dir)
         selecting = collections.defaultdict(list)
-        for row in rows:
-            if len(text := letters(str(row.values[self.unseen]))) >= LONG:
+        for row, key in self._keyed(rows, part):
+            with _at(rows, row):
+                text = letters(str(row.values[self.unseen]))
+            if len(text) >= LONG and part.low <= place(key) < part.high:
                 selecting[text[:LONG]].append(text)
 
         def keep(row: Row) -> bool:

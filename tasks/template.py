@@ -19,6 +19,9 @@ LATER = ("choices", "numbers", "truth", "mark", "replace", "spaced_punctuation")
 
 KEYS = ("template", "label", "answers", "unanswerable", "group", "cut", *LATER)
 
+LARGEST_NUMBER = 1e9
+"""What no number is as large as: those in between are told apart then."""
+
 MOST_NUMBERS = 10_000
 """Steps from the lowest to the highest number: each is a choice."""
 
@@ -145,8 +148,10 @@ def _numbers(file: TomlTable) -> Numbers | None:
     if "numbers" not in file.values:
         return None
     given = file.get("numbers", dict)
-    kinds = all(type(value) in (int, float) for value in given.values())
-    if set(given) != {"low", "high", "step"} or not kinds:
+    numbers = all(
+        type(value) in (int, float) and abs(value) < LARGEST_NUMBER for value in given.values()
+    )
+    if set(given) != {"low", "high", "step"} or not numbers:
         raise file.error(
             "numbers",
             f"is {shown(given)}; expected low, high and step, as in {{ low = 0, high = 5, step = 0.2 }}",

@@ -557,6 +557,46 @@ allow_bad_rows = 2
 split_key = "text"
 """ + LABELS.replace("[labels]", 'group = "text"\ncut = "text"\n[labels]')
 
+NESTED = """\
+name = "nested"
+[data]
+train = "rows.jsonl"
+unfold = "asked.answers"
+shared_texts = ["asked.text"]
+equal_texts = "asked.text"
+train_where = { "asked.answers.sure" = ["true"] }
+skip = { "asked.answers.score" = ["-"] }
+[format]
+template = "text: {asked.text} answer: {asked.answers.text}"
+label = "asked.answers.score"
+numbers = { low = 0, high = 5, step = 0.2 }
+group = ["asked.id", "asked.text"]
+replace = { "<br>" = " " }
+mark = { column = "asked.text", word = "asked.word", index = "asked.id" }
+spaced_punctuation = true
+"""
+
+NESTED_ROWS = [
+    {"asked": {"id": i, "text": f"did a cat {i} sit<br>?", "word": "cat", "answers": [
+        {"text": f"it did {i}, {k}", "score": (i + k) % 26 / 5, "sure": k < 2} for k in range(3)
+    ]}}
+    for i in range(40)
+]  # fmt: skip
+
+CHOICES = """name = "choices"
+[data]
+train = "rows.jsonl"
+split_key = ["text", "label"]
+unseen = "text"
+[format]
+template = "which: {text}"
+label = "label"
+choices = ["one", "two"]
+[labels]
+"0" = "one"
+"1" = "two"
+"""
+
 MIXTURE = """\
 name = "both"
 tasks = ["wn_pos", "task.toml"]
@@ -623,6 +663,9 @@ def make_tasks(folder: Path) -> None:
         "\n".join(str(row["label"]) for row in ROWS), encoding="utf-8"
     )
     task("squad", "json", json.dumps(SQUAD).encode(), SQUAD_TASK)
+    task("nested", "jsonl", "\n".join(map(json.dumps, NESTED_ROWS)).encode(), NESTED)
+    chosen = [row | {"one": f"one {i}", "two": "two"} for i, row in enumerate(ROWS)]
+    task("choices", "jsonl", "\n".join(map(json.dumps, chosen)).encode(), CHOICES)
     with contextlib.suppress(ImportError):
         import pyarrow
         import pyarrow.parquet
@@ -1079,6 +1122,10 @@ READERS = (
     Reader("json", "json", "rows.json", task(), JSON),
     Reader("jsonl", "jsonl", "rows.jsonl", task(), JSON_LINES),
     Reader("squad", "squad", "rows.json", task(), JSON),
+    Reader("nested", "nested", "rows.jsonl", task(), JSON_LINES),
+    Reader("nested_task", "nested", "task.toml", task(), TOML),
+    Reader("choices", "choices", "rows.jsonl", task(), JSON_LINES),
+    Reader("choices_task", "choices", "task.toml", task(), TOML),
     Reader("parquet", "parquet", "rows.parquet", task(), BYTES),
     Reader("label_text", "label_text", "rows.txt", task(), TEXT),
     Reader("text_and_labels", "texts", "texts.txt", task(), TEXT),

@@ -135,7 +135,7 @@ class MixtureData:
 
     def __getitem__(self, split: Split) -> SplitData:
         if split not in self._splits:
-            self.task.check_data(split, self._data_dir, allow_partial=self._allow_partial)
+            self.task.check_data(self._data_dir, allow_partial=self._allow_partial)
             parts = [member[split] for member in self._members]
             examples = [example for part in parts for example in part.examples]
             self._splits[split] = SplitData(examples, concatenate([part.tokens for part in parts]))

@@ -16,7 +16,6 @@ from tasks import Mixture, TaskError, get_learnable, get_task
 from tasks.mixture import CAP, MIXTURES
 from tasks.pipeline import Batches
 from tasks.registry import check_distinct
-from tasks.task import Split
 from tasks.tokenized import Ragged, Tokenized, concatenate
 
 
@@ -111,12 +110,13 @@ def test_suites_are_mixtures_of_all_their_tasks() -> None:
 def test_members_without_data_are_all_named_before_any_is_read(tmp_path: Path) -> None:
     mixture = get_learnable("glue")
     assert isinstance(mixture, Mixture)
-    mixture.check_data(Split.TRAIN, None)  # of the hub
+    mixture.check_data(None)  # of the hub
     for name in ("CoLA", "SST-2"):
         (tmp_path / "glue" / name).mkdir(parents=True)
-        (tmp_path / "glue" / name / "train.tsv").touch()
+        for part in ("train", "dev"):
+            (tmp_path / "glue" / name / f"{part}.tsv").touch()
     with pytest.raises(TaskError) as caught:
-        mixture.check_data(Split.TRAIN, tmp_path)
+        mixture.check_data(tmp_path)
     missing = ", ".join(
         f"{name} (glue/{folder}/train.tsv)"
         for name, folder in (
@@ -125,20 +125,24 @@ def test_members_without_data_are_all_named_before_any_is_read(tmp_path: Path) -
         )
     )  # fmt: skip
     assert str(caught.value) == (
-        f"mixture glue: in {tmp_path} there is no train data of {missing}; put their official files there, or leave "
+        f"mixture glue: in {tmp_path} there is not all data of {missing}; put their official files there, or leave "
         "--data-dir out to read them from the hub, or take what is left as a mixture of its own (cola+sst2)"
     )
     both = Mixture(name="m", members=(get_task("cola"), get_task("sst2")))
-    both.check_data(Split.TRAIN, tmp_path)
-    with pytest.raises(TaskError, match="no test data of cola"):
-        both.check_data(Split.TEST, tmp_path)
-    both.check_data(Split.TEST, tmp_path, allow_partial=True)
+    both.check_data(tmp_path)
+    (tmp_path / "glue" / "CoLA" / "dev.tsv").unlink()
+    with pytest.raises(
+        TaskError,
+        match=r"cola \(glue/CoLA/dev.tsv\); .* cut what is there by --allow-partial-data$",
+    ):
+        both.check_data(tmp_path)
+    both.check_data(tmp_path, allow_partial=True)
 
 
 def test_a_member_that_is_in_files_alone_wants_a_folder() -> None:
     mixture = Mixture(name="m", members=(get_task("wn_pos"), get_task("mr")))
     with pytest.raises(TaskError, match=r"without a folder of official files .* mr \(mr/all.txt\)"):
-        mixture.check_data(Split.TRAIN, None)
+        mixture.check_data(None)
 
 
 def test_tasks_joined_by_a_plus_are_a_mixture_and_one_alone_is_itself() -> None:

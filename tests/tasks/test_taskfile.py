@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from tasks import Example, Split, Task, TaskError, get_task
 from tasks.metrics import METRICS
 from tasks.taskfile import example_task_file, load_task_file
+from tasks.taskfile_data import OF_ROWS
+from tasks.template import KEYS
 
 GOOD = """\
 name = "mine"
@@ -652,6 +654,7 @@ def test_every_option_of_the_file_to_start_from_is_one(tmp_path: Path) -> None:
         "skip_nulls",
         "allow_bad_rows",
     }
+    assert keys >= {*OF_ROWS, *KEYS} - {"template", "label"}
     assert keys >= {"split_key", "hub", "revision", "answers", "unanswerable", "group", "cut"}
     hub_lines = [
         i for i in options if lines[i].split()[1] in ("hub", "config", "revision", "parts")
@@ -665,6 +668,9 @@ def test_every_option_of_the_file_to_start_from_is_one(tmp_path: Path) -> None:
             content = [line for line in content if not line.startswith("train = ")]
         if content[i].startswith("answers"):
             content = [line for line in content if not line.startswith(("label = ", "metrics"))]
+        if content[i - 1].startswith("# shared_texts"):
+            content[i - 1] = content[i - 1].removeprefix("# ")
+        if lines[i].startswith(("# answers", "# choices", "# numbers")):
             content = "\n".join(content).split("\n[labels]\n")[0].splitlines()
         assert isinstance(load(tmp_path, "\n".join(content)), Task)
 

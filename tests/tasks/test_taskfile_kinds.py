@@ -474,3 +474,30 @@ def test_options_that_are_not_given_leave_the_content_of_a_task_as_it_was(tmp_pa
         for lines in ("spaced_punctuation = true", 'replace = { "a" = "b" }', 'group = ["t", "u"]')
     }
     assert len(contents | {before}) == 4
+
+
+def test_training_rows_whose_text_is_in_the_development_rows_of_the_same_file_are_left_out(
+    tmp_path: Path,
+) -> None:
+    texts = [f"a text of many letters that is number {i} of all" for i in range(60)]
+    rows = "\n".join(
+        f'{{"id": {i}, "t": "{text}", "label": "x"}}' for i, text in enumerate([*texts, *texts])
+    )
+    task = load(tmp_path, HEAD + 'unseen = "t"\n' + FORMAT, rows)
+    found = {split: {example.inputs for example in task.examples(split)} for split in Split}
+    assert len(found[Split.TRAIN]) > 30
+    assert len(found[Split.DEV]) > 3
+    assert not found[Split.TRAIN] & found[Split.DEV]
+
+
+def test_a_row_without_the_column_of_unseen_is_named(tmp_path: Path) -> None:
+    task = load(tmp_path, HEAD + 'unseen = "u"\n' + FORMAT, '{"t": "a", "label": "x"}')
+    with pytest.raises(TaskError, match=r"a\.jsonl, row 1: no column 'u' \(columns: t, label\)$"):
+        task.examples(Split.TRAIN)
+
+
+def test_an_index_that_is_no_number_is_named(tmp_path: Path) -> None:
+    task = load(tmp_path, HEAD + FORMAT + 'mark = { column = "t", word = "w", index = "i" }\n')
+    assert task.formatter({"t": "a b", "w": "b", "i": "1", "label": "x"})[0].inputs == "a *b*"
+    with pytest.raises(ValueError, match="column 'i' is 'one'; expected a whole number"):
+        task.formatter({"t": "a b", "w": "b", "i": "one", "label": "x"})

@@ -98,7 +98,7 @@ def test_a_mixture_names_all_members_without_data(
     backbone: Backbone, recipe: Recipe, tmp_path: Path
 ) -> None:
     mixture = Mixture(name="m", members=(get_task("wn_pos"), get_task("mnli"), get_task("qqp")))
-    with pytest.raises(TaskError, match=r"no train data of mnli \(.*\), qqp \("):
+    with pytest.raises(TaskError, match=r"not all data of mnli \(.*\), qqp \("):
         MixtureData(mixture, backbone, recipe, data_dir=tmp_path)[Split.TRAIN]
 
 
