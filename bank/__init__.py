@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from bank.records import RunIdentity as RunIdentity
     from bank.records import RunRecord as RunRecord
     from bank.records import SnapshotRecord as SnapshotRecord
+    from bank.records import SourceRecipe as SourceRecipe
     from bank.records import StoredRun as StoredRun
     from bank.records import TaskRecord as TaskRecord
     from bank.records import TransferRecord as TransferRecord
@@ -38,6 +39,7 @@ _HOMES = {
     "RunIdentity": "bank.records",
     "RunRecord": "bank.records",
     "SnapshotRecord": "bank.records",
+    "SourceRecipe": "bank.records",
     "StoredRun": "bank.records",
     "TaskRecord": "bank.records",
     "TransferRecord": "bank.records",

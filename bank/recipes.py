@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from bank import schema
 from bank.errors import BankError
-from bank.records import Partition, RecipeRecord
+from bank.records import Partition, RecipeRecord, SourceRecipe
 from bank.sessions import get_or_add, reading
 
 
@@ -80,3 +80,46 @@ def recipe_options(engine: Engine, partition: Partition) -> dict[str, Any]:
     )
     with reading(engine) as session:
         return dict(session.scalars(query.order_by(schema.Recipe.id).limit(1)).one_or_none() or {})
+
+
+def source_recipes(engine: Engine) -> list[SourceRecipe]:
+    """See :meth:`bank.store.Bank.source_recipes`."""
+    trained = (
+        select(schema.Run.recipe_id, schema.Run.task_id)
+        .join(schema.Run.snapshots)
+        .join(schema.Run.recipe)
+        .join(schema.Recipe.backbone)
+        .where(schema.Run.role == "source", schema.Snapshot.kind == "key")
+        .order_by(schema.Run.recipe_id.desc(), schema.Run.task_id)
+        .distinct()
+    )
+    by_partition: dict[Partition, dict[int, set[int]]] = {}
+    names: dict[Partition, str] = {}
+    options: dict[int, dict[str, Any]] = {}
+    with reading(engine) as session:
+        for recipe_id, task_id in session.execute(trained):
+            recipe = session.get_one(schema.Recipe, recipe_id)
+            partition = _partition(recipe)
+            names[partition] = recipe.backbone.name
+            tasks = by_partition.setdefault(partition, {})
+            tasks.setdefault(recipe_id, set()).add(task_id)
+            options[recipe_id] = dict(recipe.options)
+    found = [
+        SourceRecipe(
+            partition=partition,
+            backbone=names[partition],
+            options=options[max(tasks, key=lambda recipe: len(tasks[recipe]))],
+            sources=len(set().union(*tasks.values())),
+        )
+        for partition, tasks in by_partition.items()
+    ]
+    return sorted(found, key=lambda one: -one.sources)
+
+
+def _partition(recipe: schema.Recipe) -> Partition:
+    return Partition(
+        fingerprint=recipe.backbone.fingerprint,
+        prompt_length=recipe.prompt_length,
+        key_step=recipe.key_step,
+        family=recipe.family,
+    )

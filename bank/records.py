@@ -277,6 +277,23 @@ class Partition:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class SourceRecipe:
+    """By what a partition's sources were trained.
+
+    Attributes:
+        partition: where their keys are.
+        backbone: its name, as whoever trained the first run of it called it.
+        options: of the recipe that most of its tasks share, as a record holds them.
+        sources: tasks that have keys in the partition.
+    """
+
+    partition: Partition
+    backbone: str
+    options: Mapping[str, Any]
+    sources: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class StoredRun:
     """A run as the bank holds it; ``key`` and ``value`` are addresses of prompts."""
 

@@ -19,6 +19,7 @@ from bank.records import (
     Partition,
     RunIdentity,
     RunRecord,
+    SourceRecipe,
     StoredRun,
     TaskRecord,
     TransferRecord,
@@ -243,11 +244,15 @@ class Bank:
         """Options of a recipe of a partition, to say by what others differ from it; empty where there is none."""
         return recipes.recipe_options(self.engine, partition)
 
+    def source_recipes(self) -> list[SourceRecipe]:
+        """By what the sources of every partition were trained: the partition of most tasks first, then the newest."""
+        return recipes.source_recipes(self.engine)
+
     def texts(self, names: Sequence[str]) -> dict[str, bytes]:
         """Hashes of the training sentences of tasks, little-endian uint64, of those where they are known."""
         return tasks.texts_of(self.engine, names)
 
-    def outcomes(self, partition: Partition) -> list[Outcome]:
+    def outcomes(self, partition: Partition, *, recipe: str = "") -> list[Outcome]:
         """What single sources did for targets in the transfers of a partition, once a target, seed and source run.
 
         Only methods that start from one source at a time count, and only transfers that ran every source to its end:
@@ -256,11 +261,12 @@ class Bank:
 
         Args:
             partition: of the targets' queries.
+            recipe: digest of that by which the targets themselves were trained; whatever it was if not given.
 
         Raises:
             BankError: a score that is no number.
         """
-        return transfers.get_outcomes(self.engine, partition)
+        return transfers.get_outcomes(self.engine, partition, recipe)
 
     def count_rows(self) -> dict[str, int]:
         """Rows of every table."""

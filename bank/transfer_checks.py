@@ -13,7 +13,7 @@ from bank.records import ROLES
 
 
 def transfer_runs(row: Row, contents: Contents) -> Problems:
-    query = contents.parent(row, "query_run_id")
+    trained = contents.parent(row, "chosen_run_id")
     roles = {
         "query_run_id": ("query", "baseline"),
         "baseline_run_id": ("baseline",),
@@ -25,7 +25,8 @@ def transfer_runs(row: Row, contents: Contents) -> Problems:
             continue
         if run["role"] is not None and run["role"] not in allowed:
             yield f"{row}: its {name} run {run['digest'][:12]} has the role {run['role']}"
-        yield from _of_its_kind(row, f"its {name} run", run, query)
+        yield from _of_its_kind(row, f"its {name} run", run, None if name == "query" else trained)
+    yield from _query_recipe(row, contents)
     chosen, candidates = row["chosen_run_id"], contents.children("candidate", "transfer_id", row.id)
     ended = [candidate for candidate in candidates if candidate["run_id"] is not None]
     possible = {
@@ -41,17 +42,28 @@ def transfer_runs(row: Row, contents: Contents) -> Problems:
         yield f"{row}: chose a run with {run['score']:g}, another had {max(scores):g}"
 
 
-def _of_its_kind(row: Row, name: str, run: Row, query: Row | None) -> Problems:
-    """A transfer's runs are of its task, its seed, and one recipe."""
+def _of_its_kind(row: Row, name: str, run: Row, trained: Row | None) -> Problems:
+    """A transfer's runs are of its task and its seed, and those that it compares of one recipe."""
     for column, what in (("task_id", "another task"), ("seed", "another seed")):
         if None not in (run[column], row[column]) and run[column] != row[column]:
             yield f"{row}: {name} {(run['digest'] or '')[:12]} is of {what}"
     if (
-        query
-        and None not in (run["recipe_id"], query["recipe_id"])
-        and run["recipe_id"] != query["recipe_id"]
+        trained
+        and None not in (run["recipe_id"], trained["recipe_id"])
+        and run["recipe_id"] != trained["recipe_id"]
     ):
-        yield f"{row}: {name} {(run['digest'] or '')[:12]} is of another recipe than its query"
+        yield f"{row}: {name} {(run['digest'] or '')[:12]} is of another recipe than its chosen run"
+
+
+def _query_recipe(row: Row, contents: Contents) -> Problems:
+    """A query may be trained by the sources' recipe: its prompt is as long as the target's, of the same backbone."""
+    query, chosen = (contents.parent(row, f"{name}_run_id") for name in ("query", "chosen"))
+    asked, trained = (run and contents.parent(run, "recipe_id") for run in (query, chosen))
+    if query is None or asked is None or trained is None:
+        return
+    for column, what in (("backbone_id", "backbone"), ("prompt_length", "prompt length")):
+        if None not in (asked[column], trained[column]) and asked[column] != trained[column]:
+            yield f"{row}: its query run {(query['digest'] or '')[:12]} is of another {what} than its chosen run"
 
 
 def transfer_metrics(row: Row, contents: Contents) -> Problems:
@@ -148,14 +160,17 @@ def candidate_runs(row: Row, contents: Contents) -> Problems:
     source, run = contents.parent(row, "source_run_id"), contents.parent(row, "run_id")
     if transfer is None:
         return
-    name, query = f"run of its candidate {row['rank']}", contents.parent(transfer, "query_run_id")
+    name, trained = (
+        f"run of its candidate {row['rank']}",
+        contents.parent(transfer, "chosen_run_id"),
+    )
     if source:
         if source["role"] not in (None, "source"):
             yield f"{transfer}: the source of its candidate {row['rank']} has the role {source['role']}"
         if source["task_id"] is not None and source["task_id"] == transfer["task_id"]:
             yield f"{transfer}: its candidate {row['rank']} is a source of the target itself"
     if run:
-        yield from _of_its_kind(transfer, f"the {name}", run, query)
+        yield from _of_its_kind(transfer, f"the {name}", run, trained)
         if run["role"] not in (None, "transfer"):
             yield f"{transfer}: the {name} has the role {run['role']}"
         if not same(row["score"], run["score"]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Engine, or_, select
+from sqlalchemy import ColumnElement, Engine, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from bank import schema
@@ -83,7 +83,7 @@ def _same_transfer(stored: schema.Transfer, record: TransferRecord) -> bool:
     )
 
 
-def get_outcomes(engine: Engine, partition: Partition) -> list[Outcome]:
+def get_outcomes(engine: Engine, partition: Partition, recipe: str = "") -> list[Outcome]:
     """See :meth:`bank.store.Bank.outcomes`."""
     query_run, source, baseline = (aliased(schema.Run) for _ in range(3))
     of_target, of_source = aliased(schema.Task), aliased(schema.Task)
@@ -113,6 +113,7 @@ def get_outcomes(engine: Engine, partition: Partition) -> list[Outcome]:
             or_(schema.Candidate.run_id.is_not(None), schema.Transfer.method == IMPORTED),
             schema.Candidate.score.is_not(None),
             *in_partition(partition),
+            *([_chosen_by(recipe)] if recipe else []),
         )
         .order_by(of_target.name, schema.Transfer.seed, of_source.name, source.digest, schema.Transfer.id)
     )  # fmt: skip
@@ -125,6 +126,11 @@ def get_outcomes(engine: Engine, partition: Partition) -> list[Outcome]:
     return list(
         {(o.target, o.train_limit, o.seed, o.query, o.source_run): o for o in outcomes}.values()
     )
+
+
+def _chosen_by(recipe: str) -> ColumnElement[bool]:
+    """Condition on transfers: their targets were trained by this recipe."""
+    return schema.Transfer.chosen_run.has(schema.Run.recipe.has(schema.Recipe.digest == recipe))
 
 
 def _outcome(

@@ -957,7 +957,7 @@ def study(folder: Path) -> object:
 
     plan = read_plan(folder / "study.toml")
     find_learnable(plan.sources), find_tasks(plan.targets)
-    return recipe_options(plan.recipe, folder / "study.toml").recipe("tiny")
+    return recipe_options(plan.recipe, f"{folder}/study.toml: recipe").recipe("tiny")
 
 
 def supervised(folder: Path) -> object:

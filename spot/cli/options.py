@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,13 +12,15 @@ import typer
 
 from spot import paths
 from spot.cli.groups import refuse_given
-from spot.cli.recipes import EMBEDDED, RecipeOptions, finite
+from spot.cli.recipes import EMBEDDED, RecipeOptions, embedded, finite
 from spot.training.settings import LENGTH, WHOLE
 
 if TYPE_CHECKING:
     from bank import Bank
     from spot.backbone.load import Backbone
-    from spot.transfer.executors import Executor
+    from spot.training.jobs import Progress
+    from spot.transfer.executors import Executor, Group
+    from spot.transfer.recipes import Chosen
     from spot.transfer.runs import Trainer
     from tasks.mixture import Mixture
     from tasks.task import Task
@@ -83,17 +85,25 @@ class BackboneOption:
     dtype: Annotated[
         str,
         typer.Option(
-            help="Operands of the products: float32, bfloat16, or auto, the faster here.",
+            help="Operands of the products: float32, bfloat16, or auto, the faster here (default: that of the bank's "
+            "sources where prompts are trained, else float32).",
             rich_help_panel="Where",
         ),
-    ] = "float32"
+    ] = ""
 
-    def load(self) -> Backbone:
+    def load(self, bank: Bank | None = None) -> Backbone:
+        """The backbone, without ``--dtype`` in the precision of the bank's sources."""
         from spot.backbone.load import load_backbone
         from spot.backbone.process import prepare_process
 
         prepare_process()
-        return load_backbone(self.backbone, dtype=self.dtype)
+        dtype = self.dtype or (self._dtype_of_sources(bank) if bank else "") or "float32"
+        return load_backbone(self.backbone, dtype=dtype)
+
+    def _dtype_of_sources(self, bank: Bank) -> str:
+        """That of the most sources of a backbone of this name: it is not loaded yet."""
+        named = (one.options for one in bank.source_recipes() if one.backbone == self.backbone)
+        return next((options["dtype"] for options in named if "dtype" in options), "")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -223,12 +233,20 @@ class TrainerOptions:
         return dataclasses.replace(self, recipe=self.recipe.without_search())
 
     def make(
-        self, bank: Bank, executor: ExecutorOption | None = None, *, surely: bool = True
-    ) -> Trainer:
-        """A trainer, with progress on stderr.
+        self,
+        bank: Bank,
+        tasks: Sequence[Task | Mixture],
+        *,
+        what: str,
+        executor: ExecutorOption | None = None,
+        surely: bool = True,
+    ) -> tuple[Trainer, Chosen]:
+        """A trainer, with progress on stderr, and what its recipe follows from, which is told before it first trains.
 
         Args:
             bank: where its runs go.
+            tasks: on whose data the lengths of a recipe may depend.
+            what: ``sources``, ``target`` or ``query``: what is trained.
             executor: who trains; this process if not given.
             surely: it will train or record something, so that its folders are tried before the backbone is loaded.
 
@@ -239,24 +257,79 @@ class TrainerOptions:
         from spot.training.progress import Display
         from spot.transfer.datasets import Datasets
         from spot.transfer.executors import LocalExecutor
+        from spot.transfer.recipes import Chooser
         from spot.transfer.runs import Trainer
 
+        preset = self.recipe.named()
         if surely:
             paths.prepare_folders(self.runs.folder, self.runs.log_dir)
         elsewhere = executor.make(bank, self.runs) if executor else None  # before what takes long
-        backbone, display = self.where.load(), Display(errors(), log_dir=self.runs.log_dir)
+        backbone, display = self.where.load(bank), Display(errors(), log_dir=self.runs.log_dir)
+        chooser = Chooser(
+            self.recipe.given,
+            backbone=backbone,
+            bank=bank,
+            preset=preset,
+            embedded=embedded(self.where.backbone),
+            data_dir=self.data.folder,
+        )
+        chosen = chooser.choose(what, tasks)
+        for line in chosen.notes():
+            tell(line)
         datasets = Datasets(backbone, data_dir=self.data.folder, tell=tell)
-        return Trainer(
+        trains = elsewhere or LocalExecutor(bank, datasets, reporters=display.reporter)
+        trainer = Trainer(
             bank,
             backbone,
-            self.recipe.recipe(self.where.backbone),
+            chosen.recipe,
+            sources=chosen.sources,
             datasets=datasets,
-            executor=elsewhere or LocalExecutor(bank, datasets, reporters=display.reporter),
+            executor=Announced(trains, lambda: _announcement(chosen, backbone)),
             folder=self.runs.folder,
             checkpoint_seconds=self.runs.checkpoint_seconds,
             slots=self.runs.slots,
             reporters=display.reporter,
         )
+        return trainer, chosen
+
+
+class Announced:
+    """An executor that says what it is about to do before it first trains.
+
+    Args of the constructor:
+        executor: who trains.
+        lines: gives what is to be said.
+    """
+
+    def __init__(self, executor: Executor, lines: Callable[[], Sequence[str]]) -> None:
+        self._executor, self._lines, self._said = executor, lines, False
+
+    @property
+    def workers(self) -> int:
+        return self._executor.workers
+
+    def announce(self) -> None:
+        """Say it now, if it has not been said."""
+        from spot.cli.output import tell
+
+        if not self._said:
+            self._said = True
+            for line in self._lines():
+                tell(line)
+
+    def train(self, groups: Sequence[Group]) -> Mapping[str, Progress]:
+        self.announce()
+        return self._executor.train(groups)
+
+
+def _announcement(chosen: Chosen, backbone: Backbone) -> list[str]:
+    from spot.backbone.placement import placement
+    from spot.transfer.long_runs import operations, speed, warning
+
+    lines = chosen.lines()
+    if placement().cpu:
+        lines.append(warning(chosen.recipe, operations(chosen.recipe, backbone) / speed()))
+    return [line for line in lines if line]
 
 
 def find_tasks(names: Sequence[str]) -> list[Task]:

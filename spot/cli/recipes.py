@@ -20,6 +20,7 @@ from spot.training.settings import (
 
 if TYPE_CHECKING:
     from spot.training.recipe import Recipe
+    from spot.transfer.recipes import Base
 
 EMBEDDED = "tiny"
 
@@ -118,8 +119,9 @@ class RecipeOptions:
         str,
         typer.Option(
             help="'paper' (P 100, 30,000 steps, key at 10,000, dropout 0.1, greedy text scored by exact match as "
-            "the papers do), 'quick' (P 16, 300 steps, key at 100, labels ranked by likelihood), or 'auto': quick for "
-            "the embedded backbone.",
+            "the papers do), 'quick' (P 16, 300 steps, key at 100, labels ranked by likelihood), or 'auto': that of "
+            "the bank's sources; without any, quick for the embedded backbone, and for others a short one, with a "
+            "learning rate that follows from the embedding and lengths that follow from the data.",
             rich_help_panel="Recipe",
         ),
     ] = "auto"
@@ -147,32 +149,58 @@ class RecipeOptions:
                 f"--{name.replace('_', '-')} auto: spot train-source searches for it; give this command what that found"
             )
 
-    def recipe(self, backbone: str) -> Recipe:
-        """The preset with the given changes.
+    @property
+    def given(self) -> dict[str, Any]:
+        """The settings that the command line gives, by the names of their options."""
+        values = dataclasses.asdict(self).items()
+        return {name: value for name, value in values if value is not None and name != "preset"}
+
+    def check(self) -> None:
+        """Refuse what no recipe takes, before anything is made.
 
         Raises:
             TrainingError: an unknown preset, settings that a recipe refuses, or such as must be searched for first.
         """
-        from spot.errors import TrainingError
-        from spot.training.optimizers import Optimizer
         from spot.training.recipe import Recipe
+
+        if preset := self.named():
+            preset.recipe.changed(self.given)
+        else:  # what is not given follows from bank, backbone and data
+            latest = max(self.given.get(name) or 1 for name in ("steps", "key_step"))
+            Recipe(steps=latest, key_step=1).changed({"key_step": 1} | self.given)
+
+    def recipe(self, backbone: str) -> Recipe:
+        """The preset with the given changes; ``auto`` is that of the embedded backbone.
+
+        Raises:
+            TrainingError: an unknown preset, or settings that a recipe refuses.
+        """
+        base = self.named() or embedded(backbone) or _preset("quick")
+        return base.recipe.changed(self.given)
+
+    def named(self) -> Base | None:
+        """The preset that was asked for by name.
+
+        Raises:
+            TrainingError: an unknown one.
+        """
+        from spot.errors import TrainingError
         from tasks.choices import choose
 
         self.refuse_search()
         choose(self.preset, ("auto", *PRESETS), "preset", error=TrainingError)
-        preset = self.preset
-        if preset == "auto":
-            preset = "quick" if backbone == EMBEDDED else "paper"
-        given = {
-            name: value for name, value in dataclasses.asdict(self).items() if value is not None
-        }
-        given.pop("preset")
-        optimizer = {
-            name: given.pop(setting.option or name)
-            for name, setting in settings_of(Optimizer).items()
-            if (setting.option or name) in given
-        }
-        settings = PRESETS[preset] | given
-        if "steps" in settings and "key_step" not in given:
-            settings["key_step"] = min(settings.get("key_step", 10_000), settings["steps"])
-        return Recipe(optimizer=Optimizer(**optimizer), **settings)
+        return None if self.preset == "auto" else _preset(self.preset)
+
+
+def embedded(backbone: str) -> Base | None:
+    """What suits the embedded backbone, if that is the one."""
+    if backbone != EMBEDDED:
+        return None
+    return _preset("quick")._replace(origin="quick, which suits the embedded backbone")
+
+
+def _preset(name: str) -> Base:
+    from spot.training.recipe import Recipe
+    from spot.transfer.recipes import Base
+
+    return Base(f"preset {name}", Recipe(**PRESETS[name]))

@@ -64,15 +64,25 @@ def study(
     plan = read_plan(plan_file)
     sources, targets = find_learnable(plan.sources), find_tasks(plan.targets)
     check_distinct([*sources, *targets])
-    training = TrainerOptions(where, data, recipe_options(plan.recipe, plan_file), runs)
+    of_sources = recipe_options(plan.recipe, f"{plan_file}: recipe")
+    of_targets = recipe_options(plan.target_recipe, f"{plan_file}: target_recipe")
+    for options in (of_sources, of_targets):
+        options.check()
+    training = TrainerOptions(where, data, of_sources, runs)
     began = time.monotonic()
     prepare_folders(folder)
     with bank.open(create=True) as opened:
-        trainer = training.make(opened, executor)
-        shown, findings = (
-            str(opened),
-            run_study(plan, sources, targets, trainer=trainer, say=errors().print),
+        trainer, _ = training.make(opened, sources, what="sources", executor=executor)
+        preset = of_targets.named()
+        findings = run_study(
+            plan,
+            sources,
+            targets,
+            trainer=trainer,
+            target_recipe=(preset.recipe if preset else trainer.recipe).changed(of_targets.given),
+            say=errors().print,
         )
+        shown = str(opened)
     written = write_tables(findings, folder)
     pictures = write_plots(findings, folder) if plots else []
     if out.json:
@@ -96,8 +106,12 @@ def study(
     )
 
 
-def recipe_options(given: Mapping[str, Any], where: Path) -> RecipeOptions:
-    """The recipe of a study file.
+def recipe_options(given: Mapping[str, Any], where: str) -> RecipeOptions:
+    """A recipe of a study file.
+
+    Args:
+        given: its options.
+        where: file and table, for messages.
 
     Raises:
         SpotError: an option that the command line does not know, or a value that it would not take.
@@ -109,17 +123,15 @@ def recipe_options(given: Mapping[str, Any], where: Path) -> RecipeOptions:
     known = get_type_hints(RecipeOptions, include_extras=True)
     for name, value in given.items():
         kind, option = get_args(
-            known[choose(name, sorted(known), f"{where}: recipe option", error=SpotError)]
+            known[choose(name, sorted(known), f"{where} option", error=SpotError)]
         )
         kinds = {each for each in (kind, *get_args(kind)) if isinstance(each, type)} - {NoneType}
         accepted = kinds | ({int} if float in kinds else set())
         if type(value) not in accepted:
-            raise SpotError(
-                f"{where}: recipe.{name} is {shown(value)}; expected {kinds.pop().__name__}"
-            )
+            raise SpotError(f"{where}.{name} is {shown(value)}; expected {kinds.pop().__name__}")
         least, most = option.min, option.max
         if least is not None and not least <= value <= most:  # NaN is in no range
-            raise SpotError(f"{where}: recipe.{name} is {shown(value)}; expected {least} to {most}")
+            raise SpotError(f"{where}.{name} is {shown(value)}; expected {least} to {most}")
     return RecipeOptions(**given)
 
 

@@ -10,6 +10,7 @@ import typer
 
 from spot.cli.groups import refuse_given, takes_groups
 from spot.cli.options import (
+    Announced,
     BankOption,
     ExecutorOption,
     JsonOption,
@@ -182,19 +183,22 @@ def train_source(
         refuse_given(context, ["init"], "--start says where the prompt starts")
     learnt = find_learnable([*(tasks or ()), *(name.replace(",", "+") for name in mixture or ())])
     searched, training = training.recipe.searched, training.without_search()
-    training.recipe.recipe(training.where.backbone)  # refused before anything is made
+    training.recipe.check()  # refused before anything is made
     with bank.open(create=True) as opened:
         begin = prompt_of_bank(start, opened) if start else None
         address = prompt_sha256(begin.prompt) if begin else None
-        trainer = training.make(opened, executor)
+        trainer, chosen = training.make(opened, learnt, what="sources", executor=executor)
         if begin:
             check_backbone(begin, trainer.backbone)
         found = None
         if searched:
+            if isinstance(trainer.executor, Announced):
+                trainer.executor.announce()  # where the search begins
             initial = begin.prompt if begin else None
             found = trainer.search(learnt, searched, seed=seeds.first_seed, initial=initial)
             tell(found_line(found, len(learnt)))
             trainer = trainer.with_recipe(found.configuration.of(trainer.recipe))
+            chosen = dataclasses.replace(chosen, recipe=trainer.recipe)
         wanted = [(task, seed) for task in learnt for seed in seeds.range]
         runs = trainer.run_all(
             [trainer.spec(task, seed, "source", address) for task, seed in wanted]
@@ -204,7 +208,12 @@ def train_source(
             for (task, seed), run in zip(wanted, runs, strict=True)
         ]
         if out.json:
-            document = {"bank": str(opened), "backbone": trainer.backbone.fingerprint, "runs": rows}
+            document = {
+                "bank": str(opened),
+                "backbone": trainer.backbone.fingerprint,
+                "recipe": chosen.document(),
+                "runs": rows,
+            }
             print_json(document | ({"search": found_document(found)} if found else {}))
             return
         if found:
@@ -236,7 +245,7 @@ def transfer(
     task, *files = find_tasks([target, *map(str, method.source_file or ())])
     from_files = {one.name: one for one in files}
     with bank.open(write=True) as opened:
-        trainer = training.make(opened, executor)
+        trainer, chosen = training.make(opened, [task], what="target", executor=executor)
         results = run_transfers(
             trainer,
             task,
@@ -247,7 +256,14 @@ def transfer(
         gain = gain_of(results)
         if out.json:
             transfers = [transfer_document(result) for result in results]
-            print_json({"bank": str(opened), "transfers": transfers, "gain": gain_document(gain)})
+            print_json(
+                {
+                    "bank": str(opened),
+                    "recipe": chosen.document(),
+                    "transfers": transfers,
+                    "gain": gain_document(gain),
+                }
+            )
             return
         show_transfers(task.name, results, options, recipe_steps=trainer.recipe.steps)
         if gain:
@@ -293,7 +309,8 @@ def retrieve(
             retriever, prompt = _query_of_file(query, opened)
         else:
             (task,) = find_tasks([target])
-            trainer = training.make(opened, surely=False)  # the bank may hold the query
+            # the bank may hold the query
+            trainer, _ = training.make(opened, [task], what="query", surely=False)
             retriever, prompt = _query_of_task(
                 task, trainer, seed=seed, allow_overlap=ranking.allow_overlap
             )

@@ -75,6 +75,7 @@ def cases_of_bank(
     *,
     targets: Sequence[str] | None = None,
     context_of: Callable[[str], Context] = lambda _target: Context(),
+    recipe: str = "",
 ) -> list[Case]:
     """Every target and seed of a partition for which two sources or more were tried.
 
@@ -83,9 +84,10 @@ def cases_of_bank(
         partition: of their keys and queries.
         targets: the only ones to look at; all if not given.
         context_of: gives what measures look at beside prompts, by target.
+        recipe: digest of that by which the targets were trained; whatever it was if not given.
     """
     tried: dict[_Trial, list[Outcome]] = {}
-    for outcome in bank.outcomes(partition):
+    for outcome in bank.outcomes(partition, recipe=recipe):
         if targets is None or outcome.target in targets:
             trial = _Trial(outcome.target, outcome.train_limit, outcome.seed, outcome.query)
             tried.setdefault(trial, []).append(outcome)

@@ -34,7 +34,8 @@ class StudyPlan:
         generic: a task or mixture among the sources that all targets start from, for method ``generic``; or empty.
         train_limit: training examples of a target; 0 uses all.
         sizes: further numbers of training examples at which the best of top-1 is compared with no transfer.
-        recipe: options of the recipe, as the command line takes them.
+        recipe: options of the sources' recipe, as the command line takes them.
+        target_recipe: what in it is otherwise for targets: their steps, schedule, rate, batch, lengths, evaluation.
     """
 
     sources: Sequence[str]
@@ -49,6 +50,7 @@ class StudyPlan:
     train_limit: int = 0
     sizes: Sequence[int] = ()
     recipe: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    target_recipe: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("sources", "targets", "k", "measures"):
@@ -88,6 +90,7 @@ def read_plan(path: Path) -> StudyPlan:
         "sources": list, "targets": list, "methods": list, "measures": list,
         "k": list, "methods_k": list, "sizes": list,
         "source_seeds": int, "target_seeds": int, "train_limit": int, "generic": str, "recipe": dict,
+        "target_recipe": dict,
     }  # fmt: skip
     for name, value in content.items():
         choose(name, kinds, f"{path}: key", error=SpotError)
@@ -123,5 +126,7 @@ sizes = [32, 512]                                 # gain against target size
 steps = 60
 key_step = 30
 evaluate_every = 20
+
+# [target_recipe]   what is otherwise for targets, such as steps = 120; queries follow the sources' recipe
 """
 """What ``spot study --example`` prints."""

@@ -15,6 +15,7 @@ from spot.retrieval.keys import KeySet
 from spot.study.baselines import baselines
 from spot.study.findings import Findings, RunScores, Sized, Trial
 from spot.study.plan import StudyPlan
+from spot.training.recipe import Recipe
 from spot.transfer.halving import replay
 from spot.transfer.runs import Trainer
 from spot.transfer.sources import context_of
@@ -32,6 +33,7 @@ def run_study(
     targets: Sequence[Task],
     *,
     trainer: Trainer,
+    target_recipe: Recipe | None = None,
     say: Callable[[str], None] = lambda _line: None,
 ) -> Findings:
     """Train sources and targets of a plan into the trainer's bank, unless they are there, and gather the findings.
@@ -41,13 +43,14 @@ def run_study(
         sources: its source tasks and mixtures.
         targets: its targets.
         trainer: of the sources, on all their training examples; targets have as many as the plan says.
+        target_recipe: of the targets; that of the sources if not given.
         say: told of every part that begins.
 
     Raises:
         Interrupted: a signal stopped training; the same call goes on.
         SpotError: what training and retrieval raise.
     """
-    return Study(plan, sources, targets, trainer, say).run()
+    return Study(plan, sources, targets, trainer, target_recipe or trainer.recipe, say).run()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +61,7 @@ class Study:
     sources: Sequence[Task | Mixture]
     targets: Sequence[Task]
     trainer: Trainer
+    target_recipe: Recipe
     say: Callable[[str], None]
 
     def run(self) -> Findings:
@@ -88,8 +92,9 @@ class Study:
         return self.of_size(self.plan.train_limit)
 
     def of_size(self, size: int) -> Trainer:
-        """Trains on so many training examples."""
-        return self.trainer.with_recipe(dataclasses.replace(self.trainer.recipe, train_limit=size))
+        """Trains targets on so many training examples."""
+        recipe = dataclasses.replace(self.target_recipe, train_limit=size)
+        return self.trainer.with_recipe(recipe, sources=self.trainer.recipe)
 
     # -- transfers ---------------------------------------------------------------------------------------
 
@@ -166,10 +171,14 @@ class Study:
 
     def cases(self, oracles: Sequence[Transferred]) -> list[Case]:
         """The case of every oracle: a bank may hold the target's transfers of other studies as well."""
-        trainer = self.of_targets
-        contexts = {target.name: context_of(trainer, target) for target in self.targets}
+        trainer, asking = self.of_targets, self.of_targets.querying
+        contexts = {target.name: context_of(asking, target) for target in self.targets}
         known = cases_of_bank(
-            trainer.bank, trainer.partition, targets=list(contexts), context_of=contexts.__getitem__
+            trainer.bank,
+            asking.partition,
+            targets=list(contexts),
+            context_of=contexts.__getitem__,
+            recipe=trainer.recipe.record(trainer.backbone).digest,
         )
 
         def case_of(oracle: Transferred) -> Case:
@@ -205,7 +214,7 @@ class Study:
     ) -> Findings:
         """All of it."""
         plan, trainer = self.plan, self.of_targets
-        keys = KeySet.from_bank(trainer.bank, trainer.partition)
+        keys = KeySet.from_bank(trainer.bank, trainer.querying.partition)
         return Findings(
             plan=plan,
             trials=trials,

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
-from bank.identity import recipe_family
+from bank.identity import FIRST, recipe_family
 from bank.records import BackboneRecord, RecipeRecord
 from spot.backbone.load import Backbone
+from spot.errors import TrainingError
 from spot.training.checks import check_settings
 from spot.training.jobs import Plan
 from spot.training.optimizers import Optimizer
-from spot.training.settings import RecipeSettings, Setting
+from spot.training.settings import RecipeSettings, Setting, settings_of
 from tasks.tokenize import Lengths
 
 
@@ -31,6 +33,44 @@ class Recipe(RecipeSettings):
     def __post_init__(self) -> None:
         check_settings(self)
         self.plan()
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> Recipe:
+        """The recipe whose record holds these options; see :meth:`record`.
+
+        Raises:
+            TrainingError: options that are not those of a recipe, such as an imported prompt's.
+        """
+        named = {name: value for name, value in options.items() if name != "dtype"}
+        if not set(FIRST) <= options.keys():
+            raise TrainingError("some settings of the recipe are not known")
+        try:
+            return cls(**named | {"optimizer": Optimizer(**named["optimizer"])})
+        except TypeError as error:
+            raise TrainingError(
+                "the recipe has settings that this program does not know"
+            ) from error
+
+    def flat(self) -> dict[str, Any]:
+        """All settings by the names that :meth:`changed` takes."""
+        settings = dataclasses.asdict(self)
+        optimizer = settings.pop("optimizer")
+        names = settings_of(Optimizer)
+        return settings | {names[name].option or name: value for name, value in optimizer.items()}
+
+    def changed(self, settings: Mapping[str, Any]) -> Recipe:
+        """With other settings by flat names: the optimiser's stand beside the others, its name as ``optimizer``.
+
+        Where only the steps are given and end before the key step, that moves to the end.
+        """
+        names = {setting.option or name: name for name, setting in settings_of(Optimizer).items()}
+        optimizer = {names[name]: value for name, value in settings.items() if name in names}
+        others = {name: value for name, value in settings.items() if name not in names}
+        if "steps" in others:
+            others.setdefault("key_step", min(self.key_step, others["steps"]))
+        return dataclasses.replace(
+            self, optimizer=dataclasses.replace(self.optimizer, **optimizer), **others
+        )
 
     @property
     def lengths(self) -> Lengths:

@@ -54,13 +54,19 @@ class Candidate:
         return self.ended.steps
 
 
+NOTHING = Ranking(similarity="")
+"""What is ranked before a bank is asked."""
+
+
 class Selection(NamedTuple):
-    """One seed of a target: the run whose key is the query, the ranking, and the sources that a method takes of it."""
+    """One seed of a target: the run whose key is the query, that without transfer, the ranking, and the sources that a
+    method takes of it."""
 
     seed: int
     query: StoredRun
-    ranking: Ranking
-    sources: Sequence[Ranked]
+    baseline: StoredRun | None
+    ranking: Ranking = NOTHING
+    sources: Sequence[Ranked] = ()
 
 
 Starts = Callable[[Trainer, Task, Sequence[Selection], FindTask], list[list[Candidate]]]

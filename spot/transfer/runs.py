@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -41,6 +42,8 @@ class Trainer:
         bank: where finished runs go and are looked up.
         backbone: the frozen model.
         recipe: how to train.
+        sources: recipe of the bank's sources, by which queries are trained; as ``recipe`` if not given. Both have
+            prompts of one length and form.
         datasets: tasks and splits for the backbone.
         executor: trains what the bank lacks; in this process if not given.
         evaluator: answers test splits.
@@ -56,6 +59,7 @@ class Trainer:
         backbone: Backbone,
         recipe: Recipe,
         *,
+        sources: Recipe | None = None,
         datasets: Datasets | None = None,
         executor: Executor | None = None,
         evaluator: Evaluator | None = None,
@@ -64,18 +68,37 @@ class Trainer:
         slots: int = 0,
         reporters: Reporters = lambda _title: None,
     ) -> None:
-        self.bank, self.backbone, self.recipe = bank, backbone, recipe
+        self.bank, self.backbone, self.recipe, self.sources = bank, backbone, recipe, sources
+        check_alike(recipe, sources)
         self.datasets = datasets or Datasets(backbone)
         self.executor = executor or LocalExecutor(bank, self.datasets)
         self.evaluator = evaluator or Evaluator(bank, self.datasets)
         self.folder, self.checkpoint_seconds = folder, checkpoint_seconds
         self._slots, self._reporters = slots, reporters
 
-    def with_recipe(self, recipe: Recipe) -> Trainer:
-        """The same with another recipe."""
+    def with_recipe(self, recipe: Recipe, *, sources: Recipe | None = None) -> Trainer:
+        """The same with another recipe, and if given another of the sources."""
         other = copy.copy(self)
-        other.recipe = recipe
+        other.recipe, other.sources = recipe, sources or self.sources
+        check_alike(other.recipe, other.sources)
         return other
+
+    @property
+    def querying(self) -> Trainer:
+        """Trains the queries of this trainer's targets: by the sources' recipe, on as many examples as targets have.
+
+        It is this trainer itself where both recipes shape a prompt up to its key step alike: the baseline's key is then
+        the query.
+        """
+        if self.sources is None:
+            return self
+        mine = self.recipe
+        asking = self.with_recipe(
+            dataclasses.replace(
+                self.sources, train_limit=mine.train_limit, dev_limit=mine.dev_limit
+            )
+        )
+        return self if asking.partition == self.partition else asking
 
     @property
     def slots(self) -> int:
@@ -288,3 +311,18 @@ class Trainer:
     def test_all(self, task: Task | Mixture, runs: Sequence[StoredRun]) -> list[Evaluation]:
         """What the values of runs score on the test split; see :meth:`Evaluator.test_all`."""
         return self.evaluator.test_all(task, runs, self.recipe)
+
+
+def check_alike(recipe: Recipe, sources: Recipe | None) -> None:
+    """Refuse a recipe whose prompts cannot start from the values of sources.
+
+    Raises:
+        TrainingError: another length or form.
+    """
+    for name in ("prompt_length", "form"):
+        mine, theirs = getattr(recipe, name), getattr(sources or recipe, name)
+        if mine != theirs:
+            raise TrainingError(
+                f"{name.replace('_', ' ')} {mine} of the target's recipe is not the sources' {theirs}; a prompt "
+                "keeps its shape"
+            )

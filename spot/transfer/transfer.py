@@ -30,7 +30,8 @@ class TransferOptions:
         similarity: measure that ranks.
         top_k: sources used (by ``oracle`` all, by ``generic`` one).
         aggregate: over the seeds of a source task, see :data:`spot.retrieval.rank.AGGREGATES`.
-        baseline: also train without transfer at the same budget; its key then serves as the query.
+        baseline: also train without transfer at the same budget; its key then serves as the query, unless the sources
+            were trained by another recipe.
         budget: ``full`` trains from every source to the end; ``halving`` trains from all of them, and without transfer,
             for a little, and keeps halving the field by development score (:mod:`spot.transfer.halving`).
         source: the bank's task or mixture that ``generic`` starts from.
@@ -162,13 +163,14 @@ def run_transfers(
 ) -> list[Transferred]:
     """Find the best sources for ``target`` in the trainer's bank, train from them, and record it all.
 
-    The query is the key of the baseline run, which starts like any source; without a baseline it is a run of its
-    own that ends at the key step. The target's own prompts, and mixtures that hold it, are never among the sources,
-    nor, unless allowed, tasks known to share texts with it (:mod:`tasks.overlaps`).
+    The query is the key of the baseline run, which starts like any source. Without a baseline, or where the target is
+    trained by another recipe than the sources, it is a run of its own, by the sources' recipe up to its key step.
+    The target's own prompts, and mixtures that hold it, are never among the sources, nor, unless allowed, tasks known
+    to share texts with it (:mod:`tasks.overlaps`).
     All seeds train together: first the queries, then what a method needs, then the target from all its starts.
 
     Args:
-        trainer: of the backbone and recipe; its bank holds the sources.
+        trainer: of the backbone, the target's recipe and the sources'; its bank holds the sources.
         target: the task.
         seeds: of the target's runs.
         options: how.
@@ -178,14 +180,18 @@ def run_transfers(
         RetrievalError: no comparable source in the bank, or not the one asked for.
         SpotError: what training raises.
     """
-    method = METHODS[options.method]
+    method, asking = METHODS[options.method], trainer.querying
     # fails before anything trains
-    retriever = _retriever(trainer, target, options) if method.retrieves else None
-    role = "baseline" if options.baseline else "query"
-    queries = trainer.run_all([trainer.spec(target, seed, role) for seed in seeds])
+    retriever = _retriever(asking, target, options) if method.retrieves else None
+    baselines: Sequence[StoredRun | None] = [None] * len(seeds)
+    if options.baseline:
+        baselines = trainer.run_all([trainer.spec(target, seed, "baseline") for seed in seeds])
+    queries = [run for run in baselines if run]
+    if method.retrieves and (asking is not trainer or not options.baseline):
+        queries = asking.run_all([asking.spec(target, seed, "query") for seed in seeds])
     selections = [
-        _select(trainer, target, retriever, options, seed, query)
-        for seed, query in zip(seeds, queries, strict=True)
+        _select(asking, target, retriever, options, Selection(seed, query, baseline))
+        for seed, query, baseline in zip(seeds, queries, baselines, strict=True)
     ]
     started = method.starts(trainer, target, selections, find_task)
     specs = [
@@ -200,7 +206,7 @@ def run_transfers(
         _choose(selection, candidates, ended)
         for selection, candidates, ended in zip(selections, started, ends, strict=True)
     ]
-    reported = [choice.chosen_run for choice in choices] + (queries if options.baseline else [])
+    reported = [choice.chosen_run for choice in choices] + [run for run in baselines if run]
     tests = zip(reported, trainer.test_all(target, reported), strict=True)
     tested = {run.digest: evaluation for run, evaluation in tests}
     return [_record(trainer, target, options, choice, tested) for choice in choices]
@@ -217,26 +223,25 @@ def _retriever(trainer: Trainer, target: Task, options: TransferOptions) -> Retr
 
 
 def _select(
-    trainer: Trainer,
+    asking: Trainer,
     target: Task,
     retriever: Retriever | None,
     options: TransferOptions,
-    seed: int,
-    query: StoredRun,
+    known: Selection,
 ) -> Selection:
-    """Rank the sources for one seed and take those that the method wants."""
+    """Rank the sources for one seed, whose query and baseline are known, and take those that the method wants."""
     if retriever is None:
-        return Selection(seed, query, Ranking(similarity=options.similarity), [])
+        return known._replace(ranking=Ranking(similarity=options.similarity))
     ranking = rank_for(
-        trainer,
+        asking,
         target,
         retriever,
-        query,
+        known.query,
         similarity=options.similarity,
         aggregate=options.aggregate,
     )
     sources = METHODS[options.method].sources(ranking.ranked, options.top_k, options.source)
-    return Selection(seed, query, ranking, sources)
+    return known._replace(ranking=ranking, sources=sources)
 
 
 # -- budgets -------------------------------------------------------------------------------------------------
@@ -302,8 +307,8 @@ def _choose(selection: Selection, started: Sequence[Candidate], ends: Sequence[E
     candidates = [
         dataclasses.replace(start, ended=ended) for start, ended in zip(started, ends, strict=False)
     ]
-    query = selection.query
-    competing = ends or [Ended(query, query.score, query.steps)]
+    alone = selection.baseline or selection.query
+    competing = ends or [Ended(alone, alone.score, alone.steps)]
     whole = [(i, ended.run) for i, ended in enumerate(competing) if ended.run]
     best, chosen_run = max(whole, key=lambda numbered: numbered[1].score)
     return Choice(selection, candidates, competing, best, chosen_run)
@@ -318,7 +323,7 @@ def _record(
 ) -> Transferred:
     """Report what was chosen, and put it into the bank."""
     selection, ranking = choice.selection, choice.selection.ranking
-    baseline = selection.query if options.baseline else None
+    baseline = selection.baseline
     data = trainer.data(target)
     transferred = Transferred(
         target=target.name,

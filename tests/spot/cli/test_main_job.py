@@ -69,6 +69,7 @@ def test_processes_train_what_a_second_call_in_one_process_holds(spot):
     )
     runs = json.loads(done.stdout)["runs"]
     assert [run["task"] for run in runs] == ["wn_isa", "wn_part"]
+    assert "recipe: quick, which suits the embedded backbone, with steps, key step" in done.stderr
     assert "worker 1: source wn_isa seed 0: step 10/20" in done.stderr
     assert done.stderr.count("the most frequent answer scores") == 2
     again = spot("train-source", "wn_isa", "wn_part", *SHORT, "--bank", "other.sqlite", "--json")
@@ -100,6 +101,19 @@ def test_retrieval_ranks_like_the_transfer_did(spot, transferred):
     ]
     assert [source["similarity"] for source in ranked] == [
         s["similarity"] for s in transferred[0]["ranked"]
+    ]
+
+
+def test_without_options_of_a_recipe_transfer_and_retrieval_follow_the_bank(spot, transferred):
+    done = spot("transfer", "wn_living", "--top-k", "2", "--train-limit", "64", "--json")
+    document = json.loads(done.stdout)
+    assert document["transfers"] == transferred
+    assert document["recipe"]["origin"] == "that of the bank's 2 sources, with train limit as given"
+    assert (document["recipe"]["steps"], document["recipe"]["key_step"]) == (20, 10)
+    assert "recipe:" not in done.stderr
+    done = spot("retrieve", "wn_living", "--train-limit", "64", "--json")
+    assert [source["task"] for source in json.loads(done.stdout)["ranked"]] == [
+        source["task"] for source in transferred[0]["ranked"]
     ]
 
 

@@ -22,7 +22,7 @@ def plan_file(folder: Path, content: str) -> Path:
 def test_the_example_is_a_plan_with_a_recipe_that_commands_know(tmp_path: Path) -> None:
     plan = read_plan(plan_file(tmp_path, EXAMPLE))
     assert (plan.source_seeds, list(plan.sizes)) == (3, [32, 512])
-    assert recipe_options(plan.recipe, tmp_path).recipe("tiny").steps == 60
+    assert recipe_options(plan.recipe, "study.toml: recipe").recipe("tiny").steps == 60
 
 
 def test_sources_and_targets_are_enough(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_an_option_that_recipes_do_not_have_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         SpotError, match="recipe option 'stepps' is not known; did you mean 'steps'"
     ):
-        recipe_options({"stepps": 3}, tmp_path)
+        recipe_options({"stepps": 3}, "study.toml: recipe")
 
 
 @pytest.mark.parametrize(
@@ -86,8 +86,8 @@ def test_an_option_of_another_kind_or_size_is_refused(
     tmp_path: Path, recipe: dict[str, object], message: str
 ) -> None:
     with pytest.raises(SpotError, match=message):
-        recipe_options(recipe, tmp_path)
+        recipe_options(recipe, "study.toml: recipe")
 
 
 def test_a_whole_number_is_a_number(tmp_path: Path) -> None:
-    assert recipe_options({"learning_rate": 1}, tmp_path).learning_rate == 1
+    assert recipe_options({"learning_rate": 1}, "study.toml: recipe").learning_rate == 1

@@ -92,6 +92,7 @@ def refusing(trainer: Trainer) -> Trainer:
         trainer.bank,
         trainer.backbone,
         trainer.recipe,
+        sources=trainer.sources,
         executor=RefusingExecutor(),
         evaluator=evaluator,
     )
