@@ -338,13 +338,17 @@ class Announced:
     def workers(self) -> int:
         return self._executor.workers
 
-    def train(self, groups: Sequence[Group]) -> Mapping[str, Progress]:
+    def announce(self) -> None:
+        """Say it now, if it has not been said."""
         from spot.cli.output import tell
 
         if not self._said:
             self._said = True
             for line in self._lines():
                 tell(line)
+
+    def train(self, groups: Sequence[Group]) -> Mapping[str, Progress]:
+        self.announce()
         return self._executor.train(groups)
 
 

@@ -16,6 +16,7 @@ from spot.cli.diagnosed import (
 )
 from spot.cli.groups import refuse_given, takes_groups
 from spot.cli.options import (
+    Announced,
     BankOption,
     ExecutorOption,
     JsonOption,
@@ -218,10 +219,13 @@ def train_source(
             check_backbone(begin, trainer.backbone)
         found = None
         if searched:
+            if isinstance(trainer.executor, Announced):
+                trainer.executor.announce()  # where the search begins
             initial = begin.prompt if begin else None
             found = trainer.search(learnt, searched, seed=seeds.first_seed, initial=initial)
             tell(found_line(found, len(learnt)))
             trainer = trainer.with_recipe(found.configuration.of(trainer.recipe))
+            chosen = dataclasses.replace(chosen, recipe=trainer.recipe)
         wanted = [(task, seed) for task in learnt for seed in seeds.range]
         specs = [trainer.spec(task, seed, "source", address) for task, seed in wanted]
         if dry_run:
