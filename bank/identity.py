@@ -24,7 +24,10 @@ FIRST = (
     "max_target", "train_limit", "dev_limit", "evaluate_by", "dtype",
 )  # fmt: skip
 """Options of a recipe that the first release had. Options that came later stand in a recipe only where they differ from
-their defaults, and then shape its family."""
+their defaults, and then shape its family, but for those of ``LATER_HARMLESS``."""
+
+LATER_HARMLESS = ("evaluate_spacing", "curve_limit")
+"""Options that came later and do not shape a prompt up to its key step: when a run is evaluated, and on what beside."""
 
 SHAPING = ("init", "optimizer", "batch_size", "max_input", "max_target", "dtype")
 """Those of them that shape a prompt up to its key step."""
@@ -36,10 +39,15 @@ def recipe_family(options: Mapping[str, Any]) -> str:
     Raises:
         KeyError: options that are not those of a recipe, such as an imported prompt's.
     """
-    added = {name: value for name, value in options.items() if name not in FIRST}
+    added = {name: value for name, value in options.items() if _came_later(name)}
     return digest(
         *(options[name] for name in SHAPING), _decay(options), *([added] if added else [])
     )
+
+
+def _came_later(name: str) -> bool:
+    """Whether an option came after the first release and shapes keys."""
+    return name not in FIRST and name not in LATER_HARMLESS
 
 
 def _decay(options: Mapping[str, Any]) -> Any:
@@ -65,7 +73,7 @@ def _comparable(options: Mapping[str, Any]) -> dict[str, Any]:
     shaping = {
         name: value
         for name, value in options.items()
-        if name in ("prompt_length", "key_step", *SHAPING) or name not in FIRST
+        if name in ("prompt_length", "key_step", *SHAPING) or _came_later(name)
     }
     optimizer = shaping.pop("optimizer", {})
     if "schedule" in optimizer and _decay(options) is not None:

@@ -13,6 +13,8 @@ import numpy as np
 from jax import Array
 
 from spot.errors import DivergenceError, TrainingError
+from spot.training.settings import REGULAR
+from spot.training.spacing import evaluates, evaluations
 from spot.training.step import Batch
 from tasks.pipeline import RaggedBatch
 
@@ -62,7 +64,8 @@ class Plan:
 
     Attributes:
         steps: optimiser steps.
-        evaluate_every: steps between evaluations; the last step is always evaluated.
+        evaluate_every: steps between evaluations, or to the first; the last step is always evaluated.
+        spacing: ``regular`` or ``doubling``, see :mod:`spot.training.spacing`.
         key_step: step whose parameters become the *key* (0: none).
         patience: evaluations without a better score before the run stops early (0: never). A run never stops
             before its key step.
@@ -72,6 +75,7 @@ class Plan:
 
     steps: int
     evaluate_every: int
+    spacing: str = REGULAR
     key_step: int = 0
     patience: int = 0
     report_every: int = 10
@@ -84,6 +88,15 @@ class Plan:
             raise TrainingError(
                 f"key step {self.key_step} lies outside the run's {self.steps} steps"
             )
+
+    def evaluates(self, step: int) -> bool:
+        """Whether a run is evaluated at a step."""
+        return step == self.steps or evaluates(step, self.evaluate_every, self.spacing)
+
+    @property
+    def evaluations(self) -> list[int]:
+        """All steps at which a run is evaluated that goes to its end."""
+        return evaluations(self.steps, self.evaluate_every, self.spacing)
 
 
 @dataclasses.dataclass
@@ -211,7 +224,7 @@ class Slot:
 
     @property
     def at_evaluation(self) -> bool:
-        return self.last or self.progress.step % self.job.plan.evaluate_every == 0
+        return self.job.plan.evaluates(self.progress.step)
 
     def collect_losses(self) -> None:
         """Take in the losses since the last call.

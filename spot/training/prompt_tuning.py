@@ -29,11 +29,17 @@ from spot.training.jobs import CHECKPOINT_SECONDS, GiveUp, Job, Progress, Report
 from spot.training.loop import fit
 from spot.training.recipe import Recipe
 from spot.training.step import Step, make_step
-from spot.training.task_data import MixtureData, TaskData
+from spot.training.task_data import MixtureData, SplitData, TaskData
 from spot.training.task_record import task_record
 from tasks.mixture import Mixture
 from tasks.pipeline import Batches, RaggedBatch
 from tasks.task import Split, Task
+
+TEST_SCORE = "test score"
+"""What a history calls the score on a recipe's ``curve_limit`` test examples."""
+
+UNSELECTING = ("step", "loss", TEST_SCORE)
+"""What stands in a history beside development metrics."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,7 +51,8 @@ class TrainedPrompt:
         value_step: its step.
         key: ``[..., P, H]`` at the recipe's key step.
         metrics: development metrics of the value.
-        history: one row an evaluation: step, mean training loss, development metrics.
+        history: one row an evaluation: step, mean training loss, development metrics, and where the recipe has a
+            ``curve_limit`` the ``test score`` on those examples, by which nothing was selected.
         start: mean token ``[W]`` of the prompt it started from.
         started_from: sha256 of the given initial prompt, or ``None`` for an initialiser's.
         diagnostics: what answers, losses and norms tell of the value.
@@ -197,7 +204,7 @@ def trained_prompt(
         value=result.best[0],
         value_step=progress.best_step,
         key=result.key[0],
-        metrics={name: value for name, value in best.items() if name not in ("step", "loss")},
+        metrics={name: value for name, value in best.items() if name not in UNSELECTING},
         history=progress.history,
         start=average(start),
         started_from=started_from,
@@ -287,19 +294,31 @@ def start_of(recipe: Recipe, backbone: Backbone, task: Task | Mixture, seed: int
 
 def evaluate_prompts(
     backbone: Backbone, recipe: Recipe, jobs: Sequence[PromptJob], trained: Array
-) -> list[Mapping[str, float]]:
+) -> Sequence[Mapping[str, float]]:
     """Development metrics of prompts ``trained[N, ..., P, H]``, one a job, in one pass over the examples of all.
 
-    What was answered is counted in each job's ``latest``.
+    What was answered is counted in each job's ``latest``. Test examples of the recipe's ``curve_limit`` are answered in
+    the same pass; their score stands beside the metrics and is none of them.
     """
     soft = FORMS[recipe.form].soft(trained, backbone.config)
-    development = [job.data[Split.DEV] for job in jobs]
-    questions = [Questions(row, dev.examples, dev.tokens) for row, dev in enumerate(development)]
-    answers = answer_many(backbone, soft, questions, method=recipe.evaluate_by)
-    for job, question, (texts, ranked, losses) in zip(jobs, questions, answers, strict=True):
+    curves = {
+        row: few for row, job in enumerate(jobs) if (few := job.data.curve(recipe.curve_limit))
+    }
+    development = [_asked(row, job.data[Split.DEV]) for row, job in enumerate(jobs)]
+    tested = [_asked(row, few[Split.TEST]) for row, few in curves.items()]
+    answers = answer_many(backbone, soft, [*development, *tested], method=recipe.evaluate_by)
+    rows: list[dict[str, float]] = []
+    for job, question, (texts, ranked, losses) in zip(jobs, development, answers, strict=False):
         counts = count_answers(texts, question.examples, ranked=ranked, losses=losses)
         job.latest.update(dataclasses.asdict(counts))
-    return [job.data.score(Split.DEV, each.texts) for job, each in zip(jobs, answers, strict=True)]
+        rows.append(dict(job.data.score(Split.DEV, texts)))
+    for (row, few), each in zip(curves.items(), answers[len(jobs) :], strict=True):
+        rows[row][TEST_SCORE] = few.score(Split.TEST, each.texts)["score"]
+    return rows
+
+
+def _asked(row: int, split: SplitData) -> Questions:
+    return Questions(row, split.examples, split.tokens)
 
 
 def step_of(backbone: Backbone, recipe: Recipe) -> Step:

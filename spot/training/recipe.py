@@ -82,6 +82,7 @@ class Recipe(RecipeSettings):
         return Plan(
             steps=steps,
             evaluate_every=min(self.evaluate_every, steps),
+            spacing=self.evaluate_spacing,
             key_step=self.key_step,
             patience=self.patience,
         )

@@ -25,6 +25,8 @@ FORM_NAMES = ("prompt", "deep")
 EVALUATIONS = ("auto", "rank", "generate")
 OPTIMIZERS = ("adafactor", "adamw")
 SCHEDULES = ("constant", "linear", "cosine", "inverse_sqrt")
+REGULAR, DOUBLING = "regular", "doubling"
+SPACINGS = (REGULAR, DOUBLING)
 
 SEARCHED = ("learning_rate", "init")
 """Settings that commands may search for: their options take the word ``AUTO``, which a recipe never holds."""
@@ -41,7 +43,8 @@ class Setting:
         shapes_key: whether it shapes a prompt up to its key step, so that keys of recipes that differ in it are never
             compared.
         later: the first release did not have it; it stands in a record only where it differs from its default, so that
-            records made without it stay what they are. All that came later shapes keys.
+            records made without it stay what they are. What came later shapes keys, but for what
+            :data:`bank.identity.LATER_HARMLESS` names.
         least: smallest number.
         most: largest number.
         excluded: the one of these bounds that is not allowed itself.
@@ -138,6 +141,13 @@ class RecipeSettings:
     evaluate_every: int = setting(
         500, "Steps between development evaluations.", shapes_key=False, least=1, most=WHOLE
     )
+    evaluate_spacing: str = setting(
+        REGULAR,
+        "regular: evaluations after evaluate-every x 1, 2, 3, ... steps; doubling: x 1, 2, 4, ...",
+        shapes_key=False,
+        later=True,
+        choices=SPACINGS,
+    )
     evaluate_by: str = setting(
         "auto", "auto, rank (label likelihood) or generate.", shapes_key=False, choices=EVALUATIONS
     )
@@ -181,4 +191,12 @@ class RecipeSettings:
     """A run's data is told apart by its digest."""
     dev_limit: int = setting(
         0, "Development examples used, likewise; 0 uses all.", shapes_key=False, least=0, most=WHOLE
+    )
+    curve_limit: int = setting(
+        0,
+        "Test examples answered at every evaluation too, for curves; they never select; 0 none.",
+        shapes_key=False,
+        later=True,
+        least=0,
+        most=WHOLE,
     )

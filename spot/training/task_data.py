@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -46,16 +47,30 @@ class TaskData:
         self.task = task
         self._backbone, self._recipe = backbone, recipe
         self._data_dir, self._allow_partial = data_dir, allow_partial
+        self._limits = {Split.TRAIN: recipe.train_limit, Split.DEV: recipe.dev_limit}
         self._splits: dict[Split, SplitData] = {}
+        self._curves: dict[int, TaskData] = {}
 
     def __getitem__(self, split: Split) -> SplitData:
         if split not in self._splits:
-            limits = {Split.TRAIN: self._recipe.train_limit, Split.DEV: self._recipe.dev_limit}
             examples = self.task.examples(
                 split, data_dir=self._data_dir, allow_partial=self._allow_partial
             )
-            self._splits[split] = self._tokenize(take(examples, limits.get(split, 0)))
+            self._splits[split] = self._tokenize(take(examples, self._limits.get(split, 0)))
         return self._splits[split]
+
+    def curve(self, limit: int) -> TaskData | None:
+        """The same with so many test examples, those of smallest hash, for scores along the way; ``None`` for 0.
+
+        What a run depends on is the same: training and development data and their digest.
+        """
+        if not limit:
+            return None
+        if limit not in self._curves:
+            few = self._curves[limit] = copy.copy(self)
+            few._limits = self._limits | {Split.TEST: limit}
+            few._splits = {split: self[split] for split in (Split.TRAIN, Split.DEV)}
+        return self._curves[limit]
 
     @property
     def partial(self) -> bool:
@@ -140,6 +155,9 @@ class MixtureData:
             examples = [example for part in parts for example in part.examples]
             self._splits[split] = SplitData(examples, concatenate([part.tokens for part in parts]))
         return self._splits[split]
+
+    def curve(self, limit: int) -> None:
+        """A mixture has no score along the way: its members' tests are read for themselves."""
 
     @property
     def partial(self) -> bool:

@@ -14,6 +14,7 @@ from bank.vectors import prompt_sha256
 from spot.prompts.forms import FORMS
 from spot.retrieval.rank import Retriever
 from spot.training.recipe import Recipe
+from spot.training.spacing import evaluations
 from spot.training.task_data import MixtureData, TaskData
 from spot.training.timing import (
     Timing,
@@ -266,8 +267,13 @@ def race_share(recipe: Recipe, candidates: int, lacking: int) -> int:
     """Steps of a race divided by the candidates that must be trained for it, rounded up."""
     if not lacking:
         return 0
-    every = recipe.plan().evaluate_every
-    steps = race_steps(candidates, lacking, steps=recipe.steps, evaluate_every=every)
+    steps = race_steps(
+        candidates,
+        lacking,
+        steps=recipe.steps,
+        evaluate_every=recipe.plan().evaluate_every,
+        spacing=recipe.evaluate_spacing,
+    )
     return math.ceil(steps / lacking)
 
 
@@ -432,15 +438,16 @@ def _cost(trainer: Trainer, row: Wanted, timing: Timing | None) -> Cost:
     data, recipe, backbone = _data(trainer, row), row.recipe, trainer.backbone
     dev = data[Split.DEV]
     ranked = recipe.evaluate_by != "generate" and all(e.choices for e in dev.examples)
-    times = math.ceil(row.steps / min(recipe.evaluate_every, row.steps))
-    evaluations = (
-        row.train * times * answered_positions(backbone, recipe, dev) * timing.answering[ranked]
-    )
+    times = len(evaluations(row.steps, recipe.evaluate_every, recipe.evaluate_spacing))
+    asked = answered_positions(backbone, recipe, dev)
+    if curve := data.curve(recipe.curve_limit):
+        asked += answered_positions(backbone, recipe, curve[Split.TEST])
+    answering = row.train * times * asked * timing.answering[ranked]
     positions = mean_positions(shaped(backbone, recipe, data))
     least, most = timing.rates
     steps = row.total_steps
     return Cost(
-        seconds=steps * timing.step_seconds(positions) + evaluations,
-        low=steps * positions * least + evaluations,
-        high=steps * positions * most + evaluations,
+        seconds=steps * timing.step_seconds(positions) + answering,
+        low=steps * positions * least + answering,
+        high=steps * positions * most + answering,
     )

@@ -12,13 +12,18 @@ import math
 from collections.abc import Mapping, Sequence
 
 from spot.training.jobs import Progress
+from spot.training.settings import REGULAR
+from spot.training.spacing import evaluation_from
 
 
-def rungs(candidates: int, steps: int, evaluate_every: int) -> dict[int, int]:
+def rungs(
+    candidates: int, steps: int, evaluate_every: int, spacing: str = REGULAR
+) -> dict[int, int]:
     """Steps at which the field is halved, and how many are left then.
 
     With ``n_i`` candidates in round i, a round lasts in proportion to ``1 / n_i`` steps, and the last ends at
-    ``steps``: in all ``log2(n) + 1`` rounds cost about ``(log2(n) + 1) / 2`` full runs. Rounded up to evaluations.
+    ``steps``: in all ``log2(n) + 1`` rounds cost about ``(log2(n) + 1) / 2`` full runs. Rounded up to evaluations,
+    which a ``doubling`` spacing has fewer of.
     """
     fields = [candidates]
     while fields[-1] > 1:
@@ -28,15 +33,18 @@ def rungs(candidates: int, steps: int, evaluate_every: int) -> dict[int, int]:
     reached = 0.0
     for field, survivors in itertools.pairwise(fields):
         reached += steps / field / total
-        survivors_at[evaluate_every * math.ceil(round(reached / evaluate_every, 9))] = survivors
+        survivors_at[evaluation_from(reached, evaluate_every, spacing)] = survivors
     return {step: survivors for step, survivors in survivors_at.items() if step < steps}
 
 
-def race_steps(candidates: int, lacking: int, *, steps: int, evaluate_every: int) -> int:
+def race_steps(
+    candidates: int, lacking: int, *, steps: int, evaluate_every: int, spacing: str = REGULAR
+) -> int:
     """Steps of a race of which ``lacking`` candidates must be trained, at most: where all that are known lose first."""
     spent = before = 0
     field = candidates
-    for step, survivors in [*rungs(candidates, steps, evaluate_every).items(), (steps, 1)]:
+    rounds = rungs(candidates, steps, evaluate_every, spacing)
+    for step, survivors in [*rounds.items(), (steps, 1)]:
         spent += min(field, lacking) * (step - before)
         before, field = step, survivors
     return spent
@@ -51,20 +59,22 @@ class Halving:
         histories: of the candidates whose runs are known already: they cost nothing and are never given up, but take
             their place in the field.
         steps: of a full run.
-        evaluate_every: steps between evaluations.
+        evaluate_every: steps between evaluations, or to the first.
+        spacing: of the evaluations.
     """
 
     heats: Sequence[Sequence[str]]
     histories: Mapping[str, Sequence[Mapping[str, float]]]
     steps: int
     evaluate_every: int
+    spacing: str = REGULAR
 
     def __call__(self, progress: Mapping[str, Progress]) -> list[str]:
         """Runs to give up: the worse part of every heat that has reached a rung; of equals the earlier stay."""
         given_up: list[str] = []
         for heat in self.heats:
             running = [name for name in heat if name in progress]
-            survivors_at = rungs(len(heat), self.steps, self.evaluate_every)
+            survivors_at = rungs(len(heat), self.steps, self.evaluate_every, self.spacing)
             step = min((progress[name].step for name in running), default=0)
             if step not in survivors_at or any(progress[name].step != step for name in running):
                 continue
@@ -86,16 +96,20 @@ def best_until(history: Sequence[Mapping[str, float]], step: int) -> float:
 
 
 def replay(
-    histories: Sequence[Sequence[Mapping[str, float]]], *, steps: int, evaluate_every: int
+    histories: Sequence[Sequence[Mapping[str, float]]],
+    *,
+    steps: int,
+    evaluate_every: int,
+    spacing: str = REGULAR,
 ) -> tuple[int, int]:
     """Who would win among full runs whose histories are known, the more promising first, and at how many steps in all.
 
     Training is the same with and without rivals, so this is what the race would have given.
     """
     names = [str(i) for i in range(len(histories))]
-    halving = Halving([names], {}, steps, evaluate_every)
+    halving = Halving([names], {}, steps, evaluate_every, spacing)
     running, spent, before = dict(zip(names, histories, strict=True)), 0, 0
-    for step in [*rungs(len(histories), steps, evaluate_every), steps]:
+    for step in [*rungs(len(histories), steps, evaluate_every, spacing), steps]:
         spent += len(running) * (step - before)
         before = step
         scores = {

@@ -293,6 +293,7 @@ class Trainer:
             },
             steps=self.recipe.steps,
             evaluate_every=self.recipe.plan().evaluate_every,
+            spacing=self.recipe.evaluate_spacing,
         )
         return self._group(runs, histories, halving)
 

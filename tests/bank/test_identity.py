@@ -33,6 +33,12 @@ def test_an_option_that_came_later_makes_another_family() -> None:
     )
 
 
+def test_one_that_came_later_and_shapes_no_key_makes_none() -> None:
+    later = OPTIONS | {"evaluate_spacing": "doubling", "curve_limit": 200}
+    assert recipe_family(later) == FAMILY
+    assert differing(OPTIONS, later) == {}
+
+
 def test_what_comes_after_the_key_makes_none_but_under_a_decaying_schedule() -> None:
     assert recipe_family(OPTIONS | {"steps": 90, "patience": 3, "dev_limit": 0}) == FAMILY
     decaying = OPTIONS | {"optimizer": OPTIONS["optimizer"] | {"schedule": "linear"}}

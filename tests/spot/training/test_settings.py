@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bank.identity import FIRST, SHAPING
+from bank.identity import FIRST, LATER_HARMLESS, SHAPING
 from spot.errors import TrainingError
 from spot.inference import predict
 from spot.prompts.forms import FORMS
@@ -82,7 +82,8 @@ def test_the_bank_names_the_same_settings_as_shaping_keys() -> None:
     assert {name for name in first if fields[name].shapes_key} == set(SHAPING) - {
         "dtype"
     } | compared_apart
-    assert all(about.shapes_key for about in fields.values() if about.later)
+    later = {name: about for name, about in fields.items() if about.later}
+    assert {name for name, about in later.items() if not about.shapes_key} == set(LATER_HARMLESS)
     assert all(setting_of(field).shapes_key for field in dataclasses.fields(Optimizer))
 
 
