@@ -30,6 +30,17 @@ if TYPE_CHECKING:
     from spot.training.recipe import Recipe
     from spot.transfer.runs import Trainer
 
+SHOWN = {
+    "methods": (
+        "method", "mean", "gain", "gain low", "gain high", "share of the oracle's gain", "steps",
+    ),
+    "rows": (
+        "row", "targets", "area", "area gain", "area gain low", "area gain high", "in half the steps", "sd",
+    ),
+    "goals": ("goal", "training examples", "row", "budget", "found", "found low", "found high", "wanted", "met"),
+}  # fmt: skip
+"""Tables that the terminal shows, and their columns there."""
+
 
 @takes_groups
 def study(
@@ -55,11 +66,13 @@ def study(
 ) -> None:
     """Transfer from every source to every target, and compare methods, measures and budgets. Resumable."""
     from spot.paths import prepare_folders
+    from spot.study.along import check_curves, run_at_budgets
+    from spot.study.budget_tables import write_budget_tables
     from spot.study.forecast import foresee_study
     from spot.study.plan import EXAMPLE, read_plan
-    from spot.study.plots import write_plots
-    from spot.study.run import Study, run_study
-    from spot.study.tables import write_tables
+    from spot.study.plots import write_budget_plots, write_plots
+    from spot.study.run import Study
+    from spot.study.tables import Row, write_tables
     from tasks.registry import check_distinct
 
     if example:
@@ -82,41 +95,37 @@ def study(
             trainer, _ = training.make(opened, sources, what="sources", surely=False)
             recipe = _target_recipe(of_targets, trainer)
             told = Study(plan, sources, targets, trainer, recipe, errors().print)
+            if plan.at_budgets:
+                check_curves(told)
             show_plan(foresee_study(told), trainer, bank.shown, out)
         return
     prepare_folders(folder)
     with bank.open(create=True) as opened:
         trainer, _ = training.make(opened, sources, what="sources", executor=executor)
-        findings = run_study(
-            plan,
-            sources,
-            targets,
-            trainer=trainer,
-            target_recipe=_target_recipe(of_targets, trainer),
-            say=errors().print,
-        )
+        recipe = _target_recipe(of_targets, trainer)
+        told = Study(plan, sources, targets, trainer, recipe, errors().print)
         shown = str(opened)
-    written = write_tables(findings, folder)
-    pictures = write_plots(findings, folder) if plots else []
+        written: dict[str, list[Row]]
+        if plan.at_budgets:
+            found = run_at_budgets(told)
+            written, partial = write_budget_tables(found, folder), found.partial
+            pictures = write_budget_plots(found, folder) if plots else []
+        else:
+            findings = told.run()
+            written, partial = write_tables(findings, folder), findings.partial
+            pictures = write_plots(findings, folder) if plots else []
     if out.json:
         facts = {"folder": str(folder), "plots": [str(path) for path in pictures]}
-        print_json(facts | {PARTIAL_DATA: bool(findings.partial)} | written)
+        print_json(facts | {PARTIAL_DATA: bool(partial)} | written)
         return
-    keep = (
-        "method",
-        "mean",
-        "gain",
-        "gain low",
-        "gain high",
-        "share of the oracle's gain",
-        "steps",
-    )
-    print_rows(
-        [{name: row[name] for name in keep} for row in written["methods"]],
-        title=f"{len(targets)} targets",
-    )
-    if findings.partial:
-        say(f"partial data: {', '.join(sorted(findings.partial))}")
+    for name, keep in SHOWN.items():
+        if rows := written.get(name):
+            print_rows(
+                [{column: row.get(column) for column in keep} for row in rows],
+                title=f"{len(targets)} targets" if name != "goals" else "goals",
+            )
+    if partial:
+        say(f"partial data: {', '.join(sorted(partial))}")
     say(
         f"tables and {len(pictures)} plots in {folder}; {time.monotonic() - began:.0f} s; bank {shown}"
     )

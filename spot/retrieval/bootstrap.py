@@ -49,3 +49,24 @@ def bootstrap(
         return Estimate(mean=figure(np.arange(count)), low=math.nan, high=math.nan)
     rows = np.random.default_rng(seed).integers(count, size=(draws, count))
     return Estimate.from_draws(figure(np.arange(count)), [figure(drawn) for drawn in rows])
+
+
+def nested_bootstrap(
+    figure: Callable[[np.ndarray], np.ndarray], values: np.ndarray, *, draws: int, seed: int = 0
+) -> Estimate:
+    """A figure of groups of rows, and its interval under drawing groups, and rows within each, with replacement.
+
+    Args:
+        figure: of values ``[D, groups, rows, ...]``, for each of D draws ``[D]``.
+        values: ``[groups, rows, ...]``, such as targets and their seeds.
+        draws: bootstrap samples.
+        seed: of the draws.
+    """
+    groups, rows = values.shape[:2]
+    whole = float(figure(values[None])[0])
+    if groups * rows < 2:
+        return Estimate(mean=whole, low=math.nan, high=math.nan)
+    rng = np.random.default_rng(seed)
+    group = rng.integers(groups, size=(draws, groups, 1))
+    row = rng.integers(rows, size=(draws, groups, rows))
+    return Estimate.from_draws(whole, figure(values[group, row]).tolist())

@@ -84,7 +84,8 @@ class Findings:
         sized: gain against target size.
         partial: sources and targets whose splits were cut because published parts are missing.
         steps: of a full run.
-        evaluate_every: steps between evaluations.
+        evaluate_every: steps between evaluations, or to the first.
+        evaluate_spacing: ``regular`` or ``doubling``.
     """
 
     plan: StudyPlan
@@ -99,6 +100,7 @@ class Findings:
     partial: frozenset[str]
     steps: int
     evaluate_every: int
+    evaluate_spacing: str
 
     def floor(self, target: str, split: Split) -> float:
         """Score of a target's most frequent training answer."""

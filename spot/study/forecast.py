@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from spot.study.along import OneTarget, Sample, oracle_targets, samples
 from spot.study.run import ORACLE, SIZED, Study, further_methods
 from spot.transfer.forecast import Foresight, foresee_transfers
 from spot.transfer.runs import Trainer
@@ -21,6 +22,9 @@ def foresee_study(study: Study) -> Foresight:
     """
     foresight = Foresight(study.trainer.bank)
     whole = all(foresight.held(foresight.add(study.trainer, study.source_specs())))
+    if study.plan.at_budgets:
+        _foresee_budgets(foresight, study, whole)
+        return foresight
     for trainer, target, options in _transfers(study):
         foresee_transfers(
             foresight,
@@ -43,7 +47,7 @@ def _transfers(study: Study) -> Iterator[tuple[Trainer, Task, TransferOptions]]:
             if options.get("source") != target.name:
                 yield study.of_targets, target, study.options(**options)
     for size in study.plan.sizes:
-        for target in study.targets:
+        for target in study.sized_targets:
             yield study.of_size(size), target, study.options(**SIZED)
 
 
@@ -53,6 +57,47 @@ def _among_oracles(options: TransferOptions, of_targets: bool) -> bool:
         options.method == "average" and options.top_k == 1
     )
     return of_targets and single
+
+
+def _foresee_budgets(foresight: Foresight, study: Study, whole: bool) -> None:
+    """Runs of a study at budgets; ``whole`` where all sources are held."""
+    for sample in samples(study):
+        for target in sample.targets:
+            foresight.add(sample.trainer, sample.baseline_specs(target))
+            foresight.add(sample.trainer.querying, sample.query_specs(target))
+    made = [each for each in further_methods(study.plan).values() if each["method"] != "generic"]
+    of_all = [(target, ORACLE) for target in oracle_targets(study)]
+    for target, asked in [*of_all, *((target, each) for target in study.targets for each in made)]:
+        foresee_transfers(
+            foresight,
+            study.of_targets,
+            target,
+            seeds=range(study.plan.target_seeds),
+            options=study.options(**asked),
+            find_task=study.find_task,
+            coming=None if whole else coming_sources(study, target),
+        )
+    for sample in samples(study):
+        for target in sample.targets:
+            _foresee_heads(foresight, sample, target, whole)
+
+
+def _foresee_heads(foresight: Foresight, sample: Sample, target: Task, whole: bool) -> None:
+    """A target's runs from the sources of its rows: known where its queries are held, else counted, at most."""
+    study, plan = sample.study, sample.plan
+    asking = sample.trainer.querying
+    held = foresight.held(asking.plan(sample.query_specs(target)))
+    queries = [query for query in held if query]
+    if whole and len(queries) == len(held):
+        foresight.add(sample.trainer, OneTarget(sample, target, queries).source_specs())
+        return
+    if sample.whole and target.name in {each.name for each in oracle_targets(study)}:
+        return
+    each = len(sample.measures) * max(plan.k)
+    if sample.whole:
+        each += plan.random_sources + bool(plan.generic)
+    count = plan.target_seeds * min(each, len(coming_sources(study, target)))
+    foresight.add_later(sample.trainer, target, count, after="the query")
 
 
 def coming_sources(study: Study, target: Task) -> list[str]:

@@ -33,7 +33,15 @@ class StudyPlan:
         measures: what ranks; the first ranks for ``methods`` and chooses which seed stands for a source.
         generic: a task or mixture among the sources that all targets start from, for method ``generic``; or empty.
         train_limit: training examples of a target; 0 uses all.
-        sizes: further numbers of training examples at which the best of top-1 is compared with no transfer.
+        sizes: further numbers of training examples at which the best of top-1 is compared with no transfer; at budgets
+            the best of every ``k`` and of restarts too.
+        size_targets: targets of which ``sizes`` are tried; all if empty.
+        restarts: runs without transfer of which the best is a row of its own; 0 for no such row. With this or one of
+            the next three a study compares *at budgets*, see :mod:`spot.study.budgets`.
+        random_sources: sources drawn at random of which the best is a row; 0 for none.
+        untrained: whether the first source's prompt, untrained, is a row.
+        oracle_targets: targets that start from every source; all if empty. The others start from those alone that rows
+            need.
         recipe: options of the sources' recipe, as the command line takes them.
         target_recipe: what in it is otherwise for targets: their steps, schedule, rate, batch, lengths, evaluation.
     """
@@ -49,6 +57,11 @@ class StudyPlan:
     generic: str = ""
     train_limit: int = 0
     sizes: Sequence[int] = ()
+    size_targets: Sequence[str] = ()
+    restarts: int = 0
+    random_sources: int = 0
+    untrained: bool = False
+    oracle_targets: Sequence[str] = ()
     recipe: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     target_recipe: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -63,6 +76,11 @@ class StudyPlan:
         numbers = (*self.k, *self.methods_k, *self.sizes)
         if min(self.source_seeds, self.target_seeds, *numbers) < 1 or self.train_limit < 0:
             raise SpotError("study: seeds, k and sizes must be at least 1, train_limit at least 0")
+        if not all(0 <= each <= SEEDS for each in (self.restarts, self.random_sources)):
+            raise SpotError(f"study: restarts and random_sources must be 0 to {SEEDS}")
+        for name in ("oracle_targets", "size_targets"):
+            if unknown := [each for each in getattr(self, name) if each not in self.targets]:
+                raise SpotError(f"study: {name}: {unknown[0]!r} is not among the targets")
         if (
             max(self.source_seeds, self.target_seeds) > SEEDS
             or max(self.train_limit, *numbers) > WHOLE
@@ -72,6 +90,11 @@ class StudyPlan:
             )
         if self.generic and self.generic not in self.sources:
             raise SpotError(f"study: generic source {self.generic!r} is not among the sources")
+
+    @property
+    def at_budgets(self) -> bool:
+        """Whether rows are compared at every budget of steps."""
+        return bool(self.restarts or self.random_sources or self.untrained or self.oracle_targets)
 
 
 def read_plan(path: Path) -> StudyPlan:
@@ -88,13 +111,14 @@ def read_plan(path: Path) -> StudyPlan:
         raise SpotError(str(error)) from error
     kinds: dict[str, Any] = {
         "sources": list, "targets": list, "methods": list, "measures": list,
-        "k": list, "methods_k": list, "sizes": list,
+        "k": list, "methods_k": list, "sizes": list, "size_targets": list, "oracle_targets": list,
+        "restarts": int, "random_sources": int, "untrained": bool,
         "source_seeds": int, "target_seeds": int, "train_limit": int, "generic": str, "recipe": dict,
         "target_recipe": dict,
     }  # fmt: skip
     for name, value in content.items():
         choose(name, kinds, f"{path}: key", error=SpotError)
-        if not isinstance(value, kinds[name]) or isinstance(value, bool):
+        if type(value) is not kinds[name]:
             raise SpotError(f"{path}: {name} must be a {kinds[name].__name__}")
         inner = int if name in ("k", "methods_k", "sizes") else str
         if isinstance(value, list) and not all(type(item) is inner for item in value):
@@ -128,5 +152,8 @@ key_step = 30
 evaluate_every = 20
 
 # [target_recipe]   what is otherwise for targets, such as steps = 120; queries follow the sources' recipe
+#
+# At every budget of steps, from test scores along the way: with restarts = 4, random_sources = 3, untrained = true or
+# oracle_targets = ["wn_living"] above, and curve_limit = 200, evaluate_spacing = "doubling" for targets.
 """
 """What ``spot study --example`` prints."""

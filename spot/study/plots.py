@@ -12,6 +12,14 @@ from bank.vectors import average
 from spot.errors import SpotError
 from spot.retrieval.similarity import unit_rows
 from spot.study.baselines import MOST_FREQUENT
+from spot.study.budget_tables import of_plan
+from spot.study.budgets import (
+    NO_TRANSFER,
+    UNTRAINED,
+    BudgetFindings,
+    head_row,
+    restarts_row,
+)
 from spot.study.findings import Findings
 from spot.study.tables import score
 from tasks.task import Split
@@ -23,6 +31,17 @@ def write_plots(findings: Findings, folder: Path) -> list[Path]:
     Raises:
         SpotError: matplotlib is not installed.
     """
+    return _write(PLOTS, findings, folder)
+
+
+def write_budget_plots(findings: BudgetFindings, folder: Path) -> list[Path]:
+    """The same of a study at budgets."""
+    return _write(BUDGET_PLOTS, findings, folder)
+
+
+def _write(
+    plots: Mapping[str, Callable[[Any, Any], Any]], findings: Any, folder: Path
+) -> list[Path]:
     try:
         import matplotlib
     except ModuleNotFoundError as error:
@@ -34,7 +53,7 @@ def write_plots(findings: Findings, folder: Path) -> list[Path]:
 
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    for name, draw in PLOTS.items():
+    for name, draw in plots.items():
         figure = draw(findings, pyplot)
         if figure is not None:
             path = folder / f"{name}.png"
@@ -176,6 +195,32 @@ def gain_and_size(findings: Findings, pyplot: Any) -> Any:
     return figure
 
 
+def score_and_steps(findings: BudgetFindings, pyplot: Any) -> Any:
+    """Test score of the main rows at every budget, mean over the targets and seeds that all of them have."""
+    compared, plan = of_plan(findings), findings.plan
+    heads = [head_row(k, plan.measures[0]) for k in plan.k]
+    main = [NO_TRANSFER, restarts_row(plan.restarts), *heads, UNTRAINED, MOST_FREQUENT]
+    figure, axes = pyplot.subplots(figsize=(6.5, 4.2))
+    for name in [name for name in main if name in compared.names]:
+        scores = compared.scores(name)[..., 0].mean(axis=(0, 1))
+        flat = name in (UNTRAINED, MOST_FREQUENT)
+        axes.plot(
+            compared.budgets,
+            scores,
+            marker=None if flat else "o",
+            markersize=3,
+            linestyle=":" if flat else "-",
+            label=name,
+        )
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(compared.budgets, [str(budget) for budget in compared.budgets])
+    axes.minorticks_off()
+    axes.set_xlabel("steps of every run")
+    axes.set_ylabel("test score")
+    axes.legend(fontsize=8)
+    return figure
+
+
 def _panels(pyplot: Any, count: int, height: float, **options: Any) -> tuple[Any, list[Any]]:
     """A figure of so many panels, three in a row."""
     columns = min(3, count)
@@ -196,3 +241,8 @@ PLOTS: Mapping[str, Callable[[Findings, Any], Any]] = {
     "gain_and_size": gain_and_size,
 }
 """Pictures by the name of their file."""
+
+BUDGET_PLOTS: Mapping[str, Callable[[BudgetFindings, Any], Any]] = {
+    "score_and_steps": score_and_steps
+}
+"""Those of a study at budgets."""

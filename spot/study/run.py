@@ -86,15 +86,29 @@ class Study:
         self.trainer.run_all(self.source_specs())
         oracles = list(self.oracles())
         others = self.others()
-        sized = [self.with_size(size, target) for size in plan.sizes for target in self.targets]
+        sized = [
+            self.with_size(size, target) for size in plan.sizes for target in self.sized_targets
+        ]
         self.say("what each measure makes of it")
         cases = self.cases(oracles)
         trials = [
             self.trial(oracle, case, others) for oracle, case in zip(oracles, cases, strict=True)
         ]
         if sized:
-            sized += [self.with_whole_size(target, trials) for target in self.targets]
+            sized += [self.with_whole_size(target, trials) for target in self.sized_targets]
         return self.findings(trials, cases, sized)
+
+    @property
+    def sized_targets(self) -> list[Task]:
+        """Targets that are tried with other numbers of training examples."""
+        wanted = self.plan.size_targets or self.plan.targets
+        return [target for target in self.targets if target.name in wanted]
+
+    @property
+    def partial(self) -> frozenset[str]:
+        """Names of sources and targets whose splits were cut because published parts are missing."""
+        tasks = [*self.sources, *self.targets]
+        return frozenset(task.name for task in tasks if self.trainer.data(task).partial)
 
     @property
     def of_targets(self) -> Trainer:
@@ -111,8 +125,12 @@ class Study:
     def oracles(self) -> Iterator[Transferred]:
         """Transfers from every source, of every target and seed."""
         for target in self.targets:
-            self.say(f"{target.name}: from every source, and without")
-            yield from self.transfers(self.of_targets, target, **ORACLE)
+            yield from self.oracles_of(target)
+
+    def oracles_of(self, target: Task) -> list[Transferred]:
+        """Transfers of one target from every source."""
+        self.say(f"{target.name}: from every source, and without")
+        return self.transfers(self.of_targets, target, **ORACLE)
 
     def others(self) -> Others:
         """What methods beside the oracle give."""
@@ -242,13 +260,10 @@ class Study:
             retrieval=evaluate(cases, plan.measures, k=telling(plan.k, cases)),
             calibration=calibration(cases) if "evidence" in plan.measures else None,
             sized=sized,
-            partial=frozenset(
-                task.name
-                for task in [*self.sources, *self.targets]
-                if self.trainer.data(task).partial
-            ),
+            partial=self.partial,
             steps=trainer.recipe.steps,
             evaluate_every=trainer.recipe.plan().evaluate_every,
+            evaluate_spacing=trainer.recipe.evaluate_spacing,
         )
 
 
@@ -268,5 +283,10 @@ def halved(trial: Trial, head: Sequence[str], findings: Findings) -> tuple[RunSc
     """What the budget ``halving`` would have chosen among a head and no transfer, and the steps it would have taken."""
     candidates = [*(trial.sources[source] for source in head), trial.baseline]
     histories = [scores.history for scores in candidates]
-    winner, steps = replay(histories, steps=findings.steps, evaluate_every=findings.evaluate_every)
+    winner, steps = replay(
+        histories,
+        steps=findings.steps,
+        evaluate_every=findings.evaluate_every,
+        spacing=findings.evaluate_spacing,
+    )
     return candidates[winner], steps

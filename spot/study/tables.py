@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 
 from spot.retrieval.bootstrap import LEVEL, Estimate, bootstrap
+from spot.retrieval.evaluate import Calibration
 from spot.study.baselines import MOST_FREQUENT
+from spot.study.budgets import BudgetFindings
 from spot.study.findings import Findings, RunScores, Trial
 from spot.study.run import halved
 from spot.transfer.gain import paired_gain
@@ -186,7 +188,7 @@ def trial_rows(findings: Findings) -> list[Row]:
     ]
 
 
-def retrieval_rows(findings: Findings) -> list[Row]:
+def retrieval_rows(findings: Findings | BudgetFindings) -> list[Row]:
     """A row a measure: its figures with their intervals."""
     return [
         {"measure": name}
@@ -231,10 +233,7 @@ TABLES: Mapping[str, Callable[[Findings], list[Row]]] = {
 
 def write_tables(findings: Findings, folder: Path) -> dict[str, list[Row]]:
     """Every table as CSV, and the first four together as ``tables.md``."""
-    folder.mkdir(parents=True, exist_ok=True)
     written = {name: rows for name, build in TABLES.items() if (rows := build(findings))}
-    for name, rows in written.items():
-        (folder / f"{name}.csv").write_text(as_csv(rows), encoding="utf-8")
     headings = {
         "methods": "Test score, mean over seeds; gain over no transfer and share of the oracle's gain, mean over "
         f"targets with {LEVEL:.0%} bootstrap intervals over targets; training steps for the choice",
@@ -243,24 +242,46 @@ def write_tables(findings: Findings, folder: Path) -> dict[str, list[Row]]:
         "retrieval": "What the measures recover, left-out targets, judged by dev scores of all sources' runs",
         "sizes": "Gain against the number of training examples",
     }
+    also = [calibration_line(findings.calibration), partial_line(findings.partial)]
+    write_files(written, headings, also, folder)
+    return written
+
+
+def write_files(
+    written: Mapping[str, list[Row]],
+    headings: Mapping[str, str],
+    also: Sequence[str],
+    folder: Path,
+) -> None:
+    """Tables as CSV, and those with a heading together as ``tables.md``, with further lines behind them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, rows in written.items():
+        (folder / f"{name}.csv").write_text(as_csv(rows), encoding="utf-8")
     parts = [
         f"{heading}:\n\n{as_markdown(written[name])}"
         for name, heading in headings.items()
         if name in written
     ]
-    if findings.calibration:
-        intervals = findings.calibration
-        parts.append(
-            f"Of {intervals.pairs} gains {intervals.covered:.0%} lie in the 90 % interval that `evidence` expected "
-            f"without the target's own outcomes; the intervals are {intervals.width:.1f} points wide on average.\n"
-        )
-    if findings.partial:
-        names = ", ".join(sorted(findings.partial))
-        parts.append(
-            f"Published parts are missing ({PARTIAL}), splits cut from the others: {names}.\n"
-        )
+    parts += [line for line in also if line]
     (folder / "tables.md").write_text("\n".join(parts), encoding="utf-8")
-    return written
+
+
+def calibration_line(intervals: Calibration | None) -> str:
+    """How often the measure ``evidence`` was right about what it expects; empty where it was not judged."""
+    if not intervals:
+        return ""
+    return (
+        f"Of {intervals.pairs} gains {intervals.covered:.0%} lie in the 90 % interval that `evidence` expected "
+        f"without the target's own outcomes; the intervals are {intervals.width:.1f} points wide on average.\n"
+    )
+
+
+def partial_line(partial: frozenset[str]) -> str:
+    """Which tasks were cut from the parts that are there; empty where none was."""
+    if not partial:
+        return ""
+    names = ", ".join(sorted(partial))
+    return f"Published parts are missing ({PARTIAL}), splits cut from the others: {names}.\n"
 
 
 def as_csv(rows: Sequence[Row]) -> str:

@@ -1,0 +1,395 @@
+"""Train what a study at budgets needs, and gather its rows. All runs lie in the bank, so a second call goes on."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from bank import StoredRun
+from spot.errors import SpotError
+from spot.retrieval.cases import telling
+from spot.retrieval.evaluate import calibration, evaluate
+from spot.retrieval.rank import Ranked, Retriever
+from spot.study.baselines import baselines
+from spot.study.budgets import (
+    NO_TRANSFER,
+    ORACLE,
+    UNTRAINED,
+    BudgetFindings,
+    BudgetTrial,
+    Chosen,
+    Fixed,
+    History,
+    Raced,
+    Row,
+    head_row,
+    restarts_row,
+)
+from spot.study.plan import StudyPlan
+from spot.study.run import Study, further_methods
+from spot.training.settings import DOUBLING
+from spot.training.spacing import evaluations
+from spot.training.task_data import TaskData
+from spot.transfer.methods import METHODS, Selection, start_steps
+from spot.transfer.planner import RunSpec
+from spot.transfer.runs import Trainer
+from spot.transfer.sources import rank_for
+from spot.transfer.transfer import retriever_of, select
+from tasks.task import Split, Task
+
+
+def run_at_budgets(study: Study) -> BudgetFindings:
+    """Train a study's sources and targets, unless they are there, and compare its rows at every budget.
+
+    Raises:
+        Interrupted: a signal stopped training; the same call goes on.
+        SpotError: a target's recipe without scores along the way; what training and retrieval raise.
+    """
+    check_curves(study)
+    plan, recipe = study.plan, study.target_recipe
+    study.say(f"{len(study.sources)} sources x {plan.source_seeds} seeds")
+    study.trainer.run_all(study.source_specs())
+    main, *others = samples(study)
+    main.prepare()
+    oracles = [
+        transferred for target in oracle_targets(study) for transferred in study.oracles_of(target)
+    ]
+    trials = [trial for sample in (main, *others) for trial in sample.trials()]
+    study.say("how well each measure ranks")
+    cases = study.cases(oracles)
+    return BudgetFindings(
+        plan=plan,
+        budgets=evaluations(recipe.steps, recipe.plan().evaluate_every, DOUBLING),
+        trials=trials,
+        examples=recipe.curve_limit,
+        retrieval=evaluate(cases, plan.measures, k=telling(plan.k, cases)),
+        calibration=calibration(cases) if "evidence" in plan.measures else None,
+        partial=study.partial,
+    )
+
+
+def check_curves(study: Study) -> None:
+    """Refuse a study at budgets whose targets have no scores along the way.
+
+    Raises:
+        SpotError: no ``curve_limit``, or a schedule whose shape depends on the steps.
+    """
+    recipe = study.target_recipe
+    if not recipe.curve_limit:
+        raise SpotError(
+            "study: restarts, random_sources, untrained and oracle_targets compare test scores along the way; give "
+            "curve_limit in target_recipe, such as 200"
+        )
+    if recipe.patience:
+        raise SpotError(
+            "study: patience would end runs before a budget does; leave it out of target_recipe"
+        )
+    if (schedule := recipe.optimizer.schedule) in ("linear", "cosine"):
+        raise SpotError(
+            f"study: under the schedule {schedule} a run that stops early is none of fewer steps; give constant or "
+            "inverse_sqrt in target_recipe"
+        )
+
+
+def oracle_targets(study: Study) -> list[Task]:
+    """Targets that start from every source."""
+    wanted = study.plan.oracle_targets or study.plan.targets
+    return [target for target in study.targets if target.name in wanted]
+
+
+def samples(study: Study) -> list[Sample]:
+    """All numbers of training examples that a study asks for, the plan's ``train_limit`` first."""
+    sizes = [size for size in study.plan.sizes if size != study.plan.train_limit]
+    whole = Sample(study, study.plan.train_limit, study.targets, whole=True)
+    return [whole, *(Sample(study, size, study.sized_targets, whole=False) for size in sizes)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """Targets with so many training examples.
+
+    Attributes:
+        study: what it belongs to.
+        size: training examples; 0 for all.
+        targets: which.
+        whole: whether all rows are tried; else no transfer, restarts, and the heads by the first measure.
+    """
+
+    study: Study
+    size: int
+    targets: Sequence[Task]
+    whole: bool
+
+    @property
+    def plan(self) -> StudyPlan:
+        return self.study.plan
+
+    @functools.cached_property
+    def trainer(self) -> Trainer:
+        """Trains these targets."""
+        return self.study.of_size(self.size)
+
+    @property
+    def measures(self) -> Sequence[str]:
+        """What ranks."""
+        return self.plan.measures if self.whole else self.plan.measures[:1]
+
+    @property
+    def shown(self) -> str:
+        return f"{self.size or 'all'} training examples"
+
+    # -- runs ----------------------------------------------------------------------------------------------
+
+    def restart_seeds(self, seed: int) -> list[int]:
+        """Seeds of the restarts of a target's seed: its own, and others that no other seed has."""
+        further = max(self.plan.restarts, 1) - 1
+        begin = self.plan.target_seeds + seed * further
+        return [seed, *range(begin, begin + further)]
+
+    def baseline_specs(self, target: Task) -> list[RunSpec]:
+        """All runs without transfer."""
+        seeds = [
+            each for seed in range(self.plan.target_seeds) for each in self.restart_seeds(seed)
+        ]
+        return [self.trainer.spec(target, seed, "baseline") for seed in sorted(seeds)]
+
+    def query_specs(self, target: Task) -> list[RunSpec]:
+        """Runs whose keys are the queries, a seed each: baselines, where these are trained as sources are."""
+        asking = self.trainer.querying
+        role = "baseline" if asking is self.trainer else "query"
+        return [asking.spec(target, seed, role) for seed in range(self.plan.target_seeds)]
+
+    def prepare(self) -> None:
+        """Train what rankings and comparisons need of all targets: runs without transfer, and queries."""
+        self.study.say(f"{self.shown}: without transfer, and queries")
+        self.trainer.run_all([spec for each in self.targets for spec in self.baseline_specs(each)])
+        self.trainer.querying.run_all(
+            [spec for each in self.targets for spec in self.query_specs(each)]
+        )
+
+    def trials(self) -> list[BudgetTrial]:
+        """Train all that rows need, and gather them."""
+        self.prepare()
+        return [
+            trial
+            for target in self.targets
+            for trial in OneTarget(self, target, self.queries(target)).trials()
+        ]
+
+    def queries(self, target: Task) -> list[StoredRun]:
+        """Runs whose keys are the queries, a seed each."""
+        return self.trainer.querying.run_all(self.query_specs(target))
+
+
+@dataclasses.dataclass(frozen=True)
+class OneTarget:
+    """A target of a sample.
+
+    Attributes:
+        sample: what it belongs to.
+        task: the target.
+        queries: runs whose keys are the queries, a seed each.
+    """
+
+    sample: Sample
+    task: Task
+    queries: Sequence[StoredRun]
+
+    @property
+    def plan(self) -> StudyPlan:
+        return self.sample.plan
+
+    @property
+    def trainer(self) -> Trainer:
+        return self.sample.trainer
+
+    @functools.cached_property
+    def baselines(self) -> dict[int, StoredRun]:
+        """Runs without transfer, by seed."""
+        specs = self.sample.baseline_specs(self.task)
+        runs = self.trainer.run_all(specs)
+        return {spec.seed: run for spec, run in zip(specs, runs, strict=True)}
+
+    @functools.cached_property
+    def retriever(self) -> Retriever:
+        """Ranks the bank's sources; made after the oracles, whose outcomes are evidence for other targets."""
+        return retriever_of(self.trainer.querying, self.task, self.sample.study.options())
+
+    def ranking(self, measure: str, query: StoredRun) -> Sequence[Ranked]:
+        """All sources by a measure."""
+        return rank_for(
+            self.trainer.querying,
+            self.task,
+            self.retriever,
+            query,
+            similarity=measure,
+            aggregate="mean",
+        ).ranked
+
+    @functools.cached_property
+    def choices(self) -> list[dict[str, list[Ranked]]]:
+        """Sources of every row that chooses among some, the more promising first, a seed each."""
+        return [self._choices(seed, query) for seed, query in enumerate(self.queries)]
+
+    def _choices(self, seed: int, query: StoredRun) -> dict[str, list[Ranked]]:
+        plan, whole = self.plan, self.sample.whole
+        rankings = {measure: self.ranking(measure, query) for measure in self.sample.measures}
+        first = rankings[plan.measures[0]]
+        rows: dict[str, list[Ranked]] = {}
+        if whole and plan.random_sources:
+            name = f"best of {plan.random_sources} random sources"
+            rows[name] = drawn(first, plan.random_sources, self.task.name, seed)
+        for measure, ranked in rankings.items():
+            rows |= {head_row(k, measure): list(ranked[:k]) for k in plan.k}
+        if whole and (generic := [each for each in first if each.task == plan.generic]):
+            rows[f"generic {plan.generic}"] = generic
+        if whole and self.task.name in {each.name for each in oracle_targets(self.sample.study)}:
+            rows[ORACLE] = list(first)
+        return rows
+
+    def source_specs(self) -> list[RunSpec]:
+        """The target's runs from all sources that its rows need, each once."""
+        starts = dict.fromkeys(
+            (seed, source.value)
+            for seed, rows in enumerate(self.choices)
+            for sources in rows.values()
+            for source in sources
+        )
+        return [self.trainer.spec(self.task, seed, "transfer", start) for seed, start in starts]
+
+    # -- rows ------------------------------------------------------------------------------------------------
+
+    def trials(self) -> list[BudgetTrial]:
+        """What every row gives, a seed each."""
+        self.sample.study.say(
+            f"{self.task.name}, {self.sample.shown}: from the sources of its rows"
+        )
+        specs = self.source_specs()
+        runs = self.trainer.run_all(specs)
+        from_sources = {
+            (spec.seed, spec.start or ""): self.history(run)
+            for spec, run in zip(specs, runs, strict=True)
+        }
+        fixed, untrained, further = self.fixed(), self.untrained(), self.further()
+        return [
+            BudgetTrial(
+                target=self.task.name,
+                seed=seed,
+                size=self.sample.size,
+                rows={
+                    **fixed,
+                    **self.without_transfer(seed),
+                    **untrained[seed],
+                    **self.chosen(seed, from_sources),
+                    **further[seed],
+                    **self.oracle(seed, from_sources),
+                },
+            )
+            for seed in range(self.plan.target_seeds)
+        ]
+
+    def history(self, run: StoredRun) -> History:
+        """A run's evaluations."""
+        return self.trainer.bank.history(run.digest)
+
+    @property
+    def few(self) -> TaskData:
+        """The target's data, with the test examples of the curve."""
+        few = self.trainer.task_data(self.task).curve(self.trainer.recipe.curve_limit)
+        assert few is not None
+        return few
+
+    def fixed(self) -> dict[str, Row]:
+        """What needs no prompt."""
+        return {
+            name: Fixed(splits[Split.TEST].metrics["score"])
+            for name, splits in baselines(self.few).items()
+        }
+
+    def without_transfer(self, seed: int) -> dict[str, Row]:
+        """The run without transfer of a seed, and the best of its restarts."""
+        seeds = self.sample.restart_seeds(seed)
+        histories = [self.history(self.baselines[each]) for each in seeds]
+        rows: dict[str, Row] = {NO_TRANSFER: Chosen(histories[:1])}
+        if len(seeds) > 1:
+            rows[restarts_row(len(seeds))] = Chosen(histories)
+        return rows
+
+    def untrained(self) -> list[dict[str, Row]]:
+        """The prompt of the first source of every seed, as it is."""
+        plan = self.plan
+        if not (self.sample.whole and plan.untrained):
+            return [{}] * plan.target_seeds
+        first = [rows[head_row(plan.k[0], plan.measures[0])][0].run for rows in self.choices]
+        stored = self.trainer.bank.runs(first)
+        runs = [stored[digest] for digest in first]
+        tested = self.trainer.evaluator.test_on(self.few, runs, self.trainer.recipe)
+        return [{UNTRAINED: Fixed(each.metrics["score"])} for each in tested]
+
+    def chosen(self, seed: int, from_sources: Mapping[tuple[int, str], History]) -> dict[str, Row]:
+        """Rows that choose among sources, and the races that the first measure's heads would be."""
+        rows: dict[str, Row] = {}
+        recipe = self.trainer.recipe
+        for name, sources in self.choices[seed].items():
+            if name != ORACLE:
+                rows[name] = Chosen([from_sources[seed, source.value] for source in sources])
+        for k in self.plan.k:
+            head = rows[head_row(k, self.plan.measures[0])]
+            if k > 1 and self.sample.whole and isinstance(head, Chosen):
+                alone = self.history(self.baselines[seed])
+                rows[f"halving of top-{k}, {self.plan.measures[0]}"] = Raced(
+                    [*head.histories, alone],
+                    recipe.plan().evaluate_every,
+                    recipe.evaluate_spacing,
+                )
+        return rows
+
+    def oracle(self, seed: int, from_sources: Mapping[tuple[int, str], History]) -> dict[str, Row]:
+        """The best of all sources, where all were tried."""
+        sources = self.choices[seed].get(ORACLE)
+        if not sources:
+            return {}
+        return {ORACLE: Chosen([from_sources[seed, source.value] for source in sources])}
+
+    def further(self) -> list[dict[str, Row]]:
+        """Methods that make a start of several sources, a seed each."""
+        rows: list[dict[str, Row]] = [{} for _ in self.queries]
+        if not self.sample.whole:
+            return rows
+        for name, asked in further_methods(self.plan).items():
+            if asked["method"] == "generic":
+                continue
+            self.sample.study.say(f"{self.task.name}: {name}")
+            options, study = self.sample.study.options(**asked), self.sample.study
+            selections = [
+                select(
+                    self.trainer.querying,
+                    self.task,
+                    self.retriever,
+                    options,
+                    Selection(seed, query, self.baselines[seed]),
+                )
+                for seed, query in enumerate(self.queries)
+            ]
+            started = METHODS[options.method].starts(
+                self.trainer, self.task, selections, study.find_task
+            )
+            specs = [
+                self.trainer.spec(self.task, seed, "transfer", candidates[0].start)
+                for seed, candidates in enumerate(started)
+            ]
+            runs = self.trainer.run_all(specs)
+            for row, run, candidates in zip(rows, runs, started, strict=True):
+                row[name] = Chosen([self.history(run)], start_steps(candidates))
+        return rows
+
+
+def drawn(sources: Sequence[Ranked], count: int, target: str, seed: int) -> list[Ranked]:
+    """So many sources drawn without replacement, or all where there are fewer; target and seed decide which."""
+    names = sorted(sources, key=lambda source: source.task)
+    rng = np.random.default_rng([seed, *hashlib.sha256(target.encode()).digest()])
+    return [names[i] for i in rng.permutation(len(names))[:count]]
