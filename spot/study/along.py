@@ -320,15 +320,17 @@ class OneTarget:
         return rows
 
     def untrained(self) -> list[dict[str, Row]]:
-        """The prompt of the first source of every seed, as it is."""
+        """The prompt of the first source of every seed, as it is; not kept, since a bank has a run's answers to its own
+        task's tests alone."""
         plan = self.plan
         if not (self.sample.whole and plan.untrained):
             return [{}] * plan.target_seeds
         first = [rows[head_row(plan.k[0], plan.measures[0])][0].run for rows in self.choices]
         stored = self.trainer.bank.runs(first)
         runs = [stored[digest] for digest in first]
-        tested = self.trainer.evaluator.test_on(self.few, runs, self.trainer.recipe)
-        return [{UNTRAINED: Fixed(each.metrics["score"])} for each in tested]
+        few = self.few
+        answers = self.trainer.evaluator.answers(few, runs, self.trainer.recipe)
+        return [{UNTRAINED: Fixed(few.score(Split.TEST, texts)["score"])} for texts in answers]
 
     def chosen(self, seed: int, from_sources: Mapping[tuple[int, str], History]) -> dict[str, Row]:
         """Rows that choose among sources, and the races that the first measure's heads would be."""

@@ -32,12 +32,7 @@ class Evaluator:
         self, task: Task | Mixture, runs: Sequence[StoredRun], recipe: Recipe
     ) -> list[Evaluation]:
         """Metrics and answers of every run's value on a task's test split."""
-        return self.test_on(self._datasets.splits(task, recipe), runs, recipe)
-
-    def test_on(
-        self, data: TaskData | MixtureData, runs: Sequence[StoredRun], recipe: Recipe
-    ) -> list[Evaluation]:
-        """The same on the test examples of some data."""
+        data = self._datasets.splits(task, recipe)
         digest = _evaluation_digest(data, self._decoding)
         by_digest = {run.digest: run for run in runs}
         evaluations = {name: self._bank.evaluation(name, digest) for name in by_digest}

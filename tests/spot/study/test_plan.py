@@ -9,6 +9,7 @@ import pytest
 from spot.cli.study import recipe_options
 from spot.errors import SpotError
 from spot.study.plan import EXAMPLE, read_plan
+from tasks import get_learnable
 
 LEAST = 'sources = ["a", "b"]\ntargets = ["c"]\n'
 
@@ -50,6 +51,11 @@ def test_sources_and_targets_are_enough(tmp_path: Path) -> None:
         (LEAST + "target_seeds = 1000000000", "seeds must be at most 10000"),
         ("sources = " + "[" * 100_000, "nested too deeply"),
         ("a." * 20_000 + "a = 1", "a key of too many parts"),
+        (LEAST + "restarts = -1", "restarts and random_sources must be 0 to"),
+        (LEAST + "restarts = true", "restarts must be a int"),
+        (LEAST + "untrained = 1", "untrained must be a bool"),
+        (LEAST + 'oracle_targets = ["z"]', "oracle_targets: 'z' is not among the targets"),
+        (LEAST + 'size_targets = ["a"]', "size_targets: 'a' is not among the targets"),
         ('sources = [1]\ntargets = ["c"]', "sources must hold texts"),
     ],
 )
@@ -61,6 +67,31 @@ def test_a_file_that_says_something_else_is_refused(
         read_plan(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "at_budgets"),
+    [
+        ("train_limit = 64", False), ("restarts = 4", True), ("random_sources = 3", True), ("untrained = true", True),
+        ('oracle_targets = ["c"]', True),
+    ],
+)  # fmt: skip
+def test_a_study_is_at_budgets_where_a_row_asks_for_it(
+    tmp_path: Path, line: str, at_budgets: bool
+) -> None:
+    assert read_plan(plan_file(tmp_path, LEAST + line)).at_budgets is at_budgets
+
+
+@pytest.mark.parametrize("name", ["embedded", "smollm2"])
+def test_the_studies_of_the_documentation_are_plans_of_known_tasks(name: str) -> None:
+    path = Path(__file__).parents[3] / "docs" / "study" / f"{name}.toml"
+    plan = read_plan(path)
+    assert plan.at_budgets is (name == "smollm2")
+    assert not set(plan.sources) & set(plan.targets) or name == "embedded"
+    for task in [*plan.sources, *plan.targets]:
+        get_learnable(task)
+    for given in (plan.recipe, plan.target_recipe):
+        recipe_options(given, str(path)).check()
 
 
 def test_an_option_that_recipes_do_not_have_is_refused(tmp_path: Path) -> None:

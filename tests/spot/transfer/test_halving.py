@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from bank.listing import list_runs, list_transfers
 from spot.errors import Interrupted, SpotError, TrainingError
 from spot.training.jobs import Progress
+from spot.training.spacing import evaluations
 from spot.transfer.executors import LocalExecutor
 from spot.transfer.halving import Halving, race_steps, rungs
 from spot.transfer.runs import Trainer
@@ -41,11 +42,25 @@ def test_rungs_fall_on_evaluations_and_those_that_meet_are_one() -> None:
     assert rungs(16, 100, 100) == {}
 
 
-@given(st.integers(1, 40), st.integers(1, 500), st.integers(1, 100))
-def test_the_field_shrinks_to_one_before_the_end(contestants: int, steps: int, every: int) -> None:
-    found = rungs(contestants, steps, every)
+def test_rungs_fall_on_doubling_evaluations_where_there_are_no_others() -> None:
+    # rounds of four end after 240 / 7 = 34 and 103 steps
+    assert rungs(4, 240, 15) == {45: 2, 105: 1}
+    assert rungs(4, 240, 15, "doubling") == {60: 2, 120: 1}
+    assert race_steps(4, 4, steps=240, evaluate_every=15, spacing="doubling") == 4 * 60 + 120 + 120
+
+
+@given(
+    st.integers(1, 40),
+    st.integers(1, 500),
+    st.integers(1, 100),
+    st.sampled_from(["regular", "doubling"]),
+)
+def test_the_field_shrinks_to_one_before_the_end(
+    contestants: int, steps: int, every: int, spacing: str
+) -> None:
+    found = rungs(contestants, steps, every, spacing)
     assert list(found) == sorted(found)
-    assert all(step % every == 0 and 0 < step < steps for step in found)
+    assert set(found) < set(evaluations(steps, every, spacing))
     assert list(found.values()) == sorted(found.values(), reverse=True)
     if contestants == 1:
         assert found == {}
