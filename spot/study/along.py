@@ -29,7 +29,7 @@ from spot.study.budgets import (
     head_row,
     restarts_row,
 )
-from spot.study.plan import StudyPlan
+from spot.study.plan import NO_CURVES, StudyPlan
 from spot.study.run import Study, further_methods
 from spot.training.settings import DOUBLING
 from spot.training.spacing import evaluations
@@ -80,10 +80,7 @@ def check_curves(study: Study) -> None:
     """
     recipe = study.target_recipe
     if not recipe.curve_limit:
-        raise SpotError(
-            "study: restarts, random_sources, untrained and oracle_targets compare test scores along the way; give "
-            "curve_limit in target_recipe, such as 200"
-        )
+        raise SpotError(NO_CURVES)
     if recipe.patience:
         raise SpotError(
             "study: patience would end runs before a budget does; leave it out of target_recipe"

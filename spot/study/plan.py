@@ -17,6 +17,11 @@ from tasks.tomlfile import read_toml
 TRAINED_METHODS = ("average", "mixture")
 """Methods that train anew for every k; ``best`` and ``halving`` are read off the oracle's runs."""
 
+NO_CURVES = (
+    "study: restarts, random_sources, untrained and oracle_targets compare test scores along the way; give curve_limit "
+    "in target_recipe, such as 200"
+)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StudyPlan:
@@ -88,6 +93,8 @@ class StudyPlan:
             raise SpotError(
                 f"study: seeds must be at most {SEEDS}, k, sizes and train_limit at most {WHOLE}"
             )
+        if self.at_budgets and not self.target_recipe.get("curve_limit"):
+            raise SpotError(NO_CURVES)
         if self.generic and self.generic not in self.sources:
             raise SpotError(f"study: generic source {self.generic!r} is not among the sources")
 

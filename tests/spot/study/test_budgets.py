@@ -11,6 +11,7 @@ import pytest
 
 from bank.integrity import verify
 from spot.errors import SpotError
+from spot.retrieval.bootstrap import nested_bootstrap
 from spot.study.along import OneTarget, Sample, drawn, run_at_budgets
 from spot.study.baselines import BAG_OF_WORDS, MOST_FREQUENT
 from spot.study.budget_tables import (
@@ -57,6 +58,7 @@ PLAN = StudyPlan(
     random_sources=2,
     untrained=True,
     oracle_targets=["target"],
+    target_recipe={"curve_limit": 10},
 )
 
 
@@ -319,3 +321,16 @@ def test_figures_of_one_target_and_seed_have_no_interval(findings: BudgetFinding
     gain = alone.gain("oracle", at=0)
     assert gain.mean == 30
     assert np.isnan(gain.low)
+
+
+def test_the_nested_bootstrap_draws_groups_and_rows_within_them() -> None:
+    def mean(values: np.ndarray) -> np.ndarray:
+        return np.asarray(values.mean(axis=(1, 2)))
+
+    groups = nested_bootstrap(mean, np.array([[0.0, 0.0], [10.0, 10.0]]), draws=500)
+    assert (groups.mean, groups.low, groups.high) == (5, 0, 10)
+    rows = nested_bootstrap(mean, np.array([[0.0, 10.0]]), draws=500)
+    assert (rows.mean, rows.low, rows.high) == (5, 0, 10)
+    alike = nested_bootstrap(mean, np.full((4, 3), 2.0), draws=50)
+    assert (alike.low, alike.high) == (2, 2)
+    assert not nested_bootstrap(mean, np.ones((1, 1)), draws=50).sure

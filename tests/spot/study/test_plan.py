@@ -52,6 +52,7 @@ def test_sources_and_targets_are_enough(tmp_path: Path) -> None:
         ("sources = " + "[" * 100_000, "nested too deeply"),
         ("a." * 20_000 + "a = 1", "a key of too many parts"),
         (LEAST + "restarts = -1", "restarts and random_sources must be 0 to"),
+        (LEAST + "restarts = 4", "give curve_limit in target_recipe"),
         (LEAST + "restarts = true", "restarts must be a int"),
         (LEAST + "untrained = 1", "untrained must be a bool"),
         (LEAST + 'oracle_targets = ["z"]', "oracle_targets: 'z' is not among the targets"),
@@ -79,7 +80,8 @@ def test_a_file_that_says_something_else_is_refused(
 def test_a_study_is_at_budgets_where_a_row_asks_for_it(
     tmp_path: Path, line: str, at_budgets: bool
 ) -> None:
-    assert read_plan(plan_file(tmp_path, LEAST + line)).at_budgets is at_budgets
+    curves = "\n[target_recipe]\ncurve_limit = 9\n"
+    assert read_plan(plan_file(tmp_path, LEAST + line + curves)).at_budgets is at_budgets
 
 
 @pytest.mark.parametrize("name", ["embedded", "smollm2"])
