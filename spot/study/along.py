@@ -94,8 +94,7 @@ def check_curves(study: Study) -> None:
 
 def oracle_targets(study: Study) -> list[Task]:
     """Targets that start from every source."""
-    wanted = study.plan.oracle_targets or study.plan.targets
-    return [target for target in study.targets if target.name in wanted]
+    return study.among_targets(study.plan.oracle_targets)
 
 
 def samples(study: Study) -> list[Sample]:

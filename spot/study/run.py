@@ -101,8 +101,12 @@ class Study:
     @property
     def sized_targets(self) -> list[Task]:
         """Targets that are tried with other numbers of training examples."""
-        wanted = self.plan.size_targets or self.plan.targets
-        return [target for target in self.targets if target.name in wanted]
+        return self.among_targets(self.plan.size_targets)
+
+    def among_targets(self, names: Sequence[str]) -> list[Task]:
+        """Targets by what the plan calls them, which of a file is its path; all where no name is given."""
+        called = zip(self.plan.targets, self.targets, strict=True)
+        return [target for name, target in called if not names or name in names]
 
     @property
     def partial(self) -> frozenset[str]:

@@ -12,7 +12,7 @@ import pytest
 from bank.integrity import verify
 from spot.errors import SpotError
 from spot.retrieval.bootstrap import nested_bootstrap
-from spot.study.along import OneTarget, Sample, drawn, run_at_budgets
+from spot.study.along import OneTarget, Sample, drawn, oracle_targets, run_at_budgets
 from spot.study.baselines import BAG_OF_WORDS, MOST_FREQUENT
 from spot.study.budget_tables import (
     TABLES,
@@ -164,6 +164,16 @@ def test_a_recipe_that_tells_nothing_of_budgets_is_refused(
 ) -> None:
     with pytest.raises(SpotError, match=message):
         run_at_budgets(study_of(world, tasks, **changes))
+
+
+def test_targets_of_files_are_called_by_their_paths(world: World, tasks: dict[str, Task]) -> None:
+    study = study_of(world, tasks)
+    plan = dataclasses.replace(
+        PLAN, targets=["a/target.toml", "fourth"], oracle_targets=["a/target.toml"], size_targets=[]
+    )
+    called = dataclasses.replace(study, plan=plan)
+    assert [target.name for target in oracle_targets(called)] == ["target"]
+    assert [target.name for target in called.sized_targets] == ["target", "fourth"]
 
 
 def test_restarts_of_a_seed_are_its_own_run_and_others_that_no_seed_shares(
