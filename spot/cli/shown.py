@@ -11,8 +11,8 @@ from spot.cli.output import PARTIAL_DATA, noted, print_rows, say
 if TYPE_CHECKING:
     from bank import Partition, StoredRun
     from spot.retrieval.rank import Ranked
+    from spot.training.found import Found
     from spot.training.recipe import Recipe
-    from spot.training.search import Found
     from spot.training.task_data import MixtureData, TaskData
     from spot.transfer.gain import Gain
     from spot.transfer.transfer import TransferOptions, Transferred

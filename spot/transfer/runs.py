@@ -14,10 +14,12 @@ from bank import Bank, Evaluation, Partition, RunIdentity, StoredRun
 from spot.backbone.load import Backbone
 from spot.backbone.placement import placement
 from spot.errors import TrainingError
+from spot.training.configurations import configurations
+from spot.training.found import Found
 from spot.training.jobs import CHECKPOINT_SECONDS, Progress
 from spot.training.prompt_tuning import run_identity
 from spot.training.recipe import Recipe
-from spot.training.search import TASKS, Found, Search, configurations
+from spot.training.search import TASKS, Search
 from spot.training.task_data import MixtureData, TaskData
 from spot.training.task_record import task_record
 from spot.transfer.datasets import Datasets
@@ -144,7 +146,7 @@ class Trainer:
 
         Args:
             tasks: what the recipe is for.
-            searched: names of settings, see :func:`spot.training.search.configurations`.
+            searched: names of settings, see :func:`spot.training.configurations.configurations`.
             seed: of the runs that are tried.
             initial: a prompt ``[..., P, H]`` that runs start from, in place of the recipe's initialiser.
 
