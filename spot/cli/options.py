@@ -19,6 +19,7 @@ from spot.training.settings import LENGTH, WHOLE
 if TYPE_CHECKING:
     from bank import Bank
     from spot.backbone.load import Backbone
+    from spot.training.recipe import Recipe
     from spot.transfer.datasets import Datasets
     from spot.transfer.executors import Executor
     from spot.transfer.recipes import Chooser, Chosen
@@ -30,6 +31,9 @@ WORKERS = 256
 """The most processes of one command."""
 
 EXECUTORS = ("local", "processes")
+
+LONG = 3600.0
+"""Seconds of a run of which a user is told before it begins."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -335,18 +339,28 @@ def announcement(chosen: Chosen, backbone: Backbone) -> Callable[[], None]:
     """Says, when first called, by what recipe runs are about to train, and that they take long where they do."""
     from spot.backbone.placement import placement
     from spot.cli.output import tell
-    from spot.transfer.long_runs import operations, speed, warning
+    from spot.transfer.long_runs import least_seconds
 
     @functools.cache
     def announce() -> None:
         for line in chosen.lines():
             tell(line)
-        if placement().cpu:
-            seconds = operations(chosen.recipe, backbone) / speed()
-            if line := warning(chosen.recipe, seconds):
-                tell(line)
+        seconds = least_seconds(chosen.recipe, backbone) if placement().cpu else 0.0
+        if seconds >= LONG:
+            tell(long_run(chosen.recipe, seconds))
 
     return announce
+
+
+def long_run(recipe: Recipe, seconds: float) -> str:
+    """What is said of a run that takes so long."""
+    from spot.cli.output import duration
+
+    return (
+        f"warning: {recipe.steps} steps of {recipe.batch_size} examples of up to "
+        f"{recipe.prompt_length + recipe.max_input} tokens are about {duration(seconds)} a run on this CPU where "
+        "inputs are that long; --steps, --batch-size, --prompt-length and --max-input make it shorter"
+    )
 
 
 def find_tasks(names: Sequence[str]) -> list[Task]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from spot.cli.options import BankOption, JsonOption
-from spot.cli.output import print_json, print_rows, say
+from spot.cli.output import duration, print_json, print_rows, say, size
 
 if TYPE_CHECKING:
     from bank import Bank
@@ -179,19 +179,3 @@ def plan_document(plan: Forecast) -> dict[str, Any]:
             "peak memory": timing.peak_bytes if timing else None,
         },
     }
-
-
-def duration(seconds: float) -> str:
-    """In the unit that a reader would choose."""
-    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.1f} {unit}"
-    return f"{seconds:.0f} s" if seconds >= 1 else "under 1 s"
-
-
-def size(count: float) -> str:
-    """Bytes in the unit that a reader would choose."""
-    for unit, length in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= length:
-            return f"{count / length:.1f} {unit}"
-    return f"{count:.0f} bytes"

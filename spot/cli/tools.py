@@ -24,6 +24,7 @@ from spot.cli.output import (
     print_json,
     print_rows,
     say,
+    size,
     stdin_lines,
     tell,
 )
@@ -290,7 +291,7 @@ def doctor(*, bank: BankOption, where: BackboneOption, out: JsonOption) -> None:
     problems: list[str] = []
     try:
         cache = paths.cache_folder()
-        facts["cache"] = f"{cache} ({_size(cache) / 1e6:.1f} MB)"
+        facts["cache"] = f"{cache} ({size(_bytes_below(cache))})"
         paths.check_writable(cache)
     except SpotError as error:
         problems.append(f"cache: {error}")
@@ -328,7 +329,7 @@ def doctor(*, bank: BankOption, where: BackboneOption, out: JsonOption) -> None:
         raise typer.Exit(1)
 
 
-def _size(folder: Path) -> int:
+def _bytes_below(folder: Path) -> int:
     """Bytes of all files below a folder that can be looked into."""
     return sum(
         os.lstat(os.path.join(where, name)).st_size

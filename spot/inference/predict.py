@@ -149,8 +149,7 @@ def answer_many(
         backbone: the frozen model.
         soft: a stack of N prompts.
         questions: which prompt answers which examples.
-        method: ``rank`` takes the choice of highest log-likelihood, ``generate`` decodes, ``auto`` ranks where every
-            example of a question has choices.
+        method: see :func:`ranks`.
         decoding: how texts are generated.
         batch_size: most examples at once; a CPU computes on no more than its caches hold.
 
@@ -158,17 +157,17 @@ def answer_many(
         SpotError: unknown method, or ``rank`` without choices.
     """
     choose(method, METHODS, "evaluation method", error=SpotError)
-    ranked = [_ranks(question, method) for question in questions]
+    ranked = [ranks(method, question.examples) for question in questions]
     answers: dict[int, Answers] = {}
-    for ranks in (True, False):
-        places = [place for place, flag in enumerate(ranked) if flag == ranks]
+    for by_rank in (True, False):
+        places = [place for place, flag in enumerate(ranked) if flag == by_rank]
         if not places:
             continue
         asked = [questions[place] for place in places]
         data = _together([question.tokens for question in asked])
         counts = [len(question.examples) for question in asked]
         prompt_ids = np.repeat([question.prompt for question in asked], counts).astype(np.int32)
-        if ranks:
+        if by_rank:
             examples = [example for question in asked for example in question.examples]
             choices = scores(backbone, soft, prompt_ids, data, batch_size)
             texts = [
@@ -184,7 +183,7 @@ def answer_many(
         begins = itertools.accumulate(counts, initial=0)
         for place, begin, count in zip(places, begins, counts, strict=False):
             rows = slice(begin, begin + count)
-            answers[place] = Answers(texts[rows], ranks, None if losses is None else losses[rows])
+            answers[place] = Answers(texts[rows], by_rank, None if losses is None else losses[rows])
     return [answers[place] for place in range(len(questions))]
 
 
@@ -338,9 +337,18 @@ def _programs(graph: nnx.GraphDef[Any]) -> Programs:
     )
 
 
-def _ranks(questions: Questions, method: str) -> bool:
-    """Whether its examples are answered by rank classification."""
-    choices = all(example.choices for example in questions.examples)
+def ranks(method: str, examples: Sequence[Example]) -> bool:
+    """Whether examples are answered by rank classification.
+
+    Args:
+        method: ``rank`` takes the choice of highest log-likelihood, ``generate`` decodes, ``auto`` ranks where every
+            example has choices.
+        examples: of one question.
+
+    Raises:
+        SpotError: ``rank`` without choices.
+    """
+    choices = all(example.choices for example in examples)
     if method == "rank" and not choices:
         raise SpotError("rank classification needs label words; evaluate this task with `generate`")
     return method == "rank" or (method == "auto" and choices)

@@ -20,8 +20,9 @@ from spot.study.run import run_study
 from spot.training.defaults import learning_rate
 from spot.training.optimizers import Optimizer
 from spot.training.recipe import Recipe
+from spot.transfer import long_runs
 from spot.transfer.datasets import Datasets
-from spot.transfer.long_runs import operations, warning
+from spot.transfer.long_runs import operations
 from spot.transfer.recipes import Base, Chooser, Chosen, deviation
 from spot.transfer.runs import Trainer
 from spot.transfer.transfer import TransferOptions, run_transfer
@@ -326,14 +327,22 @@ def test_what_trains_is_announced_and_what_the_bank_holds_is_not(
     assert said == ["announced", "trains"]
 
 
-def test_days_on_a_cpu_are_said_and_minutes_are_not(backbone: Backbone) -> None:
+def test_days_on_a_cpu_are_said_and_minutes_are_not(
+    backbone: Backbone, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     recipe = Recipe()
-    assert warning(recipe, 600) == ""
-    line = warning(recipe, 20 * 86_400)
+
+    def told(seconds: float) -> str:
+        monkeypatch.setattr(long_runs, "least_seconds", lambda *_: seconds)
+        announcement(Chosen(recipe=recipe, origin="mine"), backbone)()
+        return capfd.readouterr().err
+
+    assert "warning" not in told(3599)
+    line = told(20 * 86_400)
     assert (
-        "30000 steps of 32 examples of up to 612 tokens are about 20 days a run on this CPU" in line
+        "30000 steps of 32 examples of up to 612 tokens are about 20.0 d a run on this CPU" in line
     )
-    assert "about 5 hours" in warning(recipe, 5 * 3600)
+    assert "about 5.0 h a run" in told(5 * 3600)
     shorter = dataclasses.replace(recipe, steps=15_000)
     assert operations(recipe, backbone) == 2 * operations(shorter, backbone) > 0
 
