@@ -95,7 +95,7 @@ def found_by(
     seed: int,
     steps: int,
 ) -> Found:
-    """The outcome of a search, from how far every configuration came on each task; full runs take ``steps``.
+    """What a search found, from how far every configuration came on each task; full runs take ``steps``.
 
     Raises:
         TrainingError: all of them diverged.

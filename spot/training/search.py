@@ -87,7 +87,7 @@ class Search:
 
     @functools.cached_property
     def digest(self) -> str:
-        """Of everything that the outcome depends on."""
+        """Of everything that what it finds depends on."""
         return _sha256([self.question, *(dataclasses.asdict(one) for one in self.tried)])
 
     @functools.cached_property
@@ -96,7 +96,7 @@ class Search:
         return Rounds.of(len(self.tried), self.recipe.steps)
 
     def path(self, folder: Path) -> Path:
-        """The file of its outcome."""
+        """The file of what it found."""
         return folder / f"search-{self.question[:20]}.json"
 
     def run(
@@ -112,7 +112,7 @@ class Search:
         same, on one machine.
 
         Args:
-            folder: where its outcome and its checkpoint lie; ``None`` saves nothing.
+            folder: where what it found and its checkpoint lie; ``None`` saves nothing.
             checkpoint_seconds: longest time between checkpoints.
             reporters: gives every configuration and task its progress sink.
 
