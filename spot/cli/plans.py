@@ -132,28 +132,7 @@ def plan_document(plan: Forecast) -> dict[str, Any]:
     timing, cost = plan.timing, plan.cost
     return {
         "wanted": [
-            {
-                "role": row.role,
-                "task": row.task.name,
-                "train limit": row.recipe.train_limit,
-                "runs": [
-                    {
-                        "run": run.digest,
-                        "seed": run.spec.seed,
-                        "start": run.spec.start,
-                        "held": run.digest not in row.missing,
-                    }
-                    for run in row.runs
-                ],
-                "later": row.later,
-                "after": row.after,
-                "held": row.held,
-                "train": row.train,
-                "steps each": row.steps,
-                "steps": row.total_steps,
-                "seconds": each.seconds,
-            }
-            for row, each in zip(plan.wanted, plan.costs, strict=True)
+            _wanted_document(row, each) for row, each in zip(plan.wanted, plan.costs, strict=True)
         ],
         "train": plan.train,
         "steps": plan.steps,
@@ -178,4 +157,28 @@ def plan_document(plan: Forecast) -> dict[str, Any]:
             "weights": plan.weight_bytes,
             "peak memory": timing.peak_bytes if timing else None,
         },
+    }
+
+
+def _wanted_document(row: Wanted, cost: Cost) -> dict[str, Any]:
+    return {
+        "role": row.role,
+        "task": row.task.name,
+        "train limit": row.recipe.train_limit,
+        "runs": [
+            {
+                "run": run.digest,
+                "seed": run.spec.seed,
+                "start": run.spec.start,
+                "held": run.digest not in row.missing,
+            }
+            for run in row.runs
+        ],
+        "later": row.later,
+        "after": row.after,
+        "held": row.held,
+        "train": row.train,
+        "steps each": row.steps,
+        "steps": row.total_steps,
+        "seconds": cost.seconds,
     }

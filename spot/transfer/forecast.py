@@ -11,7 +11,6 @@ from collections.abc import Callable, Collection, Sequence
 
 from bank import Bank, StoredRun
 from bank.vectors import prompt_sha256
-from spot.inference.predict import ranks
 from spot.prompts.forms import FORMS
 from spot.retrieval.rank import Retriever
 from spot.training.recipe import Recipe
@@ -432,7 +431,7 @@ def _cost(trainer: Trainer, row: Wanted, timing: Timing | None) -> Cost:
         return Cost(seconds=0.0, low=0.0, high=0.0)
     data, recipe, backbone = _data(trainer, row), row.recipe, trainer.backbone
     dev = data[Split.DEV]
-    ranked = ranks(recipe.evaluate_by, dev.examples)
+    ranked = recipe.evaluate_by != "generate" and all(e.choices for e in dev.examples)
     times = math.ceil(row.steps / min(recipe.evaluate_every, row.steps))
     evaluations = (
         row.train * times * answered_positions(backbone, recipe, dev) * timing.answering[ranked]

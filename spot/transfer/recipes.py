@@ -16,6 +16,7 @@ from spot.training.recipe import Recipe
 from spot.training.settings import LENGTH
 from spot.transfer.datasets import Datasets
 from tasks import Mixture, Split, Task
+from tasks.mixture import members_of
 from tasks.tokenize import Lengths
 
 
@@ -226,9 +227,5 @@ def lengths(tasks: Sequence[Task | Mixture], datasets: Datasets) -> Lengths:
         TaskError: data that cannot be read.
     """
     whole = Recipe(max_input=LENGTH, max_target=LENGTH, train_limit=SAMPLE)
-    members = [
-        member
-        for task in tasks
-        for member in (task.members if isinstance(task, Mixture) else [task])
-    ]
+    members = [member for task in tasks for member in members_of(task)]
     return lengths_of([datasets.read(task, whole)[Split.TRAIN].tokens for task in members])
