@@ -62,16 +62,20 @@ class Datasets:
         """
         asked = self.spec(task), recipe.lengths, recipe.train_limit, recipe.dev_limit
         if asked not in self._splits:
-            self._splits[asked] = data_of(
-                task,
-                self.backbone,
-                recipe,
-                data_dir=self.data_dir,
-                allow_partial=self.allow_partial,
-            )
+            self._splits[asked] = self.read(task, recipe)
             for line in _notes(task, self._splits[asked], recipe):
                 self.tell(line)
         return self._splits[asked]
+
+    def read(self, task: Task | Mixture, recipe: Recipe) -> TaskData | MixtureData:
+        """The same for who looks at a part of it once: nothing is told of it or kept."""
+        return data_of(
+            task,
+            self.backbone,
+            recipe,
+            data_dir=self.data_dir,
+            allow_partial=self.allow_partial,
+        )
 
 
 def _notes(task: Task | Mixture, data: TaskData | MixtureData, recipe: Recipe) -> Iterator[str]:

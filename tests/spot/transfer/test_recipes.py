@@ -13,13 +13,14 @@ from bank import Bank, Partition
 from bank.integrity import verify
 from bank.listing import list_runs, show_run
 from spot.backbone.load import Backbone
-from spot.cli.options import Announced
+from spot.cli.options import announcement
 from spot.errors import RetrievalError, TrainingError
 from spot.study.plan import StudyPlan
 from spot.study.run import run_study
 from spot.training.defaults import learning_rate
 from spot.training.optimizers import Optimizer
 from spot.training.recipe import Recipe
+from spot.transfer.datasets import Datasets
 from spot.transfer.long_runs import operations, warning
 from spot.transfer.recipes import Base, Chooser, Chosen, deviation
 from spot.transfer.runs import Trainer
@@ -58,7 +59,8 @@ def choose(
     preset: Base | None = None,
     **given: Any,
 ) -> Chosen:
-    return Chooser(given, backbone=backbone, bank=bank, preset=preset).choose(what, tasks)
+    chooser = Chooser(given, bank=bank, datasets=Datasets(backbone), preset=preset)
+    return chooser.choose(what, tasks)
 
 
 # -- what is chosen ------------------------------------------------------------------------------------------
@@ -295,19 +297,33 @@ def test_a_study_trains_targets_by_their_own_recipe(
 # -- what is said --------------------------------------------------------------------------------------------
 
 
-def test_what_is_chosen_is_said_once_and_only_where_something_trains(
-    capfd: pytest.CaptureFixture[str],
+def test_what_is_chosen_is_said_once(
+    backbone: Backbone, recipe: Recipe, capfd: pytest.CaptureFixture[str]
+) -> None:
+    announce = announcement(Chosen(recipe=recipe, origin="mine"), backbone)
+    assert capfd.readouterr().err == ""
+    announce(), announce()
+    assert capfd.readouterr().err.count("recipe: mine\n") == 1
+
+
+def test_what_trains_is_announced_and_what_the_bank_holds_is_not(
+    world: World, backbone: Backbone, recipe: Recipe
 ) -> None:
     class Idle:
-        workers = 3
+        workers = 1
 
         def train(self, groups: Any) -> dict[str, Any]:
+            said.append("trains")
             return {}
 
-    announced = Announced(Idle(), lambda: ["recipe: mine"])
-    assert announced.workers == 3
-    announced.train([]), announced.train([])
-    assert capfd.readouterr().err == "recipe: mine\n"
+    said: list[str] = []
+    trainer = Trainer(
+        world.bank, backbone, recipe, executor=Idle(), announce=lambda: said.append("announced")
+    )
+    trainer.run(world.target, seed=0, role="source")
+    assert said == []
+    trainer.run_all([trainer.spec(world.target, 7, "source")])
+    assert said == ["announced", "trains"]
 
 
 def test_days_on_a_cpu_are_said_and_minutes_are_not(backbone: Backbone) -> None:
