@@ -38,11 +38,7 @@ def tasks(*, bank: BankOption, out: JsonOption) -> None:
     if out.json:
         print_json(rows)
     else:
-        _show_tagged(rows)
-
-
-def _show_tagged(rows: list[dict[str, Any]]) -> None:
-    print_rows([row | {"tags": " ".join(row["tags"])} for row in rows])
+        print_rows(rows)
 
 
 @app.command("runs", epilog="Example: spot bank runs --task sst2 --role source --json")
@@ -69,7 +65,7 @@ def runs(
             list_runs(engine, task=task, role=role, limit=limit, removed=removed),
             count(engine, "runs", task=task, role=role, removed=removed),
         )
-    _show_page(rows, "runs", limit, total, out, show=_show_tagged)
+    _show_page(rows, "runs", limit, total, out)
 
 
 @app.command("show", epilog="Example: spot bank show 1f3a9c0b2d44")

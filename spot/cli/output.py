@@ -103,6 +103,8 @@ def _cell(value: Any) -> str:
         return "-"
     if isinstance(value, float):
         return f"{value:.3f}" if abs(value) < 2 else f"{value:.2f}"
+    if isinstance(value, list):
+        return " ".join(map(_cell, value))
     return "".join(c if c.isprintable() else " " for c in str(value))
 
 

@@ -24,7 +24,7 @@ from spot.cli.options import (
 )
 from spot.cli.output import PARTIAL_DATA, errors, print_json, print_rows, say
 from spot.cli.plans import DryRunOption, opened_to_plan, show_plan
-from spot.cli.recipes import RecipeOptions
+from spot.cli.recipes import SETTINGS, RecipeOptions
 
 if TYPE_CHECKING:
     from spot.training.recipe import Recipe
@@ -144,16 +144,18 @@ def recipe_options(given: Mapping[str, Any], where: str) -> RecipeOptions:
 
     known = get_type_hints(RecipeOptions, include_extras=True)
     for name, value in given.items():
-        kind, option = get_args(
-            known[choose(name, sorted(known), f"{where} option", error=SpotError)]
-        )
+        kind, _ = get_args(known[choose(name, sorted(known), f"{where} option", error=SpotError)])
         kinds = {each for each in (kind, *get_args(kind)) if isinstance(each, type)} - {NoneType}
         accepted = kinds | ({int} if float in kinds else set())
         if type(value) not in accepted:
             raise SpotError(f"{where}.{name} is {shown(value)}; expected {kinds.pop().__name__}")
-        least, most = option.min, option.max
-        if least is not None and not least <= value <= most:  # NaN is in no range
-            raise SpotError(f"{where}.{name} is {shown(value)}; expected {least} to {most}")
+        setting = SETTINGS.get(name)  # the preset is none
+        if setting is None or setting.least is None:
+            continue
+        if not setting.least <= value <= setting.most:  # NaN is in no range
+            raise SpotError(
+                f"{where}.{name} is {shown(value)}; expected {setting.least} to {setting.most}"
+            )
     return RecipeOptions(**given)
 
 

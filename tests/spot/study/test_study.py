@@ -59,7 +59,7 @@ def test_a_study_that_has_run_has_nothing_to_train_and_a_new_one_as_much_as_it_t
     world: World, tasks: dict[str, Task]
 ) -> None:
     sources, targets = ([tasks[name] for name in names] for names in (PLAN.sources, PLAN.targets))
-    wanted = Study(PLAN, sources, targets, world.trainer, lambda _line: None)
+    wanted = Study(PLAN, sources, targets, world.trainer, world.trainer.recipe, lambda _line: None)
     known = world.bank.sources(world.trainer.partition)
     before = world.bank.count_rows()
     foresight = foresee_study(wanted)
