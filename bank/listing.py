@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -233,34 +233,11 @@ def show_run(engine: Engine, digest: str) -> dict[str, Any]:
     Raises:
         BankError: no such run, or several whose digests begin so.
     """
-    types = {
-        "metrics": JSON,
-        "options": JSON,
-        "environment": JSON,
-        "history": JSON,
-        "created": UtcTime,
-        "removed": UtcTime,
-    }
     with _asking(engine) as ask:
-        digest = digest_named(ask, digest)
-        whole = len(digest) == DIGEST  # found by its index
-        query = RUN.format(
-            matches="run.digest = :digest" if whole else "substr(run.digest, 1, :length) = :digest"
-        )
-        runs = (
-            ask(query, types, digest=digest, **({} if whole else {"length": len(digest)}))
-            .mappings()
-            .all()
-        )
-        if len(runs) != 1 or not digest:
-            raise unknown_run(digest, ambiguous=bool(runs))
-        run = runs[0]
+        run = _run_named(ask, digest_named(ask, digest))
         snapshots = ask(SNAPSHOTS, {"shape": JSON}, run=run["id"]).all()
-        evaluations = (
-            ask(EVALUATIONS, {"decoding": JSON, "metrics": JSON}, run=run["id"]).mappings().all()
-        )
-        uses = ask(USES, run=run["id"]).all()
-        tags = _lists(ask(TAGS)).get(run["digest"], [])
+        evaluations = ask(EVALUATIONS, {"decoding": JSON, "metrics": JSON}, run=run["id"])
+        removed = run["removed"]
         return {
             "run": run["digest"],
             "task": run["task"],
@@ -273,30 +250,65 @@ def show_run(engine: Engine, digest: str) -> dict[str, Any]:
             },
             "recipe": run["options"],
             "recipe family": run["recipe_family"],
-            "snapshots": [
-                {
-                    "kind": kind,
-                    "step": step,
-                    "score": score,
-                    "prompt": prompt,
-                    "shape": shape or [length, width],
-                }
-                for kind, step, score, prompt, length, width, shape in snapshots
-            ],
-            "evaluations": [dict(row) for row in evaluations],
+            "snapshots": [_snapshot(*row) for row in snapshots],
+            "evaluations": [dict(row) for row in evaluations.mappings().all()],
             "started from": run["started_from"],
             "source of transfers": [
                 {"transfer": transfer[:12], "target": target, "rank": rank}
-                for transfer, target, rank in uses
+                for transfer, target, rank in ask(USES, run=run["id"]).all()
             ],
             "environment": run["environment"],
             "partial_data": bool(run["environment"].get(PARTIAL)),
             "seconds": run["seconds"],
             "created": run["created"].isoformat(),
-            "tags": tags,
-            **({"removed": run["removed"].isoformat()} if run["removed"] else {}),
+            "tags": _lists(ask(TAGS)).get(run["digest"], []),
+            **({"removed": removed.isoformat()} if removed else {}),
             "history": run["history"],
         }
+
+
+def _run_named(ask: Ask, digest: str) -> Mapping[str, Any]:
+    """The row of :data:`RUN` whose digest this is, or begins so.
+
+    Raises:
+        BankError: none, or several.
+    """
+    types = {
+        "metrics": JSON,
+        "options": JSON,
+        "environment": JSON,
+        "history": JSON,
+        "created": UtcTime,
+        "removed": UtcTime,
+    }
+    whole = len(digest) == DIGEST  # found by its index
+    query = RUN.format(
+        matches="run.digest = :digest" if whole else "substr(run.digest, 1, :length) = :digest"
+    )
+    given = {"digest": digest} | ({} if whole else {"length": len(digest)})
+    runs = ask(query, types, **given).mappings().all()
+    if len(runs) != 1 or not digest:
+        raise unknown_run(digest, ambiguous=bool(runs))
+    run: Mapping[str, Any] = runs[0]
+    return run
+
+
+def _snapshot(
+    kind: str,
+    step: int,
+    score: float | None,
+    prompt: str,
+    length: int,
+    width: int,
+    shape: list[int] | None,
+) -> dict[str, Any]:
+    return {
+        "kind": kind,
+        "step": step,
+        "score": score,
+        "prompt": prompt,
+        "shape": shape or [length, width],
+    }
 
 
 def unknown_run(digest: str, *, ambiguous: bool) -> BankError:

@@ -61,6 +61,7 @@ def published(
     evidence: bool = False,
     answers: bool = False,
     licences: Mapping[str, str] | None = None,
+    usual: Mapping[str, str] | None = None,
 ) -> Published:
     """The runs of a selection with all that makes them, as they are published.
 
@@ -71,6 +72,7 @@ def published(
         evidence: also the transfers whose sources are all among them, with the runs of their targets.
         answers: also what runs answered to test splits, by which intervals are computed; else their metrics alone.
         licences: of the data of tasks, in words, beside those that the bank knows.
+        usual: those of built-in tasks, where neither says one.
 
     Raises:
         BankError: what :func:`bank.selection.select_runs` raises, a licence of a task that is not among them, or a
@@ -87,7 +89,9 @@ def published(
             program=program,
             rows={
                 "backbones": _distinct(runs, _backbone_row),
-                "tasks": _distinct(runs, lambda run: _task_row(run.task, arrays, licences or {})),
+                "tasks": _distinct(
+                    runs, lambda run: _task_row(run.task, arrays, licences or {}, usual or {})
+                ),
                 "recipes": _distinct(runs, _recipe_row),
                 "runs": [_run_row(session, run, arrays, answers=answers) for run in runs],
                 "transfers": [_transfer_row(transfer) for transfer in transfers],
@@ -152,13 +156,17 @@ def _recipe_row(run: schema.Run) -> dict[str, Any]:
 
 
 def _task_row(
-    task: schema.Task, arrays: dict[str, np.ndarray], licences: Mapping[str, str]
+    task: schema.Task,
+    arrays: dict[str, np.ndarray],
+    licences: Mapping[str, str],
+    usual: Mapping[str, str],
 ) -> dict[str, Any]:
     import numpy as np
 
     row = _columns(task, KINDS["tasks"]) | dict.fromkeys(OF_TASKS)
-    if task.name in licences:
-        row["description"] = {**task.description, LICENCE: licences[task.name]}
+    known = licences.get(task.name) or task.description.get(LICENCE)
+    if words := known or (not task.content and usual.get(task.name)):
+        row["description"] = {**task.description, LICENCE: words}
     for field, dtype in OF_TASKS.items():
         if stored := getattr(task, field):
             array = np.frombuffer(stored, dtype)

@@ -23,9 +23,10 @@ from bank import Bank
 from spot.backbone.load import load_backbone
 from spot.backbone.process import prepare_process
 from spot.cli.output import print_rows
+from spot.training.configurations import Configuration, configurations
+from spot.training.found import Found
 from spot.training.optimizers import Optimizer
 from spot.training.recipe import Recipe
-from spot.training.search import Configuration, Found, configurations
 from spot.transfer.datasets import Datasets
 from spot.transfer.runs import Trainer
 from tasks import Mixture, Task, get_learnable

@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Iterator
 
+from tasks.definitions import WORDNET_FIELDS
 from tasks.facts import FACTS, Facts
 from tasks.mixture import CAP, MIXTURES
 from tasks.registry import registry
@@ -13,6 +14,8 @@ from tasks.sources import Hub
 from tasks.task import Part, Split, Task
 
 UNKNOWN = "not known"
+
+WORDNET_LICENCE = "WordNet 3.0's"
 
 HEAD = f"""# Tasks
 
@@ -59,6 +62,12 @@ def _facts(task: Task) -> Lines:
         yield f"* {task.notes}"
 
 
+def licences_of() -> dict[str, str]:
+    """Licences of the data of built-in tasks, in words, as far as they are known."""
+    of_package = dict.fromkeys(WORDNET_FIELDS, WORDNET_LICENCE)
+    return of_package | {name: facts.licence for name, facts in FACTS.items() if facts.licence}
+
+
 def _split(split: Split, part: Part, facts: Facts) -> str:
     share = "" if part.whole else f"{part.high - part.low:.0%} of "
     rows = facts.rows.get(part.name)
@@ -72,7 +81,7 @@ def _of_package(task: Task) -> Facts:
     return Facts(
         inputs=examples[Split.TEST][0].inputs,
         rows={split.value: len(found) for split, found in examples.items()},
-        licence="WordNet 3.0's",
+        licence=WORDNET_LICENCE,
         answer="one of the choices" if examples[Split.TEST][0].choices else "a text",
     )
 

@@ -114,6 +114,11 @@ class Mixture:
         return [max(1, round(sum(capped) * weight / sum(weights))) for weight in weights]
 
 
+def members_of(task: Task | Mixture) -> tuple[Task, ...]:
+    """The members of a mixture; of a task, itself."""
+    return task.members if isinstance(task, Mixture) else (task,)
+
+
 def _lacks_data(task: Task, data_dir: Path | None, allow_partial: bool) -> bool:
     cut = allow_partial and task.source.present(data_dir)
     return task.is_partial(data_dir) and not cut

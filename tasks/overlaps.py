@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.mixture import Mixture
+from tasks.mixture import Mixture, members_of
 from tasks.task import Split, Task
 from tasks.texts import long_sentences
 
@@ -119,7 +119,7 @@ def _inputs(
     task: Task | Mixture, splits: Sequence[Split], data_dir: Path | None, *, allow_partial: bool
 ) -> Iterator[list[str]]:
     """Inputs of a task, or of every member of a mixture; the longest text of each stands apart."""
-    for member in task.members if isinstance(task, Mixture) else (task,):
+    for member in members_of(task):
         examples = itertools.chain.from_iterable(
             member.examples(split, data_dir=data_dir, allow_partial=allow_partial)
             for split in splits

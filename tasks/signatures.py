@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.mixture import Mixture
+from tasks.mixture import Mixture, members_of
 from tasks.task import Example, Split, Task, take
 
 BUCKETS = 1 << 14
@@ -51,10 +51,9 @@ def task_signature(
         allow_partial: as of :meth:`tasks.task.Task.examples`.
         limit: most examples that count, of each member; :data:`EXAMPLES` if not given, or more.
     """
-    members = task.members if isinstance(task, Mixture) else (task,)
     few = min(EXAMPLES, limit or EXAMPLES)
     read = functools.partial(Task.examples, data_dir=data_dir, allow_partial=allow_partial)
-    each = [signature(take(read(member, Split.TRAIN), few)) for member in members]
+    each = [signature(take(read(member, Split.TRAIN), few)) for member in members_of(task)]
     return np.asarray(np.mean(each, axis=0, dtype=np.float64), np.float16)
 
 

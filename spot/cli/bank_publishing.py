@@ -134,6 +134,7 @@ def _selected(
     answers: bool = False,
 ) -> Published:
     from bank.publish import published
+    from tasks.catalogue import licences_of
 
     words = _read_licences(licences) if licences else {}
     with bank.open() as opened:
@@ -144,6 +145,7 @@ def _selected(
             evidence=evidence,
             answers=answers,
             licences=words,
+            usual=licences_of(),
         )
 
 

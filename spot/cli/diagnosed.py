@@ -65,9 +65,10 @@ def _tested(
     transfer: Transferred, evaluation: Evaluation, of_run: Diagnostics | None, evaluate_by: str
 ) -> Diagnostics:
     from spot.inference.diagnostics import Diagnostics, count_answers
+    from spot.inference.predict import ranks
     from tasks import Split
 
-    ranked = evaluate_by != "generate" and all(example.choices for example in transfer.examples)
+    ranked = ranks(evaluate_by, transfer.examples)
     answered = count_answers(evaluation.answers, transfer.examples, ranked=ranked)
     if of_run is None:
         return Diagnostics(split=Split.TEST.value, answered=answered)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+import functools
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,9 +19,10 @@ from spot.training.settings import LENGTH, WHOLE
 if TYPE_CHECKING:
     from bank import Bank
     from spot.backbone.load import Backbone
-    from spot.training.jobs import Progress
-    from spot.transfer.executors import Executor, Group
-    from spot.transfer.recipes import Chosen
+    from spot.training.recipe import Recipe
+    from spot.transfer.datasets import Datasets
+    from spot.transfer.executors import Executor
+    from spot.transfer.recipes import Chooser, Chosen
     from spot.transfer.runs import Trainer
     from tasks.mixture import Mixture
     from tasks.task import Example, Split, Task
@@ -29,6 +31,9 @@ WORKERS = 256
 """The most processes of one command."""
 
 EXECUTORS = ("local", "processes")
+
+LONG = 3600.0
+"""Seconds of a run of which a user is told before it begins."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -272,94 +277,90 @@ class TrainerOptions:
             tasks: on whose data the lengths of a recipe may depend.
             what: ``sources``, ``target`` or ``query``: what is trained.
             executor: who trains; this process if not given.
-            surely: it will train or record something, so that its folders are tried before the backbone is loaded.
+            surely: it will train or record something, so that its folders and executor are made before the backbone is
+                loaded; else nothing is made, and this process would train.
 
         Raises:
             SpotError: a folder that cannot be written; what loading a backbone and a recipe raise.
         """
         from spot.cli.output import errors, tell
         from spot.training.progress import Display
-        from spot.transfer.datasets import Datasets
         from spot.transfer.executors import LocalExecutor
-        from spot.transfer.recipes import Chooser
         from spot.transfer.runs import Trainer
 
-        preset = self.recipe.named()
+        self.recipe.named()  # what is misspelt is refused before what takes long, as are folders and executors
         if surely:
             paths.prepare_folders(self.runs.folder, self.runs.log_dir)
-        elsewhere = executor.make(bank, self.runs) if executor else None  # before what takes long
-        backbone, display = self.where.load(bank), Display(errors(), log_dir=self.runs.log_dir)
-        chooser = Chooser(
-            self.recipe.given,
-            backbone=backbone,
-            bank=bank,
-            preset=preset,
-            embedded=embedded(self.where.backbone),
-            data_dir=self.data.folder,
-            allow_partial=self.data.allow_partial_data,
-        )
-        chosen = chooser.choose(what, tasks)
+        elsewhere = executor.make(bank, self.runs) if surely and executor else None
+        datasets = self._datasets(self.where.load(bank))
+        chosen = self._chooser(bank, datasets).choose(what, tasks)
         for line in chosen.notes():
             tell(line)
-        datasets = Datasets(
+        reporters = Display(errors(), log_dir=self.runs.log_dir).reporter
+        trainer = Trainer(
+            bank,
+            datasets.backbone,
+            chosen.recipe,
+            sources=chosen.sources,
+            datasets=datasets,
+            executor=elsewhere or LocalExecutor(bank, datasets, reporters=reporters),
+            folder=self.runs.folder,
+            checkpoint_seconds=self.runs.checkpoint_seconds,
+            slots=self.runs.slots,
+            reporters=reporters,
+            announce=announcement(chosen, datasets.backbone),
+        )
+        return trainer, chosen
+
+    def _datasets(self, backbone: Backbone) -> Datasets:
+        from spot.cli.output import tell
+        from spot.transfer.datasets import Datasets
+
+        return Datasets(
             backbone,
             data_dir=self.data.folder,
             allow_partial=self.data.allow_partial_data,
             tell=tell,
         )
-        trains = elsewhere or LocalExecutor(bank, datasets, reporters=display.reporter)
-        trainer = Trainer(
-            bank,
-            backbone,
-            chosen.recipe,
-            sources=chosen.sources,
+
+    def _chooser(self, bank: Bank, datasets: Datasets) -> Chooser:
+        from spot.transfer.recipes import Chooser
+
+        return Chooser(
+            self.recipe.given,
+            bank=bank,
             datasets=datasets,
-            executor=Announced(trains, lambda: _announcement(chosen, backbone)),
-            folder=self.runs.folder,
-            checkpoint_seconds=self.runs.checkpoint_seconds,
-            slots=self.runs.slots,
-            reporters=display.reporter,
+            preset=self.recipe.named(),
+            embedded=embedded(self.where.backbone),
         )
-        return trainer, chosen
 
 
-class Announced:
-    """An executor that says what it is about to do before it first trains.
-
-    Args of the constructor:
-        executor: who trains.
-        lines: gives what is to be said.
-    """
-
-    def __init__(self, executor: Executor, lines: Callable[[], Sequence[str]]) -> None:
-        self._executor, self._lines, self._said = executor, lines, False
-
-    @property
-    def workers(self) -> int:
-        return self._executor.workers
-
-    def announce(self) -> None:
-        """Say it now, if it has not been said."""
-        from spot.cli.output import tell
-
-        if not self._said:
-            self._said = True
-            for line in self._lines():
-                tell(line)
-
-    def train(self, groups: Sequence[Group]) -> Mapping[str, Progress]:
-        self.announce()
-        return self._executor.train(groups)
-
-
-def _announcement(chosen: Chosen, backbone: Backbone) -> list[str]:
+def announcement(chosen: Chosen, backbone: Backbone) -> Callable[[], None]:
+    """Says, when first called, by what recipe runs are about to train, and that they take long where they do."""
     from spot.backbone.placement import placement
-    from spot.transfer.long_runs import operations, speed, warning
+    from spot.cli.output import tell
+    from spot.transfer.long_runs import least_seconds
 
-    lines = chosen.lines()
-    if placement().cpu:
-        lines.append(warning(chosen.recipe, operations(chosen.recipe, backbone) / speed()))
-    return [line for line in lines if line]
+    @functools.cache
+    def announce() -> None:
+        for line in chosen.lines():
+            tell(line)
+        seconds = least_seconds(chosen.recipe, backbone) if placement().cpu else 0.0
+        if seconds >= LONG:
+            tell(long_run(chosen.recipe, seconds))
+
+    return announce
+
+
+def long_run(recipe: Recipe, seconds: float) -> str:
+    """What is said of a run that takes so long."""
+    from spot.cli.output import duration
+
+    return (
+        f"warning: {recipe.steps} steps of {recipe.batch_size} examples of up to "
+        f"{recipe.prompt_length + recipe.max_input} tokens are about {duration(seconds)} a run on this CPU where "
+        "inputs are that long; --steps, --batch-size, --prompt-length and --max-input make it shorter"
+    )
 
 
 def find_tasks(names: Sequence[str]) -> list[Task]:

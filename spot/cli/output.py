@@ -103,6 +103,8 @@ def _cell(value: Any) -> str:
         return "-"
     if isinstance(value, float):
         return f"{value:.3f}" if abs(value) < 2 else f"{value:.2f}"
+    if isinstance(value, list):
+        return " ".join(map(_cell, value))
     return "".join(c if c.isprintable() else " " for c in str(value))
 
 
@@ -121,3 +123,19 @@ def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return _plain(dataclasses.asdict(value))
     return value
+
+
+def duration(seconds: float) -> str:
+    """In the unit that a reader would choose."""
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.0f} s" if seconds >= 1 else "under 1 s"
+
+
+def size(count: float) -> str:
+    """Bytes in the unit that a reader would choose."""
+    for unit, length in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= length:
+            return f"{count / length:.1f} {unit}"
+    return f"{count:.0f} bytes"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from spot.cli.options import BankOption, JsonOption
-from spot.cli.output import print_json, print_rows, say
+from spot.cli.output import duration, print_json, print_rows, say, size
 
 if TYPE_CHECKING:
     from bank import Bank
@@ -132,28 +132,7 @@ def plan_document(plan: Forecast) -> dict[str, Any]:
     timing, cost = plan.timing, plan.cost
     return {
         "wanted": [
-            {
-                "role": row.role,
-                "task": row.task.name,
-                "train limit": row.recipe.train_limit,
-                "runs": [
-                    {
-                        "run": run.digest,
-                        "seed": run.spec.seed,
-                        "start": run.spec.start,
-                        "held": run.digest not in row.missing,
-                    }
-                    for run in row.runs
-                ],
-                "later": row.later,
-                "after": row.after,
-                "held": row.held,
-                "train": row.train,
-                "steps each": row.steps,
-                "steps": row.total_steps,
-                "seconds": each.seconds,
-            }
-            for row, each in zip(plan.wanted, plan.costs, strict=True)
+            _wanted_document(row, each) for row, each in zip(plan.wanted, plan.costs, strict=True)
         ],
         "train": plan.train,
         "steps": plan.steps,
@@ -181,17 +160,25 @@ def plan_document(plan: Forecast) -> dict[str, Any]:
     }
 
 
-def duration(seconds: float) -> str:
-    """In the unit that a reader would choose."""
-    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.1f} {unit}"
-    return f"{seconds:.0f} s" if seconds >= 1 else "under 1 s"
-
-
-def size(count: float) -> str:
-    """Bytes in the unit that a reader would choose."""
-    for unit, length in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= length:
-            return f"{count / length:.1f} {unit}"
-    return f"{count:.0f} bytes"
+def _wanted_document(row: Wanted, cost: Cost) -> dict[str, Any]:
+    return {
+        "role": row.role,
+        "task": row.task.name,
+        "train limit": row.recipe.train_limit,
+        "runs": [
+            {
+                "run": run.digest,
+                "seed": run.spec.seed,
+                "start": run.spec.start,
+                "held": run.digest not in row.missing,
+            }
+            for run in row.runs
+        ],
+        "later": row.later,
+        "after": row.after,
+        "held": row.held,
+        "train": row.train,
+        "steps each": row.steps,
+        "steps": row.total_steps,
+        "seconds": cost.seconds,
+    }

@@ -110,6 +110,14 @@ def with_settings(*groups: type) -> Callable[[type[Options]], type[Options]]:
     return decorate
 
 
+SETTINGS = {
+    setting.option or name: setting
+    for group in (RecipeSettings, OptimizerSettings)
+    for name, setting in settings_of(group).items()
+}
+"""What every option of a recipe says of itself, by the name of the option."""
+
+
 @with_settings(RecipeSettings, OptimizerSettings)
 @dataclasses.dataclass(frozen=True)
 class RecipeOptions:

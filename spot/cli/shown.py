@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from bank import Partition, StoredRun
     from spot.retrieval.rank import Ranked
     from spot.training.recipe import Recipe
-    from spot.training.search import Found
     from spot.training.task_data import MixtureData, TaskData
     from spot.transfer.gain import Gain
     from spot.transfer.transfer import TransferOptions, Transferred
@@ -36,63 +35,6 @@ def run_row(
         "run": run.digest[:12],
         "value": run.value[:12],
         PARTIAL_DATA: data.partial,
-    }
-
-
-def found_line(found: Found, tasks: int) -> str:
-    """What a search chose, why, and what it took."""
-    on, cost = ", ".join(found.tasks), f"{found.steps} steps, {found.runs:.2f} of a run a task"
-    why = f"least development loss on {on}, seed {found.seed}"
-    if len(found.tasks) > 1:
-        why = f"best mean rank by development loss on {on}, seed {found.seed}"
-    shared = "; one for all tasks, so that their keys compare" if tasks > 1 else ""
-    return f"{found.configuration}: {why}{shared} ({cost})"
-
-
-def found_rows(found: Found) -> list[dict[str, Any]]:
-    """A row for everything that was tried: its last development loss on every task."""
-    furthest = max(trial.steps for trial in found.trials)
-    ends = [
-        "diverged" if trial.diverged else "" if trial.steps == furthest else "given up"
-        for trial in found.trials
-    ]
-    ends[found.chosen] = "chosen"
-    return [
-        {
-            "learning rate": f"{trial.configuration.learning_rate:g}",
-            "start": trial.configuration.init,
-            **{
-                f"loss on {task}": losses[-1][1] if losses else None
-                for task, losses in trial.losses.items()
-            },
-            "steps": trial.steps,
-            "": end,
-        }
-        for trial, end in zip(found.trials, ends, strict=True)
-    ]
-
-
-def found_document(found: Found) -> dict[str, Any]:
-    """A search, whole."""
-    return {
-        "chosen": dataclasses.asdict(found.configuration),
-        "tasks": list(found.tasks),
-        "seed": found.seed,
-        "steps": found.steps,
-        "runs": found.runs,
-        "tried": [
-            dataclasses.asdict(trial.configuration)
-            | {
-                "losses": {
-                    task: [{"step": step, "loss": loss} for step, loss in losses]
-                    for task, losses in trial.losses.items()
-                },
-                "steps": trial.steps,
-                "diverged": trial.diverged,
-                "chosen": i == found.chosen,
-            }
-            for i, trial in enumerate(found.trials)
-        ],
     }
 
 

@@ -24,8 +24,7 @@ from spot.cli.options import (
 )
 from spot.cli.output import PARTIAL_DATA, errors, print_json, print_rows, say
 from spot.cli.plans import DryRunOption, opened_to_plan, show_plan
-from spot.cli.recipes import RecipeOptions
-from spot.training.settings import OptimizerSettings, RecipeSettings, settings_of
+from spot.cli.recipes import SETTINGS, RecipeOptions
 
 if TYPE_CHECKING:
     from spot.training.recipe import Recipe
@@ -152,24 +151,20 @@ def recipe_options(given: Mapping[str, Any], where: str) -> RecipeOptions:
     from tasks.choices import choose
     from tasks.errors import shown
 
-    settings = {
-        about.option or name: about
-        for group in (RecipeSettings, OptimizerSettings)
-        for name, about in settings_of(group).items()
-    }
     known = get_type_hints(RecipeOptions, include_extras=True)
     for name, value in given.items():
-        kind, _option = get_args(
-            known[choose(name, sorted(known), f"{where} option", error=SpotError)]
-        )
+        kind, _ = get_args(known[choose(name, sorted(known), f"{where} option", error=SpotError)])
         kinds = {each for each in (kind, *get_args(kind)) if isinstance(each, type)} - {NoneType}
         accepted = kinds | ({int} if float in kinds else set())
         if type(value) not in accepted:
             raise SpotError(f"{where}.{name} is {shown(value)}; expected {kinds.pop().__name__}")
-        about = settings.get(name)
-        least, most = (about.least, about.most) if about else (None, None)
-        if least is not None and not least <= value <= most:  # NaN is in no range
-            raise SpotError(f"{where}.{name} is {shown(value)}; expected {least} to {most}")
+        setting = SETTINGS.get(name)  # the preset is none
+        if setting is None or setting.least is None:
+            continue
+        if not setting.least <= value <= setting.most:  # NaN is in no range
+            raise SpotError(
+                f"{where}.{name} is {shown(value)}; expected {setting.least} to {setting.most}"
+            )
     return RecipeOptions(**given)
 
 

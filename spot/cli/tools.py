@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,6 +24,7 @@ from spot.cli.output import (
     print_json,
     print_rows,
     say,
+    size,
     stdin_lines,
     tell,
 )
@@ -33,7 +35,11 @@ if TYPE_CHECKING:
 
     from bank import Bank
     from spot.backbone.load import Backbone
+    from spot.inference.diagnostics import Diagnostics
+    from spot.inference.predict import Answers
     from spot.prompts.files import PromptFile
+    from tasks.task import Example, Task
+    from tasks.tokenized import Tokenized
 
 PromptOption = Annotated[
     str,
@@ -48,6 +54,9 @@ ENDINGS = (".npy", ".safetensors", ".pt", ".pth", ".bin")
 
 EvaluateBy = Annotated[str, typer.Option(help="auto, rank (label likelihood) or generate.")]
 
+
+INPUT = 512
+"""Tokens of an input that are read, if not told otherwise (:class:`tasks.tokenize.Lengths`)."""
 
 SUSPICIOUS = 10
 """Different texts to which the same answer is worth a word."""
@@ -127,7 +136,7 @@ def evaluate(
     evaluate_by: EvaluateBy = "auto",
     max_input: Annotated[
         int, typer.Option(help="Longest input in tokens.", min=1, max=LENGTH)
-    ] = 512,
+    ] = INPUT,
     bank: BankOption,
     where: BackboneOption,
     data: DataOption,
@@ -135,11 +144,9 @@ def evaluate(
 ) -> None:
     """Score a prompt on a split of a task; without --prompt, the bare backbone."""
     from spot.errors import SpotError
-    from spot.inference.diagnostics import Diagnostics, chance_level, count_answers, mean_norm
     from spot.inference.predict import answer
     from tasks.choices import choose
-    from tasks.task import Split, most_frequent_target, take
-    from tasks.tokenize import Lengths, tokenize
+    from tasks.task import Split, take
 
     refuse_bank(context, prompt)
     choose(split, list(Split), "split", error=SpotError)
@@ -148,45 +155,75 @@ def evaluate(
     examples = take(data.examples(learnable, Split(split)), limit)
     backbone = where.load()
     soft = prompt_for(backbone, file)
-    tokens = tokenize(
-        examples,
-        backbone.tokenizer.encode,
-        tokenizer_fingerprint=backbone.tokenizer.fingerprint,
-        ends=backbone.config.ends,
-        lengths=Lengths(inputs=max_input),
-        name=learnable.name,
-    )
+    tokens = _tokens(backbone, examples, max_input=max_input, name=learnable.name)
     if tokens.cut:
         errors().print(
             f"{tokens.cut} of {len(tokens)} inputs are cut at {max_input} tokens (--max-input)"
         )
-    answers, ranked, losses = answer(
-        backbone, soft, examples, tokens, form=form_of(file), method=evaluate_by
-    )
-    diagnostics = Diagnostics(
-        split=split,
-        answered=count_answers(answers, examples, ranked=ranked, losses=losses),
-        chance=chance_level(examples, tokens).by_example,
-        prompt_norm=mean_norm(soft) / backbone.embedding_norm if soft.size else None,
-        inputs=len(tokens),
-        cut=tokens.cut,
-    )
-    most_frequent = most_frequent_target(examples)
-    scores = learnable.score(answers, examples)
-    floor = learnable.score([most_frequent] * len(examples), examples)
+    answered = answer(backbone, soft, examples, tokens, form=form_of(file), method=evaluate_by)
     partial = {PARTIAL_DATA: True} if data.is_partial(learnable) else {}
-    rows: list[dict[str, Any]] = [{"of": "prompt" if prompt else "bare backbone"} | scores]
-    rows.append({"of": f"most frequent answer of {split}, {most_frequent[:24]!r}"} | floor)
+    scores = learnable.score(answered.texts, examples)
+    most_frequent, floor = _floor(learnable, examples)
+    diagnostics = _diagnostics(backbone, soft, split, examples, tokens, answered)
     if out.json:
         print_json({"task": learnable.name, "split": split, "examples": len(examples), "scores": scores,
                     "most frequent answer": floor, "cut inputs": tokens.cut,
                     "diagnostics": diagnostics.document()} | partial)  # fmt: skip
         return
-    print_rows(
-        noted([row | partial for row in rows]),
-        title=f"{learnable.name} {split}, {len(examples)} examples",
-    )
+    rows = [
+        {"of": "prompt" if prompt else "bare backbone"} | scores | partial,
+        {"of": f"most frequent answer of {split}, {most_frequent[:24]!r}"} | floor | partial,
+    ]
+    print_rows(noted(rows), title=f"{learnable.name} {split}, {len(examples)} examples")
     say(diagnostics.line())
+
+
+def _tokens(
+    backbone: Backbone, examples: Sequence[Example], *, max_input: int = INPUT, name: str = ""
+) -> Tokenized:
+    """Examples as a backbone reads them."""
+    from tasks.tokenize import Lengths, tokenize
+
+    return tokenize(
+        examples,
+        backbone.tokenizer.encode,
+        tokenizer_fingerprint=backbone.tokenizer.fingerprint,
+        ends=backbone.config.ends,
+        lengths=Lengths(inputs=max_input),
+        name=name,
+    )
+
+
+def _floor(task: Task, examples: Sequence[Example]) -> tuple[str, dict[str, float]]:
+    """The most frequent answer to examples, and what it scores on them."""
+    from tasks.task import most_frequent_target
+
+    answer = most_frequent_target(examples)
+    return answer, dict(task.score([answer] * len(examples), examples))
+
+
+def _diagnostics(
+    backbone: Backbone,
+    soft: np.ndarray,
+    split: str,
+    examples: Sequence[Example],
+    tokens: Tokenized,
+    answered: Answers,
+) -> Diagnostics:
+    """What answers of a prompt ``[..., P, H]`` tell beside scores."""
+    from spot.inference.diagnostics import Diagnostics, chance_level, count_answers, mean_norm
+
+    counted = count_answers(
+        answered.texts, examples, ranked=answered.ranked, losses=answered.losses
+    )
+    return Diagnostics(
+        split=split,
+        answered=counted,
+        chance=chance_level(examples, tokens).by_example,
+        prompt_norm=mean_norm(soft) / backbone.embedding_norm if soft.size else None,
+        inputs=len(tokens),
+        cut=tokens.cut,
+    )
 
 
 @takes_groups
@@ -209,7 +246,6 @@ def predict_texts(
     from spot.inference.decoding import Decoding
     from spot.inference.predict import predict
     from tasks.task import Example
-    from tasks.tokenize import Lengths, tokenize
 
     refuse_bank(context, prompt)
     inputs = list(texts) if texts else stdin_lines()
@@ -224,13 +260,7 @@ def predict_texts(
     file = find_prompt(prompt, bank)  # before what takes long
     backbone = where.load()
     soft = prompt_for(backbone, file)
-    tokens = tokenize(
-        examples,
-        backbone.tokenizer.encode,
-        tokenizer_fingerprint=backbone.tokenizer.fingerprint,
-        ends=backbone.config.ends,
-        lengths=Lengths(),
-    )
+    tokens = _tokens(backbone, examples)
     answers = predict(
         backbone, soft, examples, tokens, form=form_of(file), decoding=Decoding(max_new_tokens=32)
     )
@@ -240,12 +270,8 @@ def predict_texts(
             "learnt its task"
         )
     if out.json:
-        print_json(
-            [
-                {"input": text, "answer": answer}
-                for text, answer in zip(inputs, answers, strict=True)
-            ]
-        )
+        pairs = zip(inputs, answers, strict=True)
+        print_json([{"input": text, "answer": answer} for text, answer in pairs])
         return
     for answer in answers:
         say(answer)
@@ -265,7 +291,7 @@ def doctor(*, bank: BankOption, where: BackboneOption, out: JsonOption) -> None:
     problems: list[str] = []
     try:
         cache = paths.cache_folder()
-        facts["cache"] = f"{cache} ({_size(cache) / 1e6:.1f} MB)"
+        facts["cache"] = f"{cache} ({size(_bytes_below(cache))})"
         paths.check_writable(cache)
     except SpotError as error:
         problems.append(f"cache: {error}")
@@ -303,7 +329,7 @@ def doctor(*, bank: BankOption, where: BackboneOption, out: JsonOption) -> None:
         raise typer.Exit(1)
 
 
-def _size(folder: Path) -> int:
+def _bytes_below(folder: Path) -> int:
     """Bytes of all files below a folder that can be looked into."""
     return sum(
         os.lstat(os.path.join(where, name)).st_size

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from spot.cli.diagnosed import (
-    diagnostics_of,
-    document_of,
-    say_diagnostics,
-    tested_diagnostics,
-)
 from spot.cli.groups import refuse_given, takes_groups
 from spot.cli.options import (
-    Announced,
     BankOption,
     ExecutorOption,
     JsonOption,
@@ -24,7 +16,6 @@ from spot.cli.options import (
     find_learnable,
     find_tasks,
 )
-from spot.cli.output import noted, print_json, print_rows, say, tell
 from spot.cli.plans import (
     DryRunOption,
     foreseen_runs,
@@ -32,132 +23,17 @@ from spot.cli.plans import (
     opened_to_plan,
     show_plan,
 )
-from spot.cli.shown import (
-    found_document,
-    found_line,
-    found_rows,
-    gain_document,
-    ranking_document,
-    ranking_rows,
-    run_row,
-    show_transfers,
-    transfer_document,
-)
-from spot.training.settings import SEED, SEEDS, WHOLE
+from spot.cli.reports import report_ranking, report_sources, report_transfers
+from spot.cli.searching import search_settings
+from spot.cli.transfer_options import MethodOptions, RankingOptions, SeedOptions
+from spot.training.settings import SEED, WHOLE
 
 if TYPE_CHECKING:
     from bank import Bank
     from spot.retrieval.query import Query
     from spot.retrieval.rank import Retriever
     from spot.transfer.runs import Trainer
-    from spot.transfer.transfer import TransferOptions
     from tasks import Mixture, Task
-
-Similarity = Annotated[
-    str,
-    typer.Option(
-        help="What ranks: auto, which is displacement (way of mean tokens from their starts) where starts are known "
-        "and average elsewhere. Of SPoT: average (cosine of mean tokens), per_token. Others: centred (from the bank's "
-        "mean), seed_centred (from the mean of a seed's keys), fused (mean of average and centred, standardised), "
-        "matching (best pairs of tokens), subspace, vocabulary (nearness to words), neurons (units that fire under "
-        "both prompts), evidence (expected gain by what the bank saw). Without a query: trial (loss of sources on 64 "
-        "examples), text (words of the tasks' examples), demonstrations (units that fire under the value and the "
-        "target's examples)."
-    ),
-]
-
-
-@dataclasses.dataclass(frozen=True)
-class SeedOptions:
-    """With which seeds."""
-
-    seeds: Annotated[
-        int, typer.Option(help="How many seeds, counted from --first-seed.", min=1, max=SEEDS)
-    ] = 1
-    first_seed: Annotated[int, typer.Option(help="First seed.", min=0, max=SEED)] = 0
-
-    @property
-    def range(self) -> range:
-        """The seeds themselves."""
-        return range(self.first_seed, self.first_seed + self.seeds)
-
-
-@dataclasses.dataclass(frozen=True)
-class RankingOptions:
-    """How sources are ranked."""
-
-    similarity: Similarity = "auto"
-    aggregate: Annotated[
-        str,
-        typer.Option(
-            help="Over the seeds that all sources share: mean, max, or none to rank every prompt."
-        ),
-    ] = "mean"
-    allow_overlap: Annotated[
-        bool,
-        typer.Option(
-            help="Also rank sources whose training texts may hold test examples of the target."
-        ),
-    ] = False
-
-
-@dataclasses.dataclass(frozen=True)
-class MethodOptions:
-    """What is done with the sources that were ranked."""
-
-    method: Annotated[
-        str,
-        typer.Option(
-            help="best: train from each of the k best sources and keep the best on dev; average: from their weighted "
-            "average; mixture: from a prompt trained on their tasks and the target together; generic: from --source; "
-            "oracle: from every source; none: only without transfer."
-        ),
-    ] = "best"
-    top_k: Annotated[int, typer.Option(help="Sources tried.", min=1, max=WHOLE)] = 3
-    source: Annotated[
-        str, typer.Option(help="Task or mixture of the bank that --method generic starts from.")
-    ] = ""
-    source_file: Annotated[
-        list[Path] | None,
-        typer.Option(help="Task file of a source, for --method mixture; give it several times."),
-    ] = None
-    baseline: Annotated[
-        bool, typer.Option(help="Also train without transfer, at the same budget.")
-    ] = True
-    budget: Annotated[
-        str,
-        typer.Option(
-            help="full: from every source to the end; halving: from all of them, and without transfer, for a little, "
-            "and keep halving the field by dev score. For the methods best and oracle."
-        ),
-    ] = "full"
-
-    def options(self, ranking: RankingOptions) -> TransferOptions:
-        """Both as a transfer takes them.
-
-        Raises:
-            SpotError: names that are not known, or options that exclude each other.
-        """
-        from spot.transfer.transfer import TransferOptions
-
-        settings = dataclasses.asdict(self) | dataclasses.asdict(ranking)
-        settings.pop("source_file")
-        return TransferOptions(**settings)
-
-    def check(self, context: typer.Context) -> None:
-        """Refuse what a known method would not use.
-
-        Raises:
-            SpotError: such an option was given.
-        """
-        from spot.transfer.methods import METHODS
-
-        method = METHODS[self.method]
-        refuse_given(context, method.unused, f"method {self.method} {method.why}")
-        if not method.reads_sources:
-            refuse_given(
-                context, ["source_file"], f"method {self.method} does not train on a source's data"
-            )
 
 
 @takes_groups
@@ -207,56 +83,22 @@ def train_source(
         )
     with opened_to_plan(bank) if dry_run else bank.open(create=True) as opened:
         begin = prompt_of_bank(start, opened) if start else None
-        address = prompt_sha256(begin.prompt) if begin else None
         trainer, chosen = training.make(
-            opened,
-            learnt,
-            what="sources",
-            executor=None if dry_run else executor,
-            surely=not dry_run,
+            opened, learnt, what="sources", executor=executor, surely=not dry_run
         )
         if begin:
             check_backbone(begin, trainer.backbone)
-        found = None
-        if searched:
-            if isinstance(trainer.executor, Announced):
-                trainer.executor.announce()  # where the search begins
-            initial = begin.prompt if begin else None
-            found = trainer.search(learnt, searched, seed=seeds.first_seed, initial=initial)
-            tell(found_line(found, len(learnt)))
-            trainer = trainer.with_recipe(found.configuration.of(trainer.recipe))
-            chosen = dataclasses.replace(chosen, recipe=trainer.recipe)
-        wanted = [(task, seed) for task in learnt for seed in seeds.range]
-        specs = [trainer.spec(task, seed, "source", address) for task, seed in wanted]
+        trainer, chosen, found = search_settings(
+            trainer, chosen, learnt, searched, seed=seeds.first_seed, start=begin
+        )
+        address = prompt_sha256(begin.prompt) if begin else None
+        specs = [
+            trainer.spec(task, seed, "source", address) for task in learnt for seed in seeds.range
+        ]
         if dry_run:
             show_plan(foreseen_runs(trainer, specs), trainer, bank.shown, out)
             return
-        runs = trainer.run_all(specs)
-        rows = [
-            run_row(task.name, seed, run, trainer.data(task), trainer.recipe)
-            for (task, seed), run in zip(wanted, runs, strict=True)
-        ]
-        told = diagnostics_of(opened, [run.digest for run in runs])
-        if out.json:
-            documents = [document_of(told.get(run.digest)) for run in runs]
-            rows = [
-                row | {"diagnostics": document}
-                for row, document in zip(rows, documents, strict=True)
-            ]
-            document = {
-                "bank": str(opened),
-                "backbone": trainer.backbone.fingerprint,
-                "recipe": chosen.document(),
-                "runs": rows,
-            }
-            print_json(document | ({"search": found_document(found)} if found else {}))
-            return
-        if found:
-            print_rows(found_rows(found), title="search by development loss")
-        print_rows(noted(rows))
-        for (task, seed), run in zip(wanted, runs, strict=True):
-            say_diagnostics(f"{task.name} seed {seed}", told.get(run.digest))
-        say(f"in {opened}")
+        report_sources(trainer, chosen, specs, trainer.run_all(specs), found, out)
 
 
 @takes_groups
@@ -274,7 +116,7 @@ def transfer(
     out: JsonOption,
 ) -> None:
     """Find the best sources for a target, train from their values, compare with no transfer."""
-    from spot.transfer.transfer import gain_of, run_transfers
+    from spot.transfer.transfer import run_transfers
     from tasks import get_learnable
 
     options = method.options(ranking)
@@ -288,11 +130,7 @@ def transfer(
 
     with bank.open(write=not dry_run) as opened:
         trainer, chosen = training.make(
-            opened,
-            [task],
-            what="target",
-            executor=None if dry_run else executor,
-            surely=not dry_run,
+            opened, [task], what="target", executor=executor, surely=not dry_run
         )
         if dry_run:
             foresight = foreseen_transfers(trainer, task, seeds.range, options, find_task)
@@ -301,30 +139,7 @@ def transfer(
         results = run_transfers(
             trainer, task, seeds=seeds.range, options=options, find_task=find_task
         )
-        gain = gain_of(results)
-        told = tested_diagnostics(opened, results, evaluate_by=trainer.recipe.evaluate_by)
-        if out.json:
-            transfers = [
-                transfer_document(result)
-                | {"diagnostics": {name: document_of(one) for name, one in of_runs.items()}}
-                for result, of_runs in zip(results, told, strict=True)
-            ]
-            print_json(
-                {
-                    "bank": str(opened),
-                    "recipe": chosen.document(),
-                    "transfers": transfers,
-                    "gain": gain_document(gain),
-                }
-            )
-            return
-        show_transfers(task.name, results, options, recipe_steps=trainer.recipe.steps)
-        for result, of_runs in zip(results, told, strict=True):
-            for name, one in of_runs.items():
-                say_diagnostics(f"seed {result.seed}, {name}", one)
-        if gain:
-            say(gain.line())
-        say(f"in {opened}; `spot bank transfers --task {task.name}` shows them again")
+        report_transfers(trainer, chosen, results, options, out)
 
 
 @takes_groups
@@ -351,18 +166,11 @@ def retrieve(
     out: JsonOption,
 ) -> None:
     """Rank the bank's sources for a task or a query prompt."""
-    from spot.errors import RetrievalError
     from spot.retrieval.measures import checked_measure, compares_query
     from spot.retrieval.rank import checked_aggregate
     from spot.transfer.sources import retriever_for
 
-    if bool(target) == bool(query):
-        raise RetrievalError("give either a TARGET task or --query FILE")
-    if query:
-        unused = (TrainerOptions, "seed", "allow_overlap")
-        refuse_given(
-            context, unused, "--query ranks a prompt as it is, with nothing trained or loaded"
-        )
+    _check_either(context, target, query)
     measure, aggregate = checked_measure(ranking.similarity), checked_aggregate(ranking.aggregate)
     compares = compares_query(measure)
     if not compares:
@@ -379,17 +187,25 @@ def retrieve(
             prompt = _query_of_task(task, trainer, seed=seed) if compares else None
         ranked = retriever.rank(prompt, measure=measure, top_k=top_k or None, aggregate=aggregate)
         cautions = retriever.cautions(prompt, measure=measure, aggregate=aggregate)
-        if out.json:
-            similarity = retriever.measure(measure, prompt)
-            print_json(
-                ranking_document(
-                    ranked, cautions, partition=retriever.partition, similarity=similarity
-                )
-            )
-            return
-        print_rows(ranking_rows(ranked), title=f"sources in {opened}: {retriever.partition}")
-        for caution in cautions:
-            say(f"caution: {caution}")
+        similarity = retriever.measure(measure, prompt)
+        report_ranking(opened, retriever, ranked, cautions, similarity, out)
+
+
+def _check_either(context: typer.Context, target: str, query: Path | None) -> None:
+    """Refuse both and none, and what would not be used.
+
+    Raises:
+        SpotError: that was given.
+    """
+    from spot.errors import RetrievalError
+
+    if bool(target) == bool(query):
+        raise RetrievalError("give either a TARGET task or --query FILE")
+    if query:
+        unused = (TrainerOptions, "seed", "allow_overlap")
+        refuse_given(
+            context, unused, "--query ranks a prompt as it is, with nothing trained or loaded"
+        )
 
 
 def _query_of_file(path: Path, bank: Bank) -> tuple[Retriever, Query]:

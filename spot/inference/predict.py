@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -149,8 +148,7 @@ def answer_many(
         backbone: the frozen model.
         soft: a stack of N prompts.
         questions: which prompt answers which examples.
-        method: ``rank`` takes the choice of highest log-likelihood, ``generate`` decodes, ``auto`` ranks where every
-            example of a question has choices.
+        method: see :func:`ranks`.
         decoding: how texts are generated.
         batch_size: most examples at once; a CPU computes on no more than its caches hold.
 
@@ -158,34 +156,63 @@ def answer_many(
         SpotError: unknown method, or ``rank`` without choices.
     """
     choose(method, METHODS, "evaluation method", error=SpotError)
-    ranked = [_ranks(question, method) for question in questions]
+    ranked = [ranks(method, question.examples) for question in questions]
     answers: dict[int, Answers] = {}
-    for ranks in (True, False):
-        places = [place for place, flag in enumerate(ranked) if flag == ranks]
+    for by_rank in (True, False):
+        places = [place for place, flag in enumerate(ranked) if flag == by_rank]
         if not places:
             continue
         asked = [questions[place] for place in places]
-        data = _together([question.tokens for question in asked])
-        counts = [len(question.examples) for question in asked]
-        prompt_ids = np.repeat([question.prompt for question in asked], counts).astype(np.int32)
-        if ranks:
-            examples = [example for question in asked for example in question.examples]
-            choices = scores(backbone, soft, prompt_ids, data, batch_size)
-            texts = [
-                example.choices[int(values.argmax())]
-                for example, values in zip(examples, choices, strict=True)
-            ]
-            losses = _target_losses(examples, choices, data.targets.lengths)
-        else:
-            longest = np.repeat([_longest(question, decoding) for question in asked], counts)
-            policy = decoding.policy
-            texts = decode(backbone, soft, prompt_ids, data, longest, policy, batch_size)
-            losses = None
-        begins = itertools.accumulate(counts, initial=0)
-        for place, begin, count in zip(places, begins, counts, strict=False):
-            rows = slice(begin, begin + count)
-            answers[place] = Answers(texts[rows], ranks, None if losses is None else losses[rows])
+        found = (
+            _ranked(backbone, soft, asked, batch_size)
+            if by_rank
+            else _generated(backbone, soft, asked, decoding, batch_size)
+        )
+        answers |= zip(places, _apart(asked, found), strict=True)
     return [answers[place] for place in range(len(questions))]
+
+
+def _ranked(backbone: Backbone, soft: Soft, asked: Sequence[Questions], batch_size: int) -> Answers:
+    """Answers to all questions behind each other: choices of highest likelihood."""
+    data = _together([question.tokens for question in asked])
+    examples = [example for question in asked for example in question.examples]
+    choices = scores(backbone, soft, _prompt_ids(asked), data, batch_size)
+    texts = [
+        example.choices[int(values.argmax())]
+        for example, values in zip(examples, choices, strict=True)
+    ]
+    return Answers(texts, True, _target_losses(examples, choices, data.targets.lengths))
+
+
+def _generated(
+    backbone: Backbone,
+    soft: Soft,
+    asked: Sequence[Questions],
+    decoding: Decoding,
+    batch_size: int,
+) -> Answers:
+    """Answers to all questions behind each other: texts."""
+    data = _together([question.tokens for question in asked])
+    counts = [len(question.examples) for question in asked]
+    longest = np.repeat([_longest(question, decoding) for question in asked], counts)
+    texts = decode(backbone, soft, _prompt_ids(asked), data, longest, decoding.policy, batch_size)
+    return Answers(texts, False, None)
+
+
+def _prompt_ids(asked: Sequence[Questions]) -> np.ndarray:
+    """The prompt's row of every example, ``[n]`` int32."""
+    counts = [len(question.examples) for question in asked]
+    return np.repeat([question.prompt for question in asked], counts).astype(np.int32)
+
+
+def _apart(asked: Sequence[Questions], found: Answers) -> Iterator[Answers]:
+    """Answers of every question, of those to all of them."""
+    begin = 0
+    for question in asked:
+        rows = slice(begin, begin + len(question.examples))
+        losses = None if found.losses is None else found.losses[rows]
+        yield Answers(found.texts[rows], found.ranked, losses)
+        begin = rows.stop
 
 
 def _target_losses(
@@ -338,9 +365,18 @@ def _programs(graph: nnx.GraphDef[Any]) -> Programs:
     )
 
 
-def _ranks(questions: Questions, method: str) -> bool:
-    """Whether its examples are answered by rank classification."""
-    choices = all(example.choices for example in questions.examples)
+def ranks(method: str, examples: Sequence[Example]) -> bool:
+    """Whether examples are answered by rank classification.
+
+    Args:
+        method: ``rank`` takes the choice of highest log-likelihood, ``generate`` decodes, ``auto`` ranks where every
+            example has choices.
+        examples: of one question.
+
+    Raises:
+        SpotError: ``rank`` without choices.
+    """
+    choices = all(example.choices for example in examples)
     if method == "rank" and not choices:
         raise SpotError("rank classification needs label words; evaluate this task with `generate`")
     return method == "rank" or (method == "auto" and choices)

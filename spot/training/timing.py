@@ -18,7 +18,7 @@ import numpy as np
 
 from spot.backbone.load import Backbone
 from spot.backbone.placement import placement
-from spot.inference.predict import Questions, predict_many
+from spot.inference.predict import Questions, predict_many, ranks
 from spot.prompts.forms import FORMS
 from spot.training.recipe import Recipe
 from spot.training.step import Batch, Step, cut, make_step
@@ -159,7 +159,7 @@ def time_training(
     answering: dict[bool, float] = {}
     for data in tasks:
         dev = data[Split.DEV]
-        ranked = recipe.evaluate_by != "generate" and all(e.choices for e in dev.examples)
+        ranked = ranks(recipe.evaluate_by, dev.examples)
         if ranked not in answering:
             answering[ranked] = _time_answers(backbone, recipe, dev)
     return Timing(

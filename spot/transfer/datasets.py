@@ -11,6 +11,7 @@ from spot.training.recipe import Recipe
 from spot.training.task_data import MixtureData, TaskData, data_of
 from spot.transfer.planner import TaskSpec
 from tasks import Mixture, Split, Task
+from tasks.mixture import members_of
 from tasks.task import PARTIAL
 
 
@@ -62,16 +63,20 @@ class Datasets:
         """
         asked = self.spec(task), recipe.lengths, recipe.train_limit, recipe.dev_limit
         if asked not in self._splits:
-            self._splits[asked] = data_of(
-                task,
-                self.backbone,
-                recipe,
-                data_dir=self.data_dir,
-                allow_partial=self.allow_partial,
-            )
+            self._splits[asked] = self.read(task, recipe)
             for line in _notes(task, self._splits[asked], recipe):
                 self.tell(line)
         return self._splits[asked]
+
+    def read(self, task: Task | Mixture, recipe: Recipe) -> TaskData | MixtureData:
+        """The same for who looks at a part of it once: nothing is told of it or kept."""
+        return data_of(
+            task,
+            self.backbone,
+            recipe,
+            data_dir=self.data_dir,
+            allow_partial=self.allow_partial,
+        )
 
 
 def _notes(task: Task | Mixture, data: TaskData | MixtureData, recipe: Recipe) -> Iterator[str]:
@@ -79,7 +84,7 @@ def _notes(task: Task | Mixture, data: TaskData | MixtureData, recipe: Recipe) -
     if data.partial:
         yield f"{task.name}: {PARTIAL}; its splits are cut from the published parts that are there"
     yield f"{task.name}: the most frequent answer scores {data.floor(Split.DEV):.2f} on dev"
-    for member in task.members if isinstance(task, Mixture) else (task,):
+    for member in members_of(task):
         for part, counts in member.source.skipped.items():
             if counts:
                 reasons = ", ".join(f"{why}: {count}" for why, count in counts.items())

@@ -14,6 +14,7 @@ from spot.transfer.planner import RunSpec
 from spot.transfer.runs import Ended, Trainer
 from spot.transfer.sources import Ranking
 from tasks import Mixture, Task
+from tasks.mixture import members_of
 
 FindTask = Callable[[str], Task | Mixture]
 """Gives a source's task or mixture by name."""
@@ -153,11 +154,7 @@ def mixture_spec(
 
 def mixture_of(target: Task, sources: Sequence[Task | Mixture]) -> Mixture:
     """The tasks of all sources, each once, and the target, which alone is limited, behind them."""
-    tasks = [
-        task
-        for source in sources
-        for task in (source.members if isinstance(source, Mixture) else [source])
-    ]
+    tasks = [task for source in sources for task in members_of(source)]
     members = tuple({task.name: task for task in [*tasks, target]}.values())
     return Mixture(
         name="+".join(task.name for task in members),

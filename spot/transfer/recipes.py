@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,8 +14,9 @@ from spot.errors import TrainingError
 from spot.training.defaults import SAMPLE, fitted, lengths_of
 from spot.training.recipe import Recipe
 from spot.training.settings import LENGTH
-from spot.training.task_data import data_of
+from spot.transfer.datasets import Datasets
 from tasks import Mixture, Split, Task
+from tasks.mixture import members_of
 from tasks.tokenize import Lengths
 
 
@@ -95,29 +94,25 @@ class Chooser:
 
     Args of the constructor:
         given: settings by flat name.
-        backbone: whose sources count.
-        bank: where they are.
+        bank: whose sources count.
+        datasets: of their backbone, and of the tasks on whose lengths a recipe may depend.
         preset: the recipe that ``given`` changes, where the user named it.
         embedded: the recipe of the embedded backbone, if that is the backbone.
-        data_dir: folder of official data sets.
-        allow_partial: where published parts are missing there, cut splits from those that are there.
     """
 
     def __init__(
         self,
         given: Mapping[str, Any],
         *,
-        backbone: Backbone,
         bank: Bank,
+        datasets: Datasets,
         preset: Base | None = None,
         embedded: Base | None = None,
-        data_dir: Path | None = None,
-        allow_partial: bool = False,
     ) -> None:
-        self.given, self.backbone, self.bank = given, backbone, bank
+        self.given, self.bank, self.datasets = given, bank, datasets
         self.preset, self.embedded = preset, embedded
-        self.data_dir, self.allow_partial = data_dir, allow_partial
-        self.known = readable(bank.source_recipes(), backbone)
+        self.backbone = datasets.backbone
+        self.known = readable(bank.source_recipes(), self.backbone)
 
     def choose(self, what: str, tasks: Sequence[Task | Mixture]) -> Chosen:
         """For ``sources``, a ``target`` or a ``query``, on these tasks."""
@@ -192,9 +187,7 @@ class Chooser:
         settings = fitted(
             self.given,
             deviation=deviation(self.backbone),
-            lengths=lengths(tasks, self.backbone, self.data_dir, allow_partial=self.allow_partial)
-            if tasks
-            else None,
+            lengths=lengths(tasks, self.datasets) if tasks else None,
         )
         return Chosen(
             recipe=Recipe(steps=settings.settings["steps"], key_step=1).changed(settings.settings),
@@ -227,25 +220,12 @@ def deviation(backbone: Backbone) -> float:
     return float(np.std(np.asarray(backbone.embedding, np.float32)))
 
 
-def lengths(
-    tasks: Sequence[Task | Mixture],
-    backbone: Backbone,
-    data_dir: Path | None = None,
-    *,
-    allow_partial: bool = False,
-) -> Lengths:
+def lengths(tasks: Sequence[Task | Mixture], datasets: Datasets) -> Lengths:
     """How long the training data of tasks is for a backbone's tokenizer.
 
     Raises:
         TaskError: data that cannot be read.
     """
     whole = Recipe(max_input=LENGTH, max_target=LENGTH, train_limit=SAMPLE)
-    members = [
-        member
-        for task in tasks
-        for member in (task.members if isinstance(task, Mixture) else [task])
-    ]
-    read = functools.partial(
-        data_of, backbone=backbone, recipe=whole, data_dir=data_dir, allow_partial=allow_partial
-    )
-    return lengths_of([read(task)[Split.TRAIN].tokens for task in members])
+    members = [member for task in tasks for member in members_of(task)]
+    return lengths_of([datasets.read(task, whole)[Split.TRAIN].tokens for task in members])

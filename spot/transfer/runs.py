@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,10 +14,12 @@ from bank import Bank, Evaluation, Partition, RunIdentity, StoredRun
 from spot.backbone.load import Backbone
 from spot.backbone.placement import placement
 from spot.errors import TrainingError
+from spot.training.configurations import configurations
+from spot.training.found import Found
 from spot.training.jobs import CHECKPOINT_SECONDS, Progress
 from spot.training.prompt_tuning import run_identity
 from spot.training.recipe import Recipe
-from spot.training.search import TASKS, Found, Search, configurations
+from spot.training.search import TASKS, Search
 from spot.training.task_data import MixtureData, TaskData
 from spot.training.task_record import task_record
 from spot.transfer.datasets import Datasets
@@ -52,6 +54,7 @@ class Trainer:
         checkpoint_seconds: longest time between checkpoints.
         slots: prompts under way at once; 0 chooses by memory.
         reporters: gives what a search tries its progress sinks.
+        announce: called before anything trains: before a search, and before the executor is asked.
     """
 
     def __init__(
@@ -68,6 +71,7 @@ class Trainer:
         checkpoint_seconds: float = CHECKPOINT_SECONDS,
         slots: int = 0,
         reporters: Reporters = lambda _title: None,
+        announce: Callable[[], None] = lambda: None,
     ) -> None:
         self.bank, self.backbone, self.recipe, self.sources = bank, backbone, recipe, sources
         check_alike(recipe, sources)
@@ -75,7 +79,7 @@ class Trainer:
         self.executor = executor or LocalExecutor(bank, self.datasets)
         self.evaluator = evaluator or Evaluator(bank, self.datasets)
         self.folder, self.checkpoint_seconds = folder, checkpoint_seconds
-        self._slots, self._reporters = slots, reporters
+        self._slots, self._reporters, self._announce = slots, reporters, announce
 
     def with_recipe(self, recipe: Recipe, *, sources: Recipe | None = None) -> Trainer:
         """The same with another recipe, and if given another of the sources."""
@@ -144,7 +148,7 @@ class Trainer:
 
         Args:
             tasks: what the recipe is for.
-            searched: names of settings, see :func:`spot.training.search.configurations`.
+            searched: names of settings, see :func:`spot.training.configurations.configurations`.
             seed: of the runs that are tried.
             initial: a prompt ``[..., P, H]`` that runs start from, in place of the recipe's initialiser.
 
@@ -152,6 +156,7 @@ class Trainer:
             Interrupted: a signal stopped it; its state is saved.
             TrainingError: nothing that was tried keeps its loss finite.
         """
+        self._announce()
         distinct_tasks = list({task.name: task for task in tasks}.values())
         return Search(
             backbone=self.backbone,
@@ -263,7 +268,10 @@ class Trainer:
         """Have the groups trained that hold a lacking run; the progress of runs given up, by digest."""
         digests = {run.digest for run in lacking}
         groups = [group for group in groups if digests & {run.digest for run in group.runs}]
-        return dict(self.executor.train(groups)) if groups else {}
+        if not groups:
+            return {}
+        self._announce()
+        return dict(self.executor.train(groups))
 
     def _group(
         self, runs: Sequence[PlannedRun], stored: Collection[str], halving: Halving | None = None

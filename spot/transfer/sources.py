@@ -18,7 +18,7 @@ from spot.retrieval.keys import Context
 from spot.retrieval.query import Query
 from spot.retrieval.rank import Ranked, Retriever
 from spot.training.prompt_tuning import start_of
-from spot.training.task_data import TaskData
+from spot.training.task_data import MixtureData, TaskData
 from spot.transfer.runs import Trainer
 from tasks import Split, Task
 from tasks.errors import TaskError
@@ -155,18 +155,11 @@ def context_of(trainer: Trainer, target: Task) -> Context:
     )
 
 
-def _few(trainer: Trainer, target: Task, most: int) -> TaskData:
+def _few(trainer: Trainer, target: Task, most: int) -> TaskData | MixtureData:
     """The target's data, read when first asked for, with so many training examples or as few as the recipe takes."""
     limit = min(most, trainer.recipe.train_limit or most)
     limited = dataclasses.replace(trainer.recipe, train_limit=limit)
-    datasets = trainer.datasets
-    return TaskData(
-        target,
-        trainer.backbone,
-        limited,
-        data_dir=datasets.data_dir,
-        allow_partial=datasets.allow_partial,
-    )
+    return trainer.datasets.read(target, limited)
 
 
 def query_of(trainer: Trainer, target: Task, run: StoredRun) -> Query:

@@ -176,6 +176,11 @@ def test_only_and_skip_leave_tasks_out(spot: Spot, shipped: Path) -> None:
     )
 
 
+def test_the_licence_of_a_built_in_task_needs_no_file(spot: Spot) -> None:
+    card = spot("bank", "card", "--task", "wn_pos", "--bank", FIRST).out
+    assert "| wn_pos | WordNet 3.0's |" in card
+
+
 def test_licences_are_words(spot: Spot, bank_path: Path, tmp_path: Path) -> None:
     for content, complaint in (
         ("mnli = 5", "mnli is 5; expected"),

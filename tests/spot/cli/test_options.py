@@ -5,10 +5,13 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, get_args, get_type_hints
 
+import pytest
+import typer
+
 from spot.cli.recipes import PRESETS, RecipeOptions
 from spot.training.optimizers import Optimizer
 from spot.training.recipe import Recipe
-from spot.training.settings import settings_of
+from spot.training.settings import SEARCHED, settings_of
 
 SETTINGS = {
     setting.option or name: setting
@@ -23,7 +26,16 @@ def test_every_setting_that_is_not_hidden_has_an_option_with_its_help_and_bounds
     assert set(hints) == {"preset", *SETTINGS}
     for name, setting in SETTINGS.items():
         _kind, option = get_args(hints[name])
-        assert (option.help, option.min, option.max) == (setting.help, setting.least, setting.most)
+        if name not in SEARCHED:
+            bounds = (setting.help, setting.least, setting.most)
+            assert (option.help, option.min, option.max) == bounds
+            continue
+        assert option.help == f"{setting.help} auto searches for it (train-source)."
+        if setting.least is not None:  # the parser holds them
+            for value in ("nan", str(setting.most * 2), str(setting.least - 1), "fast"):
+                with pytest.raises(typer.BadParameter):
+                    option.parser(value)
+            assert (option.parser("auto"), option.parser("0.5")) == ("auto", 0.5)
 
 
 def test_what_is_given_stands_in_the_recipe_and_the_rest_is_the_presets() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from bank.keys import keys_of_prompts
-from spot.cli.training import Similarity
+from spot.cli.transfer_options import Similarity
 from spot.errors import RetrievalError
 from spot.retrieval.keys import Context, KeySet
 from spot.retrieval.measures import MEASURES, checked_measure, overlaps, standardised

@@ -16,20 +16,14 @@ from hypothesis import strategies as st
 from spot.backbone.load import Backbone
 from spot.errors import Interrupted, TrainingError
 from spot.inference.predict import mean_losses
+from spot.training.configurations import Configuration, configurations
+from spot.training.found import Found, found_by
 from spot.training.jobs import Progress, Reporter
 from spot.training.optimizers import Optimizer
 from spot.training.prompt_tuning import train_prompt
 from spot.training.recipe import Recipe
-from spot.training.search import (
-    Configuration,
-    Found,
-    GivesUpWorse,
-    Rounds,
-    Search,
-    best_first,
-    configurations,
-    found_by,
-)
+from spot.training.rounds import GivesUpWorse, Rounds, best_first
+from spot.training.search import Search
 from spot.training.task_data import TaskData
 from tasks import get_task
 from tasks.task import Split, Task

@@ -13,14 +13,16 @@ from bank import Bank, Partition
 from bank.integrity import verify
 from bank.listing import list_runs, show_run
 from spot.backbone.load import Backbone
-from spot.cli.options import Announced
+from spot.cli.options import announcement
 from spot.errors import RetrievalError, TrainingError
 from spot.study.plan import StudyPlan
 from spot.study.run import run_study
 from spot.training.defaults import learning_rate
 from spot.training.optimizers import Optimizer
 from spot.training.recipe import Recipe
-from spot.transfer.long_runs import operations, warning
+from spot.transfer import long_runs
+from spot.transfer.datasets import Datasets
+from spot.transfer.long_runs import operations
 from spot.transfer.recipes import Base, Chooser, Chosen, deviation
 from spot.transfer.runs import Trainer
 from spot.transfer.transfer import TransferOptions, run_transfer
@@ -58,7 +60,8 @@ def choose(
     preset: Base | None = None,
     **given: Any,
 ) -> Chosen:
-    return Chooser(given, backbone=backbone, bank=bank, preset=preset).choose(what, tasks)
+    chooser = Chooser(given, bank=bank, datasets=Datasets(backbone), preset=preset)
+    return chooser.choose(what, tasks)
 
 
 # -- what is chosen ------------------------------------------------------------------------------------------
@@ -295,29 +298,51 @@ def test_a_study_trains_targets_by_their_own_recipe(
 # -- what is said --------------------------------------------------------------------------------------------
 
 
-def test_what_is_chosen_is_said_once_and_only_where_something_trains(
-    capfd: pytest.CaptureFixture[str],
+def test_what_is_chosen_is_said_once(
+    backbone: Backbone, recipe: Recipe, capfd: pytest.CaptureFixture[str]
+) -> None:
+    announce = announcement(Chosen(recipe=recipe, origin="mine"), backbone)
+    assert capfd.readouterr().err == ""
+    announce(), announce()
+    assert capfd.readouterr().err.count("recipe: mine\n") == 1
+
+
+def test_what_trains_is_announced_and_what_the_bank_holds_is_not(
+    world: World, backbone: Backbone, recipe: Recipe
 ) -> None:
     class Idle:
-        workers = 3
+        workers = 1
 
         def train(self, groups: Any) -> dict[str, Any]:
+            said.append("trains")
             return {}
 
-    announced = Announced(Idle(), lambda: ["recipe: mine"])
-    assert announced.workers == 3
-    announced.train([]), announced.train([])
-    assert capfd.readouterr().err == "recipe: mine\n"
-
-
-def test_days_on_a_cpu_are_said_and_minutes_are_not(backbone: Backbone) -> None:
-    recipe = Recipe()
-    assert warning(recipe, 600) == ""
-    line = warning(recipe, 20 * 86_400)
-    assert (
-        "30000 steps of 32 examples of up to 612 tokens are about 20 days a run on this CPU" in line
+    said: list[str] = []
+    trainer = Trainer(
+        world.bank, backbone, recipe, executor=Idle(), announce=lambda: said.append("announced")
     )
-    assert "about 5 hours" in warning(recipe, 5 * 3600)
+    trainer.run(world.target, seed=0, role="source")
+    assert said == []
+    trainer.run_all([trainer.spec(world.target, 7, "source")])
+    assert said == ["announced", "trains"]
+
+
+def test_days_on_a_cpu_are_said_and_minutes_are_not(
+    backbone: Backbone, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    recipe = Recipe()
+
+    def told(seconds: float) -> str:
+        monkeypatch.setattr(long_runs, "least_seconds", lambda *_: seconds)
+        announcement(Chosen(recipe=recipe, origin="mine"), backbone)()
+        return capfd.readouterr().err
+
+    assert "warning" not in told(3599)
+    line = told(20 * 86_400)
+    assert (
+        "30000 steps of 32 examples of up to 612 tokens are about 20.0 d a run on this CPU" in line
+    )
+    assert "about 5.0 h a run" in told(5 * 3600)
     shorter = dataclasses.replace(recipe, steps=15_000)
     assert operations(recipe, backbone) == 2 * operations(shorter, backbone) > 0
 

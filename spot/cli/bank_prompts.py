@@ -1,0 +1,158 @@
+"""``spot bank export``, ``import`` and ``add-texts``: prompts into files and out of them, and words of their tasks.
+
+Imports no JAX.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from spot.cli.groups import takes_groups
+from spot.cli.options import BankOption, DataOption
+from spot.cli.output import say
+from spot.training.settings import SEED
+
+
+def add_to(app: typer.Typer) -> None:
+    for name, command, example in (
+        ("export", export, "spot bank export 1f3a9c0b2d44 sst2.safetensors --kind value"),
+        (
+            "import",
+            import_file,
+            "spot bank import mrpc.npy --task mrpc --backbone google/t5-base-lm-adapt",
+        ),
+        ("add-texts", add_task_texts, "spot bank add-texts sst2 my_task.toml --data-dir data"),
+    ):
+        app.command(name, epilog=f"Example: {example}")(command)
+
+
+@takes_groups
+def export(
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="A prompt's address, or the digest of a run, where a start is enough; or TASK@TAG."
+        ),
+    ],
+    path: Annotated[
+        Path,
+        typer.Argument(
+            help="File to write, .npy or .safetensors; without an ending, the folder of a PEFT adapter."
+        ),
+    ],
+    *,
+    kind: Annotated[
+        str, typer.Option(help="Which prompt of a run: value, also if left out, or key.")
+    ] = "",
+    format: Annotated[
+        str, typer.Option(help="npy, safetensors or peft (a folder); else the name says it.")
+    ] = "",
+    bank: BankOption,
+) -> None:
+    """Write a prompt [P, H] to a file; all formats but .npy carry what is known about it."""
+    from bank.files import exported
+    from spot.prompts.write import write_prompt
+
+    with bank.open() as opened:
+        export = exported(opened, name, kind=kind)
+    write_prompt(
+        path,
+        export.prompt,
+        export.metadata,
+        format=format,
+        config=export.config,
+        start=export.start,
+    )
+    say(f"wrote {path} {list(export.prompt.shape)}")
+
+
+@takes_groups
+def import_file(
+    path: Annotated[
+        Path,
+        typer.Argument(
+            help="A prompt [P, H]: .npy, .safetensors, .pt or .bin, or the folder of a PEFT adapter."
+        ),
+    ],
+    *,
+    task: Annotated[str, typer.Option(help="Task it was trained on.")],
+    family: Annotated[str, typer.Option(help="Family of the task.")] = "imported",
+    backbone: Annotated[
+        str, typer.Option(help="Name of the model it was trained for; else what the file says.")
+    ] = "",
+    fingerprint: Annotated[
+        str,
+        typer.Option(
+            help="Fingerprint of that model, as `spot doctor` prints it; else what the file says; else its name "
+            "stands in."
+        ),
+    ] = "",
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            help="Seed it was trained with; else what the file says, or 0.", min=0, max=SEED
+        ),
+    ] = None,
+    key: Annotated[
+        Path | None,
+        typer.Option(help="Its early prompt; else the prompt stands in for its own key."),
+    ] = None,
+    bank: BankOption,
+) -> None:
+    """Store a prompt that others trained. It is never ranked against keys trained here."""
+    from bank import TaskRecord
+    from bank.files import import_prompt
+    from spot.prompts.files import read_prompt
+    from spot.prompts.made_for import backbone_of, check_backbone
+
+    value = read_prompt(path)
+    early = read_prompt(key) if key else None
+    model = backbone_of(value, name=backbone, fingerprint=fingerprint)
+    check_backbone(value, model)
+    if early:
+        check_backbone(early, model)
+    with bank.open(create=True) as opened:
+        run = import_prompt(
+            opened,
+            value.prompt,
+            task=TaskRecord(name=task, family=family),
+            backbone=model,
+            key=early.prompt if early else None,
+            seed=seed if seed is not None else value.number("seed") or 0,
+            origin=path.name,
+        )
+    say(f"stored as run {run[:12]} in {opened}")
+
+
+@takes_groups
+def add_task_texts(
+    tasks: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Tasks of the bank, or paths of their files; all that lack words if left out."
+        ),
+    ] = None,
+    *,
+    data: DataOption,
+    bank: BankOption,
+) -> None:
+    """Add what a bank lacks of its tasks' texts, read from their training data: hashes and counts of words.
+
+    By these the measure text ranks, and tasks that share texts are known. Training adds them; older banks lack some.
+    """
+    from spot.transfer.texts import add_texts
+    from tasks import TaskError
+
+    with bank.open(write=True) as opened:
+        for name in tasks or opened.lacking_texts():
+            try:
+                add_texts(opened, name, data.folder, allow_partial=data.allow_partial_data)
+            except TaskError as error:
+                if tasks:
+                    raise
+                say(f"{name}: not added ({error})")
+            else:
+                say(f"{name}: added")
