@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 
 from bank import Bank, StoredRun
 from bank.vectors import prompt_sha256
+from spot.inference.predict import ranks
 from spot.prompts.forms import FORMS
 from spot.retrieval.rank import Retriever
 from spot.training.recipe import Recipe
@@ -437,7 +438,7 @@ def _cost(trainer: Trainer, row: Wanted, timing: Timing | None) -> Cost:
         return Cost(seconds=0.0, low=0.0, high=0.0)
     data, recipe, backbone = _data(trainer, row), row.recipe, trainer.backbone
     dev = data[Split.DEV]
-    ranked = recipe.evaluate_by != "generate" and all(e.choices for e in dev.examples)
+    ranked = ranks(recipe.evaluate_by, dev.examples)
     times = len(evaluations(row.steps, recipe.evaluate_every, recipe.evaluate_spacing))
     asked = answered_positions(backbone, recipe, dev)
     if curve := data.curve(recipe.curve_limit):
