@@ -26,13 +26,14 @@ def with_texts(
     Raises:
         TaskError: data that cannot be read.
     """
-    texts = signature = b""
+    if bank.signatures([task.name]):  # what sentences there are came with it
+        return record
+    texts = b""
     if not bank.texts([task.name]):
         sentences = task_sketch(task, data_dir, allow_partial=allow_partial)
         texts = sentences.astype("<u8").tobytes()
-    if not bank.signatures([task.name]):
-        words = task_signature(task, data_dir, allow_partial=allow_partial)
-        signature = words.astype("<f2").tobytes()
+    words = task_signature(task, data_dir, allow_partial=allow_partial)
+    signature = words.astype("<f2").tobytes()
     return dataclasses.replace(record, texts=texts, signature=signature)
 
 
