@@ -142,9 +142,8 @@ class Foresight:
     def held(self, runs: Sequence[PlannedRun]) -> list[StoredRun | None]:
         """What the bank holds of runs, or of their twins, which trained alike."""
         found = missing(self._bank, runs)
-        by_digest = {run: found.stored.get(run) for run in found.stored}
         return [
-            by_digest.get(run.digest) or by_digest.get(found.adopt.get(run.digest, ""))
+            found.stored.get(run.digest) or found.stored.get(found.adopt.get(run.digest, ""))
             for run in runs
         ]
 
@@ -208,8 +207,8 @@ def foresee_transfers(
     """
     method = METHODS[options.method]
     asking = trainer.querying
-    ranks = method.retrieves and coming is None
-    retriever = retriever_of(asking, target, options) if ranks else None
+    ranking = method.retrieves and coming is None
+    retriever = retriever_of(asking, target, options) if ranking else None
     queries: list[PlannedRun] = []
     if options.baseline:
         queries = foresight.add(trainer, [trainer.spec(target, seed, "baseline") for seed in seeds])
