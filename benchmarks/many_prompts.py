@@ -25,7 +25,8 @@ from spot.backbone.load import load_backbone
 from spot.backbone.process import prepare_process
 from spot.prompts.forms import FORMS
 from spot.training.optimizers import Optimizer
-from spot.training.step import Step, cut, make_step
+from spot.training.parts import cut
+from spot.training.step import Step, make_step
 from tasks.pipeline import RaggedBatch
 
 

@@ -102,7 +102,8 @@ def flax_step(options: argparse.Namespace) -> Callable[[], float]:
     from spot.backbone.load import load_backbone
     from spot.prompts.forms import FORMS
     from spot.training.optimizers import Optimizer
-    from spot.training.step import cut, make_step
+    from spot.training.parts import cut
+    from spot.training.step import make_step
     from tasks.pipeline import RaggedBatch
 
     prepare_process()
@@ -111,8 +112,8 @@ def flax_step(options: argparse.Namespace) -> Callable[[], float]:
         graph, weights, width = backbone.graph, backbone.weights, backbone.width
     else:
         graph, weights, width = *flax_t5(options.dtype), SMALL.width
-    apart = options.model == "smollm2"
-    step = make_step(graph, Optimizer(), steps=1000, form=FORMS["prompt"], apart=apart)
+    packed = options.model == "smollm2"
+    step = make_step(graph, Optimizer(), steps=1000, form=FORMS["prompt"], packed=packed)
     inputs, targets = batch(options.batch, options.inputs, options.targets)
     whole = RaggedBatch(list(inputs), list(targets))
     start = 0.1 * np.random.default_rng(1).normal(size=(1, options.prompt, width))
@@ -121,7 +122,7 @@ def flax_step(options: argparse.Namespace) -> Callable[[], float]:
     frozen = weights
 
     def run() -> float:
-        parts, active = cut({0: whole}, options.prompt, apart=step.apart), np.ones(1, bool)
+        parts, active = cut({0: whole}, options.prompt, packed=step.packed), np.ones(1, bool)
         state["trained"], state["optimizer"], losses = step.run(
             state["trained"], state["optimizer"], frozen, parts, jax.random.key(0), active
         )

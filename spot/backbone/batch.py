@@ -27,3 +27,30 @@ class Targets(NamedTuple):
     """int32, the end token included."""
     mask: Tokens
     """bool, true at real tokens."""
+
+
+START = -1
+"""Stands for a model's start token in a packed sequence."""
+
+
+class Packed(NamedTuple):
+    """Examples behind each other in one sequence of M tokens, for models whose tokens see only what stands before them.
+
+    An example is its text, the start token and all but the last token of its target. It sees its own prompt and itself,
+    and nothing of its neighbours.
+    """
+
+    ids: Tokens
+    """``[M]`` int32."""
+    grid: Tokens
+    """``[B, W]`` int32, the tokens of every example in their order, M where none is; W is at least P."""
+    prompt_ids: Tokens
+    """``[B]`` int32, the prompt of every example."""
+    rows: Tokens
+    """``[Q]`` int32, the examples of the tokens that are scored."""
+    places: Tokens
+    """``[Q]`` int32, the tokens in front of them."""
+    labels: Tokens
+    """``[Q]`` int32, the tokens that are scored: targets, the end token included."""
+    mask: Tokens
+    """``[Q]`` bool, true at real ones."""

@@ -23,8 +23,9 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
 
-from spot.backbone.batch import Inputs, Tokens
+from spot.backbone.batch import START, Inputs, Packed, Tokens
 from spot.backbone.config import LlamaConfig
+from spot.backbone.grid import Grid, Leaders
 from spot.backbone.layers import (
     MASKED,
     Dropout,
@@ -105,27 +106,33 @@ class Block(nnx.Module):
         self.up = parameter(weights, f"{name}.mlp.up_proj.weight", inner, width)
         self.down = parameter(weights, f"{name}.mlp.down_proj.weight", width, inner)
 
-    def queries(self, normed: Array, angles: Rotation) -> Array:
+    def queries(self, normed: Array, angles: Rotation, grid: Grid | None = None) -> Array:
         """``[B, S, H] -> [B, K, G * S, D]``, scaled: the heads of a group stand behind each other."""
-        x_BJQD = self._heads(self._project(normed, "q"), self.heads * self.groups)  # J = K G
+        x_BJQD = self._heads(self._project(normed, "q"), self.heads * self.groups, grid)  # J = K G
         rows, _, length, depth = x_BJQD.shape
         return (rotate(x_BJQD, angles) * depth**-0.5).reshape(
             rows, self.heads, self.groups * length, depth
         )
 
-    def keys_values(self, normed: Array, angles: Rotation) -> KeysValues:
+    def keys_values(self, normed: Array, angles: Rotation, grid: Grid | None = None) -> KeysValues:
         """``[B, S, H] ->`` two of ``[B, K, S, D]``."""
-        keys_BKSD = self._heads(self._project(normed, "k"), self.heads)
-        return rotate(keys_BKSD, angles), self._heads(self._project(normed, "v"), self.heads)
+        keys_BKSD = self._heads(self._project(normed, "k"), self.heads, grid)
+        return rotate(keys_BKSD, angles), self._heads(self._project(normed, "v"), self.heads, grid)
 
-    def attend(self, queries: Array, visible: KeysValues, bias: Array, mask: Array) -> Array:
+    def attend(
+        self,
+        queries: Array,
+        visible: KeysValues,
+        bias: Array,
+        mask: Array,
+        grid: Grid | None = None,
+    ) -> Array:
         """``[B, K, G * Q, D] -> [B, Q, H]``; ``bias[Q, S]`` and ``mask[B, 1, 1, S]`` are 0 or ``MASKED``."""
         out = attention(queries, *visible, jnp.tile(bias, (self.groups, 1))[None, None], mask)
         rows, _, folded, depth = out.shape
         out = out.reshape(rows, self.heads * self.groups, folded // self.groups, depth)
-        return self._project(
-            out.transpose(0, 2, 1, 3).reshape(rows, folded // self.groups, -1), "o"
-        )
+        out_BQI = out.transpose(0, 2, 1, 3).reshape(rows, folded // self.groups, -1)
+        return self._project(grid.gather(out_BQI)[None] if grid else out_BQI, "o")
 
     def feed(self, x: Array) -> Array:
         """``[B, Q, H] -> [B, Q, H]`` float32: SwiGLU (Shazeer 2020) of the normed input."""
@@ -143,7 +150,8 @@ class Block(nnx.Module):
         bias: nnx.Param[Array] | None = getattr(self, f"{name}_bias", None)
         return out if bias is None else out + ranked(bias[...].astype(jnp.float32), out.ndim)
 
-    def _heads(self, x: Array, heads: int) -> Array:
+    def _heads(self, x: Array, heads: int, grid: Grid | None = None) -> Array:
+        x = grid.spread(x[0]) if grid else x
         rows, length, _ = x.shape
         return x.reshape(rows, length, heads, self.depth).transpose(0, 2, 1, 3)
 
@@ -226,7 +234,7 @@ class Llama(LanguageModel[Read, list[KeysValues]]):
     def _extend(
         self,
         x: Array,
-        past: list[KeysValues],
+        past: list[KeysValues] | None,
         angles: Rotation,
         bias: Array,
         mask: Array,
@@ -235,19 +243,24 @@ class Llama(LanguageModel[Read, list[KeysValues]]):
         *,
         states: bool = True,
         fed: list[Array] | None = None,
+        grid: Grid | None = None,
+        leaders: Leaders | None = None,
     ) -> tuple[Array, list[KeysValues]]:
         """Embedded tokens ``x[B, Q, H]`` that follow what ``past`` holds, through all layers.
 
         Returns their last states and the keys and values of both; without ``states`` the last layer's attention
-        and feed-forward are left out.
+        and feed-forward are left out. A packed sequence ``x[1, S, H]`` comes with its ``grid``, and with ``leaders``
+        in place of ``past`` where its first rows stand before the others.
         """
         layers: list[KeysValues] = []
-        for i, (block, before) in enumerate(zip(self.layers, past, strict=True)):
+        for i, block in enumerate(self.layers):
             normed = block.attention_norm(x)
-            keys, values = block.keys_values(normed, angles)
-            layers.append((_behind(before[0], keys), _behind(before[1], values)))
+            own = block.keys_values(normed, angles, grid)
+            before = leaders.of(own) if leaders else past[i]
+            layers.append((_behind(before[0], own[0]), _behind(before[1], own[1])))
             if states or i + 1 < len(self.layers):
-                attended = block.attend(block.queries(normed, angles), layers[-1], bias, mask)
+                queries = block.queries(normed, angles, grid)
+                attended = block.attend(queries, layers[-1], bias, mask, grid)
                 x = x + drop(attended, dropout, site + 2 * i)
                 if fed is not None:
                     fed.append(x)
@@ -281,6 +294,59 @@ class Llama(LanguageModel[Read, list[KeysValues]]):
             x_BQH, memory.layers, angles, bias_QS, mask_B11S, dropout, 1001, fed=fed
         )
         return self.norm(x_BQH).reshape(rows, targets, length, -1)
+
+    def packed_states(self, soft: Soft, packed: Packed) -> Array:
+        """Prompts lead the sequence and pass through the layers with it; deep prompts are read on their own first."""
+        prompts, length = soft.rows, soft.length
+        ids = jnp.where(packed.ids == START, self.config.start_token_id, packed.ids)
+        x_SH, places_RW = self._embed(ids), jnp.asarray(packed.grid)
+        width, none = places_RW.shape[1], len(ids)
+        visible_RS = soft.lead(places_RW < none, packed.prompt_ids)
+        lengths_N = jnp.full(prompts, length) if soft.lengths is None else jnp.asarray(soft.lengths)
+        positions_RW = lengths_N[packed.prompt_ids, None] + jnp.arange(width)[None]
+        past: list[KeysValues] | None = None
+        leaders: Leaders | None = None
+        if soft.layers is not None:
+            past = [
+                (keys[packed.prompt_ids], values[packed.prompt_ids])
+                for keys, values in self._read_prompts(soft, None)
+            ]
+        else:  # every prompt is a row of its own, with nothing in front of it
+            x_SH = jnp.concatenate(
+                [jnp.asarray(soft.tokens, jnp.float32).reshape(-1, x_SH.shape[1]), x_SH]
+            )
+            behind, none = prompts * length, len(x_SH)
+            own_NP = jnp.arange(behind).reshape(prompts, length)
+            spare = ((0, 0), (0, width - length))
+            places_RW = jnp.concatenate(
+                [jnp.pad(own_NP, spare, constant_values=none), places_RW + behind]
+            )
+            nothing_NP = jnp.zeros((prompts, length), bool)
+            visible_RS = jnp.concatenate(
+                [jnp.concatenate([nothing_NP, jnp.pad(soft.visible(), spare)], axis=1), visible_RS]
+            )
+            first_N1 = (lengths_N - length)[:, None]
+            positions_RW = jnp.concatenate(
+                [jnp.maximum(first_N1 + jnp.arange(width)[None], 0), positions_RW]
+            )
+            leaders = Leaders(
+                jnp.concatenate([jnp.arange(prompts), packed.prompt_ids]), prompts, length
+            )
+        bias_WS = jnp.pad(_causal(width), ((0, 0), (length, 0)))
+        mask_R11S = jnp.where(visible_RS, 0.0, MASKED)[:, None, None, :]
+        angles = rotation(positions_RW[:, None], self.config)
+        x_1SH, _ = self._extend(
+            x_SH[None],
+            past,
+            angles,
+            bias_WS,
+            mask_R11S,
+            None,
+            0,
+            grid=Grid.of(places_RW, none),
+            leaders=leaders,
+        )
+        return self.norm(x_1SH[0, none - len(ids) :])
 
     def fires(self, fed: Sequence[Array]) -> list[Array]:
         return [block.fires(x) for block, x in zip(self.layers, fed, strict=True)]

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from spot.backbone.batch import Inputs, Targets, Tokens
+from spot.backbone.batch import Inputs, Packed, Targets, Tokens
 from spot.backbone.config import Config
 from spot.backbone.layers import Dropout
 from spot.backbone.placement import placement
@@ -75,6 +75,10 @@ class LanguageModel(nnx.Module, Generic[Memory, Cache]):
         """
         raise NotImplementedError
 
+    def packed_states(self, soft: Soft, packed: Packed) -> Array:
+        """States ``[M, H]`` of the tokens of a packed sequence; of models that read prompts once."""
+        raise NotImplementedError
+
     def fires(self, fed: Sequence[Array]) -> list[Array]:
         """Which feed-forward units fire, ``[..., F]`` bool a layer, for what ``decode`` noted of all layers."""
         raise NotImplementedError
@@ -123,6 +127,23 @@ class LanguageModel(nnx.Module, Generic[Memory, Cache]):
         return self._losses(memory, targets.ids[:, None], targets.mask[:, None], dropout, z_loss)[
             :, 0
         ]
+
+    def packed_losses(self, soft: Soft, packed: Packed, z_loss: float = 0.0) -> Array:
+        """What :meth:`token_losses` gives for the same examples, ``[Q]`` float32, without computing any padding.
+
+        Raises:
+            BackboneError: shapes that do not fit each other.
+        """
+        soft.check(self.config.width, self.config.layers)
+        axes(
+            "packed",
+            ids=("M", packed.ids),
+            grid=("B W", packed.grid),
+            prompt_ids=("B", packed.prompt_ids),
+            **{name: ("Q", getattr(packed, name)) for name in ("rows", "places", "labels", "mask")},
+        )
+        logits_QV = self.logits(self.packed_states(soft, packed)[packed.places])
+        return _cross_entropy(logits_QV, packed.labels, packed.mask, z_loss)
 
     def choice_scores(
         self, soft: Soft, prompt_ids: Tokens, inputs: Inputs, choices: Targets
@@ -201,16 +222,21 @@ class LanguageModel(nnx.Module, Generic[Memory, Cache]):
         start_BCx1 = jnp.full_like(ids[..., :1], self.config.start_token_id)
         shifted_BCL = jnp.concatenate([start_BCx1, ids[..., :-1]], axis=-1)
         logits_BCLV = self.logits(self.decode(memory, shifted_BCL, dropout))
-        chosen_BCL = jnp.take_along_axis(logits_BCLV, ids[..., None], axis=-1)[..., 0]
-        total_BCL = jax.nn.logsumexp(logits_BCLV, axis=-1)
-        losses_BCL = total_BCL - chosen_BCL
-        if z_loss:
-            losses_BCL = losses_BCL + z_loss * jnp.square(total_BCL)
-        return jnp.where(mask, losses_BCL, 0.0)
+        return _cross_entropy(logits_BCLV, ids, mask, z_loss)
 
     def _embed(self, ids: Tokens) -> Array:
         """``[...] -> [..., H]`` float32."""
         return self.embedding[...][ids].astype(jnp.float32)
+
+
+def _cross_entropy(logits: Array, ids: Tokens, mask: Tokens, z_loss: float) -> Array:
+    """``[...]`` float32 of ``logits[..., V]``, zero where masked; z-loss as T5X adds it."""
+    chosen = jnp.take_along_axis(logits, ids[..., None], axis=-1)[..., 0]
+    total = jax.nn.logsumexp(logits, axis=-1)
+    losses = total - chosen
+    if z_loss:
+        losses = losses + z_loss * jnp.square(total)
+    return jnp.where(mask, losses, 0.0)
 
 
 AnyModel: TypeAlias = LanguageModel[Any, Any]

@@ -13,9 +13,9 @@ import numpy as np
 from jax import Array
 
 from spot.errors import DivergenceError, TrainingError
+from spot.training.parts import Batch
 from spot.training.settings import REGULAR
 from spot.training.spacing import evaluates, evaluations
-from spot.training.step import Batch
 from tasks.pipeline import RaggedBatch
 
 CHECKPOINT_SECONDS = 60.0

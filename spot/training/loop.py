@@ -37,7 +37,8 @@ from spot.training.jobs import (
     on_device,
     on_host,
 )
-from spot.training.step import Step, cut
+from spot.training.parts import cut
+from spot.training.step import Step
 
 CHECKPOINT_FILE = "checkpoint.msgpack"
 
@@ -131,7 +132,7 @@ class Loop:
         batches = {number: slot.next() for number, slot in self.slots.items()}
         parts = list(batches.values())
         if self.step.slots:
-            parts = cut(batches, self.prompt_length, apart=self.step.apart)
+            parts = cut(batches, self.prompt_length, packed=self.step.packed)
         active = np.array([number in self.slots for number in range(self.size)])
         self.trained, self.optimizer, losses = self.step.run(
             self.trained,

@@ -32,10 +32,11 @@ from spot.prompts.forms import WEIGHTS
 from spot.training.checkpoint import write_atomically
 from spot.training.jobs import Job, Plan, Reporter, Result, Silent
 from spot.training.loop import fit
+from spot.training.parts import Batch
 from spot.training.pretrain_data import hold_out, prepare
 from spot.training.pretrain_plan import Phase, Pretraining
 from spot.training.pretrain_streams import ObjectiveStream, SupervisedStream, as_batch
-from spot.training.step import Batch, make_step
+from spot.training.step import make_step
 from tasks.objectives import objective_batch
 from tasks.wordings import Labelled
 

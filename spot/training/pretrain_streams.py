@@ -9,7 +9,7 @@ import numpy as np
 from spot.backbone.batch import Inputs, Targets
 from spot.backbone.config import T5Config
 from spot.backbone.tokenizer import Tokenizer
-from spot.training.step import Batch
+from spot.training.parts import Batch
 from tasks.objectives import Objective, TextBatch, objective_batch, pad
 from tasks.wordings import Labelled, other_names, reword
 

@@ -330,7 +330,7 @@ def step_of(backbone: Backbone, recipe: Recipe) -> Step:
         form=FORMS[recipe.form],
         dropout=recipe.dropout,
         z_loss=recipe.z_loss,
-        apart=backbone.config.reads_prompts_once,
+        packed=backbone.config.reads_prompts_once,
     )
 
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import flax.nnx as nnx
 import jax
@@ -17,34 +17,11 @@ import numpy as np
 import optax
 from jax import Array
 
-from spot.backbone.batch import Inputs, Targets, Tokens
 from spot.backbone.layers import Dropout
-from spot.backbone.placement import Placement, placement
 from spot.backbone.shapes import axes
 from spot.prompts.forms import Form
 from spot.training.optimizers import Optimizer, per_prompt
-from tasks.objectives import pad
-from tasks.pipeline import TARGET_BUCKETS, RaggedBatch, bucket
-
-
-class Batch(NamedTuple):
-    """One step's examples; ``prompt_ids[B]`` int32 says which prompt each belongs to.
-
-    Where ``stack`` is given, ``prompt_ids`` count within it: it names those of all prompts that the examples use.
-    ``rows[B]`` int32 are the examples' places in their own slots' batches, which their noise follows from; without it
-    they stand in that order.
-    """
-
-    prompt_ids: Tokens
-    inputs: Inputs
-    targets: Targets
-    stack: Tokens | None = None
-    rows: Tokens | None = None
-
-    @property
-    def slots(self) -> Tokens:
-        """``[B]``, which of all prompts each example belongs to."""
-        return self.prompt_ids if self.stack is None else self.stack[self.prompt_ids]
+from spot.training.parts import Batch, Pack, Part
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,8 +41,8 @@ class Step:
     they are, and the others move at their learning rates, float32."""
     slots: bool
     """Whether the trained parameters are a stack of slots."""
-    apart: bool = False
-    """Whether a part of the batch shall hold rows of one slot, since these share the work of reading their prompt."""
+    packed: bool = False
+    """Whether it takes packed parts."""
     noisy: bool = False
     """Whether keys are looked at: there is dropout."""
     rate: float = 1.0
@@ -76,7 +53,7 @@ class Step:
         trained: Any,
         state: Any,
         frozen: Any,
-        parts: Sequence[Batch],
+        parts: Sequence[Part],
         keys: Array,
         active: np.ndarray,
         rates: np.ndarray | None = None,
@@ -88,10 +65,7 @@ class Step:
         """
         if rates is None:
             rates = np.full(len(active), self.rate, np.float32)
-        tokens = np.zeros(len(active), np.float32)
-        for part in parts:
-            np.add.at(tokens, np.asarray(part.slots), np.asarray(part.targets.mask).sum(axis=-1))
-        tokens = np.maximum(tokens, 1)
+        tokens = np.maximum(sum(part.count(len(active)) for part in parts), 1)
         total = (jax.tree.map(jnp.zeros_like, trained), jnp.zeros(len(active), jnp.float32))
         for part in parts:
             total = self.accumulate(total, trained, frozen, tokens, part, keys)
@@ -123,7 +97,7 @@ def make_step(
     form: Form,
     dropout: float = 0.0,
     z_loss: float = 0.0,
-    apart: bool = False,
+    packed: bool = False,
 ) -> Step:
     """Build the step for a model's graph and a form; steps of equal arguments share their compiled programs.
 
@@ -133,7 +107,7 @@ def make_step(
     these means, so that each prompt's gradient is what it would be alone.
     """
     at_any_rate = dataclasses.replace(optimizer, learning_rate=1.0)
-    step = _make_step(graph, at_any_rate, steps, form, dropout, z_loss, apart)
+    step = _make_step(graph, at_any_rate, steps, form, dropout, z_loss, packed)
     return dataclasses.replace(step, rate=optimizer.learning_rate)
 
 
@@ -145,7 +119,7 @@ def _make_step(
     form: Form,
     dropout: float,
     z_loss: float,
-    apart: bool,
+    packed: bool,
 ) -> Step:
     transformation = optimizer.build(steps)
     if form.slots:
@@ -154,32 +128,29 @@ def _make_step(
     def noise(part: Batch, keys: Array) -> Dropout | None:
         if not dropout:
             return None
-        rows = jnp.arange(len(part.slots)) if part.rows is None else jnp.asarray(part.rows)
-        return Dropout(dropout, jax.vmap(jax.random.fold_in)(keys[part.slots], rows))
+        rows = jnp.arange(len(part.prompt_ids)) if part.rows is None else jnp.asarray(part.rows)
+        return Dropout(dropout, jax.vmap(jax.random.fold_in)(keys[part.prompt_ids], rows))
 
     def objective(
-        trained: Any, frozen: Any, tokens: Array, part: Batch, keys: Array
+        trained: Any, frozen: Any, tokens: Array, part: Part, keys: Array
     ) -> tuple[Array, Array]:
         model = nnx.merge(graph, frozen if form.slots else trained)
         soft = form.soft(trained, model.config)
-        if part.stack is not None:
-            soft = soft.take(part.stack)
-        axes(
-            "step",
-            {"N": len(tokens)},
-            tokens=("N", tokens),
-            slots=("B", part.slots),
-            inputs=("B T", part.inputs.ids),
-        )
-        noisy = noise(part, keys)
-        losses_BL = model.token_losses(
-            soft, part.prompt_ids, part.inputs, part.targets, noisy, z_loss
-        )
-        means_N = jax.ops.segment_sum(losses_BL.sum(axis=-1), part.slots, len(tokens)) / tokens
+        if isinstance(part, Pack):
+            losses = model.packed_losses(soft.take(part.stack), part.packed, z_loss)
+            slots = part.slots
+        else:
+            axes("step", prompt_ids=("B", part.prompt_ids), inputs=("B T", part.inputs.ids))
+            noisy = noise(part, keys)
+            losses = model.token_losses(
+                soft, part.prompt_ids, part.inputs, part.targets, noisy, z_loss
+            ).sum(axis=-1)
+            slots = part.prompt_ids
+        means_N = jax.ops.segment_sum(losses, slots, len(tokens)) / tokens
         return means_N.sum(), means_N
 
     def accumulate(
-        total: Any, trained: Any, frozen: Any, tokens: Array, part: Batch, keys: Array
+        total: Any, trained: Any, frozen: Any, tokens: Array, part: Part, keys: Array
     ) -> Any:
         gradient_and_losses = jax.grad(objective, has_aux=True)(trained, frozen, tokens, part, keys)
         return jax.tree.map(jnp.add, total, gradient_and_losses)
@@ -201,75 +172,10 @@ def _make_step(
         jax.jit(accumulate, donate_argnums=0),
         jax.jit(update, donate_argnums=(0, 1)),
         form.slots,
-        apart,
+        packed and not dropout,
         noisy=dropout > 0,
     )
 
 
 def _where(active: Array, new: Array, old: Array) -> Array:
     return jnp.where(active.reshape(-1, *[1] * (new.ndim - 1)), new, old)
-
-
-class Row(NamedTuple):
-    """An example of a step: its slot, its tokens ``[T]`` and ``[L]`` int32, and its place in its slot's batch."""
-
-    slot: int
-    inputs: np.ndarray
-    targets: np.ndarray
-    place: int
-
-
-NOTHING = np.zeros(0, np.int32)
-FILLER = Row(0, NOTHING, NOTHING, 0)
-"""A row without a token, which fills a part up and counts for nothing."""
-
-
-def cut(
-    batches: Mapping[int, RaggedBatch],
-    prompt_length: int,
-    *,
-    apart: bool = False,
-    here: Placement | None = None,
-) -> list[Batch]:
-    """The batches of several slots as parts of like rows: longest first, each padded to its own bucket.
-
-    A CPU is fastest, and needs least memory, where the activations of a part stay in its caches; there a part holds
-    about ``Placement.cached_positions``. An accelerator takes everything as one part. Rows of any slots share a part,
-    or, on a CPU if asked for, each slot has parts of its own, whose one prompt counts once. The last part is filled
-    up with empty rows, so that few shapes are compiled.
-    """
-    here = here or placement()
-    if apart and here.cpu:
-        alone = ((slot, cut({0: batch}, 0, here=here)) for slot, batch in batches.items())
-        return [
-            part._replace(stack=np.array([slot], np.int32))
-            for slot, parts in alone
-            for part in parts
-        ]
-    rows = [
-        Row(slot, inputs, targets, place)
-        for slot, batch in batches.items()
-        for place, (inputs, targets) in enumerate(zip(batch.inputs, batch.targets, strict=True))
-    ]
-    rows.sort(key=lambda row: -len(row.inputs))
-    parts: list[Batch] = []
-    while rows:
-        length = bucket(max(1, len(rows[0].inputs)))
-        size = here.rows_at_once(len(rows) if not parts else 1 << 30, prompt_length + length)
-        taken, rows = rows[:size], rows[size:]
-        if parts:
-            half = max(1, size // 2)
-            taken += [FILLER] * (-len(taken) % half)
-        parts.append(_padded(taken, length))
-    return parts
-
-
-def _padded(rows: Sequence[Row], length: int) -> Batch:
-    """A part of rows whose inputs have at most ``length`` tokens."""
-    longest = max(len(row.targets) for row in rows)
-    return Batch(
-        np.array([row.slot for row in rows], np.int32),
-        Inputs(*pad([row.inputs for row in rows], length)),
-        Targets(*pad([row.targets for row in rows], bucket(longest, TARGET_BUCKETS))),
-        rows=np.array([row.place for row in rows], np.int32),
-    )

@@ -20,8 +20,9 @@ from spot.backbone.load import Backbone
 from spot.backbone.placement import placement
 from spot.inference.predict import Questions, predict_many, ranks
 from spot.prompts.forms import FORMS
+from spot.training.parts import Part, cut
 from spot.training.recipe import Recipe
-from spot.training.step import Batch, Step, cut, make_step
+from spot.training.step import Step, make_step
 from spot.training.task_data import MixtureData, SplitData, TaskData
 from tasks.pipeline import RaggedBatch, bucket
 from tasks.task import Split
@@ -52,8 +53,8 @@ class Shaped(NamedTuple):
     batch: RaggedBatch
     positions: int
     """Of prompts and padded inputs, over all rows."""
-    shapes: frozenset[tuple[int, int, int]]
-    """Rows, input and target lengths of its parts: each is compiled once."""
+    shapes: frozenset[tuple[int, ...]]
+    """Of its parts: each is compiled once."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,13 +122,12 @@ class Timing:
 def shaped(backbone: Backbone, recipe: Recipe, data: Data) -> list[Shaped]:
     """The first batches of a task, as steps take them."""
     batches = data.batches(recipe.batch_size, 0)
-    prompt = 0 if backbone.config.reads_prompts_once else recipe.prompt_length
-    apart = backbone.config.reads_prompts_once
+    packed = backbone.config.reads_prompts_once and not recipe.dropout
 
     def shape(batch: RaggedBatch) -> Shaped:
-        parts = cut({0: batch}, recipe.prompt_length, apart=apart)
-        positions = sum(part.inputs.ids.size + len(part.prompt_ids) * prompt for part in parts)
-        shapes = frozenset((*part.inputs.ids.shape, part.targets.ids.shape[1]) for part in parts)
+        parts = cut({0: batch}, recipe.prompt_length, packed=packed)
+        positions = sum(part.positions(recipe.prompt_length) for part in parts)
+        shapes = frozenset(part.shape for part in parts)
         return Shaped(batch, positions, shapes)
 
     return [shape(batches[i]) for i in range(min(SAMPLED, batches.per_epoch))]
@@ -201,7 +201,7 @@ class Rig:
             form=form,
             dropout=recipe.dropout,
             z_loss=recipe.z_loss,
-            apart=backbone.config.reads_prompts_once,
+            packed=backbone.config.reads_prompts_once,
         )
         rows = np.asarray(backbone.embedding[: recipe.prompt_length], np.float32)
         start = form.start(np.resize(rows, (recipe.prompt_length, rows.shape[1])), backbone.config)
@@ -217,7 +217,7 @@ class Rig:
     def time(self, shape: Shaped) -> Length:
         """Steps of one batch, again and again."""
         batches = dict.fromkeys(range(self.slots), shape.batch)
-        parts = cut(batches, self.prompt_length, apart=self.step.apart)
+        parts = cut(batches, self.prompt_length, packed=self.step.packed)
         first = self._seconds(parts)
         seconds: list[float] = []
         while len(seconds) < STEPS or (sum(seconds) < SECONDS and len(seconds) < 10 * STEPS):
@@ -225,7 +225,7 @@ class Rig:
         compiling = max(0.0, first - statistics.median(seconds))
         return Length(shape.positions, compiling, [each / self.slots for each in seconds])
 
-    def _seconds(self, parts: Sequence[Batch]) -> float:
+    def _seconds(self, parts: Sequence[Part]) -> float:
         keys = jax.random.split(jax.random.key(0), self.slots)
         began = time.perf_counter()
         self.trained, self.optimizer, losses = self.step.run(

@@ -11,14 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from spot.backbone.batch import Inputs, Targets
+from spot.backbone.batch import START, Inputs, Targets
 from spot.backbone.load import Backbone
 from spot.backbone.placement import Placement
 from spot.backbone.random import random_model
 from spot.backbone.soft import Soft
 from spot.prompts.forms import FORMS, WEIGHTS
 from spot.training.optimizers import Optimizer
-from spot.training.step import Batch, Step, cut, make_step
+from spot.training.parts import Batch, Pack, cut
+from spot.training.step import Step, make_step
 from tasks.pipeline import RaggedBatch
 from tests.closeness import assert_close
 from tests.spot.backbone.conftest import CONFIGS
@@ -330,33 +331,76 @@ def test_slots_in_parts_train_as_the_whole(
     assert_close(apart[0], whole[0], relative=1e-4)
 
 
-def test_slots_apart_train_as_the_whole_where_prompts_are_read_once() -> None:
-    graph, weights = nnx.split(random_model(CONFIGS["llama"], seed=0))
-    prompts = np.random.default_rng(0).normal(size=(3, 4, 16)).astype(np.float32)
+@pytest.mark.parametrize("form", ["prompt", "deep"])
+@pytest.mark.parametrize("tokens", [1, 40, 1000])
+def test_packed_parts_train_as_the_whole(
+    form: str, tokens: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spot.training.parts.PACKED_TOKENS", tokens)
+    config = CONFIGS["llama"]
+    graph, weights = nnx.split(random_model(config, seed=0))
+    start = np.random.default_rng(0).normal(size=(3, *FORMS[form].shape(config, 4)))
 
-    def run(positions: int, *, apart: bool) -> tuple[np.ndarray, np.ndarray, set[int]]:
+    def run(*, packed: bool) -> tuple[np.ndarray, np.ndarray, set[type]]:
         step = make_step(
-            graph, Optimizer(learning_rate=0.1), steps=STEPS, form=FORMS["prompt"], apart=apart
+            graph,
+            Optimizer(name="adamw", learning_rate=0.01),
+            steps=STEPS,
+            form=FORMS[form],
+            z_loss=0.01,
+            packed=packed,
         )
-        trained = jnp.array(prompts)
-        state, losses, rows = step.init(trained), [], set()
+        trained = jnp.array(start, jnp.float32)
+        state, losses, kinds = step.init(trained), [], set()
         for seed in range(3):
             batches = {slot: ragged_batch(4, seed=10 * seed + slot) for slot in (0, 2)}
-            parts = cut(batches, 4, apart=apart, here=cached(positions))
-            rows |= {len(part.prompt_ids) for part in parts}
+            parts = cut(batches, 4, packed=step.packed, here=cached(100_000))
+            kinds |= {type(part) for part in parts}
             active = np.array([True, False, True])
             trained, state, loss = step.run(trained, state, weights, parts, KEY, active)
             losses.append(np.asarray(loss))
-        return np.asarray(trained), np.array(losses), rows
+        return np.asarray(trained), np.array(losses), kinds
 
-    whole = run(100_000, apart=False)
-    assert whole[2] == {8}
-    for positions in (40, 100_000):
-        apart = run(positions, apart=True)
-        assert max(apart[2]) <= 4
-        assert_close(apart[1], whole[1], relative=3e-5)
-        assert_close(apart[0], whole[0], relative=1e-4)
-    np.testing.assert_array_equal(whole[0][1], prompts[1])
+    whole, packs = run(packed=False), run(packed=True)
+    assert (whole[2], packs[2]) == ({Batch}, {Pack})
+    assert_close(packs[1], whole[1], relative=3e-5)
+    assert_close(packs[0], whole[0], relative=1e-4)
+    np.testing.assert_array_equal(packs[0][1], np.float32(start[1]))
+
+
+def test_dropout_is_not_packed() -> None:
+    graph, _ = nnx.split(random_model(CONFIGS["llama"], seed=0))
+    step = make_step(
+        graph, Optimizer(), steps=STEPS, form=FORMS["prompt"], dropout=0.1, packed=True
+    )
+    assert not step.packed
+
+
+@pytest.mark.parametrize("tokens", [1, 30, 60, 1000])
+def test_packs_hold_every_row_of_every_slot_once(
+    tokens: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spot.training.parts.PACKED_TOKENS", tokens)
+    batches = slots(0, 2, 5)
+    found = []
+    for pack in cut(batches, 4, packed=True, here=cached(100_000)):
+        assert isinstance(pack, Pack)
+        packed = pack.packed
+        assert len(packed.grid) == 1 or len(pack.stack) * 4 + (packed.ids != 0).sum() <= tokens
+        for row, places in enumerate(packed.grid):
+            ids = packed.ids[places[places < len(packed.ids)]]
+            (start,) = np.flatnonzero(ids == START)
+            scored = (packed.rows == row) & packed.mask
+            np.testing.assert_array_equal(packed.ids[packed.places[scored]], ids[start:])
+            labels = packed.labels[scored]
+            np.testing.assert_array_equal(labels[:-1], ids[start + 1 :])
+            slot = int(pack.stack[packed.prompt_ids[row]])
+            found.append((slot, ids[:start].tobytes(), labels.tobytes()))
+    assert sorted(found) == sorted(
+        (slot, source.tobytes(), target.tobytes())
+        for slot, batch in batches.items()
+        for source, target in zip(batch.inputs, batch.targets, strict=True)
+    )
 
 
 def test_a_slot_that_is_not_active_keeps_every_bit(

@@ -13,7 +13,8 @@ import numpy as np
 
 from spot.training.jobs import Evaluate, Job, Plan, Result
 from spot.training.loop import fit
-from spot.training.step import Batch, Step, cut
+from spot.training.parts import Batch, cut
+from spot.training.step import Step
 from tasks.pipeline import RaggedBatch
 
 START = np.arange(6, dtype=np.float32).reshape(1, 2, 3)
