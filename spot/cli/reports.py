@@ -78,9 +78,9 @@ def report_transfers(
     out: JsonOption,
 ) -> None:
     """Transfers to a target, one a seed, with what their runs tell, and the gain of all."""
-    from spot.transfer.transfer import gain_of
+    from spot.transfer.transfer import gain_of, gain_over_restarts
 
-    target, gain = results[0].target, gain_of(results)
+    target, gain, further = results[0].target, gain_of(results), gain_over_restarts(results)
     told = tested_diagnostics(trainer.bank, results, evaluate_by=trainer.recipe.evaluate_by)
     if out.json:
         documents = [
@@ -94,6 +94,7 @@ def report_transfers(
                 "recipe": chosen.document(),
                 "transfers": documents,
                 "gain": gain_document(gain),
+                "gain over restarts": gain_document(further),
             }
         )
         return
@@ -101,8 +102,8 @@ def report_transfers(
     for result, of_runs in zip(results, told, strict=True):
         for name, one in of_runs.items():
             say_diagnostics(f"seed {result.seed}, {name}", one)
-    if gain:
-        say(gain.line())
+    for one in filter(None, (gain, further)):
+        say(one.line())
     say(f"in {trainer.bank}; `spot bank transfers --task {target}` shows them again")
 
 

@@ -145,6 +145,18 @@ def _candidate_rows(result: Transferred) -> list[dict[str, Any]]:
                 "": "baseline, chosen" if chosen else "baseline",
             }
         )
+    if result.restarts_best and result.restarts_test:
+        steps = sum(run.steps for run in result.restarts)
+        rows.append(
+            {
+                "start": f"best of {len(result.restarts)} restarts",
+                "weight": None,
+                "steps": steps,
+                "dev": result.restarts_best.score,
+                "test": result.restarts_test.metrics["score"],
+                "": "equal cost" if steps == result.steps else "",
+            }
+        )
     return rows
 
 
@@ -177,4 +189,6 @@ def transfer_document(result: Transferred) -> dict[str, Any]:
         "outcome_test": dict(result.outcome_test.metrics),
         "baseline": dataclasses.asdict(result.baseline) if result.baseline else None,
         "baseline_test": dict(result.baseline_test.metrics) if result.baseline_test else None,
+        "restarts": [dataclasses.asdict(run) for run in result.restarts],
+        "restarts_test": dict(result.restarts_test.metrics) if result.restarts_test else None,
     }

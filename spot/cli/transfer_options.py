@@ -85,6 +85,15 @@ class MethodOptions:
     baseline: Annotated[
         bool, typer.Option(help="Also train without transfer, at the same budget.")
     ] = True
+    restarts: Annotated[
+        int,
+        typer.Option(
+            help="Runs without transfer a seed; the best on dev is a control of equal cost when they are as many as "
+            "--top-k.",
+            min=1,
+            max=SEEDS,
+        ),
+    ] = 1
     budget: Annotated[
         str,
         typer.Option(

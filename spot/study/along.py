@@ -38,7 +38,7 @@ from spot.transfer.methods import METHODS, Selection, start_steps
 from spot.transfer.planner import RunSpec
 from spot.transfer.runs import Trainer
 from spot.transfer.sources import rank_for
-from spot.transfer.transfer import retriever_of, select
+from spot.transfer.transfer import restart_seeds, retriever_of, select
 from tasks.task import Split, Task
 
 
@@ -142,9 +142,7 @@ class Sample:
 
     def restart_seeds(self, seed: int) -> list[int]:
         """Seeds of the restarts of a target's seed: its own, and others that no other seed has."""
-        further = max(self.plan.restarts, 1) - 1
-        begin = self.plan.target_seeds + seed * further
-        return [seed, *range(begin, begin + further)]
+        return restart_seeds(range(self.plan.target_seeds), self.plan.restarts)[seed]
 
     def baseline_specs(self, target: Task) -> list[RunSpec]:
         """All runs without transfer."""

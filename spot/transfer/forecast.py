@@ -38,7 +38,13 @@ from spot.transfer.methods import (
 )
 from spot.transfer.planner import Missing, PlannedRun, RunSpec, missing
 from spot.transfer.runs import Trainer
-from spot.transfer.transfer import TransferOptions, queries_apart, retriever_of, select
+from spot.transfer.transfer import (
+    TransferOptions,
+    baseline_specs,
+    queries_apart,
+    retriever_of,
+    select,
+)
 from tasks import Mixture, Split, Task, get_learnable
 
 ROW_BYTES = 4096
@@ -211,7 +217,8 @@ def foresee_transfers(
     retriever = retriever_of(asking, target, options) if ranking else None
     queries: list[PlannedRun] = []
     if options.baseline:
-        queries = foresight.add(trainer, [trainer.spec(target, seed, "baseline") for seed in seeds])
+        restarts = foresight.add(trainer, baseline_specs(trainer, target, seeds, options))
+        queries = restarts[:: options.restarts]
     if queries_apart(trainer, options):
         queries = foresight.add(asking, [asking.spec(target, seed, "query") for seed in seeds])
     if not method.retrieves:

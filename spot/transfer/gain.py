@@ -24,6 +24,7 @@ class Gain:
         with_transfer: scores with, likewise.
         gain: their mean difference with its paired interval.
         floor: score of the most frequent training answer.
+        control: what ``without`` is.
     """
 
     target: str
@@ -31,6 +32,7 @@ class Gain:
     with_transfer: Sequence[float]
     gain: Estimate
     floor: float
+    control: str = "without transfer"
 
     @property
     def verdict(self) -> str:
@@ -49,7 +51,7 @@ class Gain:
         seeds = len(self.without)
         line = (
             f"{self.target}, test score over {seeds} seed{'s'[: seeds > 1]}: "
-            f"without transfer {_spread(self.without)}, with transfer {_spread(self.with_transfer)}, "
+            f"{self.control} {_spread(self.without)}, with transfer {_spread(self.with_transfer)}, "
             f"gain {self.gain.mean:+.2f} (95 % interval {self.gain.low:+.2f} to {self.gain.high:+.2f}), "
             f"most frequent answer {self.floor:.2f}"
         )
@@ -68,6 +70,7 @@ def gain_over(
     without: Sequence[Evaluation],
     *,
     floor: float,
+    control: str = "without transfer",
 ) -> Gain:
     """The gain of test answers with transfer over those without, one pair a seed.
 
@@ -77,6 +80,7 @@ def gain_over(
         with_transfer: metrics and answers to all examples, one a seed.
         without: likewise.
         floor: score of the most frequent training answer.
+        control: what the evaluations without are.
     """
     return Gain(
         target=task.name,
@@ -89,6 +93,7 @@ def gain_over(
             [evaluation.answers for evaluation in without],
         ),
         floor=floor,
+        control=control,
     )
 
 

@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 from bank import CandidateRecord, Evaluation, StoredRun, TransferRecord
 from spot.errors import RetrievalError, SpotError
-from spot.retrieval.measures import AUTO, checked_measure
+from spot.retrieval.measures import AUTO, checked_measure, compares_query
 from spot.retrieval.rank import Ranked, Retriever, checked_aggregate
+from spot.training.settings import SEEDS
 from spot.transfer.gain import Gain, gain_over
 from spot.transfer.methods import METHODS, Candidate, FindTask, Selection, start_steps
 from spot.transfer.planner import RunSpec
@@ -32,6 +33,8 @@ class TransferOptions:
         aggregate: over the seeds of a source task, see :data:`spot.retrieval.rank.AGGREGATES`.
         baseline: also train without transfer at the same budget; its key then serves as the query, unless the sources
             were trained by another recipe.
+        restarts: runs without transfer a seed, of which the best on dev is a control of its own: as many as ``top_k``
+            cost what the best of the sources costs.
         budget: ``full`` trains from every source to the end; ``halving`` trains from all of them, and without transfer,
             for a little, and keeps halving the field by development score (:mod:`spot.transfer.halving`).
         source: the bank's task or mixture that ``generic`` starts from.
@@ -43,6 +46,7 @@ class TransferOptions:
     top_k: int = 3
     aggregate: str = "mean"
     baseline: bool = True
+    restarts: int = 1
     budget: str = "full"
     source: str = ""
     allow_overlap: bool = False
@@ -53,6 +57,10 @@ class TransferOptions:
         checked_aggregate(self.aggregate)
         if self.top_k < 1:
             raise SpotError(f"top-k must be at least 1, found {self.top_k}")
+        if not 1 <= self.restarts <= SEEDS:
+            raise SpotError(f"restarts must be 1 to {SEEDS}, found {self.restarts}")
+        if self.restarts > 1 and not self.baseline:
+            raise SpotError("restarts are runs without transfer; they cannot do without a baseline")
         choose(self.budget, BUDGETS, "budget", error=SpotError)
         if self.budget == "halving" and not method.chooses:
             choosing = ", ".join(name for name, method in METHODS.items() if method.chooses)
@@ -91,6 +99,9 @@ class Transferred:
         baseline: the target run without transfer, if asked for.
         outcome_test: test metrics and answers of the chosen run.
         baseline_test: of the baseline.
+        restarts: the baseline and its restarts, where there are any.
+        restarts_best: the best of them on dev.
+        restarts_test: test metrics and answers of that.
         floor: scores of the most frequent training answer on dev and test: what lies below has not learnt the task.
         steps: optimiser steps that the choice took: of all candidates and of what made their starts, and of training
             without transfer where that was one of them.
@@ -113,6 +124,9 @@ class Transferred:
     outcome_test: Evaluation
     baseline: StoredRun | None
     baseline_test: Evaluation | None
+    restarts: Sequence[StoredRun]
+    restarts_best: StoredRun | None
+    restarts_test: Evaluation | None
     floor: Mapping[str, float]
     steps: int
     digest: str
@@ -129,18 +143,41 @@ class Transferred:
 def gain_of(results: Sequence[Transferred]) -> Gain | None:
     """The gain of a target's transfers over its baselines, one pair a seed; ``None`` where there is nothing to compare:
     no baseline was trained, or no source used."""
+    return _gain(results, [result.baseline_test for result in results], "without transfer")
+
+
+def gain_over_restarts(results: Sequence[Transferred]) -> Gain | None:
+    """The same over the best of several restarts, the control of equal cost; ``None`` also without restarts."""
+    controls = [result.restarts_test for result in results]
+    return _gain(results, controls, f"best of {len(results[0].restarts)} restarts")
+
+
+def _gain(
+    results: Sequence[Transferred], controls: Sequence[Evaluation | None], control: str
+) -> Gain | None:
     pairs = [
-        (result.outcome_test, result.baseline_test)
-        for result in results
-        if result.candidates and result.baseline_test
+        (result.outcome_test, without)
+        for result, without in zip(results, controls, strict=True)
+        if result.candidates and without
     ]
     if not pairs:
         return None
     first = results[0]
     with_transfer, without = zip(*pairs, strict=True)
+    floor = first.floor[Split.TEST.value]
     return gain_over(
-        first.task, first.examples, with_transfer, without, floor=first.floor[Split.TEST.value]
+        first.task, first.examples, with_transfer, without, floor=floor, control=control
     )
+
+
+def restart_seeds(seeds: Sequence[int], restarts: int) -> dict[int, list[int]]:
+    """Seeds of the restarts of every seed: its own, and others that no other seed has."""
+    further = max(restarts, 1) - 1
+    begin = max(seeds) + 1
+    return {
+        seed: [seed, *range(begin + place * further, begin + (place + 1) * further)]
+        for place, seed in enumerate(seeds)
+    }
 
 
 def run_transfer(
@@ -185,9 +222,12 @@ def run_transfers(
     method, asking = METHODS[options.method], trainer.querying
     # fails before anything trains
     retriever = retriever_of(asking, target, options) if method.retrieves else None
-    baselines: Sequence[StoredRun | None] = [None] * len(seeds)
+    restarts: list[list[StoredRun]] = [[] for _ in seeds]
     if options.baseline:
-        baselines = trainer.run_all([trainer.spec(target, seed, "baseline") for seed in seeds])
+        specs_of_restarts = baseline_specs(trainer, target, seeds, options)
+        runs = iter(trainer.run_all(specs_of_restarts))
+        restarts = [list(itertools.islice(runs, options.restarts)) for _ in seeds]
+    baselines = [alone[0] if alone else None for alone in restarts]
     queries = [run for run in baselines if run]
     if queries_apart(trainer, options):
         queries = asking.run_all([asking.spec(target, seed, "query") for seed in seeds])
@@ -208,10 +248,23 @@ def run_transfers(
         _choose(selection, candidates, ended)
         for selection, candidates, ended in zip(selections, started, ends, strict=True)
     ]
-    reported = [choice.chosen_run for choice in choices] + [run for run in baselines if run]
+    reported = [choice.chosen_run for choice in choices]
+    for alone in restarts:
+        reported += [alone[0], _best(alone)] if alone else []
     tests = zip(reported, trainer.test_all(target, reported), strict=True)
     tested = {run.digest: evaluation for run, evaluation in tests}
-    return [_record(trainer, target, options, choice, tested) for choice in choices]
+    return [
+        _record(trainer, target, options, choice, alone, tested)
+        for choice, alone in zip(choices, restarts, strict=True)
+    ]
+
+
+def baseline_specs(
+    trainer: Trainer, target: Task, seeds: Sequence[int], options: TransferOptions
+) -> list[RunSpec]:
+    """All runs without transfer, seed by seed, each followed by its restarts."""
+    restarts = restart_seeds(seeds, options.restarts)
+    return [trainer.spec(target, each, "baseline") for seed in seeds for each in restarts[seed]]
 
 
 def retriever_of(trainer: Trainer, target: Task, options: TransferOptions) -> Retriever:
@@ -230,9 +283,10 @@ def retriever_of(trainer: Trainer, target: Task, options: TransferOptions) -> Re
 
 
 def queries_apart(trainer: Trainer, options: TransferOptions) -> bool:
-    """Whether queries are runs of their own, since no baseline is one."""
-    apart = trainer.querying is not trainer or not options.baseline
-    return METHODS[options.method].retrieves and apart
+    """Whether queries are runs of their own, since no baseline is one: it is trained otherwise than the sources, and
+    the measure compares queries; or there is none, and the record needs a run that stands for the target."""
+    compared = trainer.querying is not trainer and compares_query(options.similarity)
+    return METHODS[options.method].retrieves and (compared or not options.baseline)
 
 
 def select(
@@ -327,17 +381,24 @@ def _choose(selection: Selection, started: Sequence[Candidate], ends: Sequence[E
     return Choice(selection, candidates, competing, best, chosen_run)
 
 
+def _best(runs: Sequence[StoredRun]) -> StoredRun:
+    """The best on dev; ties: the first."""
+    return max(runs, key=lambda run: run.score)
+
+
 def _record(
     trainer: Trainer,
     target: Task,
     options: TransferOptions,
     choice: Choice,
+    restarts: Sequence[StoredRun],
     tested: Mapping[str, Evaluation],
 ) -> Transferred:
     """Report what was chosen, and put it into the bank."""
     selection, ranking = choice.selection, choice.selection.ranking
     baseline = selection.baseline
     data = trainer.data(target)
+    restarted = _best(restarts) if len(restarts) > 1 else None
     transferred = Transferred(
         target=target.name,
         seed=selection.seed,
@@ -352,6 +413,9 @@ def _record(
         outcome_test=tested[choice.chosen_run.digest],
         baseline=baseline,
         baseline_test=tested[baseline.digest] if baseline else None,
+        restarts=restarts if restarted else (),
+        restarts_best=restarted,
+        restarts_test=tested[restarted.digest] if restarted else None,
         floor={split.value: data.floor(split) for split in (Split.DEV, Split.TEST)},
         steps=choice.steps,
         digest="",

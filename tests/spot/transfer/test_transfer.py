@@ -24,7 +24,14 @@ from spot.transfer.datasets import Datasets
 from spot.transfer.executors import Group, LocalExecutor
 from spot.transfer.runs import Trainer
 from spot.transfer.sources import context_of, query_of, rank_for, retriever_for, sharing_texts
-from spot.transfer.transfer import TransferOptions, Transferred, gain_of, run_transfer
+from spot.transfer.transfer import (
+    TransferOptions,
+    Transferred,
+    gain_of,
+    gain_over_restarts,
+    run_transfer,
+    run_transfers,
+)
 from tasks import Mixture, get_task
 from tasks.signatures import task_signature
 from tasks.task import Split, Task
@@ -115,6 +122,51 @@ def test_without_a_baseline_a_query_run_ends_at_the_key_step(world: World, recip
     assert with_baseline.ranked == outcome.ranked
     assert with_baseline.candidates == outcome.candidates
     assert len(list_transfers(world.bank.engine)) == 2
+
+
+def test_the_best_of_as_many_restarts_is_a_control_of_equal_cost(world: World) -> None:
+    options = TransferOptions(top_k=2, restarts=2)
+    outcomes = run_transfers(world.trainer, world.target, seeds=[0, 1], options=options)
+    seeds = [
+        [show_run(world.bank.engine, run.digest)["seed"] for run in o.restarts] for o in outcomes
+    ]
+    assert seeds == [[0, 2], [1, 3]]
+    for outcome in outcomes:
+        assert outcome.restarts[0] == outcome.baseline
+        best = max(outcome.restarts, key=lambda run: run.score)
+        assert outcome.restarts_best == best
+        assert sum(run.steps for run in outcome.restarts) == outcome.steps
+        (answered,) = world.trainer.test_all(world.target, [best])
+        assert outcome.restarts_test == answered
+    gain = gain_over_restarts(outcomes)
+    assert gain is not None
+    assert gain.control == "best of 2 restarts"
+    assert gain.without == [o.restarts_test.metrics["score"] for o in outcomes if o.restarts_test]
+    again = run_transfers(refusing(world.trainer), world.target, seeds=[0, 1], options=options)
+    assert again == outcomes
+    alone = run_transfers(
+        world.trainer, world.target, seeds=[0, 1], options=TransferOptions(top_k=2)
+    )
+    assert (alone[0].restarts, alone[0].restarts_test) == ((), None)
+    assert gain_over_restarts(alone) is None
+
+
+def test_restarts_need_a_baseline() -> None:
+    with pytest.raises(SpotError, match="cannot do without a baseline"):
+        TransferOptions(restarts=2, baseline=False)
+
+
+def test_a_measure_without_a_query_trains_none_where_the_targets_recipe_differs(
+    world: World, recipe: Recipe
+) -> None:
+    other = dataclasses.replace(recipe, batch_size=recipe.batch_size + 1)
+    trainer = Trainer(world.bank, world.trainer.backbone, other, sources=recipe)
+    outcome = run_transfer(
+        trainer, world.target, seed=0, options=TransferOptions(similarity="trial", top_k=1)
+    )
+    assert outcome.query == outcome.baseline
+    compared = run_transfer(trainer, world.target, seed=0, options=TransferOptions(top_k=1))
+    assert compared.query != compared.baseline
 
 
 def test_a_transfer_is_recorded_with_its_candidates(world: World) -> None:
