@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from spot.cli.curves import show_curves
 from spot.cli.diagnosed import (
     diagnostics_of,
     document_of,
@@ -102,6 +103,7 @@ def report_transfers(
     for result, of_runs in zip(results, told, strict=True):
         for name, one in of_runs.items():
             say_diagnostics(f"seed {result.seed}, {name}", one)
+    show_curves(trainer.bank, results)
     for one in filter(None, (gain, further)):
         say(one.line())
     say(f"in {trainer.bank}; `spot bank transfers --task {target}` shows them again")
