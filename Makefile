@@ -18,7 +18,7 @@ $(VENV)/installed: pyproject.toml .ci/constraints.txt
 
 $(VENV)/installed-test: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt \
-		gguf hypothesis matplotlib 'psycopg[binary]' pytest pyarrow datasets mypy ruff
+		gguf hypothesis matplotlib 'psycopg[binary]' pytest pytest-xdist pyarrow datasets mypy ruff
 	touch $@
 
 # The main job on the embedded backbone: a bank of four sources, retrieval, and transfer to a small target.
@@ -34,15 +34,18 @@ demo: install
 	@echo "   $(SPOT) transfer wn_opposite --seeds 3 $(DEMO_RECIPE) --bank $(SPOT_BANK)"
 	@echo "   $(SPOT) init-task mine.toml"
 
+# Tests of one file stay in one process, whose fixtures they share.
+WORKERS := --numprocesses auto --maxprocesses 8 --dist loadfile
+
 test: $(VENV)/installed-test
-	$(BIN)/python -m pytest tests -m "not interop"
+	$(BIN)/python -m pytest tests -m "not interop" $(WORKERS)
 
 # The tests that compare computed numbers, once more as a processor without AVX-512 computes them.
 NUMERICAL := $(addprefix tests/spot/,backbone/test_model.py backbone/test_products.py inference prompts retrieval \
 	training/test_step.py training/test_many.py training/test_optimizers.py training/test_prompt_tuning.py)
 
 test-avx2: $(VENV)/installed-test
-	XLA_FLAGS=--xla_cpu_max_isa=AVX2 OPENBLAS_CORETYPE=Haswell $(BIN)/python -m pytest $(NUMERICAL)
+	XLA_FLAGS=--xla_cpu_max_isa=AVX2 OPENBLAS_CORETYPE=Haswell $(BIN)/python -m pytest $(NUMERICAL) $(WORKERS)
 
 interop: $(VENV)/installed-test
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt torch peft

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from spot.training.prompt_tuning import train_prompt as train_prompt
     from spot.training.recipe import Recipe as Recipe
     from spot.training.task_data import TaskData as TaskData
+    from spot.transfer.recipes import trainer_for as trainer_for
     from spot.transfer.runs import Trainer as Trainer
     from spot.transfer.transfer import (
         TransferOptions as TransferOptions,
@@ -56,6 +57,7 @@ _HOMES = {
     "Recipe": "spot.training.recipe",
     "TaskData": "spot.training.task_data",
     "Trainer": "spot.transfer.runs",
+    "trainer_for": "spot.transfer.recipes",
     "TransferOptions": "spot.transfer.transfer",
     "Transferred": "spot.transfer.transfer",
     "run_transfer": "spot.transfer.transfer",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -38,10 +38,7 @@ def show_curves(bank: Bank, results: Sequence[Transferred]) -> None:
 
 
 def _curve(bank: Bank, run: str) -> Curve:
-    from bank.listing import show_run
-
-    history: Sequence[Mapping[str, Any]] = show_run(bank.engine, run)["history"]
-    return {int(each["step"]): float(each["score"]) for each in history}
+    return {int(each["step"]): float(each["score"]) for each in bank.history(run)}
 
 
 def _mean(curves: Sequence[Curve]) -> Curve:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from spot.training.defaults import SAMPLE, fitted, lengths_of
 from spot.training.recipe import Recipe
 from spot.training.settings import LENGTH
 from spot.transfer.datasets import Datasets
+from spot.transfer.runs import Trainer
 from tasks import Mixture, Split, Task
 from tasks.mixture import members_of
 from tasks.tokenize import Lengths
@@ -194,6 +196,28 @@ class Chooser:
             origin=f"a short one that fits {self.backbone.name}{self._changes()}; --preset paper is the papers'",
             why=settings.why,
         )
+
+
+def trainer_for(
+    bank: Bank, backbone: Backbone, target: Task, *, data_dir: Path | None = None, **given: Any
+) -> Trainer:
+    """What trains a target as ``spot transfer`` does: by the recipe of the bank's sources, or one that fits.
+
+    Args:
+        bank: of the sources.
+        backbone: the frozen model.
+        target: the task.
+        data_dir: folder of official data sets.
+        given: settings of the target's recipe that shall be otherwise, by the names of the command's options, such as
+            ``steps=60`` or ``learning_rate=0.1``; queries stay the sources'.
+
+    Raises:
+        TrainingError: settings that no recipe takes.
+        TaskError: data that cannot be read.
+    """
+    datasets = Datasets(backbone, data_dir=data_dir)
+    chosen = Chooser(given, bank=bank, datasets=datasets).for_target([target])
+    return Trainer(bank, backbone, chosen.recipe, sources=chosen.sources, datasets=datasets)
 
 
 def readable(known: Sequence[SourceRecipe], backbone: Backbone) -> list[SourceRecipe]:
