@@ -11,14 +11,10 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+from matplotlib.figure import Figure
 
 from bank import Bank
 from bank.listing import list_runs, list_transfers, show_run
-
-matplotlib.use("svg")
-matplotlib.rcParams["svg.hashsalt"] = "picture"
-
-import matplotlib.pyplot as plt
 
 
 def curves(bank: Bank, target: str, role: str) -> tuple[list[int], np.ndarray]:
@@ -31,7 +27,9 @@ def curves(bank: Bank, target: str, role: str) -> tuple[list[int], np.ndarray]:
 
 def draw(bank: Bank, target: str, path: Path) -> None:
     sources = list_transfers(bank.engine, task=target)[0]["sources"]
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 2.8), width_ratios=(2, 3))
+    matplotlib.rcParams["svg.hashsalt"] = "picture"
+    figure = Figure(figsize=(9, 2.8))
+    left, right = figure.subplots(1, 2, width_ratios=(2, 3))
     names = [source["task"] for source in sources][::-1]
     left.barh(names, [source["similarity"] for source in sources][::-1], color="#4c78a8")
     left.set_title(f"1. nearest sources in the bank for {target!r}", fontsize=9, loc="left")
