@@ -36,18 +36,22 @@ START = -1
 class Packed(NamedTuple):
     """Examples behind each other in one sequence of M tokens, for models whose tokens see only what stands before them.
 
-    An example is its text, the start token and all but the last token of its target. It sees its own prompt and itself,
-    and nothing of its neighbours.
+    An example is its text, the start token and, of every target, all but the last token. A token sees its own prompt,
+    the text and start token before it and its own target, but no other target and nothing of other examples.
     """
 
     ids: Tokens
     """``[M]`` int32."""
     grid: Tokens
     """``[B, W]`` int32, the tokens of every example in their order, M where none is; W is at least P."""
+    positions: Tokens
+    """``[B, W]`` int32, counted from the end of the prompt."""
+    branches: Tokens
+    """``[B, W]`` int32, the target that a token belongs to, counted from 1 in its example; 0 for text and start."""
     prompt_ids: Tokens
     """``[B]`` int32, the prompt of every example."""
-    rows: Tokens
-    """``[Q]`` int32, the examples of the tokens that are scored."""
+    owners: Tokens
+    """``[Q]`` int32, the targets of the tokens that are scored, counted over all examples."""
     places: Tokens
     """``[Q]`` int32, the tokens in front of them."""
     labels: Tokens

@@ -127,7 +127,9 @@ class Block(nnx.Module):
         mask: Array,
         grid: Grid | None = None,
     ) -> Array:
-        """``[B, K, G * Q, D] -> [B, Q, H]``; ``bias[Q, S]`` and ``mask[B, 1, 1, S]`` are 0 or ``MASKED``."""
+        """``[B, K, G * Q, D] -> [B, Q, H]``; ``bias[Q, S]`` and ``mask[B, 1, 1 or Q, S]`` are 0 or ``MASKED``."""
+        if mask.shape[2] > 1:
+            mask = jnp.tile(mask, (1, 1, self.groups, 1))
         out = attention(queries, *visible, jnp.tile(bias, (self.groups, 1))[None, None], mask)
         rows, _, folded, depth = out.shape
         out = out.reshape(rows, self.heads * self.groups, folded // self.groups, depth)
@@ -303,7 +305,8 @@ class Llama(LanguageModel[Read, list[KeysValues]]):
         width, none = places_RW.shape[1], len(ids)
         visible_RS = soft.lead(places_RW < none, packed.prompt_ids)
         lengths_N = jnp.full(prompts, length) if soft.lengths is None else jnp.asarray(soft.lengths)
-        positions_RW = lengths_N[packed.prompt_ids, None] + jnp.arange(width)[None]
+        positions_RW = lengths_N[packed.prompt_ids, None] + packed.positions
+        branches_RW = jnp.asarray(packed.branches)
         past: list[KeysValues] | None = None
         leaders: Leaders | None = None
         if soft.layers is not None:
@@ -326,6 +329,7 @@ class Llama(LanguageModel[Read, list[KeysValues]]):
                 [jnp.concatenate([nothing_NP, jnp.pad(soft.visible(), spare)], axis=1), visible_RS]
             )
             first_N1 = (lengths_N - length)[:, None]
+            branches_RW = jnp.pad(branches_RW, ((prompts, 0), (0, 0)))
             positions_RW = jnp.concatenate(
                 [jnp.maximum(first_N1 + jnp.arange(width)[None], 0), positions_RW]
             )
@@ -333,14 +337,16 @@ class Llama(LanguageModel[Read, list[KeysValues]]):
                 jnp.concatenate([jnp.arange(prompts), packed.prompt_ids]), prompts, length
             )
         bias_WS = jnp.pad(_causal(width), ((0, 0), (length, 0)))
-        mask_R11S = jnp.where(visible_RS, 0.0, MASKED)[:, None, None, :]
+        ours_RWW = (branches_RW[:, None] == 0) | (branches_RW[:, None] == branches_RW[:, :, None])
+        ours_RWS = jnp.pad(ours_RWW, ((0, 0), (0, 0), (length, 0)), constant_values=True)
+        mask_R1WS = jnp.where(visible_RS[:, None] & ours_RWS, 0.0, MASKED)[:, None]
         angles = rotation(positions_RW[:, None], self.config)
         x_1SH, _ = self._extend(
             x_SH[None],
             past,
             angles,
             bias_WS,
-            mask_R11S,
+            mask_R1WS,
             None,
             0,
             grid=Grid.of(places_RW, none),

@@ -139,8 +139,13 @@ class LanguageModel(nnx.Module, Generic[Memory, Cache]):
             "packed",
             ids=("M", packed.ids),
             grid=("B W", packed.grid),
+            positions=("B W", packed.positions),
+            branches=("B W", packed.branches),
             prompt_ids=("B", packed.prompt_ids),
-            **{name: ("Q", getattr(packed, name)) for name in ("rows", "places", "labels", "mask")},
+            **{
+                name: ("Q", getattr(packed, name))
+                for name in ("owners", "places", "labels", "mask")
+            },
         )
         logits_QV = self.logits(self.packed_states(soft, packed)[packed.places])
         return _cross_entropy(logits_QV, packed.labels, packed.mask, z_loss)

@@ -67,7 +67,7 @@ WORLDS = {
     "smollm2": World(
         fill=[["bank", "pull", "smollm2"]],
         transfer=[
-            *("--similarity", "trial", "--top-k", "3", "--restarts", "3", "--seeds", "2"),
+            *("--similarity", "text", "--top-k", "3", "--restarts", "3", "--seeds", "2"),
             *("--steps", "30", "--evaluate-every", "10", "--batch-size", "4"),
         ],
     ),

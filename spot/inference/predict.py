@@ -16,7 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from spot.backbone.batch import Inputs, Targets
+from spot.backbone import packing
+from spot.backbone.batch import Inputs, Packed, Targets
 from spot.backbone.load import Backbone
 from spot.backbone.placement import placement
 from spot.backbone.soft import Soft
@@ -243,6 +244,9 @@ def scores(
         data: the examples.
         batch_size: most examples at once.
     """
+    if _packs(backbone):
+        choices = [[data.choices[c] for c in data.choice_rows[row]] for row in range(len(data))]
+        return [-losses for losses in _packed_losses(backbone, soft, prompt_ids, data, choices)]
     programs = _programs(backbone.graph)
     soft = programs.prepare(backbone.weights, soft)
     values: list[np.ndarray] = [np.zeros(0, np.float32)] * len(prompt_ids)
@@ -313,10 +317,15 @@ def mean_losses(
 def _mean_losses(backbone: Backbone, soft: Soft, data: Tokenized, batch_size: int) -> np.ndarray:
     """Of every prompt of a stack."""
     programs, count = _programs(backbone.graph), len(data)
-    soft = programs.prepare(backbone.weights, soft)
     every = _together([data] * soft.rows)
     prompt_ids = np.repeat(np.arange(soft.rows, dtype=np.int32), count)
     losses = np.zeros(len(prompt_ids))
+    if _packs(backbone):
+        targets = [[every.targets[row]] for row in range(len(every))]
+        summed = _packed_losses(backbone, soft, prompt_ids, every, targets)
+        losses[:] = np.concatenate(summed) / np.maximum(every.targets.lengths, 1)
+        return losses.reshape(soft.rows, count).mean(axis=1)
+    soft = programs.prepare(backbone.weights, soft)
     for rows, padded in _passes(backbone, soft, every, prompt_ids, batch_size):
         length = bucket(int(every.targets.lengths[rows].max()), TARGET_BUCKETS)
         targets = Targets(*pad([every.targets[row] for row in padded], length))
@@ -324,6 +333,41 @@ def _mean_losses(backbone: Backbone, soft: Soft, data: Tokenized, batch_size: in
         values = programs.loss(backbone.weights, soft, prompt_ids[padded], inputs, targets)
         losses[rows] = np.asarray(values, np.float64)[: len(rows)]
     return losses.reshape(soft.rows, count).mean(axis=1)
+
+
+def _packs(backbone: Backbone) -> bool:
+    """Whether losses are computed in packed sequences: on a CPU, of models that read a prompt once for all rows."""
+    return backbone.config.reads_prompts_once and placement().cpu
+
+
+def _packed_losses(
+    backbone: Backbone,
+    soft: Soft,
+    prompt_ids: np.ndarray,
+    data: Tokenized,
+    targets: Sequence[Sequence[np.ndarray]],
+) -> list[np.ndarray]:
+    """Losses of every target of every example, summed over its tokens, float32 ``[C]`` each.
+
+    Those of one prompt stand together, the longest first.
+    """
+    rows = [
+        packing.Row(int(prompt), data.inputs[row], targets[row])
+        for row, prompt in enumerate(prompt_ids)
+    ]
+    order = np.lexsort((np.array([-row.tokens for row in rows]), prompt_ids))
+    program = _programs(backbone.graph).packed
+    summed: list[np.ndarray] = [np.zeros(0, np.float32)] * len(rows)
+    places = iter(order)
+    for portion in packing.portions([rows[place] for place in order], soft.length):
+        stack, packed = packing.pack(portion, soft.length)
+        losses = np.asarray(program(backbone.weights, soft, stack, packed))
+        counts = [len(row.targets) for row in portion]
+        of_targets = np.zeros(sum(counts), np.float32)
+        np.add.at(of_targets, packed.owners[packed.mask], losses[packed.mask])
+        for each in np.split(of_targets, np.cumsum(counts)[:-1]):
+            summed[next(places)] = each
+    return summed
 
 
 class Programs(NamedTuple):
@@ -337,6 +381,8 @@ class Programs(NamedTuple):
     """Tokens ``[B, max_length]`` int32."""
     loss: Callable[..., Array]
     """A target token on average, ``[B]`` float32."""
+    packed: Callable[..., Array]
+    """Losses of the scored tokens of a packed sequence, ``[Q]`` float32."""
 
 
 @functools.lru_cache(maxsize=16)
@@ -360,8 +406,15 @@ def _programs(graph: nnx.GraphDef[Any]) -> Programs:
         losses = nnx.merge(graph, weights).token_losses(soft, prompt_ids, inputs, targets)
         return losses.sum(axis=-1) / jnp.maximum(targets.mask.sum(axis=-1), 1).astype(losses.dtype)
 
+    def packed(weights: Any, soft: Soft, stack: Array, sequence: Packed) -> Array:
+        return nnx.merge(graph, weights).packed_losses(soft.take(stack), sequence)
+
     return Programs(
-        jax.jit(prepare), jax.jit(score), jax.jit(generated, static_argnums=(4, 5)), jax.jit(loss)
+        jax.jit(prepare),
+        jax.jit(score),
+        jax.jit(generated, static_argnums=(4, 5)),
+        jax.jit(loss),
+        jax.jit(packed),
     )
 
 

@@ -7,16 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from spot.backbone.batch import START, Inputs, Packed, Targets, Tokens
+from spot.backbone import packing
+from spot.backbone.batch import Inputs, Packed, Targets, Tokens
 from spot.backbone.placement import Placement, placement
 from tasks.objectives import pad
 from tasks.pipeline import TARGET_BUCKETS, RaggedBatch, bucket
-
-PACKED_TOKENS = 1024
-"""Tokens of a packed part, its prompts included: for more, matrix products gain nothing."""
-
-PACKED_BUCKETS = (*range(16, 128, 16), *range(128, 256, 32), *range(256, 1024, 64), 1024)
-"""Lengths that sequences are filled up to."""
 
 
 class Batch(NamedTuple):
@@ -58,7 +53,7 @@ class Pack(NamedTuple):
     @property
     def slots(self) -> Tokens:
         """``[Q]`` int32, the slot of every scored token."""
-        return self.stack[self.packed.prompt_ids[self.packed.rows]]
+        return self.stack[self.packed.prompt_ids[self.packed.owners]]  # one target an example
 
     def count(self, slots: int) -> np.ndarray:
         """Target tokens ``[N]`` of every slot, float32."""
@@ -88,11 +83,6 @@ class Row(NamedTuple):
     targets: np.ndarray
     place: int
 
-    @property
-    def tokens(self) -> int:
-        """Of text and target together; the start token stands in for the end token, which nothing follows."""
-        return len(self.inputs) + len(self.targets)
-
 
 NOTHING = np.zeros(0, np.int32)
 FILLER = Row(0, NOTHING, NOTHING, 0)
@@ -113,13 +103,19 @@ def cut(
     part. Rows of any slots share a part.
     """
     here = here or placement()
+    if packed and here.cpu:
+        examples = [
+            packing.Row(slot, inputs, [targets])
+            for slot, batch in batches.items()
+            for inputs, targets in zip(batch.inputs, batch.targets, strict=True)
+        ]
+        parts = packing.portions(examples, prompt_length)
+        return [Pack(*packing.pack(part, prompt_length)) for part in parts]
     rows = [
         Row(slot, inputs, targets, place)
         for slot, batch in batches.items()
         for place, (inputs, targets) in enumerate(zip(batch.inputs, batch.targets, strict=True))
     ]
-    if packed and here.cpu:
-        return _in_packs(rows, prompt_length, min(PACKED_TOKENS, here.cached_positions))
     return _in_batches(rows, prompt_length, here)
 
 
@@ -149,46 +145,4 @@ def _padded(rows: Sequence[Row], length: int) -> Batch:
         Inputs(*pad([row.inputs for row in rows], length)),
         Targets(*pad([row.targets for row in rows], bucket(longest, TARGET_BUCKETS))),
         rows=np.array([row.place for row in rows], np.int32),
-    )
-
-
-def _in_packs(rows: Sequence[Row], prompt_length: int, tokens: int) -> list[Pack]:
-    """Slot after slot, as many rows a part as its tokens allow, and at least one."""
-    packs: list[Pack] = []
-    taken: list[Row] = []
-    length = 0
-    for row in rows:
-        longer = row.tokens + (0 if taken and row.slot == taken[-1].slot else prompt_length)
-        if taken and length + longer > tokens:
-            packs.append(_packed(taken, prompt_length))
-            taken, length, longer = [], 0, prompt_length + row.tokens
-        taken.append(row)
-        length += longer
-    return [*packs, _packed(taken, prompt_length)]
-
-
-def _packed(rows: Sequence[Row], prompt_length: int) -> Pack:
-    """One sequence of rows, filled up to a bucket of tokens and of scored tokens."""
-    stack, prompt_ids = np.unique([row.slot for row in rows], return_inverse=True)
-    lengths = np.array([row.tokens for row in rows])
-    ends = np.cumsum(lengths)
-    total, size = int(ends[-1]), bucket(int(ends[-1]), PACKED_BUCKETS)
-    width = max(prompt_length, bucket(int(lengths.max())))
-    grid = np.arange(width) + (ends - lengths)[:, None]
-    ids = [part for row in rows for part in (row.inputs, [START], row.targets[:-1])]
-    targets = np.array([len(row.targets) for row in rows])
-    places = [np.arange(end - count, end) for end, count in zip(ends, targets, strict=True)]
-    spare = (0, bucket(int(targets.sum()), TARGET_BUCKETS) - int(targets.sum()))
-    labels = np.concatenate([row.targets for row in rows])
-    return Pack(
-        stack.astype(np.int32),
-        Packed(
-            ids=np.pad(np.concatenate(ids), (0, size - total)).astype(np.int32),
-            grid=np.where(np.arange(width) < lengths[:, None], grid, size).astype(np.int32),
-            prompt_ids=prompt_ids.astype(np.int32),
-            rows=np.pad(np.repeat(np.arange(len(rows)), targets), spare).astype(np.int32),
-            places=np.pad(np.concatenate(places), spare).astype(np.int32),
-            labels=np.pad(labels, spare).astype(np.int32),
-            mask=np.pad(np.ones(len(labels), bool), spare),
-        ),
     )

@@ -69,6 +69,10 @@ class Case:
         return jax.jit(self.model.token_losses)
 
     @functools.cached_property
+    def packed_losses(self) -> Callable[..., jax.Array]:
+        return jax.jit(self.model.packed_losses)
+
+    @functools.cached_property
     def choice_scores(self) -> Callable[..., jax.Array]:
         return jax.jit(self.model.choice_scores)
 

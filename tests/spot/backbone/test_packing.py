@@ -1,0 +1,114 @@
+"""A packed sequence gives every target the loss that it has where it is padded and alone."""
+
+from __future__ import annotations
+
+import itertools
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from spot.backbone import packing
+from spot.backbone.soft import Soft, stack
+from tests.closeness import assert_close
+from tests.spot.backbone.conftest import CONFIGS, Case, make_case
+
+TERMS = 300
+
+
+@pytest.fixture(scope="module")
+def case() -> Case:
+    return make_case(CONFIGS["llama"])
+
+
+def real(tokens, place) -> np.ndarray:
+    return np.asarray(tokens.ids[place])[np.asarray(tokens.mask[place])]
+
+
+def rows_of(case: Case) -> list[packing.Row]:
+    """All choices of every example as its targets; those of one prompt together."""
+    order = np.argsort(np.asarray(case.prompt_ids), kind="stable")
+    return [
+        packing.Row(
+            int(case.prompt_ids[row]),
+            real(case.inputs, row),
+            [real(case.choices, (row, choice)) for choice in range(case.choices.ids.shape[1])],
+        )
+        for row in order
+    ]
+
+
+def scores_of(case: Case, soft: Soft, tokens: int) -> np.ndarray:
+    """Log-likelihoods ``[B, C]`` in the order of the case, from sequences of so many tokens."""
+    found: list[np.ndarray] = []
+    for portion in packing.portions(rows_of(case), soft.length, tokens=tokens):
+        chosen, packed = packing.pack(portion, soft.length)
+        losses = np.asarray(case.packed_losses(soft.take(chosen), packed))
+        summed = np.zeros(sum(len(row.targets) for row in portion))
+        np.add.at(summed, packed.owners[packed.mask], losses[packed.mask])
+        assert not losses[~packed.mask].any()
+        found.extend(-summed.reshape(len(portion), -1))
+    order = np.argsort(np.argsort(np.asarray(case.prompt_ids), kind="stable"), kind="stable")
+    return np.array(found)[order]
+
+
+@pytest.mark.parametrize("tokens", [30, 1000])
+def test_choices_score_as_they_do_padded(case: Case, tokens: int) -> None:
+    expected = case.choice_scores(case.soft, case.prompt_ids, case.inputs, case.choices)
+    assert_close(scores_of(case, case.soft, tokens), expected, terms=TERMS)
+
+
+def test_prompts_of_several_lengths_share_a_sequence(case: Case) -> None:
+    short = Soft(case.prompts[2:, 2:])
+    soft = stack([Soft(case.prompts[:2]), short])
+    expected = case.choice_scores(soft, case.prompt_ids, case.inputs, case.choices)
+    assert_close(scores_of(case, soft, 1000), expected, terms=TERMS)
+
+
+def test_deep_prompts_and_none_score_as_they_do_padded(case: Case) -> None:
+    rng = np.random.default_rng(3)
+    layers = rng.normal(size=(3, case.model.config.layers - 1, *case.prompts.shape[1:]))
+    for soft in (
+        Soft(case.prompts, layers=jnp.asarray(layers, jnp.float32)),
+        Soft(case.prompts[:, :0]),
+    ):
+        expected = case.choice_scores(soft, case.prompt_ids, case.inputs, case.choices)
+        assert_close(scores_of(case, soft, 1000), expected, terms=TERMS)
+
+
+def test_sequences_hold_as_many_rows_as_their_tokens_allow(case: Case) -> None:
+    rows = rows_of(case)
+    for tokens in (1, 30, 50, 1000):
+        portions = list(packing.portions(rows, 4, tokens=tokens))
+        assert [row for portion in portions for row in portion] == rows
+        sizes = [
+            sum(row.tokens for row in portion) + 4 * len({row.prompt for row in portion})
+            for portion in portions
+        ]
+        assert all(
+            size <= tokens or len(part) == 1 for size, part in zip(sizes, portions, strict=True)
+        )
+        for first, second in itertools.pairwise(portions):
+            more = second[0].tokens + 4 * (second[0].prompt not in {row.prompt for row in first})
+            assert (
+                sum(row.tokens for row in first) + 4 * len({r.prompt for r in first}) + more
+                > tokens
+            )
+    assert list(packing.portions([], 4)) == []
+
+
+def test_a_sequence_is_filled_up_and_its_spare_tokens_count_for_nothing(case: Case) -> None:
+    rows = rows_of(case)[:3]
+    _, packed = packing.pack(rows, 4)
+    assert packed.ids.shape == (bucket_of(sum(row.tokens for row in rows)),)
+    assert packed.grid.shape[0] == 4
+    assert (packed.grid[3] == len(packed.ids)).all()
+    soft = case.soft.take(np.array([0, 2]))
+    before = case.packed_losses(soft, packed)
+    ids = packed.ids.copy()
+    ids[sum(row.tokens for row in rows) :] = 7
+    assert_close(case.packed_losses(soft, packed._replace(ids=ids)), before, terms=TERMS)
+
+
+def bucket_of(tokens: int) -> int:
+    return min(length for length in packing.LENGTHS if length >= tokens)
