@@ -17,8 +17,11 @@ from spot.cli.output import say
 from spot.errors import SpotError
 
 TASK = "living"
-TRAIN, DEV, TEST = 64, 48, 200
-"""Rows of the demo's files."""
+ROWS = {"train": 64, "dev": 32, "test": 100}
+"""Rows of the demo's files, by split."""
+
+LONGEST = 60
+"""Characters of a text; longer ones are left out, so that steps are short."""
 
 TASK_FILE = """\
 name = "{task}"
@@ -68,7 +71,7 @@ WORLDS = {
         fill=[["bank", "pull", "smollm2"]],
         transfer=[
             *("--similarity", "text", "--top-k", "3", "--restarts", "3", "--seeds", "2"),
-            *("--steps", "30", "--evaluate-every", "10", "--batch-size", "4"),
+            *("--steps", "20", "--evaluate-every", "10", "--batch-size", "4"),
         ],
     ),
     "tiny": World(
@@ -92,7 +95,7 @@ def demo(
     chosen = choose(backbone or installed(), WORLDS, "backbone of the demo", error=SpotError)
     world = WORLDS[chosen]
     say(
-        f"== a task of your own: {TRAIN} labelled definitions in {folder}/train.csv, and a task file"
+        f"== a task of your own: {ROWS['train']} labelled definitions in {folder}/train.csv, and a task file"
     )
     write_task(folder)
     say((folder / f"{TASK}.toml").read_text(encoding="utf-8"))
@@ -149,12 +152,14 @@ def write_task(folder: Path) -> None:
 
     folder.mkdir(parents=True, exist_ok=True)
     task = get_task("wn_living")
-    for split, rows in ((Split.TRAIN, TRAIN), (Split.DEV, DEV), (Split.TEST, TEST)):
+    for split in Split:
+        rows = [
+            (example.inputs.removeprefix("definition: "), example.target)
+            for example in task.examples(split)
+        ]
+        short = [(text, label) for text, label in rows if len(text) <= LONGEST]
         with (folder / f"{split.value}.csv").open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["text", "label"])
-            for example in task.examples(split)[:rows]:
-                writer.writerow([example.inputs.removeprefix("definition: "), example.target])
+            csv.writer(file).writerows([("text", "label"), *short[: ROWS[split.value]]])
     (folder / f"{TASK}.toml").write_text(TASK_FILE.format(task=TASK), encoding="utf-8")
 
 
