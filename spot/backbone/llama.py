@@ -236,7 +236,7 @@ class Llama(LanguageModel[Read, list[KeysValues]]):
     def _extend(
         self,
         x: Array,
-        past: list[KeysValues] | None,
+        past: list[KeysValues],
         angles: Rotation,
         bias: Array,
         mask: Array,
@@ -307,7 +307,7 @@ class Llama(LanguageModel[Read, list[KeysValues]]):
         lengths_N = jnp.full(prompts, length) if soft.lengths is None else jnp.asarray(soft.lengths)
         positions_RW = lengths_N[packed.prompt_ids, None] + packed.positions
         branches_RW = jnp.asarray(packed.branches)
-        past: list[KeysValues] | None = None
+        past: list[KeysValues] = []
         leaders: Leaders | None = None
         if soft.layers is not None:
             past = [

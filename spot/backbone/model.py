@@ -137,6 +137,7 @@ class LanguageModel(nnx.Module, Generic[Memory, Cache]):
         soft.check(self.config.width, self.config.layers)
         axes(
             "packed",
+            {},
             ids=("M", packed.ids),
             grid=("B W", packed.grid),
             positions=("B W", packed.positions),

@@ -13,12 +13,14 @@ from tasks.pipeline import TARGET_BUCKETS, bucket
 TOKENS = 1024
 """Of a sequence, its prompts included: for more, matrix products gain nothing."""
 
-LENGTHS = (*range(16, 128, 16), *range(128, 256, 32), *range(256, 1024, 64), 1024)
-"""Lengths that sequences are filled up to."""
+LENGTHS = (32, 48, 64, 80, 96, 128, 160, 192, 256, 320, 384, 512, 640, 768, 896, 1024)
+"""Lengths that sequences are filled up to: every new shape is compiled once, which takes as long as ten steps."""
 
+WIDTHS = (32, 64, 128, 256, 512, 1024)
+"""Widths of grids: their spare places cost little."""
 
-ROWS = (1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
-"""Rows that grids are filled up to."""
+ROWS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
+"""Rows that grids are filled up to, and prompts that stacks are."""
 
 
 class Row(NamedTuple):
@@ -64,12 +66,13 @@ def pack(rows: Sequence[Row], prompt_length: int) -> tuple[np.ndarray, Packed]:
         prompt_length: P.
 
     Returns:
-        The prompts ``[n]`` int32 that the rows are read with, by which ``Packed.prompt_ids`` count, and the sequence.
+        The prompts ``[n]`` int32 that the rows are read with, by which ``Packed.prompt_ids`` count, the last one
+        repeated to a bucket of them; and the sequence.
     """
     stack, prompt_ids = np.unique([row.prompt for row in rows], return_inverse=True)
     lengths = np.array([row.tokens for row in rows])
     total = int(lengths.sum())
-    size, width = bucket(total, LENGTHS), max(prompt_length, bucket(int(lengths.max())))
+    size, width = bucket(total, LENGTHS), bucket(max(prompt_length, *lengths), WIDTHS)
     ids = np.zeros(size, np.int32)
     grid = np.full((bucket(len(rows), ROWS), width), size, np.int32)
     positions, branches = np.zeros_like(grid), np.zeros_like(grid)
@@ -93,6 +96,7 @@ def pack(rows: Sequence[Row], prompt_length: int) -> tuple[np.ndarray, Packed]:
     scored = np.array([len(each) for each in places])
     spare = (0, bucket(int(scored.sum()), TARGET_BUCKETS) - int(scored.sum()))
     labels = np.concatenate([target for row in rows for target in row.targets])
+    stack = np.pad(stack, (0, bucket(len(stack), ROWS) - len(stack)), mode="edge")
     return stack.astype(np.int32), Packed(
         ids=ids,
         grid=grid,

@@ -71,7 +71,7 @@ WORLDS = {
         fill=[["bank", "pull", "smollm2"]],
         transfer=[
             *("--similarity", "text", "--top-k", "3", "--restarts", "3", "--seeds", "2"),
-            *("--steps", "20", "--evaluate-every", "10", "--batch-size", "4"),
+            *("--steps", "12", "--evaluate-every", "4", "--batch-size", "4"),
         ],
     ),
     "tiny": World(

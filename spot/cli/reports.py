@@ -104,8 +104,8 @@ def report_transfers(
         for name, one in of_runs.items():
             say_diagnostics(f"seed {result.seed}, {name}", one)
     show_curves(trainer.bank, results)
-    for one in filter(None, (gain, further)):
-        say(one.line())
+    for known in filter(None, (gain, further)):
+        say(known.line())
     say(f"in {trainer.bank}; `spot bank transfers --task {target}` shows them again")
 
 

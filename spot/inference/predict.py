@@ -245,8 +245,8 @@ def scores(
         batch_size: most examples at once.
     """
     if _packs(backbone):
-        choices = [[data.choices[c] for c in data.choice_rows[row]] for row in range(len(data))]
-        return [-losses for losses in _packed_losses(backbone, soft, prompt_ids, data, choices)]
+        allowed = [[data.choices[c] for c in data.choice_rows[row]] for row in range(len(data))]
+        return [-losses for losses in _packed_losses(backbone, soft, prompt_ids, data, allowed)]
     programs = _programs(backbone.graph)
     soft = programs.prepare(backbone.weights, soft)
     values: list[np.ndarray] = [np.zeros(0, np.float32)] * len(prompt_ids)
@@ -321,8 +321,8 @@ def _mean_losses(backbone: Backbone, soft: Soft, data: Tokenized, batch_size: in
     prompt_ids = np.repeat(np.arange(soft.rows, dtype=np.int32), count)
     losses = np.zeros(len(prompt_ids))
     if _packs(backbone):
-        targets = [[every.targets[row]] for row in range(len(every))]
-        summed = _packed_losses(backbone, soft, prompt_ids, every, targets)
+        alone = [[every.targets[row]] for row in range(len(every))]
+        summed = _packed_losses(backbone, soft, prompt_ids, every, alone)
         losses[:] = np.concatenate(summed) / np.maximum(every.targets.lengths, 1)
         return losses.reshape(soft.rows, count).mean(axis=1)
     soft = programs.prepare(backbone.weights, soft)

@@ -130,7 +130,7 @@ class Loop:
     def advance(self) -> None:
         """One step of all slots."""
         batches = {number: slot.next() for number, slot in self.slots.items()}
-        parts = list(batches.values())
+        parts: Sequence[Any] = list(batches.values())
         if self.step.slots:
             parts = cut(batches, self.prompt_length, packed=self.step.packed)
         active = np.array([number in self.slots for number in range(self.size)])

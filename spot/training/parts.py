@@ -26,7 +26,7 @@ class Batch(NamedTuple):
     targets: Targets
     rows: Tokens | None = None
 
-    def count(self, slots: int) -> np.ndarray:
+    def target_counts(self, slots: int) -> np.ndarray:
         """Target tokens ``[N]`` of every slot, float32."""
         tokens = np.zeros(slots, np.float32)
         np.add.at(tokens, np.asarray(self.prompt_ids), np.asarray(self.targets.mask).sum(axis=-1))
@@ -55,7 +55,7 @@ class Pack(NamedTuple):
         """``[Q]`` int32, the slot of every scored token."""
         return self.stack[self.packed.prompt_ids[self.packed.owners]]  # one target an example
 
-    def count(self, slots: int) -> np.ndarray:
+    def target_counts(self, slots: int) -> np.ndarray:
         """Target tokens ``[N]`` of every slot, float32."""
         tokens = np.zeros(slots, np.float32)
         np.add.at(tokens, np.asarray(self.slots), np.asarray(self.packed.mask))

@@ -65,7 +65,7 @@ class Step:
         """
         if rates is None:
             rates = np.full(len(active), self.rate, np.float32)
-        tokens = np.maximum(sum(part.count(len(active)) for part in parts), 1)
+        tokens = np.maximum(sum(part.target_counts(len(active)) for part in parts), 1)
         total = (jax.tree.map(jnp.zeros_like, trained), jnp.zeros(len(active), jnp.float32))
         for part in parts:
             total = self.accumulate(total, trained, frozen, tokens, part, keys)
