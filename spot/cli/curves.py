@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from spot.cli.output import say
 
@@ -44,7 +43,7 @@ def _curve(bank: Bank, run: str) -> Curve:
 def _mean(curves: Sequence[Curve]) -> Curve:
     """Over the steps that all have."""
     steps = set.intersection(*map(set, curves)) if curves else set()
-    return {step: float(np.mean([curve[step] for curve in curves])) for step in sorted(steps)}
+    return {step: fmean(curve[step] for curve in curves) for step in sorted(steps)}
 
 
 def _reached(with_transfer: Curve, without: Curve) -> str:
