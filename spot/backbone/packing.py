@@ -36,16 +36,63 @@ class Row(NamedTuple):
         return len(self.text) + 1 + sum(max(len(target) - 1, 0) for target in self.targets)
 
 
-def portions(
-    rows: Sequence[Row], prompt_length: int, *, tokens: int = TOKENS
-) -> Iterator[Sequence[Row]]:
-    """Rows in their order, as many a sequence as its tokens allow, and at least one.
+class Room(NamedTuple):
+    """What a sequence is filled up to: sequences of one room share a compiled program."""
+
+    prompts: int
+    tokens: int
+    rows: int
+    width: int
+    scored: int
+
+    @classmethod
+    def of(cls, rows: Sequence[Row], prompt_length: int) -> Room:
+        """The smallest that holds the rows."""
+        lengths = [row.tokens for row in rows]
+        return cls(
+            bucket(len({row.prompt for row in rows}), ROWS),
+            bucket(sum(lengths), LENGTHS),
+            bucket(len(rows), ROWS),
+            bucket(max(prompt_length, *lengths), WIDTHS),
+            bucket(sum(len(target) for row in rows for target in row.targets), TARGET_BUCKETS),
+        )
+
+
+class Portion(NamedTuple):
+    """Rows that share a sequence.
+
+    Attributes:
+        rows: in their order.
+        stack: ``[n]`` int32, the prompts that they are read with, by which ``packed.prompt_ids`` count; the last one
+            is repeated to fill up.
+        packed: their sequence.
+    """
+
+    rows: Sequence[Row]
+    stack: np.ndarray
+    packed: Packed
+
+
+def portions(rows: Sequence[Row], prompt_length: int, *, tokens: int = TOKENS) -> list[Portion]:
+    """As few sequences as hold the rows in their order, of like lengths and in one room.
 
     Args:
-        rows: those of one prompt stand together.
+        rows: the examples; those of one prompt stand together.
         prompt_length: P.
-        tokens: most of a sequence.
+        tokens: most of a sequence, its prompts included, unless a row alone has more.
     """
+    limits = [length for length in LENGTHS if length < tokens] + [tokens]
+    ways = [list(_cut(rows, prompt_length, limit)) for limit in limits]
+    parts = next(way for way in ways if len(way) == len(ways[-1]))
+    if not parts:
+        return []
+    rooms = [Room.of(part, prompt_length) for part in parts]
+    room = Room(*map(max, zip(*rooms, strict=True)))
+    return [_pack(part, room) for part in parts]
+
+
+def _cut(rows: Sequence[Row], prompt_length: int, tokens: int) -> Iterator[Sequence[Row]]:
+    """Rows in their order, as many a part as its tokens allow, and at least one."""
     begin = length = 0
     for place, row in enumerate(rows):
         known = place > begin and row.prompt == rows[place - 1].prompt
@@ -58,23 +105,11 @@ def portions(
         yield rows[begin:]
 
 
-def pack(rows: Sequence[Row], prompt_length: int) -> tuple[np.ndarray, Packed]:
-    """One sequence of rows, filled up to a bucket of tokens, of rows and of scored tokens.
-
-    Args:
-        rows: the examples.
-        prompt_length: P.
-
-    Returns:
-        The prompts ``[n]`` int32 that the rows are read with, by which ``Packed.prompt_ids`` count, the last one
-        repeated to a bucket of them; and the sequence.
-    """
+def _pack(rows: Sequence[Row], room: Room) -> Portion:
+    """One sequence of rows, which the room holds."""
     stack, prompt_ids = np.unique([row.prompt for row in rows], return_inverse=True)
-    lengths = np.array([row.tokens for row in rows])
-    total = int(lengths.sum())
-    size, width = bucket(total, LENGTHS), bucket(max(prompt_length, *lengths), WIDTHS)
-    ids = np.zeros(size, np.int32)
-    grid = np.full((bucket(len(rows), ROWS), width), size, np.int32)
+    ids = np.zeros(room.tokens, np.int32)
+    grid = np.full((room.rows, room.width), room.tokens, np.int32)
     positions, branches = np.zeros_like(grid), np.zeros_like(grid)
     places: list[np.ndarray] = []
     begin = 0
@@ -94,17 +129,18 @@ def pack(rows: Sequence[Row], prompt_length: int) -> tuple[np.ndarray, Packed]:
             at = taken.stop
         begin += row.tokens
     scored = np.array([len(each) for each in places])
-    spare = (0, bucket(int(scored.sum()), TARGET_BUCKETS) - int(scored.sum()))
+    spare = (0, room.scored - int(scored.sum()))
     labels = np.concatenate([target for row in rows for target in row.targets])
-    stack = np.pad(stack, (0, bucket(len(stack), ROWS) - len(stack)), mode="edge")
-    return stack.astype(np.int32), Packed(
+    packed = Packed(
         ids=ids,
         grid=grid,
         positions=positions,
         branches=branches,
-        prompt_ids=np.pad(prompt_ids, (0, len(grid) - len(rows))).astype(np.int32),
+        prompt_ids=np.pad(prompt_ids, (0, room.rows - len(rows))).astype(np.int32),
         owners=np.pad(np.repeat(np.arange(len(scored)), scored), spare).astype(np.int32),
         places=np.pad(np.concatenate(places), spare).astype(np.int32),
         labels=np.pad(labels, spare).astype(np.int32),
         mask=np.pad(np.ones(len(labels), bool), spare),
     )
+    stack = np.pad(stack, (0, room.prompts - len(stack)), mode="edge")
+    return Portion(rows, stack.astype(np.int32), packed)

@@ -360,9 +360,9 @@ def _packed_losses(
     summed: list[np.ndarray] = [np.zeros(0, np.float32)] * len(rows)
     places = iter(order)
     for portion in packing.portions([rows[place] for place in order], soft.length):
-        stack, packed = packing.pack(portion, soft.length)
-        losses = np.asarray(program(backbone.weights, soft, stack, packed))
-        counts = [len(row.targets) for row in portion]
+        packed = portion.packed
+        losses = np.asarray(program(backbone.weights, soft.take(portion.stack), packed))
+        counts = [len(row.targets) for row in portion.rows]
         of_targets = np.zeros(sum(counts), np.float32)
         np.add.at(of_targets, packed.owners[packed.mask], losses[packed.mask])
         for each in np.split(of_targets, np.cumsum(counts)[:-1]):
@@ -406,8 +406,8 @@ def _programs(graph: nnx.GraphDef[Any]) -> Programs:
         losses = nnx.merge(graph, weights).token_losses(soft, prompt_ids, inputs, targets)
         return losses.sum(axis=-1) / jnp.maximum(targets.mask.sum(axis=-1), 1).astype(losses.dtype)
 
-    def packed(weights: Any, soft: Soft, stack: Array, sequence: Packed) -> Array:
-        return nnx.merge(graph, weights).packed_losses(soft.take(stack), sequence)
+    def packed(weights: Any, soft: Soft, sequence: Packed) -> Array:
+        return nnx.merge(graph, weights).packed_losses(soft, sequence)
 
     return Programs(
         jax.jit(prepare),

@@ -157,8 +157,8 @@ class Job:
         plan: when things happen; ``checkpoint_seconds`` and ``report_every`` of the first job hold for all.
         start: gives the parameters to begin with when a slot is free: ``[1, ..., P, H]``, or the weights.
         stream: gives its training batches then.
-        loss: development loss of parameters, as ``start`` gives them, which breaks ties of the score; without it the
-            earlier one wins.
+        loss: development loss of parameters, as ``start`` gives them, and of the facts of their evaluation, which may
+            know it; it breaks ties of the score, and without it the earlier one wins.
         seed: of the dropout noise, 0 to 2**32 - 1.
         facts: what there is to say of its last evaluation beside metrics, as plain data; kept of the best.
         learning_rate: of its slot; that of the step where it says none.
@@ -173,7 +173,7 @@ class Job:
     plan: Plan
     start: Callable[[], Any]
     stream: Callable[[], BatchStream]
-    loss: Callable[[Any], float] | None = None
+    loss: Callable[[Any, Mapping[str, Any]], float] | None = None
     seed: int = 0
     facts: Callable[[], Mapping[str, Any]] = dict
     learning_rate: float | None = None

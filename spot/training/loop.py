@@ -236,8 +236,8 @@ class Loop:
         if loss is None:
             return False
         if progress.best_loss is None:
-            progress.best_loss = loss(slot.best)
-        loss_now = loss(parameters)
+            progress.best_loss = loss(slot.best, progress.best_facts)
+        loss_now = loss(parameters, slot.job.facts())
         if loss_now >= progress.best_loss:
             return False
         progress.best_loss = loss_now

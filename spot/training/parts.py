@@ -109,8 +109,8 @@ def cut(
             for slot, batch in batches.items()
             for inputs, targets in zip(batch.inputs, batch.targets, strict=True)
         ]
-        parts = packing.portions(examples, prompt_length)
-        return [Pack(*packing.pack(part, prompt_length)) for part in parts]
+        portions = packing.portions(examples, prompt_length)
+        return [Pack(portion.stack, portion.packed) for portion in portions]
     rows = [
         Row(slot, inputs, targets, place)
         for slot, batch in batches.items()

@@ -183,9 +183,15 @@ class Clock:
 
 
 def development_loss(
-    backbone: Backbone, data: TaskData | MixtureData, recipe: Recipe, parameters: np.ndarray | Array
+    backbone: Backbone,
+    data: TaskData | MixtureData,
+    recipe: Recipe,
+    parameters: np.ndarray | Array,
+    facts: Mapping[str, Any],
 ) -> float:
-    """Mean loss of one prompt, a stack ``[1, ..., P, H]``, on development examples."""
+    """Mean loss of one prompt, a stack ``[1, ..., P, H]``, on development examples; ranked answers have told it."""
+    if (told := facts.get("loss")) is not None:
+        return float(told)
     return float(
         mean_losses(
             backbone, [np.asarray(parameters[0])], data[Split.DEV].tokens, form=recipe.form

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+from collections.abc import Sequence
 
 import jax.numpy as jnp
 import numpy as np
@@ -42,12 +42,12 @@ def scores_of(case: Case, soft: Soft, tokens: int) -> np.ndarray:
     """Log-likelihoods ``[B, C]`` in the order of the case, from sequences of so many tokens."""
     found: list[np.ndarray] = []
     for portion in packing.portions(rows_of(case), soft.length, tokens=tokens):
-        chosen, packed = packing.pack(portion, soft.length)
-        losses = np.asarray(case.packed_losses(soft.take(chosen), packed))
-        summed = np.zeros(sum(len(row.targets) for row in portion))
+        packed = portion.packed
+        losses = np.asarray(case.packed_losses(soft.take(portion.stack), packed))
+        summed = np.zeros(sum(len(row.targets) for row in portion.rows))
         np.add.at(summed, packed.owners[packed.mask], losses[packed.mask])
         assert not losses[~packed.mask].any()
-        found.extend(-summed.reshape(len(portion), -1))
+        found.extend(-summed.reshape(len(portion.rows), -1))
     order = np.argsort(np.argsort(np.asarray(case.prompt_ids), kind="stable"), kind="stable")
     return np.array(found)[order]
 
@@ -76,30 +76,54 @@ def test_deep_prompts_and_none_score_as_they_do_padded(case: Case) -> None:
         assert_close(scores_of(case, soft, 1000), expected, terms=TERMS)
 
 
-def test_sequences_hold_as_many_rows_as_their_tokens_allow(case: Case) -> None:
+@pytest.mark.parametrize("tokens", [1, 30, 50, 70, 1000])
+def test_sequences_are_few_and_alike(case: Case, tokens: int) -> None:
     rows = rows_of(case)
-    for tokens in (1, 30, 50, 1000):
-        portions = list(packing.portions(rows, 4, tokens=tokens))
-        assert [row for portion in portions for row in portion] == rows
-        sizes = [
-            sum(row.tokens for row in portion) + 4 * len({row.prompt for row in portion})
-            for portion in portions
-        ]
-        assert all(
-            size <= tokens or len(part) == 1 for size, part in zip(sizes, portions, strict=True)
-        )
-        for first, second in itertools.pairwise(portions):
-            more = second[0].tokens + 4 * (second[0].prompt not in {row.prompt for row in first})
-            assert (
-                sum(row.tokens for row in first) + 4 * len({r.prompt for r in first}) + more
-                > tokens
-            )
-    assert list(packing.portions([], 4)) == []
+    portions = packing.portions(rows, 4, tokens=tokens)
+    assert [row for portion in portions for row in portion.rows] == rows
+    sizes = [size_of(portion.rows) for portion in portions]
+    assert all(
+        size <= tokens or len(portion.rows) == 1
+        for size, portion in zip(sizes, portions, strict=True)
+    )
+    assert len(portions) == fewest(rows, tokens)
+    shapes = {
+        (len(portion.stack), *(array.shape for array in portion.packed)) for portion in portions
+    }
+    assert len(shapes) == 1  # so that they share a program
+
+
+def test_sequences_are_no_longer_than_they_need_be(case: Case) -> None:
+    row = rows_of(case)[0]
+    tokens = size_of([row] * 12)
+    lengths = [len(p.packed.ids) for p in packing.portions([row] * 13, 4, tokens=tokens)]
+    assert len(lengths) == 2
+    assert max(lengths) < bucket_of(12 * row.tokens)
+
+
+def test_no_rows_are_no_sequence() -> None:
+    assert packing.portions([], 4) == []
+
+
+def size_of(rows: Sequence[packing.Row]) -> int:
+    """Tokens of a sequence, its prompts of four included."""
+    return sum(row.tokens for row in rows) + 4 * len({row.prompt for row in rows})
+
+
+def fewest(rows: Sequence[packing.Row], tokens: int) -> int:
+    """Sequences that hold the rows in their order, each as full as may be."""
+    count, begin = 0, 0
+    while begin < len(rows):
+        ends = range(begin + 1, len(rows) + 1)
+        begin = max([begin + 1, *(end for end in ends if size_of(rows[begin:end]) <= tokens)])
+        count += 1
+    return count
 
 
 def test_a_sequence_is_filled_up_and_its_spare_tokens_count_for_nothing(case: Case) -> None:
     rows = [*rows_of(case), rows_of(case)[-1]]
-    _, packed = packing.pack(rows, 4)
+    (portion,) = packing.portions(rows, 4)
+    packed = portion.packed
     assert packed.ids.shape == (bucket_of(sum(row.tokens for row in rows)),)
     assert packed.grid.shape[0] == 6
     assert (packed.grid[5] == len(packed.ids)).all()

@@ -6,6 +6,7 @@ import dataclasses
 import math
 import signal
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,13 +59,20 @@ def test_a_run_without_a_key_step_has_no_key() -> None:
 
 def test_of_equal_scores_the_smaller_development_loss_wins() -> None:
     scores, losses = [1.0, 3.0, 3.0, 3.0, 2.0], {10: 0.7, 15: 0.5, 20: 0.6}
-    states = toy.states(25)
+    states, script, facts = toy.states(25), toy.scripted(scores), {"step": 0}
 
-    def loss(one: Any) -> float:
+    def evaluate(one: Any) -> dict[str, float]:
+        facts["step"] += 5
+        return script(one)
+
+    def loss(one: Any, told: Mapping[str, Any]) -> float:
         (step,) = (i for i, state in enumerate(states) if np.array_equal(state, one))
+        assert told == {"step": step}, "its own evaluation's"
         return losses[step]
 
-    result = toy.run(Plan(steps=25, evaluate_every=5), evaluate=toy.scripted(scores), loss=loss)
+    result = toy.run(
+        Plan(steps=25, evaluate_every=5), evaluate=evaluate, loss=loss, facts=lambda: facts
+    )
     assert (result.progress.best_step, result.progress.best_loss) == (15, 0.5)
     np.testing.assert_array_equal(result.best, states[15])
     assert result.progress.stale == 3, "a tie is no better score"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import functools
 import signal
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,10 +21,16 @@ from spot.inference.predict import Answers, Questions, mean_losses, predict
 from spot.prompts.initializers import make_initializer
 from spot.prompts.write import write_prompt
 from spot.training.loop import CHECKPOINT_FILE, Interrupted
-from spot.training.prompt_tuning import TrainedPrompt, run_identity, train_prompt
+from spot.training.prompt_tuning import (
+    TrainedPrompt,
+    development_loss,
+    run_identity,
+    train_prompt,
+)
 from spot.training.recipe import Recipe
 from spot.training.task_data import TaskData
 from tasks.task import Split, Task
+from tests.closeness import assert_close
 from tests.spot.training.toy import Recorder
 
 ALL = 0.0
@@ -68,6 +75,16 @@ def test_diagnostics_are_those_of_the_value(
     way = np.linalg.norm(whole.value - start, axis=-1).mean()
     assert facts.moved == pytest.approx(way / rows, rel=1e-5)
     assert (facts.inputs, facts.cut) == (64, data[Split.TRAIN].tokens.cut)
+
+
+def test_ranked_answers_tell_the_development_loss(
+    whole: TrainedPrompt, backbone: Backbone, data: TaskData, recipe: Recipe
+) -> None:
+    assert whole.diagnostics is not None
+    told = whole.diagnostics.answered.loss
+    loss = functools.partial(development_loss, backbone, data, recipe, whole.value[None])
+    assert_close(loss({"loss": None}), told, terms=1000)
+    assert loss({"loss": told}) == told
 
 
 def test_a_run_that_answers_one_class_for_all_says_so_and_what_to_try(
