@@ -35,7 +35,9 @@ from spot.backbone.load import load_backbone
 from spot.backbone.placement import placement
 from spot.backbone.process import prepare_process
 from spot.backbone.soft import Soft
-from spot.inference.decoding import generate
+from spot.inference.decoding import Decoding, generate
+from spot.inference.sampling import Draw
+from spot.inference.tokenwise import Limits
 from spot.prompts.forms import FORMS
 from spot.training.optimizers import Optimizer
 from spot.training.step import make_step
@@ -173,7 +175,11 @@ def flax_decoding(options: argparse.Namespace) -> Work:
     @jax.jit
     def run(weights: Any, stack: Any, inputs: Inputs) -> Any:
         ids = jnp.zeros(len(inputs.ids), jnp.int32)
-        return generate(nnx.merge(graph, weights), Soft(stack), ids, inputs, "greedy", NEW)
+        limits = Limits(jnp.full(len(inputs.ids), NEW, jnp.int32), NEW)
+        draw = Draw(jnp.uint32(0), ids)
+        return generate(
+            nnx.merge(graph, weights), Soft(stack), ids, inputs, limits, draw, Decoding()
+        )
 
     return lambda: jax.block_until_ready(run(weights, stack, inputs))
 

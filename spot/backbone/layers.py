@@ -86,6 +86,12 @@ def ranked(x: Array, rank: int) -> Array:
     return jax.lax.expand_dims(x, range(rank - x.ndim))
 
 
+def siblings(parents: Array) -> Array:
+    """Candidates ``parents[B, C]`` int32 of their own rows as rows ``[B * C]`` of what has all candidates in front."""
+    rows, candidates = parents.shape
+    return (candidates * jnp.arange(rows, dtype=parents.dtype)[:, None] + parents).reshape(-1)
+
+
 def parameter(weights: Weights, name: str, *shape: int) -> nnx.Param[Array]:
     """A frozen weight ``[...]`` of the given shape that remembers its Hugging Face name."""
     return nnx.Param(weights(name, shape), tensor=name)

@@ -35,6 +35,7 @@ from spot.backbone.layers import (
     drop,
     parameter,
     ranked,
+    siblings,
     write,
 )
 from spot.backbone.model import LanguageModel
@@ -394,6 +395,15 @@ class Llama(LanguageModel[Read, list[KeysValues]]):
             )
             x_R1H = x_R1H + block.feed(x_R1H)
         return self.norm(x_R1H).reshape(rows, candidates, -1), layers
+
+    def reorder(self, memory: Read, cache: list[KeysValues], parents: Array) -> list[KeysValues]:
+        """What was read is the same for all candidates, and stays."""
+        read, rows = memory.mask.shape[-1], siblings(parents)
+
+        def reordered(x: Array) -> Array:
+            return x.at[:, :, read:].set(x[rows, :, read:])
+
+        return [(reordered(keys), reordered(values)) for keys, values in cache]
 
 
 def _each(x: Array, candidates: int) -> Array:

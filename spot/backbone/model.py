@@ -97,6 +97,10 @@ class LanguageModel(nnx.Module, Generic[Memory, Cache]):
         """The states ``[B, C, H]`` of every candidate's ``step``-th token ``last[B, C]``, and the cache with it."""
         raise NotImplementedError
 
+    def reorder(self, memory: Memory, cache: Cache, parents: Array) -> Cache:
+        """The cache whose candidates ``[B, C]`` go on from those that ``parents[B, C]`` int32 names."""
+        raise NotImplementedError
+
     def prepare(self, soft: Soft) -> Soft:
         """The stack with what does not depend on inputs computed, for those who read many batches with it."""
         return soft

@@ -31,6 +31,7 @@ from spot.backbone.layers import (
     drop,
     drop_keys,
     parameter,
+    siblings,
     write,
 )
 from spot.backbone.model import LanguageModel
@@ -362,6 +363,10 @@ class T5(LanguageModel[Encoded, Cache]):
             x_R1H = x_R1H + attended_BCH.reshape(x_R1H.shape)
             x_R1H = x_R1H + block.feed(x_R1H)
         return self.decoder_norm(x_R1H).reshape(together), Cache(layers, cache.crossed)
+
+    def reorder(self, memory: Encoded, cache: Cache, parents: Array) -> Cache:
+        rows = siblings(parents)
+        return cache._replace(past=[(keys[rows], values[rows]) for keys, values in cache.past])
 
     def logits(self, hidden: Array) -> Array:
         """``[..., H] -> [..., V]`` float32; v1.0 scales by ``H ** -0.5`` before its output layer."""

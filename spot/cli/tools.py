@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from spot.cli.decoding_options import DecodingOptions
 from spot.cli.groups import refuse_given, takes_groups
 from spot.cli.options import (
     BackboneOption,
@@ -137,6 +139,7 @@ def evaluate(
     max_input: Annotated[
         int, typer.Option(help="Longest input in tokens.", min=1, max=LENGTH)
     ] = INPUT,
+    decoding: DecodingOptions,
     bank: BankOption,
     where: BackboneOption,
     data: DataOption,
@@ -144,7 +147,7 @@ def evaluate(
 ) -> None:
     """Score a prompt on a split of a task; without --prompt, the bare backbone."""
     from spot.errors import SpotError
-    from spot.inference.predict import answer
+    from spot.inference.predict import answer, ranks
     from tasks.choices import choose
     from tasks.task import Split, take
 
@@ -153,6 +156,7 @@ def evaluate(
     (learnable,) = find_tasks([task])
     file = find_prompt(prompt, bank)  # before what takes long
     examples = take(data.examples(learnable, Split(split)), limit)
+    way = decoding.checked(context, ranked=ranks(evaluate_by, examples))
     backbone = where.load()
     soft = prompt_for(backbone, file)
     tokens = _tokens(backbone, examples, max_input=max_input, name=learnable.name)
@@ -160,7 +164,9 @@ def evaluate(
         errors().print(
             f"{tokens.cut} of {len(tokens)} inputs are cut at {max_input} tokens (--max-input)"
         )
-    answered = answer(backbone, soft, examples, tokens, form=form_of(file), method=evaluate_by)
+    answered = answer(
+        backbone, soft, examples, tokens, form=form_of(file), method=evaluate_by, decoding=way
+    )
     partial = {PARTIAL_DATA: True} if data.is_partial(learnable) else {}
     scores = learnable.score(answered.texts, examples)
     most_frequent, floor = _floor(learnable, examples)
@@ -168,7 +174,7 @@ def evaluate(
     if out.json:
         print_json({"task": learnable.name, "split": split, "examples": len(examples), "scores": scores,
                     "most frequent answer": floor, "cut inputs": tokens.cut,
-                    "diagnostics": diagnostics.document()} | partial)  # fmt: skip
+                    "decoding": way.options, "diagnostics": diagnostics.document()} | partial)  # fmt: skip
         return
     rows = [
         {"of": "prompt" if prompt else "bare backbone"} | scores | partial,
@@ -237,13 +243,14 @@ def predict_texts(
     choices: Annotated[
         str, typer.Option(help="Allowed answers, separated by commas; without, free text.")
     ] = "",
+    decoding: DecodingOptions,
     bank: BankOption,
     where: BackboneOption,
     out: JsonOption,
 ) -> None:
     """Answer texts with a prompt; inputs are in the task's own `key: text` form."""
     from spot.errors import SpotError
-    from spot.inference.decoding import Decoding
+    from spot.inference.decoding import MAX_NEW_TOKENS
     from spot.inference.predict import predict
     from tasks.task import Example
 
@@ -256,14 +263,14 @@ def predict_texts(
         raise SpotError(
             f"--choices {choices!r}: expected two different answers or more, as in --choices yes,no"
         )
+    way = decoding.checked(context, ranked=bool(labels))
     examples = [Example(inputs=text, target="", choices=labels) for text in inputs]
     file = find_prompt(prompt, bank)  # before what takes long
     backbone = where.load()
     soft = prompt_for(backbone, file)
     tokens = _tokens(backbone, examples)
-    answers = predict(
-        backbone, soft, examples, tokens, form=form_of(file), decoding=Decoding(max_new_tokens=32)
-    )
+    way = dataclasses.replace(way, max_new_tokens=way.max_new_tokens or MAX_NEW_TOKENS)
+    answers = predict(backbone, soft, examples, tokens, form=form_of(file), decoding=way)
     if len(set(answers)) == 1 and len(set(inputs)) >= SUSPICIOUS:
         tell(
             f"the same answer to all {len(inputs)} texts; `spot eval` on labelled ones says whether the prompt has "

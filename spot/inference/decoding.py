@@ -1,104 +1,167 @@
-"""How text is generated: a policy, which is part of what makes two evaluations the same, and the loop behind it."""
+"""How answers are found: a policy that generates text and a ranking of choices, part of what makes two evaluations the
+same."""
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 from jax import Array
 
 from spot.backbone.batch import Inputs, Tokens
 from spot.backbone.model import AnyModel
 from spot.backbone.soft import Soft
 from spot.errors import SpotError
+from spot.inference.beams import beam_search
+from spot.inference.ranking import LIKELIHOOD, RANKINGS
+from spot.inference.sampling import Draw, sampled
+from spot.inference.tokenwise import Limits, most_likely, token_by_token
 from tasks.choices import choose
 
 MAX_NEW_TOKENS = 32
 """Longest text that is generated unless asked for more."""
 
+MAX_BEAMS = 64
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Decoding:
-    """A way to generate text.
+    """A way to find answers.
 
     Attributes:
         policy: name in :data:`POLICIES`.
         max_new_tokens: longest text; 0 takes the length of the longest target, at most :data:`MAX_NEW_TOKENS`.
+        beams: sequences that beam search keeps.
+        length_penalty: beam search divides the log-likelihood of a sequence of n tokens by ``n ** length_penalty``.
+        temperature: of sampling; logits are divided by it.
+        top_k: sampling is among so many most likely tokens; 0 does not cut (Fan et al. 2018).
+        top_p: sampling is among the fewest most likely tokens that have this much probability together; 1 does not cut
+            (Holtzman et al. 2020).
+        seed: of sampling, 0 to 2**32 - 1. What an example is given depends on its place among its prompt's examples and
+            on nothing beside it.
+        stop: a generated text ends in front of the first of these.
+        ranking: name in :data:`spot.inference.ranking.RANKINGS`, of choices.
 
     Raises:
-        SpotError: an unknown policy or a negative length.
+        SpotError: an unknown name, a number out of its bounds, or one that the policy takes no notice of.
     """
 
     policy: str = "greedy"
     max_new_tokens: int = 0
+    beams: int = 4
+    length_penalty: float = 1.0
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    seed: int = 0
+    stop: tuple[str, ...] = ()
+    ranking: str = LIKELIHOOD
 
     def __post_init__(self) -> None:
         choose(self.policy, POLICIES, "decoding policy", error=SpotError)
-        if self.max_new_tokens < 0:
-            raise SpotError(f"max new tokens must not be negative, found {self.max_new_tokens}")
+        choose(self.ranking, RANKINGS, "ranking", error=SpotError)
+        for name, (fits, bounds) in BOUNDS.items():
+            if not fits(value := getattr(self, name)):
+                raise SpotError(f"{_words(name)} must be {bounds}, found {value}")
+        for policy, (_, takes) in POLICIES.items():
+            for name in () if policy == self.policy else takes:
+                if name in self._changed:
+                    raise SpotError(
+                        f"{_words(name)} belongs to the decoding policy {policy!r}, not to {self.policy!r}"
+                    )
 
     @property
     def options(self) -> dict[str, Any]:
-        """What differs from the defaults, for an evaluation's key and record; empty for greedy decoding."""
+        """For an evaluation's key and record: what differs from the defaults, and all that a policy takes which is not
+        the default one; empty for greedy decoding and likelihoods."""
+        named = {*self._changed, *POLICIES[self.policy].takes}
         return {
             field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if field.name in named
+        }
+
+    @property
+    def program(self) -> Decoding:
+        """What of it is compiled: ways of equal programs share one."""
+        return Decoding(
+            **{"policy": self.policy}
+            | {name: getattr(self, name) for name in POLICIES[self.policy].takes if name != "seed"}
+        )
+
+    def cut(self, text: str) -> str:
+        """The text in front of the first stop."""
+        return text[: min([text.find(stop) for stop in self.stop if stop in text], default=None)]
+
+    @property
+    def _changed(self) -> set[str]:
+        return {
+            field.name
             for field in dataclasses.fields(self)
             if getattr(self, field.name) != field.default
         }
 
 
 def generate(
-    model: AnyModel, soft: Soft, prompt_ids: Tokens, inputs: Inputs, policy: str, max_length: int
+    model: AnyModel,
+    soft: Soft,
+    prompt_ids: Tokens,
+    inputs: Inputs,
+    limits: Limits,
+    draw: Draw,
+    decoding: Decoding,
 ) -> Array:
-    """Generated tokens ``[B, max_length]`` int32, padded after any end token."""
+    """Generated tokens ``[B, L]`` int32, padded behind any end token and each row's limit."""
     memory = model.read_in_parts(soft, prompt_ids, inputs)
-    return POLICIES[policy](model, memory, len(prompt_ids), max_length)
+    return POLICIES[decoding.policy].generate(model, memory, limits, draw, decoding)
 
 
-def greedy(model: AnyModel, memory: Any, rows: int, max_length: int) -> Array:
-    """The most likely token at every step, ``[B, max_length]`` int32; one loop that stops when every row has ended."""
-    config = model.config
-    ends = jnp.array([config.eos_token_id, *config.more_end_token_ids], jnp.int32)
-    pad = jnp.int32(config.pad_token_id)
+class Policy(NamedTuple):
+    """A way to generate.
 
-    class State(NamedTuple):
-        step: Array
-        """``[]`` int32."""
-        last: Array
-        """``[B]`` int32."""
-        ended: Array
-        """``[B]`` bool."""
-        output: Array
-        """``[B, max_length]`` int32."""
-        cache: Any
+    Attributes:
+        generate: ``generate(model, memory, limits, draw, decoding) -> tokens[B, L]`` int32.
+        takes: the attributes of :class:`Decoding` that it takes notice of and others do not.
+    """
 
-    def unfinished(state: State) -> Array:
-        return (state.step < max_length) & ~state.ended.all()
-
-    def advance(state: State) -> State:
-        hidden_B1H, cache = model.advance(memory, state.cache, state.last[:, None], state.step)
-        best = model.logits(hidden_B1H)[:, 0].argmax(axis=-1).astype(jnp.int32)
-        best = jnp.where(state.ended, pad, best)
-        output = jax.lax.dynamic_update_slice_in_dim(
-            state.output, best[:, None], state.step, axis=1
-        )
-        return State(state.step + 1, best, state.ended | jnp.isin(best, ends), output, cache)
-
-    start = State(
-        step=jnp.int32(0),
-        last=jnp.full(rows, config.start_token_id, jnp.int32),
-        ended=jnp.zeros(rows, bool),
-        output=jnp.full((rows, max_length), pad, jnp.int32),
-        cache=model.start_cache(memory, max_length),
-    )
-    return jax.lax.while_loop(unfinished, advance, start).output
+    generate: Callable[[AnyModel, Any, Limits, Draw, Decoding], Array]
+    takes: tuple[str, ...] = ()
 
 
-Policy = Callable[[AnyModel, Any, int, int], Array]
-"""``policy(model, memory, rows, max_length) -> tokens[B, max_length]``."""
+def _greedy(model: AnyModel, memory: Any, limits: Limits, draw: Draw, decoding: Decoding) -> Array:
+    return token_by_token(model, memory, limits, most_likely)
 
-POLICIES: Mapping[str, Policy] = {"greedy": greedy}
+
+def _beam(model: AnyModel, memory: Any, limits: Limits, draw: Draw, decoding: Decoding) -> Array:
+    return beam_search(model, memory, limits, decoding.beams, decoding.length_penalty)
+
+
+def _sample(model: AnyModel, memory: Any, limits: Limits, draw: Draw, decoding: Decoding) -> Array:
+    pick = sampled(draw, decoding.temperature, decoding.top_k, decoding.top_p)
+    return token_by_token(model, memory, limits, pick)
+
+
+POLICIES: Mapping[str, Policy] = {
+    "greedy": Policy(_greedy),
+    "beam": Policy(_beam, ("beams", "length_penalty")),
+    "sample": Policy(_sample, ("temperature", "top_k", "top_p", "seed")),
+}
 """Ways to generate, by name."""
+
+BOUNDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "max_new_tokens": (lambda value: value >= 0, "0 or more"),
+    "beams": (lambda value: 1 <= value <= MAX_BEAMS, f"1 to {MAX_BEAMS}"),
+    "length_penalty": (math.isfinite, "a number"),
+    "temperature": (lambda value: 0 < value < math.inf, "above 0"),
+    "top_k": (lambda value: value >= 0, "0 or more"),
+    "top_p": (lambda value: 0 < value <= 1, "above 0 and at most 1"),
+    "seed": (lambda value: 0 <= value < 2**32, "0 to 4294967295"),
+    "stop": (all, "texts that are not empty"),
+}
+"""What attributes of :class:`Decoding` must be, in words."""
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")

@@ -23,12 +23,15 @@ from spot.backbone.placement import placement
 from spot.backbone.soft import Soft
 from spot.errors import SpotError
 from spot.inference.decoding import MAX_NEW_TOKENS, Decoding, generate
+from spot.inference.ranking import CONTENT_FREE, RANKINGS, Ranked
+from spot.inference.sampling import Draw
+from spot.inference.tokenwise import Limits
 from spot.prompts.forms import FORMS
 from tasks.choices import choose
 from tasks.objectives import pad
 from tasks.pipeline import TARGET_BUCKETS, bucket
 from tasks.task import Example
-from tasks.tokenized import Tokenized, concatenate
+from tasks.tokenized import Ragged, Tokenized, concatenate
 
 METHODS = ("auto", "rank", "generate")
 
@@ -58,7 +61,7 @@ class Answers(NamedTuple):
 
     Attributes:
         texts: one an example.
-        ranked: whether they are the choices of highest likelihood; else they were generated.
+        ranked: whether they are the choices that rank highest; else they were generated.
         losses: ``[n]`` float64, loss a target token of every example, which the likelihoods of choices tell; ``None``
             where answers were generated.
     """
@@ -150,7 +153,7 @@ def answer_many(
         soft: a stack of N prompts.
         questions: which prompt answers which examples.
         method: see :func:`ranks`.
-        decoding: how texts are generated.
+        decoding: how texts are generated and choices ranked.
         batch_size: most examples at once; a CPU computes on no more than its caches hold.
 
     Raises:
@@ -165,7 +168,7 @@ def answer_many(
             continue
         asked = [questions[place] for place in places]
         found = (
-            _ranked(backbone, soft, asked, batch_size)
+            _ranked(backbone, soft, asked, decoding, batch_size)
             if by_rank
             else _generated(backbone, soft, asked, decoding, batch_size)
         )
@@ -173,16 +176,51 @@ def answer_many(
     return [answers[place] for place in range(len(questions))]
 
 
-def _ranked(backbone: Backbone, soft: Soft, asked: Sequence[Questions], batch_size: int) -> Answers:
-    """Answers to all questions behind each other: choices of highest likelihood."""
-    data = _together([question.tokens for question in asked])
+def _ranked(
+    backbone: Backbone,
+    soft: Soft,
+    asked: Sequence[Questions],
+    decoding: Decoding,
+    batch_size: int,
+) -> Answers:
+    """Answers to all questions behind each other: choices that rank highest."""
+    data, prompt_ids = _together([question.tokens for question in asked]), _prompt_ids(asked)
     examples = [example for question in asked for example in question.examples]
-    choices = scores(backbone, soft, _prompt_ids(asked), data, batch_size)
+    likelihoods = scores(backbone, soft, prompt_ids, data, batch_size)
+    ranked = Ranked(
+        likelihoods=likelihoods,
+        lengths=[data.choices.lengths[data.choice_rows[row]] for row in range(len(data))],
+        without_content=lambda: _without_content(backbone, soft, prompt_ids, data, batch_size),
+    )
     texts = [
         example.choices[int(values.argmax())]
-        for example, values in zip(examples, choices, strict=True)
+        for example, values in zip(examples, RANKINGS[decoding.ranking](ranked), strict=True)
     ]
-    return Answers(texts, True, _target_losses(examples, choices, data.targets.lengths))
+    return Answers(texts, True, _target_losses(examples, likelihoods, data.targets.lengths))
+
+
+def _without_content(
+    backbone: Backbone, soft: Soft, prompt_ids: np.ndarray, data: Tokenized, batch_size: int
+) -> list[np.ndarray]:
+    """Log-likelihoods of the choices of every example ``[F, C]`` where its input is each of F content-free texts.
+
+    Examples of one prompt and equal choices are asked once.
+    """
+    behind = list(backbone.config.ends[0])
+    texts = [[*ids, *behind] for ids in backbone.tokenizer.encode(list(CONTENT_FREE))]
+    asked = [
+        (int(prompt), data.choice_rows[row].tobytes()) for row, prompt in enumerate(prompt_ids)
+    ]
+    kinds = {kind: row for row, kind in reversed(list(enumerate(asked)))}
+    firsts = np.repeat(np.array(list(kinds.values())), len(texts))
+    few = data.take(firsts)
+    bare = dataclasses.replace(few, inputs=Ragged.from_rows(texts * len(kinds)))
+    found = scores(backbone, soft, prompt_ids[firsts], bare, batch_size)
+    of_kind = {
+        kind: np.stack(found[place * len(texts) : (place + 1) * len(texts)])
+        for place, kind in enumerate(kinds)
+    }
+    return [of_kind[kind] for kind in asked]
 
 
 def _generated(
@@ -196,7 +234,8 @@ def _generated(
     data = _together([question.tokens for question in asked])
     counts = [len(question.examples) for question in asked]
     longest = np.repeat([_longest(question, decoding) for question in asked], counts)
-    texts = decode(backbone, soft, _prompt_ids(asked), data, longest, decoding.policy, batch_size)
+    places = np.concatenate([np.arange(count) for count in counts])
+    texts = decode(backbone, soft, _prompt_ids(asked), data, longest, places, decoding, batch_size)
     return Answers(texts, False, None)
 
 
@@ -267,28 +306,37 @@ def decode(
     prompt_ids: np.ndarray,
     data: Tokenized,
     longest: np.ndarray,
-    policy: str = GREEDY.policy,
+    places: np.ndarray,
+    decoding: Decoding = GREEDY,
     batch_size: int = 64,
 ) -> list[str]:
     """Generated text for every example, of at most ``longest[n]`` tokens each; other arguments as :func:`scores`.
 
-    A pass generates as many as any of its rows may have, and each text is cut at its own: what it is beside changes
-    nothing of it.
+    Every row ends at its own limit and draws by its own place, ``places[n]`` int: what it is beside changes nothing of
+    it. Beam search takes as many rows fewer at once as it has beams.
     """
-    programs = _programs(backbone.graph)
+    programs, program = _programs(backbone.graph), decoding.program
+    seed = np.uint32(decoding.seed)
+    beams = decoding.beams if decoding.policy == "beam" else 1
     soft = programs.prepare(backbone.weights, soft)
     texts = [""] * len(prompt_ids)
     # an encoder reads in parts itself what it can hold
     whole = not backbone.config.reads_prompts_once
     for rows, padded in _passes(
-        backbone, soft, data, prompt_ids, batch_size, apart=longest, whole=whole
+        backbone, soft, data, prompt_ids, max(1, batch_size // beams), apart=longest, whole=whole
     ):
-        inputs, length = _inputs(data, padded), int(longest[rows].max())
         tokens = programs.generate(
-            backbone.weights, soft, prompt_ids[padded], inputs, policy, length
+            backbone.weights,
+            soft,
+            prompt_ids[padded],
+            _inputs(data, padded),
+            longest[padded].astype(np.int32),
+            Draw(seed, places[padded].astype(np.int32)),
+            program,
+            int(longest[rows].max()),
         )
         for row, ids in zip(rows, np.asarray(tokens), strict=False):
-            texts[row] = backbone.tokenizer.decode(ids[: longest[row]].tolist())
+            texts[row] = decoding.cut(backbone.tokenizer.decode(ids[: longest[row]].tolist()))
     return texts
 
 
@@ -396,9 +444,17 @@ def _programs(graph: nnx.GraphDef[Any]) -> Programs:
         return nnx.merge(graph, weights).choice_scores(soft, prompt_ids, inputs, choices)
 
     def generated(
-        weights: Any, soft: Soft, prompt_ids: Array, inputs: Inputs, policy: str, max_length: int
+        weights: Any,
+        soft: Soft,
+        prompt_ids: Array,
+        inputs: Inputs,
+        longest: Array,
+        draw: Draw,
+        decoding: Decoding,
+        length: int,
     ) -> Array:
-        return generate(nnx.merge(graph, weights), soft, prompt_ids, inputs, policy, max_length)
+        model, limits = nnx.merge(graph, weights), Limits(longest, length)
+        return generate(model, soft, prompt_ids, inputs, limits, draw, decoding)
 
     def loss(
         weights: Any, soft: Soft, prompt_ids: Array, inputs: Inputs, targets: Targets
@@ -412,7 +468,7 @@ def _programs(graph: nnx.GraphDef[Any]) -> Programs:
     return Programs(
         jax.jit(prepare),
         jax.jit(score),
-        jax.jit(generated, static_argnums=(4, 5)),
+        jax.jit(generated, static_argnums=(6, 7)),
         jax.jit(loss),
         jax.jit(packed),
     )

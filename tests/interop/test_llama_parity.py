@@ -16,8 +16,10 @@ import pytest
 from spot.backbone.batch import Inputs, Targets
 from spot.backbone.load import Backbone, find_model, load_backbone
 from spot.backbone.soft import Soft
+from spot.inference.decoding import Decoding
 from tests.closeness import assert_close
-from tests.spot.backbone.conftest import greedy_of
+from tests.interop.decodings import WAYS, repr_of, their_way
+from tests.spot.backbone.conftest import decoding_of
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.interop
@@ -197,8 +199,9 @@ def test_label_scores_agree(pair: Pair) -> None:
     assert_close(ours, theirs, terms=pair.terms)
 
 
-def test_greedy_decoding_agrees_token_for_token(pair: Pair) -> None:
-    ours = greedy_of(pair.ours)(Soft(pair.prompts), pair.prompt_ids, pair.inputs, NEW_TOKENS)
+@pytest.mark.parametrize("way", WAYS, ids=repr_of)
+def test_decoding_agrees_token_for_token(pair: Pair, way: Decoding) -> None:
+    ours = decoding_of(pair.ours, way)(Soft(pair.prompts), pair.prompt_ids, pair.inputs, NEW_TOKENS)
     embed = pair.theirs.get_input_embeddings()
     for row in range(4):
         text = pair.inputs.ids[row][pair.inputs.mask[row]]
@@ -211,6 +214,7 @@ def test_greedy_decoding_agrees_token_for_token(pair: Pair) -> None:
                 inputs_embeds=sequence,
                 attention_mask=torch.ones(sequence.shape[:2], dtype=torch.long),
                 max_new_tokens=NEW_TOKENS,
+                **their_way(way),
                 do_sample=False,
                 eos_token_id=pair.backbone.config.eos_token_id,
                 pad_token_id=pair.backbone.config.pad_token_id,

@@ -21,7 +21,9 @@ from spot.backbone.model import AnyModel
 from spot.backbone.random import random_model
 from spot.backbone.soft import Soft
 from spot.backbone.tokenizer import train_sentencepiece
-from spot.inference.decoding import generate
+from spot.inference.decoding import Decoding, generate
+from spot.inference.sampling import Draw
+from spot.inference.tokenwise import Limits
 
 SIZES = {"d_model": 16, "d_kv": 4, "d_ff": 24, "num_heads": 3, "vocab_size": 140}
 LLAMA = {
@@ -83,9 +85,17 @@ class Case:
 
 def greedy_of(model: AnyModel) -> Callable[..., jax.Array]:
     """Compiled greedy decoding: ``(soft, prompt_ids, inputs, max_length) -> tokens``."""
+    return decoding_of(model, Decoding())
+
+
+def decoding_of(model: AnyModel, decoding: Decoding) -> Callable[..., jax.Array]:
+    """Compiled: ``(soft, prompt_ids, inputs, max_length) -> tokens``; an example's place is its row."""
 
     def tokens(soft: Soft, prompt_ids: jax.Array, inputs: Inputs, max_length: int) -> jax.Array:
-        return generate(model, soft, prompt_ids, inputs, "greedy", max_length)
+        rows = len(prompt_ids)
+        limits = Limits(jnp.full(rows, max_length, jnp.int32), max_length)
+        draw = Draw(jnp.uint32(decoding.seed), jnp.arange(rows))
+        return generate(model, soft, prompt_ids, inputs, limits, draw, decoding)
 
     return jax.jit(tokens, static_argnums=3)
 

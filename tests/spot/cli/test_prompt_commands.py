@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -113,3 +114,39 @@ def test_a_prompt_is_read_before_the_backbone_is_loaded(spot: Spot, tmp_path: Pa
     assert spot(*ASK, "--prompt", "missing.npy", "--backbone", "./missing").error.startswith(
         "missing.npy: no such file"
     )
+
+
+def test_texts_are_generated_as_asked(spot: Spot, tmp_path: Path, fingerprint: str) -> None:
+    write_prompt(tmp_path / "prompt.npy", PROMPT)
+    ask = ("predict", "kamo rilu", "--prompt", "prompt.npy", "--max-new-tokens", "5")
+    beam = spot(*ask, "--decoding", "beam", "--beams", "3", "--length-penalty", "0.5")
+    assert (beam.code, beam.err) == (0, "")
+    sample = ("--decoding", "sample", "--temperature", "3", "--top-k", "50", "--top-p", "0.9")
+    drawn = {spot(*ask, *sample, "--decoding-seed", str(seed)).out for seed in (0, 0, 1, 2)}
+    assert 2 <= len(drawn) <= 3
+    (first,) = [text for text in [spot(*ask).out.strip()] if text]
+    assert spot(*ask, "--stop", first[1:]).out.strip() == first[:1]
+
+
+def test_an_evaluation_says_how_answers_were_found(spot: Spot) -> None:
+    ask = ("eval", "wn_pos", "--limit", "3", "--json")
+    assert json.loads(spot(*ask).out)["decoding"] == {}
+    ranked = json.loads(spot(*ask, "--rank-by", "calibrated").out)
+    assert ranked["decoding"] == {"ranking": "calibrated"}
+    generated = json.loads(spot(*ask, "--evaluate-by", "generate", "--decoding", "beam").out)
+    assert generated["decoding"] == {"policy": "beam", "beams": 4, "length_penalty": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--beams", "2"], "beams belongs to the decoding policy 'beam', not to 'greedy'"),
+        (["--decoding", "beam", "--beams", "0"], "beams must be 1 to 64, found 0"),
+        (["--decoding", "best"], "decoding policy 'best' is not known"),
+        (["--rank-by", "per_token"], "--rank-by would not be used: answers are generated"),
+        (["--choices", "a,b", "--top-p", "0.5"], "--top-p would not be used: answers are ranked"),
+        (["--choices", "a,b", "--rank-by", "length"], "ranking 'length' is not known"),
+    ],
+)
+def test_decoding_that_does_not_fit_is_refused(spot: Spot, options: list[str], said: str) -> None:
+    assert spot("predict", "kamo rilu", *options).error.startswith(said)

@@ -19,7 +19,7 @@ from spot.backbone.load import Backbone
 from spot.backbone.soft import Soft
 from spot.errors import SpotError
 from spot.inference.decoding import Decoding
-from spot.inference.predict import Questions, mean_losses, predict, predict_many
+from spot.inference.predict import Questions, answer, mean_losses, predict, predict_many
 from tasks.objectives import pad
 from tasks.task import Example
 from tasks.tokenize import Lengths, tokenize
@@ -129,6 +129,63 @@ def test_ranking_takes_the_choice_of_highest_likelihood(
         assert predict(backbone, prompt, examples, data, method=method) == expected
 
 
+def test_choices_rank_by_likelihood_a_token(
+    backbone: Backbone,
+    examples: list[Example],
+    data: Tokenized,
+    prompt: np.ndarray,
+    reference: Reference,
+) -> None:
+    def value(text: str, choice: str) -> float:
+        tokens = len(backbone.tokenizer.encode([choice])[0]) + 1
+        return reference.likelihood(text, choice) / tokens
+
+    expected = [max(e.choices, key=lambda c: value(e.inputs, c)) for e in examples]
+    assert expected != predict(backbone, prompt, examples, data)
+    way = Decoding(ranking="per_token")
+    assert predict(backbone, prompt, examples, data, decoding=way) == expected
+
+
+def test_calibrated_choices_rank_by_what_the_input_adds(
+    backbone: Backbone,
+    examples: list[Example],
+    prompt: np.ndarray,
+    reference: Reference,
+) -> None:
+    """Zhao et al. 2021: probabilities over the choices, divided by the mean of those behind "N/A", "" and "[MASK]"."""
+    examples = [*examples, *(dataclasses.replace(e, choices=e.choices[::-1]) for e in examples[:5])]
+
+    def probabilities(text: str, choices: Sequence[str]) -> np.ndarray:
+        logs = np.array([reference.likelihood(text, choice) for choice in choices])
+        return np.asarray(np.exp(logs - logs.max()) / np.exp(logs - logs.max()).sum())
+
+    expected = []
+    for one in examples:
+        prior = np.mean([probabilities(t, one.choices) for t in ("N/A", "", "[MASK]")], axis=0)
+        expected.append(one.choices[int((probabilities(one.inputs, one.choices) / prior).argmax())])
+    data, way = tokens_of(backbone, examples), Decoding(ranking="calibrated")
+    assert expected != predict(backbone, prompt, examples, data)
+    assert predict(backbone, prompt, examples, data, decoding=way) == expected
+
+    other = Reference(backbone, prompt[::-1].copy())
+    soft = Soft(np.stack([prompt, other.prompt]))
+    together = predict_many(
+        backbone, soft, [Questions(1, examples, data), Questions(0, examples, data)], decoding=way
+    )
+    assert together[1] == expected
+    assert together[0] == predict(backbone, other.prompt, examples, data, decoding=way)
+
+
+def test_losses_are_those_of_likelihoods_however_choices_rank(
+    backbone: Backbone, examples: list[Example], data: Tokenized, prompt: np.ndarray
+) -> None:
+    plain, calibrated = (
+        answer(backbone, prompt, examples, data, decoding=Decoding(ranking=name)).losses
+        for name in ("likelihood", "calibrated")
+    )
+    np.testing.assert_array_equal(plain, calibrated)
+
+
 @pytest.mark.parametrize("longest", [1, 8])
 def test_generating_takes_the_likeliest_token_at_every_step(
     longest: int,
@@ -164,9 +221,16 @@ def test_generating_stops_at_the_longest_target_of_the_data(
     assert predict(backbone, prompt, examples, data, method="generate") == limited
 
 
-@pytest.mark.parametrize("method", ["rank", "generate"])
+WAYS = {
+    "rank": Decoding(),
+    "generate": Decoding(max_new_tokens=8),
+    "beam": Decoding(policy="beam", max_new_tokens=8),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
 def test_neither_batch_size_nor_order_changes_an_answer(
-    method: str, backbone: Backbone, examples: list[Example], prompt: np.ndarray
+    way: str, backbone: Backbone, examples: list[Example], prompt: np.ndarray
 ) -> None:
     examples = [
         dataclasses.replace(example, choices=("kamo", "rilu", "nusa")) for example in examples
@@ -180,9 +244,9 @@ def test_neither_batch_size_nor_order_changes_an_answer(
             prompt,
             chosen,
             tokens,
-            method=method,
+            method="rank" if way == "rank" else "generate",
             batch_size=batch_size,
-            decoding=Decoding(max_new_tokens=8),
+            decoding=WAYS[way],
         )
         return [answer for _, answer in sorted(zip(order, found, strict=True))]
 
@@ -263,6 +327,28 @@ def test_losses_of_many_prompts_are_computed_in_stacks(
     monkeypatch.setattr("spot.inference.predict.PROMPTS_AT_ONCE", 2)
     assert_close(mean_losses(backbone, prompts, data), together)
     assert mean_losses(backbone, [], data).shape == (0,)
+
+
+def test_what_is_sampled_does_not_depend_on_what_is_beside_it(
+    backbone: Backbone, examples: list[Example], data: Tokenized, prompt: np.ndarray
+) -> None:
+    way = Decoding(policy="sample", temperature=2.0, max_new_tokens=8)
+    ask = functools.partial(predict, backbone, prompt, examples, data, method="generate")
+    alone = ask(decoding=way)
+    assert ask(decoding=way, batch_size=4) == alone
+    assert ask(decoding=dataclasses.replace(way, seed=1)) != alone
+    two = Soft(np.stack([2 * prompt, prompt]))
+    questions = [Questions(row, examples, data) for row in (0, 1)]
+    assert predict_many(backbone, two, questions, method="generate", decoding=way)[1] == alone
+
+
+def test_texts_end_in_front_of_a_stop(
+    backbone: Backbone, examples: list[Example], data: Tokenized, prompt: np.ndarray
+) -> None:
+    ask = functools.partial(predict, backbone, prompt, examples, data, method="generate")
+    whole = ask()
+    stop = next(text[1] for text in whole if len(text) > 1)
+    assert ask(decoding=Decoding(stop=(stop,))) == [text.split(stop)[0] for text in whole]
 
 
 def test_no_text_is_longer_for_what_is_generated_beside_it(
