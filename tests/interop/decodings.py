@@ -11,8 +11,6 @@ GREEDY = Decoding()
 WAYS = (
     GREEDY,
     Decoding(policy="beam"),
-    Decoding(policy="beam", beams=2, length_penalty=0.0),
-    Decoding(policy="beam", beams=5, length_penalty=2.0),
     Decoding(policy="beam", beams=3, length_penalty=-1.0),
 )
 

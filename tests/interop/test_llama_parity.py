@@ -201,6 +201,8 @@ def test_label_scores_agree(pair: Pair) -> None:
 
 @pytest.mark.parametrize("way", WAYS, ids=repr_of)
 def test_decoding_agrees_token_for_token(pair: Pair, way: Decoding) -> None:
+    if pair.backbone.name == "smollm2" and way == WAYS[-1]:
+        pytest.skip("two ways of three, since each takes a minute")
     ours = decoding_of(pair.ours, way)(Soft(pair.prompts), pair.prompt_ids, pair.inputs, NEW_TOKENS)
     embed = pair.theirs.get_input_embeddings()
     for row in range(4):
