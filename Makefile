@@ -17,7 +17,8 @@ $(VENV)/installed: pyproject.toml .ci/constraints.txt
 
 $(VENV)/installed-test: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt \
-		gguf hypothesis matplotlib 'psycopg[binary]' pytest pytest-xdist pyarrow datasets mypy ruff
+		gguf hypothesis matplotlib 'psycopg[binary]' pytest pytest-xdist pyarrow datasets rouge-score sacrebleu \
+		mypy ruff
 	touch $@
 
 # The main job on SmolLM2-135M and the bank that comes with the package; DEMO=tiny, or no package index: on the embedded

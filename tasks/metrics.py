@@ -1,4 +1,5 @@
-"""Metrics in points (0 to 100): thin names over scikit-learn and scipy, and the scorers of SQuAD and MultiRC."""
+"""Metrics in points (0 to 100): thin names over scikit-learn, scipy and packages for written texts, and the scorers of
+SQuAD and MultiRC."""
 
 from __future__ import annotations
 
@@ -7,36 +8,13 @@ import dataclasses
 import re
 import string
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 import numpy as np
 
 from tasks.choices import choose
 from tasks.errors import TaskError
-
-
-class Scored(Protocol):
-    """What scoring needs of an example."""
-
-    @property
-    def target(self) -> str: ...
-
-    @property
-    def choices(self) -> tuple[str, ...]: ...
-
-    @property
-    def group(self) -> str: ...
-
-    @property
-    def answers(self) -> tuple[str, ...]: ...
-
-    @property
-    def label(self) -> str: ...
-
-
-Predictions = Sequence[str]
-Examples = Sequence[Scored]
-Labels = tuple[str, ...]
+from tasks.examples import Examples, Labels, Predictions, Scored, answers_of
+from tasks.written import corpus, rouge
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,12 +139,12 @@ def group_exact_match(predictions: Predictions, examples: Examples, labels: Labe
 def equals_an_answer(prediction: str, example: Scored) -> float:
     """Whether a prediction equals an accepted answer after SQuAD's normalisation."""
     guess = normalize_answer(prediction)
-    return float(any(guess == normalize_answer(answer) for answer in _answers(example)))
+    return float(any(guess == normalize_answer(answer) for answer in answers_of(example)))
 
 
 def overlap_with_answers(prediction: str, example: Scored) -> float:
     """Bag-of-words F1 against the closest accepted answer (Rajpurkar et al. 2016)."""
-    return max(_overlap_f1(prediction, answer) for answer in _answers(example))
+    return max(_overlap_f1(prediction, answer) for answer in answers_of(example))
 
 
 def names_referent(prediction: str, example: Scored) -> float:
@@ -194,13 +172,14 @@ METRICS: dict[str, Metric] = {
     "token_f1": mean_of(overlap_with_answers),
     "exact_match_of_groups": mean_over_groups(equals_an_answer),
     "token_f1_of_groups": mean_over_groups(overlap_with_answers),
+    "bleu": Metric(corpus("BLEU")),
+    "chrf": Metric(corpus("CHRF")),
+    "rouge1": mean_of(rouge("rouge1")),
+    "rouge2": mean_of(rouge("rouge2")),
+    "rougeL": mean_of(rouge("rougeL")),
     "word_subset": dataclasses.replace(mean_of(names_referent), needs_truth=True),
 }
 """Metrics by name; ``f1_over_answers`` is MultiRC's F1a, the F1 of ``True`` over all answers together."""
-
-
-def _answers(example: Scored) -> tuple[str, ...]:
-    return example.answers or (example.target,)
 
 
 def normalize_answer(text: str) -> str:

@@ -150,10 +150,12 @@ def evaluate(
     from spot.inference.predict import answer, ranks
     from tasks.choices import choose
     from tasks.task import Split, take
+    from tasks.written import require
 
     refuse_bank(context, prompt)
     choose(split, list(Split), "split", error=SpotError)
     (learnable,) = find_tasks([task])
+    require(learnable.metrics)
     file = find_prompt(prompt, bank)  # before what takes long
     examples = take(data.examples(learnable, Split(split)), limit)
     way = decoding.checked(context, ranked=ranks(evaluate_by, examples))

@@ -17,6 +17,7 @@ from tasks.pipeline import Batches
 from tasks.task import Example, Split, Task, most_frequent_target, take
 from tasks.tokenize import tokenize
 from tasks.tokenized import Tokenized, concatenate
+from tasks.written import require
 
 
 @dataclasses.dataclass(frozen=True)
@@ -206,7 +207,12 @@ def data_of(
     data_dir: Path | None = None,
     allow_partial: bool = False,
 ) -> TaskData | MixtureData:
-    """The splits of a task or mixture."""
+    """The splits of a task or mixture.
+
+    Raises:
+        TaskError: a package that its metrics need is not installed.
+    """
+    require(task.metrics)
     kind: Any = MixtureData if isinstance(task, Mixture) else TaskData
     data: TaskData | MixtureData = kind(
         task, backbone, recipe, data_dir=data_dir, allow_partial=allow_partial

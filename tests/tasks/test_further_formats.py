@@ -373,7 +373,9 @@ PARTS = {
 
 OTHER_METRICS = {
     **dict.fromkeys(("drop", *MRQA), ("exact_match", "token_f1")),
-    **dict.fromkeys(("xsum", "cnn_dailymail", "samsum", "e2e", "webnlg", "c4"), ("token_f1",)),
+    **dict.fromkeys(("xsum", "cnn_dailymail", "samsum"), ("rouge1", "rouge2", "rougeL")),
+    **dict.fromkeys(("e2e", "webnlg"), ("bleu", "chrf", "rougeL")),
+    "c4": ("token_f1",),
     "docnli": ("f1", "accuracy"),
 }
 

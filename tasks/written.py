@@ -1,0 +1,78 @@
+"""Scores of written texts against references, by the packages that papers use: BLEU and chrF by sacrebleu, ROUGE by
+rouge-score. Both come with the extra ``generation``."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tasks.errors import TaskError
+from tasks.examples import Examples, Labels, Predictions, Scored, answers_of
+
+
+def corpus(name: str) -> Callable[[Predictions, Examples, Labels], float]:
+    """A score of sacrebleu over all texts together, ``BLEU`` (Papineni et al. 2002) or ``CHRF`` (Popović 2015), with
+    its defaults (case counts, BLEU's words are those of mteval-v13a) and all references of each text."""
+
+    def score(predictions: Predictions, examples: Examples, labels: Labels) -> float:
+        scorer = getattr(package("sacrebleu.metrics", "sacrebleu"), name)()
+        answers = [answers_of(example) for _, example in zip(predictions, examples, strict=True)]
+        most = max(map(len, answers), default=0)
+        streams = [
+            [each[place] if place < len(each) else None for each in answers]
+            for place in range(most)
+        ]
+        return float(scorer.corpus_score(list(predictions), streams).score)
+
+    return score
+
+
+def rouge(name: str) -> Callable[[str, Scored], float]:
+    """F1 of ROUGE-1, -2 or -L (Lin 2004) of stems, against the reference for which it is highest."""
+
+    def share(prediction: str, example: Scored) -> float:
+        found = _scorer(name).score_multi(list(answers_of(example)), prediction)
+        return float(found[name].fmeasure)
+
+    return share
+
+
+@functools.cache
+def _scorer(name: str) -> Any:
+    scorer = package("rouge_score.rouge_scorer", "rouge-score").RougeScorer
+    return scorer([name], use_stemmer=True)
+
+
+def package(module: str, name: str) -> Any:
+    """A module of a package of the extra ``generation``.
+
+    Raises:
+        TaskError: it is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise TaskError(
+            f"scores of written texts need the package {name}; "
+            "pip install 'spot-prompt-transfer[generation]'"
+        ) from error
+
+
+def require(names: Sequence[str]) -> None:
+    """Import what the metrics of these names need, before time is spent on what they shall score.
+
+    Raises:
+        TaskError: a package is not installed.
+    """
+    for name in names:
+        if name in NEEDS:
+            package(*NEEDS[name])
+
+
+NEEDS = {
+    **dict.fromkeys(("bleu", "chrf"), ("sacrebleu.metrics", "sacrebleu")),
+    **dict.fromkeys(("rouge1", "rouge2", "rougeL"), ("rouge_score.rouge_scorer", "rouge-score")),
+}
+"""Module and package of metrics that need one."""
