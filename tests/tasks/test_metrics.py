@@ -14,6 +14,7 @@ from sklearn import metrics as reference
 
 from tasks import Example, TaskError
 from tasks.metrics import METRICS, compute, normalize_answer, points_of_each
+from tasks.written import NEEDS
 from tests.closeness import assert_close
 
 TWO = ("no", "yes")
