@@ -112,6 +112,20 @@ def prompt_for(backbone: Backbone, file: PromptFile | None) -> np.ndarray:
     )
 
 
+def given_texts(texts: Sequence[str] | None) -> list[str]:
+    """The arguments, or without any the lines of stdin.
+
+    Raises:
+        SpotError: neither has one.
+    """
+    from spot.errors import SpotError
+
+    inputs = list(texts) if texts else stdin_lines()
+    if not inputs:
+        raise SpotError("no input texts; give them as arguments or on stdin")
+    return inputs
+
+
 def form_of(file: PromptFile | None) -> str:
     """What a file says that it is a prompt of."""
     return file.form if file else "prompt"
@@ -257,9 +271,7 @@ def predict_texts(
     from tasks.task import Example
 
     refuse_bank(context, prompt)
-    inputs = list(texts) if texts else stdin_lines()
-    if not inputs:
-        raise SpotError("no input texts; give them as arguments or on stdin")
+    inputs = given_texts(texts)
     labels = tuple(word.strip() for word in choices.split(",")) if choices else ()
     if choices and not (all(labels) and 1 < len(set(labels)) == len(labels)):
         raise SpotError(

@@ -63,6 +63,28 @@ def write_prompt(
         ) from error
 
 
+def write_tensors(
+    path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]
+) -> None:
+    """Write a ``.safetensors`` file of float32 tensors, whole or not at all.
+
+    Raises:
+        PromptError: another ending, or a folder or disk that cannot take it.
+    """
+    from safetensors.numpy import save
+
+    if path.suffix != ".safetensors":
+        raise PromptError(f"{path}: tensors go into a file .safetensors")
+    try:
+        _place(path, {path.name: save(dict(tensors), metadata=dict(metadata))}, folder=False)
+    except BankError as error:
+        raise PromptError(str(error)) from error
+    except OSError as error:
+        raise PromptError(
+            f"{path}: cannot be written ({error.strerror}); choose another place"
+        ) from error
+
+
 def _npy(prompt: np.ndarray) -> bytes:
     stream = io.BytesIO()
     np.save(stream, prompt, allow_pickle=False)

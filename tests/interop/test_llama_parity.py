@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import io
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,12 @@ import pytest
 from spot.backbone.batch import Inputs, Targets
 from spot.backbone.load import Backbone, find_model, load_backbone
 from spot.backbone.soft import Soft
+from spot.backbone.torch_tensor import torch_tensor
 from spot.inference.decoding import Decoding
+from spot.inference.embedding import prompt_embeds
+from tasks.objectives import pad
 from tests.closeness import assert_close
-from tests.interop.decodings import WAYS, repr_of, their_way
+from tests.interop.decodings import GREEDY, WAYS, repr_of, their_way
 from tests.spot.backbone.conftest import decoding_of
 
 torch = pytest.importorskip("torch")
@@ -239,3 +243,35 @@ def test_texts_are_cut_alike(pair: Pair, text: str) -> None:
     theirs = pair.tokenizer(text, add_special_tokens=False).input_ids
     assert pair.backbone.tokenizer.encode([text]) == [theirs]
     assert pair.backbone.tokenizer.decode(theirs) == text
+
+
+def test_embedded_sequences_go_on_in_transformers_as_here(pair: Pair) -> None:
+    texts = ["sentence: a gripping movie", "positive"]
+    prompt = pair.prompts[0]
+    tokens = pair.backbone.tokenizer.encode(texts)
+    inputs = Inputs(*pad(tokens, 16))
+    ours = decoding_of(pair.ours, GREEDY)(
+        Soft(prompt[None]), jnp.zeros(2, jnp.int32), inputs, NEW_TOKENS
+    )
+    for row, embedded in enumerate(prompt_embeds(pair.backbone, prompt, texts)):
+        sequence = torch.load(io.BytesIO(torch_tensor(embedded)), weights_only=True)[None]
+        np.testing.assert_array_equal(sequence[0], embedded)
+        with torch.no_grad():
+            logits = pair.theirs(inputs_embeds=sequence).logits[0, -1]
+            theirs = pair.theirs.generate(
+                inputs_embeds=sequence,
+                attention_mask=torch.ones(sequence.shape[:2], dtype=torch.long),
+                max_new_tokens=NEW_TOKENS,
+                do_sample=False,
+                eos_token_id=pair.backbone.config.eos_token_id,
+                pad_token_id=pair.backbone.config.pad_token_id,
+            )[0]
+        memory = pair.ours.read(
+            Soft(prompt[None]), jnp.zeros(1, jnp.int32), Inputs(*pad(tokens[row : row + 1], 16))
+        )
+        start = jnp.full((1, 1, 1), pair.backbone.config.start_token_id)
+        mine = pair.ours.logits(pair.ours.decode(memory, start))[0, 0, 0]
+        assert_close(mine, logits, terms=pair.terms)
+        padded = np.full(NEW_TOKENS, pair.backbone.config.pad_token_id)
+        padded[: len(theirs)] = theirs
+        assert np.array_equal(ours[row], padded)

@@ -40,6 +40,7 @@ def test_the_commands_are_the_known_ones() -> None:
         "eval",
         "predict",
         "doctor",
+        "embed",
         "tasks",
         "init-task",
     }

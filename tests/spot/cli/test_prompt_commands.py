@@ -116,6 +116,11 @@ def test_a_prompt_is_read_before_the_backbone_is_loaded(spot: Spot, tmp_path: Pa
     )
 
 
+def test_an_encoder_decoder_embeds_nothing_for_servers(spot: Spot) -> None:
+    line = spot("embed", "kamo rilu").error
+    assert line.startswith("tiny is an encoder-decoder, whose encoder reads the prompt")
+
+
 def test_texts_are_generated_as_asked(spot: Spot, tmp_path: Path, fingerprint: str) -> None:
     write_prompt(tmp_path / "prompt.npy", PROMPT)
     ask = ("predict", "kamo rilu", "--prompt", "prompt.npy", "--max-new-tokens", "5")
