@@ -249,7 +249,7 @@ def test_embedded_sequences_go_on_in_transformers_as_here(pair: Pair) -> None:
     texts = ["sentence: a gripping movie", "positive"]
     prompt = pair.prompts[0]
     tokens = pair.backbone.tokenizer.encode(texts)
-    inputs = Inputs(*pad(tokens, 16))
+    inputs = Inputs(*pad(tokens, 32))
     ours = decoding_of(pair.ours, GREEDY)(
         Soft(prompt[None]), jnp.zeros(2, jnp.int32), inputs, NEW_TOKENS
     )
@@ -267,7 +267,7 @@ def test_embedded_sequences_go_on_in_transformers_as_here(pair: Pair) -> None:
                 pad_token_id=pair.backbone.config.pad_token_id,
             )[0]
         memory = pair.ours.read(
-            Soft(prompt[None]), jnp.zeros(1, jnp.int32), Inputs(*pad(tokens[row : row + 1], 16))
+            Soft(prompt[None]), jnp.zeros(1, jnp.int32), Inputs(*pad(tokens[row : row + 1], 32))
         )
         start = jnp.full((1, 1, 1), pair.backbone.config.start_token_id)
         mine = pair.ours.logits(pair.ours.decode(memory, start))[0, 0, 0]
