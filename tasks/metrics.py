@@ -13,7 +13,7 @@ import numpy as np
 
 from tasks.choices import choose
 from tasks.errors import TaskError
-from tasks.examples import Examples, Labels, Predictions, Scored, answers_of
+from tasks.scored import Examples, Labels, Predictions, Scored, answers_of
 from tasks.written import corpus, rouge
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tasks.errors import TaskError
-from tasks.examples import Examples, Labels, Predictions, Scored, answers_of
+from tasks.scored import Examples, Labels, Predictions, Scored, answers_of
 
 
 def corpus(name: str) -> Callable[[Predictions, Examples, Labels], float]:
