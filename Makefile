@@ -31,7 +31,7 @@ endif
 	$(SPOT) demo $(if $(filter tiny,$(DEMO)),--backbone tiny) --folder $(FOLDER)
 
 # Tests of one file stay in one process, whose fixtures they share.
-WORKERS := --numprocesses auto --maxprocesses 8 --dist loadfile
+WORKERS := --numprocesses auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 test: $(VENV)/installed-test
 	$(BIN)/python -m pytest tests -m "not interop" $(WORKERS)

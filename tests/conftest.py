@@ -21,6 +21,32 @@ for name in [name for name in os.environ if name.startswith("SPOT_") and name !=
     del os.environ[name]
 
 
+LONG = (
+    "test_first_hour.py",
+    "cli/test_main_job.py",
+    "test_fuzz.py",
+    "transfer/test_processes.py",
+    "tasks/test_overlaps.py",
+    "backbone/test_process.py",
+    "cli/test_partial_data.py",
+    "study/test_study.py",
+    "training/test_forms.py",
+    "backbone/test_model.py",
+    "training/test_step.py",
+)
+"""Files that take longest, the longest first."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest, so that processes which share the files end together."""
+
+    def turn(item: pytest.Item) -> int:
+        places = [place for place, end in enumerate(LONG) if item.path.as_posix().endswith(end)]
+        return places[0] if places else len(LONG)
+
+    items.sort(key=turn)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """``SPOT_CACHE`` of the session."""

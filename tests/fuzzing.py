@@ -35,7 +35,10 @@ from typing import Any
 import numpy as np
 
 SECONDS = 5.0
-"""What reading one file may take."""
+"""Of processor, what reading one file may take."""
+
+SILENCE = 60.0
+"""Seconds without an answer after which a child hangs."""
 
 MEMORY = 2**30
 """Bytes of addresses that a child may take beside those it begins with."""
@@ -1168,14 +1171,14 @@ def outcome(reader: Reader, folder: Path) -> str:
     from spot.errors import SpotError
     from tasks.errors import TaskError
 
-    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)
     try:
         reader.read(folder)
         return "read"
     except (SpotError, BankError, TaskError) as error:
         return "refused" if "\n" not in str(error) else f"several lines: {str(error)[:100]!r}"
     except TooSlow:
-        return f"more than {SECONDS:.0f} seconds"
+        return f"more than {SECONDS:.0f} seconds of processor"
     except BaseException as error:
         where = error.__traceback__
         while where is not None and where.tb_next is not None:
@@ -1183,7 +1186,7 @@ def outcome(reader: Reader, folder: Path) -> str:
         at = f"{Path(where.tb_frame.f_code.co_filename).name}:{where.tb_lineno}" if where else ""
         return f"{type(error).__name__} at {at}: {' '.join(str(error)[:100].split())}"
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
 
 
 def too_slow(_number: int, _frame: object) -> None:
@@ -1195,7 +1198,7 @@ def work(reader: Reader, seeds: Path, seed: int, indices: list[int], answers: in
     for stream in (1, 2):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
     warnings.simplefilter("ignore")
-    signal.signal(signal.SIGALRM, too_slow)
+    signal.signal(signal.SIGPROF, too_slow)
     taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (taken + MEMORY, taken + MEMORY))
     with tempfile.TemporaryDirectory() as copy_to:
@@ -1234,7 +1237,7 @@ def answered(
         os.close(outgoing)
         text, at = "", left[0]
         while True:
-            ready, _, _ = select.select([incoming], [], [], 4 * SECONDS)
+            ready, _, _ = select.select([incoming], [], [], SILENCE)
             piece = os.read(incoming, 65536) if ready else b""
             if not piece:
                 os.kill(child, signal.SIGKILL)
@@ -1253,7 +1256,7 @@ def answered(
         if at in left:
             left.remove(at)
             died = f"died of signal {status & 127}" if ready else "no answer: a hang in native code"
-            yield at, died, 4 * SECONDS
+            yield at, died, SILENCE
 
 
 def load_everything() -> None:
