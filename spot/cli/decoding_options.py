@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from spot.cli.groups import refuse_given
+from spot.cli.recipes import finite
+from spot.training.settings import LENGTH, SEED, WHOLE
 
 if TYPE_CHECKING:
     from spot.inference.decoding import Decoding
@@ -27,6 +29,8 @@ class GenerationOptions:
         int,
         typer.Option(
             help="Longest text in tokens; 0 takes that of the longest target, at most 32.",
+            min=0,
+            max=LENGTH,
             rich_help_panel=PANEL,
         ),
     ] = 0
@@ -37,32 +41,53 @@ class GenerationOptions:
         ),
     ] = None
     beams: Annotated[
-        int, typer.Option(help="Sequences that beam search keeps.", rich_help_panel=PANEL)
+        int,
+        typer.Option(
+            help="Sequences that beam search keeps.", min=1, max=64, rich_help_panel=PANEL
+        ),
     ] = 4
     length_penalty: Annotated[
         float,
         typer.Option(
             help="Beam search divides log-likelihoods by the number of tokens to this power.",
+            min=-10,
+            max=10,
+            callback=finite,
             rich_help_panel=PANEL,
         ),
     ] = 1.0
     temperature: Annotated[
-        float, typer.Option(help="Of sampling: logits are divided by it.", rich_help_panel=PANEL)
+        float,
+        typer.Option(
+            help="Of sampling: logits are divided by it.",
+            min=1e-3,
+            max=1e3,
+            callback=finite,
+            rich_help_panel=PANEL,
+        ),
     ] = 1.0
     top_k: Annotated[
         int,
         typer.Option(
-            help="Sample among so many most likely tokens; 0 among all.", rich_help_panel=PANEL
+            help="Sample among so many most likely tokens; 0 among all.",
+            min=0,
+            max=WHOLE,
+            rich_help_panel=PANEL,
         ),
     ] = 0
     top_p: Annotated[
         float,
         typer.Option(
             help="Sample among the most likely tokens that have this probability together.",
+            min=1e-6,
+            max=1,
+            callback=finite,
             rich_help_panel=PANEL,
         ),
     ] = 1.0
-    decoding_seed: Annotated[int, typer.Option(help="Of sampling.", rich_help_panel=PANEL)] = 0
+    decoding_seed: Annotated[
+        int, typer.Option(help="Of sampling.", min=0, max=SEED, rich_help_panel=PANEL)
+    ] = 0
 
 
 @dataclasses.dataclass(frozen=True)

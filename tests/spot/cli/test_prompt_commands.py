@@ -146,7 +146,6 @@ def test_an_evaluation_says_how_answers_were_found(spot: Spot) -> None:
     ("options", "said"),
     [
         (["--beams", "2"], "beams belongs to the decoding policy 'beam', not to 'greedy'"),
-        (["--decoding", "beam", "--beams", "0"], "beams must be 1 to 64, found 0"),
         (["--decoding", "best"], "decoding policy 'best' is not known"),
         (["--rank-by", "per_token"], "--rank-by would not be used: answers are generated"),
         (["--choices", "a,b", "--top-p", "0.5"], "--top-p would not be used: answers are ranked"),
