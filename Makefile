@@ -37,8 +37,8 @@ test: $(VENV)/installed-test
 	$(BIN)/python -m pytest tests -m "not interop" $(WORKERS)
 
 # The tests that compare computed numbers, once more as a processor without AVX-512 computes them.
-NUMERICAL := $(addprefix tests/spot/,backbone/test_model.py backbone/test_packing.py backbone/test_products.py inference prompts retrieval \
-	training/test_step.py training/test_many.py training/test_optimizers.py training/test_prompt_tuning.py)
+NUMERICAL := $(addprefix tests/spot/,backbone/test_model.py backbone/test_packing.py backbone/test_products.py \
+	inference prompts retrieval training/test_step.py training/test_many.py training/test_optimizers.py training/test_prompt_tuning.py)
 
 test-avx2: $(VENV)/installed-test
 	XLA_FLAGS=--xla_cpu_max_isa=AVX2 OPENBLAS_CORETYPE=Haswell $(BIN)/python -m pytest $(NUMERICAL) $(WORKERS)

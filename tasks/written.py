@@ -11,13 +11,17 @@ from typing import Any
 from tasks.errors import TaskError
 from tasks.scored import Examples, Labels, Predictions, Scored, answers_of
 
+SACREBLEU = ("sacrebleu.metrics", "sacrebleu")
+ROUGE_SCORE = ("rouge_score.rouge_scorer", "rouge-score")
+"""A module, and the package that it is in."""
+
 
 def corpus(name: str) -> Callable[[Predictions, Examples, Labels], float]:
     """A score of sacrebleu over all texts together, ``BLEU`` (Papineni et al. 2002) or ``CHRF`` (Popović 2015), with
     its defaults (case counts, BLEU's words are those of mteval-v13a) and all references of each text."""
 
     def score(predictions: Predictions, examples: Examples, labels: Labels) -> float:
-        scorer = getattr(package("sacrebleu.metrics", "sacrebleu"), name)()
+        scorer = getattr(package(*SACREBLEU), name)()
         answers = [answers_of(example) for _, example in zip(predictions, examples, strict=True)]
         most = max(map(len, answers), default=0)
         streams = [
@@ -41,8 +45,7 @@ def rouge(name: str) -> Callable[[str, Scored], float]:
 
 @functools.cache
 def _scorer(name: str) -> Any:
-    scorer = package("rouge_score.rouge_scorer", "rouge-score").RougeScorer
-    return scorer([name], use_stemmer=True)
+    return package(*ROUGE_SCORE).RougeScorer([name], use_stemmer=True)
 
 
 def package(module: str, name: str) -> Any:
@@ -72,7 +75,7 @@ def require(names: Sequence[str]) -> None:
 
 
 NEEDS = {
-    **dict.fromkeys(("bleu", "chrf"), ("sacrebleu.metrics", "sacrebleu")),
-    **dict.fromkeys(("rouge1", "rouge2", "rougeL"), ("rouge_score.rouge_scorer", "rouge-score")),
+    **dict.fromkeys(("bleu", "chrf"), SACREBLEU),
+    **dict.fromkeys(("rouge1", "rouge2", "rougeL"), ROUGE_SCORE),
 }
 """Module and package of metrics that need one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -82,8 +83,14 @@ def portions(rows: Sequence[Row], prompt_length: int, *, tokens: int = TOKENS) -
         tokens: most of a sequence, its prompts included, unless a row alone has more.
     """
     limits = [length for length in LENGTHS if length < tokens] + [tokens]
-    ways = [list(_cut(rows, prompt_length, limit)) for limit in limits]
-    parts = next(way for way in ways if len(way) == len(ways[-1]))
+
+    def parts_within(limit: int) -> list[Sequence[Row]]:
+        return list(_cut(rows, prompt_length, limit))
+
+    def most_fit(limit: int) -> int:
+        return -len(parts_within(limit))  # grows with the limit
+
+    parts = parts_within(limits[bisect.bisect_left(limits, most_fit(tokens), key=most_fit)])
     if not parts:
         return []
     rooms = [Room.of(part, prompt_length) for part in parts]

@@ -91,7 +91,12 @@ class Decoding:
             | {name: getattr(self, name) for name in POLICIES[self.policy].takes if name != "seed"}
         )
 
-    def cut(self, text: str) -> str:
+    @property
+    def sequences(self) -> int:
+        """How many of one example are computed side by side."""
+        return self.beams if self.policy == "beam" else 1
+
+    def stopped(self, text: str) -> str:
         """The text in front of the first stop."""
         return text[: min([text.find(stop) for stop in self.stop if stop in text], default=None)]
 

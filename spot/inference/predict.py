@@ -167,11 +167,8 @@ def answer_many(
         if not places:
             continue
         asked = [questions[place] for place in places]
-        found = (
-            _ranked(backbone, soft, asked, decoding, batch_size)
-            if by_rank
-            else _generated(backbone, soft, asked, decoding, batch_size)
-        )
+        find = _ranked if by_rank else _generated
+        found = find(backbone, soft, asked, decoding, batch_size)
         answers |= zip(places, _apart(asked, found), strict=True)
     return [answers[place] for place in range(len(questions))]
 
@@ -211,11 +208,11 @@ def _without_content(
     asked = [
         (int(prompt), data.choice_rows[row].tobytes()) for row, prompt in enumerate(prompt_ids)
     ]
-    kinds = {kind: row for row, kind in reversed(list(enumerate(asked)))}
-    firsts = np.repeat(np.array(list(kinds.values())), len(texts))
-    few = data.take(firsts)
+    kinds = {kind: row for row, kind in enumerate(asked)}
+    each = np.repeat(np.array(list(kinds.values())), len(texts))
+    few = data.take(each)
     bare = dataclasses.replace(few, inputs=Ragged.from_rows(texts * len(kinds)))
-    found = scores(backbone, soft, prompt_ids[firsts], bare, batch_size)
+    found = scores(backbone, soft, prompt_ids[each], bare, batch_size)
     of_kind = {
         kind: np.stack(found[place * len(texts) : (place + 1) * len(texts)])
         for place, kind in enumerate(kinds)
@@ -317,13 +314,18 @@ def decode(
     """
     programs, program = _programs(backbone.graph), decoding.program
     seed = np.uint32(decoding.seed)
-    beams = decoding.beams if decoding.policy == "beam" else 1
     soft = programs.prepare(backbone.weights, soft)
     texts = [""] * len(prompt_ids)
     # an encoder reads in parts itself what it can hold
     whole = not backbone.config.reads_prompts_once
     for rows, padded in _passes(
-        backbone, soft, data, prompt_ids, max(1, batch_size // beams), apart=longest, whole=whole
+        backbone,
+        soft,
+        data,
+        prompt_ids,
+        max(1, batch_size // decoding.sequences),
+        apart=longest,
+        whole=whole,
     ):
         tokens = programs.generate(
             backbone.weights,
@@ -336,7 +338,7 @@ def decode(
             int(longest[rows].max()),
         )
         for row, ids in zip(rows, np.asarray(tokens), strict=False):
-            texts[row] = decoding.cut(backbone.tokenizer.decode(ids[: longest[row]].tolist()))
+            texts[row] = decoding.stopped(backbone.tokenizer.decode(ids[: longest[row]].tolist()))
     return texts
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,19 +49,13 @@ def write_prompt(
         raise PromptError(
             f"{path}: cannot be written as {chosen!r}; expected a file .npy or .safetensors, or a folder for PEFT"
         )
-    try:
+    with _writing(path):
         values, facts = checked_prompt(prompt), dict(metadata or {})
         if chosen == "peft":
             _place(path, peft.adapter_files(values, facts, config or {}, where=path), folder=True)
         else:
             content = _npy(values) if chosen == "npy" else _safetensors(values, start, facts)
             _place(path, {path.name: content}, folder=False)
-    except BankError as error:
-        raise PromptError(str(error)) from error
-    except OSError as error:
-        raise PromptError(
-            f"{path}: cannot be written ({error.strerror}); choose another place"
-        ) from error
 
 
 def write_tensors(
@@ -75,8 +70,15 @@ def write_tensors(
 
     if path.suffix != ".safetensors":
         raise PromptError(f"{path}: tensors go into a file .safetensors")
-    try:
+    with _writing(path):
         _place(path, {path.name: save(dict(tensors), metadata=dict(metadata))}, folder=False)
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """What goes wrong is a PromptError in one line."""
+    try:
+        yield
     except BankError as error:
         raise PromptError(str(error)) from error
     except OSError as error:

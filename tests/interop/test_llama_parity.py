@@ -203,6 +203,23 @@ def test_label_scores_agree(pair: Pair) -> None:
     assert_close(ours, theirs, terms=pair.terms)
 
 
+def continued(pair: Pair, sequence: Any, way: Decoding) -> np.ndarray:
+    """What they generate ``[NEW_TOKENS]`` behind an embedded sequence ``[1, S, H]``, padded."""
+    with torch.no_grad():
+        theirs = pair.theirs.generate(
+            inputs_embeds=sequence,
+            attention_mask=torch.ones(sequence.shape[:2], dtype=torch.long),
+            max_new_tokens=NEW_TOKENS,
+            **their_way(way),
+            do_sample=False,
+            eos_token_id=pair.backbone.config.eos_token_id,
+            pad_token_id=pair.backbone.config.pad_token_id,
+        )[0]
+    padded = np.full(NEW_TOKENS, pair.backbone.config.pad_token_id)
+    padded[: len(theirs)] = theirs
+    return padded
+
+
 @pytest.mark.parametrize("way", WAYS, ids=repr_of)
 def test_decoding_agrees_token_for_token(pair: Pair, way: Decoding) -> None:
     if pair.backbone.name == "smollm2" and way == WAYS[-1]:
@@ -215,19 +232,7 @@ def test_decoding_agrees_token_for_token(pair: Pair, way: Decoding) -> None:
         sequence = torch.cat([torch.tensor(pair.prompts[int(pair.prompt_ids[row])]), embed(ids)])[
             None
         ]
-        with torch.no_grad():
-            theirs = pair.theirs.generate(
-                inputs_embeds=sequence,
-                attention_mask=torch.ones(sequence.shape[:2], dtype=torch.long),
-                max_new_tokens=NEW_TOKENS,
-                **their_way(way),
-                do_sample=False,
-                eos_token_id=pair.backbone.config.eos_token_id,
-                pad_token_id=pair.backbone.config.pad_token_id,
-            )[0]
-        padded = np.full(NEW_TOKENS, pair.backbone.config.pad_token_id)
-        padded[: len(theirs)] = theirs
-        assert np.array_equal(ours[row], padded)
+        assert np.array_equal(ours[row], continued(pair, sequence, way))
 
 
 @pytest.mark.parametrize(
@@ -258,20 +263,10 @@ def test_embedded_sequences_go_on_in_transformers_as_here(pair: Pair) -> None:
         np.testing.assert_array_equal(sequence[0], embedded)
         with torch.no_grad():
             logits = pair.theirs(inputs_embeds=sequence).logits[0, -1]
-            theirs = pair.theirs.generate(
-                inputs_embeds=sequence,
-                attention_mask=torch.ones(sequence.shape[:2], dtype=torch.long),
-                max_new_tokens=NEW_TOKENS,
-                do_sample=False,
-                eos_token_id=pair.backbone.config.eos_token_id,
-                pad_token_id=pair.backbone.config.pad_token_id,
-            )[0]
         memory = pair.ours.read(
             Soft(prompt[None]), jnp.zeros(1, jnp.int32), Inputs(*pad(tokens[row : row + 1], 32))
         )
         start = jnp.full((1, 1, 1), pair.backbone.config.start_token_id)
         mine = pair.ours.logits(pair.ours.decode(memory, start))[0, 0, 0]
         assert_close(mine, logits, terms=pair.terms)
-        padded = np.full(NEW_TOKENS, pair.backbone.config.pad_token_id)
-        padded[: len(theirs)] = theirs
-        assert np.array_equal(ours[row], padded)
+        assert np.array_equal(ours[row], continued(pair, sequence, GREEDY))

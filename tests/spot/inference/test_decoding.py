@@ -239,7 +239,7 @@ def test_options_name_all_that_an_answer_depends_on() -> None:
 
 def test_a_text_ends_in_front_of_the_first_stop() -> None:
     way = Decoding(stop=("\n", " and"))
-    assert way.cut("one and two\nthree") == "one"
-    assert way.cut("one\ntwo and three") == "one"
-    assert way.cut("one") == "one"
-    assert Decoding().cut("one\n") == "one\n"
+    assert way.stopped("one and two\nthree") == "one"
+    assert way.stopped("one\ntwo and three") == "one"
+    assert way.stopped("one") == "one"
+    assert Decoding().stopped("one\n") == "one\n"
