@@ -87,6 +87,17 @@ class T5Config:
         return self.num_layers
 
     @property
+    def attentions(self) -> dict[str, int]:
+        """Layers of every kind of attention, of the encoder, of the decoder, and of the decoder to the encoder."""
+        decoder = self.num_decoder_layers
+        return {"encoder": self.num_layers, "decoder": decoder, "cross": decoder}
+
+    @property
+    def heads(self) -> tuple[int, int]:
+        """K and D, heads of keys and values, and their width."""
+        return self.num_heads, self.d_kv
+
+    @property
     def ends(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Tokens behind every input, and behind every target."""
         return (self.eos_token_id,), (self.eos_token_id,)
@@ -203,6 +214,16 @@ class LlamaConfig:
     def layers(self) -> int:
         """E, the layers that a prompt passes: all."""
         return self.num_hidden_layers
+
+    @property
+    def attentions(self) -> dict[str, int]:
+        """Layers of the one kind of attention."""
+        return {"decoder": self.num_hidden_layers}
+
+    @property
+    def heads(self) -> tuple[int, int]:
+        """K and D, heads of keys and values, and their width."""
+        return self.num_key_value_heads, self.head_dim
 
     @property
     def ends(self) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import flax.nnx as nnx
@@ -26,6 +26,20 @@ def write(past: KeysValues, new: KeysValues, at: Array) -> KeysValues:
     keys, values = (
         jax.lax.dynamic_update_slice_in_dim(old, added, at, axis=2)
         for old, added in zip(past, new, strict=True)
+    )
+    return keys, values
+
+
+def layers_of(layers: Sequence[KeysValues]) -> KeysValues:
+    """What each of A layers has of one row, ``[1, K, S, D]``, as two of ``[A, K, S, D]``."""
+    keys, values = (jnp.concatenate(each) for each in zip(*layers, strict=True))
+    return keys, values
+
+
+def behind(first: KeysValues, second: KeysValues) -> KeysValues:
+    """Keys and values ``[B, K, S, D]`` behind others."""
+    keys, values = (
+        jnp.concatenate([one, other], axis=2) for one, other in zip(first, second, strict=True)
     )
     return keys, values
 

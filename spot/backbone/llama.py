@@ -32,7 +32,9 @@ from spot.backbone.layers import (
     KeysValues,
     RMSNorm,
     Weights,
+    behind,
     drop,
+    layers_of,
     parameter,
     ranked,
     siblings,
@@ -209,11 +211,17 @@ class Llama(LanguageModel[Read, list[KeysValues]]):
         _, layers = self._extend(x_BTH, past, angles, bias_TS, mask, dropout, 1, states=False)
         return Read(layers, mask, visible_BS.sum(axis=-1).astype(jnp.int32))
 
+    def left(self, tokens: Array) -> dict[str, KeysValues]:
+        return {"decoder": layers_of(self._read_prompts(Soft(tokens[None]), None))}
+
     def _read_prompts(self, soft: Soft, dropout: Dropout | None) -> list[KeysValues]:
         """Keys and values, two of ``[N, K, P, D]`` a layer, of a stack's prompts."""
         rows, length = soft.rows, soft.length
         nothing = jnp.zeros((rows, self.config.num_key_value_heads, 0, self.config.head_dim))
         past = [(nothing, nothing)] * len(self.layers)
+        if soft.prefixes:
+            keys, values = soft.prefixes["decoder"]
+            return [(keys[:, i], values[:, i]) for i in range(len(self.layers))]
         if length == 0:
             return past
         x_NPH = drop(jnp.asarray(soft.tokens, jnp.float32), dropout, 3000)
@@ -260,7 +268,7 @@ class Llama(LanguageModel[Read, list[KeysValues]]):
             normed = block.attention_norm(x)
             own = block.keys_values(normed, angles, grid)
             before = leaders.of(own) if leaders else past[i]
-            layers.append((_behind(before[0], own[0]), _behind(before[1], own[1])))
+            layers.append(behind(before, own))
             if states or i + 1 < len(self.layers):
                 queries = block.queries(normed, angles, grid)
                 attended = block.attend(queries, layers[-1], bias, mask, grid)
@@ -299,7 +307,8 @@ class Llama(LanguageModel[Read, list[KeysValues]]):
         return self.norm(x_BQH).reshape(rows, targets, length, -1)
 
     def packed_states(self, soft: Soft, packed: Packed) -> Array:
-        """Prompts lead the sequence and pass through the layers with it; deep prompts are read on their own first."""
+        """Prompts lead the sequence and pass through the layers with it; deep prompts are read on their own first, and
+        prefixes are there already."""
         prompts, length = soft.rows, soft.length
         ids = jnp.where(packed.ids == START, self.config.start_token_id, packed.ids)
         x_SH, places_RW = self._embed(ids), jnp.asarray(packed.grid)
@@ -310,7 +319,7 @@ class Llama(LanguageModel[Read, list[KeysValues]]):
         branches_RW = jnp.asarray(packed.branches)
         past: list[KeysValues] = []
         leaders: Leaders | None = None
-        if soft.layers is not None:
+        if soft.layers is not None or soft.prefixes:
             past = [
                 (keys[packed.prompt_ids], values[packed.prompt_ids])
                 for keys, values in self._read_prompts(soft, None)
@@ -368,7 +377,7 @@ class Llama(LanguageModel[Read, list[KeysValues]]):
             (rows, config.num_key_value_heads, max_length, config.head_dim), jnp.float32
         )
         return [
-            (_behind(_each(keys, candidates), room), _behind(_each(values, candidates), room))
+            behind((_each(keys, candidates), _each(values, candidates)), (room, room))
             for keys, values in memory.layers
         ]
 
@@ -409,11 +418,6 @@ class Llama(LanguageModel[Read, list[KeysValues]]):
 def _each(x: Array, candidates: int) -> Array:
     """``[B, ...] -> [B * C, ...]``: every row once a candidate."""
     return x if candidates == 1 else jnp.repeat(x, candidates, axis=0)
-
-
-def _behind(first: Array, second: Array) -> Array:
-    """Two of ``[B, K, S, D]`` behind each other along S."""
-    return jnp.concatenate([first, second], axis=2)
 
 
 def _causal(length: int) -> Array:

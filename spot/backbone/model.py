@@ -20,7 +20,7 @@ from jax import Array
 
 from spot.backbone.batch import Inputs, Packed, Targets, Tokens
 from spot.backbone.config import Config
-from spot.backbone.layers import Dropout
+from spot.backbone.layers import Dropout, KeysValues
 from spot.backbone.placement import placement
 from spot.backbone.shapes import axes
 from spot.backbone.soft import Soft
@@ -99,6 +99,13 @@ class LanguageModel(nnx.Module, Generic[Memory, Cache]):
 
     def reorder(self, memory: Memory, cache: Cache, parents: Array) -> Cache:
         """The cache whose candidates ``[B, C]`` go on from those that ``parents[B, C]`` int32 names."""
+        raise NotImplementedError
+
+    def left(self, tokens: Array) -> dict[str, KeysValues]:
+        """Keys and values ``[A, K, P, D]`` float32 that tokens ``[P, H]`` leave in every attention, by its kind.
+
+        Behind them as a prefix a decoder-only model computes what it would behind the tokens themselves.
+        """
         raise NotImplementedError
 
     def prepare(self, soft: Soft) -> Soft:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -33,6 +33,9 @@ class Soft(NamedTuple):
     before: list[KeysValues] | None = None
     """Two of ``[N, K, P, D]`` float32 a layer of a decoder-only model: the keys and values of the prompts, where they
     have been computed already."""
+    prefixes: Mapping[str, KeysValues] | None = None
+    """Two of ``[N, A, K, P, D]`` float32 by the kind of attention, which has A layers: keys and values in front of its
+    own (Li and Liang 2021). Then there are no ``tokens``, ``[N, 0, H]``."""
 
     @classmethod
     def none(cls, width: int) -> Soft:
@@ -47,6 +50,9 @@ class Soft(NamedTuple):
     @property
     def length(self) -> int:
         """P, padding included."""
+        if self.prefixes:
+            keys, _ = next(iter(self.prefixes.values()))
+            return keys.shape[-2]
         return self.tokens.shape[1]
 
     def take(self, rows: Tokens) -> Soft:
@@ -73,6 +79,10 @@ class Soft(NamedTuple):
             BackboneError: the first that does not fit.
         """
         sizes = axes("soft prompts", {"H": width}, tokens=("N P H", self.tokens))
+        for keys, values in (self.prefixes or {}).values():
+            axes(
+                "prefixes", {"N": self.rows}, keys=("N A K P D", keys), values=("N A K P D", values)
+            )
         if self.lengths is not None:
             axes("soft prompts", sizes, lengths=("N", self.lengths))
         if self.layers is not None:
@@ -83,19 +93,19 @@ def stack(prompts: Sequence[Soft]) -> Soft:
     """One stack of several, padded in front to the longest; on the host.
 
     Raises:
-        ValueError: only some of them have states for further layers.
+        ValueError: they are of several forms.
     """
     longest = max(prompt.length for prompt in prompts)
     lengths = np.concatenate([_lengths(prompt) for prompt in prompts])
-    deep = {prompt.layers is not None for prompt in prompts}
-    if len(deep) > 1:
-        raise ValueError("prompts with and without states for further layers do not share a stack")
+    trees = [
+        {"tokens": prompt.tokens, "layers": prompt.layers, "prefixes": prompt.prefixes}
+        for prompt in prompts
+    ]
+    if len({jax.tree.structure(tree) for tree in trees}) > 1:
+        raise ValueError("prompts of several forms do not share a stack")
     return Soft(
-        np.concatenate([_padded(prompt.tokens, longest) for prompt in prompts]),
-        None if (lengths == longest).all() else lengths,
-        np.concatenate([_padded(prompt.layers, longest) for prompt in prompts])
-        if deep == {True}
-        else None,
+        **jax.tree.map(lambda *each: _stacked(each, longest), *trees),
+        lengths=None if (lengths == longest).all() else lengths,
     )
 
 
@@ -105,8 +115,14 @@ def _lengths(soft: Soft) -> np.ndarray:
     return np.asarray(soft.lengths, np.int32)
 
 
-def _padded(leaf: Array | np.ndarray | None, length: int) -> np.ndarray:
-    """``[..., P, H]`` with zeros in front up to ``[..., length, H]``."""
+def _stacked(leaves: Sequence[Array | np.ndarray], length: int) -> np.ndarray:
+    """``[n, ..., P, F]`` behind each other, with zeros in front of P up to ``length``; those without tokens stay so."""
+    longest = length if any(leaf.shape[-2] for leaf in leaves) else 0
+    return np.concatenate([_padded(leaf, longest) for leaf in leaves])
+
+
+def _padded(leaf: Array | np.ndarray, length: int) -> np.ndarray:
+    """``[..., P, F]`` with zeros in front up to ``[..., length, F]``."""
     values = np.asarray(leaf, np.float32)
     missing = length - values.shape[-2]
     return np.pad(values, [(0, 0)] * (values.ndim - 2) + [(missing, 0), (0, 0)])

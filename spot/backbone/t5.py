@@ -28,8 +28,10 @@ from spot.backbone.layers import (
     KeysValues,
     RMSNorm,
     Weights,
+    behind,
     drop,
     drop_keys,
+    layers_of,
     parameter,
     siblings,
     write,
@@ -46,16 +48,35 @@ class Encoded(NamedTuple):
     hidden: Array
     """``[B, S, H]`` float32."""
     mask: Array
-    """``[B, 1, 1, S]`` float32, 0 or ``MASKED``."""
+    """``[B, 1, 1, S]`` float32, 0 or ``MASKED``, the prefix of cross-attention included."""
+    crossed: KeysValues | None = None
+    """Prefix of cross-attention, two of ``[B, E, K, P, D]`` float32."""
+    decoder: KeysValues | None = None
+    """Prefix of the decoder's self-attention, likewise."""
+    decoder_mask: Array | None = None
+    """``[B, 1, 1, P]`` float32, of that prefix."""
 
 
 class Cache(NamedTuple):
     """Keys and values of every decoder layer: of the target so far, and of the encoded input."""
 
     past: list[KeysValues]
-    """Two of ``[B * C, K, L, D]`` a layer."""
+    """Two of ``[B * C, K, P + L, D]`` a layer, a prefix in front."""
     crossed: list[KeysValues | None]
     """Two of ``[B, K, S, D]`` a layer; ``None`` where attention absorbs its projections."""
+
+
+def _layer(prefix: KeysValues | None, i: int, each: int = 1) -> KeysValues | None:
+    """Of layer i of a prefix ``[B, E, K, P, D]``, two of ``[B * each, K, P, D]``."""
+    if prefix is None:
+        return None
+    keys, values = (jnp.repeat(x[:, i], each, axis=0) for x in prefix)
+    return keys, values
+
+
+def _led(prefix: KeysValues | None, own: KeysValues) -> KeysValues:
+    """Keys and values behind those of a prefix, if there is one."""
+    return behind(prefix, own) if prefix else own
 
 
 def _norm(config: T5Config, weights: Weights, name: str) -> RMSNorm:
@@ -169,8 +190,10 @@ class EncoderBlock(nnx.Module):
         mask: Array,
         dropout: Dropout | None,
         site: int,
+        prefix: KeysValues | None = None,
     ) -> Array:
-        queries, (keys, values) = projected
+        queries, own = projected
+        keys, values = _led(prefix, own)
         attended = self.attention(queries, (keys, drop_keys(values, dropout, site)), bias, mask)
         x = x + drop(attended, dropout, site + 1)
         return x + drop(
@@ -188,24 +211,36 @@ class DecoderBlock(nnx.Module):
         self.feed_forward = FeedForward(config, weights, f"{name}.layer.2.DenseReluDense", dtype)
 
     def attend_self(
-        self, x: Array, bias: Array, mask: Array, dropout: Dropout | None = None, site: int = 0
+        self,
+        x: Array,
+        bias: Array,
+        mask: Array,
+        dropout: Dropout | None = None,
+        site: int = 0,
+        prefix: KeysValues | None = None,
     ) -> Array:
-        """Causal self-attention over whole targets, ``[B * C, L, H]``."""
+        """Causal self-attention over whole targets, ``[B * C, L, H]``, and over what stands in front of them."""
         normed = self.self_norm(x)
-        keys, values = self.self_attention.keys_values(normed)
+        keys, values = _led(prefix, self.self_attention.keys_values(normed))
         values = drop_keys(values, dropout, site)
         return self.self_attention(self.self_attention.queries(normed), (keys, values), bias, mask)
 
     def crossed(
-        self, memory: Encoded, queries: int, dropout: Dropout | None = None, site: int = 0
+        self,
+        memory: Encoded,
+        prefix: KeysValues | None,
+        queries: int,
+        dropout: Dropout | None = None,
+        site: int = 0,
     ) -> KeysValues | None:
         """Keys and values of the encoded input for so many queries in all, or none where they are absorbed.
 
-        Dropout, which drops a token for one head and not for another, leaves no value that all heads share.
+        Dropout, which drops a token for one head and not for another, leaves no value that all heads share; nor does a
+        prefix.
         """
-        if not dropout and self.cross_attention.absorbs(queries, memory.hidden):
+        if not (dropout or prefix) and self.cross_attention.absorbs(queries, memory.hidden):
             return None
-        keys, values = self.cross_attention.keys_values(memory.hidden)
+        keys, values = _led(prefix, self.cross_attention.keys_values(memory.hidden))
         return keys, drop_keys(values, dropout, site)
 
     def attend_encoded(self, x: Array, memory: Encoded, crossed: KeysValues | None) -> Array:
@@ -273,10 +308,17 @@ class T5(LanguageModel[Encoded, Cache]):
             return jnp.concatenate([prompt[prompt_ids], text], axis=axis)
 
         x_BSH = lead(prompt_NPH, text_BTH, 1)
-        visible_BS = soft.lead(inputs.mask, prompt_ids)
-        mask = jnp.where(visible_BS, 0.0, MASKED)[:, None, None, :]
-        length = x_BSH.shape[1]
-        bias_1KSS = self._position_bias(self.encoder_bias[...], length, length, bidirectional=True)
+        prefixes = {
+            kind: (keys[prompt_ids], values[prompt_ids])
+            for kind, (keys, values) in (soft.prefixes or {}).items()
+        }
+        seen_BS = _added(soft.lead(inputs.mask, prompt_ids))
+        bare_BS = seen_BS[..., soft.length :] if prefixes else seen_BS
+        mask = seen_BS if "encoder" in prefixes else bare_BS
+        length, positions = x_BSH.shape[1], mask.shape[-1]
+        bias_1KSS = self._position_bias(
+            self.encoder_bias[...], positions, positions, bidirectional=True
+        )[:, :, positions - length :]
         first = self.encoder[0]
         projected = jax.tree.map(
             functools.partial(lead, axis=2), first.project(prompt_NPH), first.project(text_BTH)
@@ -292,8 +334,15 @@ class T5(LanguageModel[Encoded, Cache]):
                 mask,
                 dropout,
                 1 + 4 * i,
+                _layer(prefixes.get("encoder"), i),
             )
-        return Encoded(drop(self.encoder_norm(x_BSH), dropout, 1000), mask)
+        return Encoded(
+            drop(self.encoder_norm(x_BSH), dropout, 1000),
+            seen_BS if "cross" in prefixes else bare_BS,
+            prefixes.get("cross"),
+            prefixes.get("decoder"),
+            seen_BS[..., : soft.length] if "decoder" in prefixes else None,
+        )
 
     def decode(
         self,
@@ -309,15 +358,19 @@ class T5(LanguageModel[Encoded, Cache]):
         sizes = axes("targets", memory=("B S H", memory.hidden), ids=("B C L", ids))
         rows, targets, length = (sizes[axis] for axis in "BCL")
         apart, together = (rows * targets, length, -1), (rows, targets * length, -1)
-        bias_1KLL = self._position_bias(self.decoder_bias[...], length, length, bidirectional=False)
-        causal = jnp.where(jnp.tril(jnp.ones((length, length), bool)), 0.0, MASKED)[None, None]
+        bias_1KLS = self._decoder_bias(memory, length)[:, :, -length:]
+        mask = jnp.where(jnp.tril(jnp.ones((length, length), bool)), 0.0, MASKED)[None, None]
+        mask = self._behind_prefix(memory, mask, targets)
         x_RLH = drop(self._embed(ids), dropout, 2000).reshape(apart)
         for i, block in enumerate(self.decoder):
             site = 2001 + 6 * i
+            led = _layer(memory.decoder, i, targets)
             x_RLH = x_RLH + drop(
-                block.attend_self(x_RLH, bias_1KLL, causal, dropout, site), dropout, site + 1
+                block.attend_self(x_RLH, bias_1KLS, mask, dropout, site, led), dropout, site + 1
             )
-            crossed = block.crossed(memory, targets * length, dropout, site + 2)
+            crossed = block.crossed(
+                memory, _layer(memory.crossed, i), targets * length, dropout, site + 2
+            )
             attended_BQH = block.attend_encoded(x_RLH.reshape(together), memory, crossed)
             x_RLH = x_RLH + drop(attended_BQH, dropout, site + 3).reshape(x_RLH.shape)
             if fed is not None:
@@ -336,8 +389,14 @@ class T5(LanguageModel[Encoded, Cache]):
         rows, config = memory.hidden.shape[0] * candidates, self.config
         empty = jnp.zeros((rows, config.num_heads, max_length, config.d_kv), jnp.float32)
         return Cache(
-            past=[(empty, empty) for _ in self.decoder],
-            crossed=[block.crossed(memory, max_length * candidates) for block in self.decoder],
+            past=[
+                _led(_layer(memory.decoder, i, candidates), (empty, empty))
+                for i in range(len(self.decoder))
+            ],
+            crossed=[
+                block.crossed(memory, _layer(memory.crossed, i), max_length * candidates)
+                for i, block in enumerate(self.decoder)
+            ],
         )
 
     def advance(
@@ -349,16 +408,18 @@ class T5(LanguageModel[Encoded, Cache]):
         sizes = axes("candidates", memory=("B S H", memory.hidden), last=("B C", last))
         rows, candidates = sizes["B"], sizes["C"]
         apart, together = (rows * candidates, 1, -1), (rows, candidates, -1)
-        x_R1H, length = self._embed(last).reshape(apart), cache.past[0][0].shape[2]
-        bias_1KLL = self._position_bias(self.decoder_bias[...], length, length, bidirectional=False)
-        bias_1K1L = jax.lax.dynamic_slice_in_dim(bias_1KLL, step, 1, axis=2)
+        x_R1H, led = self._embed(last).reshape(apart), _prefix_length(memory)
+        length = cache.past[0][0].shape[2] - led
+        bias_1KSS = self._decoder_bias(memory, length)
+        bias_1K1S = jax.lax.dynamic_slice_in_dim(bias_1KSS, led + step, 1, axis=2)
         mask = jnp.where(jnp.arange(length) <= step, 0.0, MASKED)[None, None, None]
+        mask = self._behind_prefix(memory, mask, candidates)
         layers = []
         for block, past, crossed in zip(self.decoder, cache.past, cache.crossed, strict=True):
             normed_R1H = block.self_norm(x_R1H)
-            layers.append(write(past, block.self_attention.keys_values(normed_R1H), step))
+            layers.append(write(past, block.self_attention.keys_values(normed_R1H), led + step))
             queries_RK1D = block.self_attention.queries(normed_R1H)
-            x_R1H = x_R1H + block.self_attention(queries_RK1D, layers[-1], bias_1K1L, mask)
+            x_R1H = x_R1H + block.self_attention(queries_RK1D, layers[-1], bias_1K1S, mask)
             attended_BCH = block.attend_encoded(x_R1H.reshape(together), memory, crossed)
             x_R1H = x_R1H + attended_BCH.reshape(x_R1H.shape)
             x_R1H = x_R1H + block.feed(x_R1H)
@@ -374,6 +435,47 @@ class T5(LanguageModel[Encoded, Cache]):
             hidden = hidden * self.config.d_model**-0.5
         return project(hidden, (self.embedding if self.config.tied else self.head)[...], self.dtype)
 
+    def left(self, tokens: Array) -> dict[str, KeysValues]:
+        """See :meth:`LanguageModel.left`: encoder and decoder both read the tokens, and the decoder what is encoded."""
+        length = len(tokens)
+        left: dict[str, list[KeysValues]] = {kind: [] for kind in self.config.attentions}
+        x_1LH, mask = jnp.asarray(tokens, jnp.float32)[None], jnp.zeros((1, 1, 1, length))
+        bias_1KLL = self._position_bias(self.encoder_bias[...], length, length, bidirectional=True)
+        for block in self.encoder:
+            projected = block.project(x_1LH)
+            left["encoder"].append(projected[1])
+            x_1LH = block(x_1LH, projected, bias_1KLL, mask, None, 0)
+        memory = Encoded(self.encoder_norm(x_1LH), mask)
+        bias_1KLL = self._decoder_bias(memory, length)
+        causal = jnp.where(jnp.tril(jnp.ones((length, length), bool)), 0.0, MASKED)[None, None]
+        x_1LH = jnp.asarray(tokens, jnp.float32)[None]
+        for block in self.decoder:
+            left["decoder"].append(block.self_attention.keys_values(block.self_norm(x_1LH)))
+            left["cross"].append(block.cross_attention.keys_values(memory.hidden))
+            x_1LH = x_1LH + block.attend_self(x_1LH, bias_1KLL, causal)
+            x_1LH = x_1LH + block.attend_encoded(x_1LH, memory, left["cross"][-1])
+            x_1LH = x_1LH + block.feed(x_1LH)
+        return {kind: layers_of(each) for kind, each in left.items()}
+
+    def _decoder_bias(self, memory: Encoded, length: int) -> Array:
+        """``[1, K, P + L, P + L]`` float32 of L target tokens behind the prefix of what is remembered."""
+        length += _prefix_length(memory)
+        return self._position_bias(self.decoder_bias[...], length, length, bidirectional=False)
+
+    def _behind_prefix(self, memory: Encoded, mask: Array, each: int) -> Array:
+        """``[1, 1, Q, L]`` to ``[B * each, 1, Q, P + L]``: what is seen of a prefix in front; as it is without one."""
+        if memory.decoder_mask is None:
+            return mask
+        led = jnp.repeat(memory.decoder_mask, each, axis=0)
+        rows, queries = len(led), mask.shape[2]
+        return jnp.concatenate(
+            [
+                jnp.broadcast_to(led, (rows, 1, queries, led.shape[-1])),
+                jnp.broadcast_to(mask, (rows, *mask.shape[1:])),
+            ],
+            axis=-1,
+        )
+
     def _position_bias(
         self, table: Array, queries: int, keys: int, *, bidirectional: bool
     ) -> Array:
@@ -386,3 +488,13 @@ class T5(LanguageModel[Encoded, Cache]):
             max_distance=self.config.relative_attention_max_distance,
         )
         return table.astype(jnp.float32)[buckets].transpose(2, 0, 1)[None]
+
+
+def _added(visible: Array) -> Array:
+    """What is added to scores, ``[B, 1, 1, S]`` float32, for what may be seen, ``visible[B, S]`` bool."""
+    return jnp.where(visible, 0.0, MASKED)[:, None, None, :]
+
+
+def _prefix_length(memory: Encoded) -> int:
+    """P of the decoder's own prefix."""
+    return 0 if memory.decoder_mask is None else int(memory.decoder_mask.shape[-1])

@@ -24,7 +24,14 @@ TENSOR = "prompt"
 START = "start"
 """Beside it, the mean token of the prompt that the run started from, where that is known."""
 
-RANKS = {"prompt": 2, "deep": 3}
+RANKS = {
+    "prompt": 2,
+    "deep": 3,
+    "prefix": 4,
+    "prefix_encoder": 4,
+    "prefix_decoder": 4,
+    "prefix_cross": 4,
+}
 """Axes of a prompt ``[..., P, H]`` by its form (:mod:`spot.prompts.forms`, which is not imported: it loads JAX)."""
 
 LONGEST_HEADER = 4096

@@ -8,13 +8,22 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jax import Array
 
 from spot.backbone.config import Config
 from spot.backbone.soft import Soft, stack
+from spot.prompts import prefixes
+
+if TYPE_CHECKING:
+    from spot.backbone.load import Backbone
+
+
+def _repeated(tokens: np.ndarray, backbone: Backbone, shape: tuple[int, ...]) -> np.ndarray:
+    """Tokens ``[P, H]`` in each of a prompt's leading axes."""
+    return np.broadcast_to(tokens, shape)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,20 +33,23 @@ class Form:
     Attributes:
         soft: the stack that models read, from parameters ``[N, ..., P, H]`` and the model's config.
         axes: sizes of a prompt's leading axes for a model.
+        begun: a prompt of a shape ``[..., P, H]`` from an initialiser's tokens ``[P, H]``, for a backbone.
         slots: whether parameters lead with N; else they are the model's weights, and there is one of them.
     """
 
     soft: Callable[[Any, Config], Soft]
     axes: Callable[[Config], tuple[int, ...]] = lambda _config: ()
+    begun: Callable[[np.ndarray, Backbone, tuple[int, ...]], np.ndarray] = _repeated
     slots: bool = True
 
     def shape(self, config: Config, length: int) -> tuple[int, ...]:
         """``[..., P, H]`` of one prompt of P = ``length`` tokens."""
         return (*self.axes(config), length, config.width)
 
-    def start(self, tokens: np.ndarray, config: Config) -> np.ndarray:
-        """Where a prompt starts: an initialiser's ``tokens[P, H]`` in each of its leading axes, float32."""
-        return np.array(np.broadcast_to(tokens, self.shape(config, len(tokens))), np.float32)
+    def start(self, tokens: np.ndarray, backbone: Backbone) -> np.ndarray:
+        """Where a prompt starts for an initialiser's ``tokens[P, H]``, float32 ``[..., P, H]``."""
+        shape = self.shape(backbone.config, len(tokens))
+        return np.array(self.begun(tokens, backbone, shape), np.float32)
 
     def stack(self, prompts: Sequence[np.ndarray | Array], config: Config) -> Soft:
         """One stack of prompts ``[..., P, H]``, whose lengths may differ."""
@@ -58,6 +70,20 @@ def deep(parameters: Array, config: Config) -> Soft:
     return Soft(parameters[:, 0], layers=parameters[:, 1:])
 
 
+def prefix(*kinds: str) -> Form:
+    """Prefix-tuning: keys and values in front of those of every layer's attention (Li and Liang 2021, section 4.2).
+
+    Args:
+        kinds: of attention: ``encoder``, ``decoder`` and ``cross``, from the decoder to what is encoded; without any,
+            all that a model has.
+    """
+    return Form(
+        lambda parameters, config: prefixes.soft(parameters, config, kinds),
+        axes=lambda config: prefixes.axes(config, kinds),
+        begun=lambda tokens, backbone, _shape: prefixes.begun(tokens, backbone, kinds),
+    )
+
+
 def weights(parameters: Any, config: Config) -> Soft:
     """The whole model, with nothing in front of its input."""
     return Soft.none(config.width)
@@ -69,5 +95,9 @@ WEIGHTS = Form(weights, slots=False)
 FORMS: Mapping[str, Form] = {
     "prompt": Form(prompt),
     "deep": Form(deep, axes=lambda config: (config.layers,)),
+    "prefix": prefix(),
+    "prefix_encoder": prefix("encoder"),
+    "prefix_decoder": prefix("decoder"),
+    "prefix_cross": prefix("cross"),
 }
 """Forms that a recipe can train, by name."""

@@ -63,7 +63,7 @@ def make_initializer(
         return lambda seed: prompt
     words = tuple(labels) or TASK_WORDS.get(task, ())
     tokens = _token_initializer(name, backbone, length, words=words, task=task)
-    return lambda seed: FORMS[form].start(tokens(seed), backbone.config)
+    return lambda seed: FORMS[form].start(tokens(seed), backbone)
 
 
 def _token_initializer(

@@ -21,7 +21,14 @@ SEED = WHOLE - SEEDS
 LENGTH = 100_000
 """The longest prompt, input, target or batch."""
 
-FORM_NAMES = ("prompt", "deep")
+FORM_NAMES = (
+    "prompt",
+    "deep",
+    "prefix",
+    "prefix_encoder",
+    "prefix_decoder",
+    "prefix_cross",
+)
 EVALUATIONS = ("auto", "rank", "generate")
 OPTIMIZERS = ("adafactor", "adamw")
 SCHEDULES = ("constant", "linear", "cosine", "inverse_sqrt")
@@ -123,7 +130,8 @@ class RecipeSettings:
 
     form: str = setting(
         "prompt",
-        "What is trained: prompt, or deep (vectors before every layer).",
+        "What is trained: prompt, deep (vectors before every layer), or prefix (keys and values before those of every "
+        "attention; prefix_encoder, prefix_decoder and prefix_cross of one kind of it).",
         shapes_key=True,
         later=True,
         choices=FORM_NAMES,

@@ -204,7 +204,7 @@ class Rig:
             packed=backbone.config.reads_prompts_once,
         )
         rows = np.asarray(backbone.embedding[: recipe.prompt_length], np.float32)
-        start = form.start(np.resize(rows, (recipe.prompt_length, rows.shape[1])), backbone.config)
+        start = form.start(np.resize(rows, (recipe.prompt_length, rows.shape[1])), backbone)
         trained = jax.device_put(np.repeat(start[None], slots, 0))
         return cls(step, backbone.weights, trained, step.init(trained), slots, recipe.prompt_length)
 
@@ -246,7 +246,7 @@ def _time_answers(backbone: Backbone, recipe: Recipe, split: SplitData) -> float
     rows = np.linspace(0, len(split.examples) - 1, min(ANSWERED, len(split.examples))).astype(int)
     few = SplitData([split.examples[row] for row in rows], split.tokens.take(rows))
     form = FORMS[recipe.form]
-    start = form.start(np.zeros((recipe.prompt_length, backbone.width)), backbone.config)
+    start = form.start(np.zeros((recipe.prompt_length, backbone.width)), backbone)
     answer: Callable[[], object] = functools.partial(
         predict_many,
         backbone,

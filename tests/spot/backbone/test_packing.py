@@ -10,6 +10,7 @@ import pytest
 
 from spot.backbone import packing
 from spot.backbone.soft import Soft, stack
+from spot.prompts.forms import FORMS
 from tests.closeness import assert_close
 from tests.spot.backbone.conftest import CONFIGS, Case, make_case
 
@@ -65,12 +66,14 @@ def test_prompts_of_several_lengths_share_a_sequence(case: Case) -> None:
     assert_close(scores_of(case, soft, 1000), expected, terms=TERMS)
 
 
-def test_deep_prompts_and_none_score_as_they_do_padded(case: Case) -> None:
+def test_other_forms_and_none_score_as_they_do_padded(case: Case) -> None:
     rng = np.random.default_rng(3)
     layers = rng.normal(size=(3, case.model.config.layers - 1, *case.prompts.shape[1:]))
+    prefixes = rng.normal(size=(3, *FORMS["prefix"].shape(case.model.config, 4)))
     for soft in (
         Soft(case.prompts, layers=jnp.asarray(layers, jnp.float32)),
         Soft(case.prompts[:, :0]),
+        FORMS["prefix"].soft(jnp.asarray(prefixes, jnp.float32), case.model.config),
     ):
         expected = case.choice_scores(soft, case.prompt_ids, case.inputs, case.choices)
         assert_close(scores_of(case, soft, 1000), expected, terms=TERMS)

@@ -47,13 +47,15 @@ CONFIGS: dict[str, Config] = {
     "t5": dataclasses.replace(CONFIG, num_layers=3),
     "llama": LlamaConfig(**LLAMA | {"vocab_size": VOCABULARY}, num_hidden_layers=3, tied=True),
 }
+KINDS = ("prompt", "deep", "prefix")
+"""Forms that are not parts of another; see tests/spot/prompts/test_prefixes.py for these."""
 MODERATE = Optimizer(learning_rate=0.05)
 """At 0.3 rounding grows with every step, whoever shares the program."""
 
 
 @pytest.fixture(
     scope="module",
-    params=[(form, architecture) for form in FORMS for architecture in CONFIGS],
+    params=[(form, architecture) for form in KINDS for architecture in CONFIGS],
     ids=str,
 )
 def case(request: pytest.FixtureRequest, backbone: Backbone, task: Task, recipe: Recipe) -> Case:
@@ -183,7 +185,7 @@ def test_written_and_read_it_is_the_same_prompt(case: Case, suffix: str, tmp_pat
 def test_one_of_another_form_is_refused(case: Case, tmp_path: Path) -> None:
     path = tmp_path / "prompt.npy"
     write_prompt(path, case.whole.value)
-    other = next(form for form in FORMS if form != case.form)
+    other = next(form for form in KINDS if form != case.form)
     with pytest.raises(PromptError, match=rf"a prompt of form {other} has .*; set --form to match"):
         make_initializer(f"file:{path}", case.backbone, 4, form=other)
     if case.form != "prompt":
@@ -203,7 +205,7 @@ def test_a_stack_of_prompts_of_different_length_answers_as_each_alone(case: Case
     prompts = [rng.normal(size=form.shape(config, length)).astype(np.float32) for length in (3, 5)]
     dev = case.data[Split.DEV]
     questions = [Questions(row, dev.examples, dev.tokens) for row in (1, 0)]
-    for method in ("rank", "generate") if case.form == "prompt" else ("rank",):
+    for method in ("rank", "generate") if case.form != "deep" else ("rank",):
         answers = predict_many(case.backbone, form.stack(prompts, config), questions, method=method)
         for question, given in zip(questions, answers, strict=True):
             prompt = prompts[question.prompt]
