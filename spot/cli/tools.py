@@ -106,6 +106,7 @@ def prompt_for(backbone: Backbone, file: PromptFile | None) -> np.ndarray:
 
     if file is None:
         return np.zeros((0, backbone.width), np.float32)
+    file = file.for_width(backbone.width)
     check_backbone(file, backbone)
     return check_fits(
         file.prompt, backbone, file.prompt.shape[-2], form=file.form, where=str(file.path)
@@ -162,6 +163,7 @@ def evaluate(
     """Score a prompt on a split of a task; without --prompt, the bare backbone."""
     from spot.errors import SpotError
     from spot.inference.predict import answer, ranks
+    from spot.prompts.forms import FORMS
     from tasks.choices import choose
     from tasks.task import Split, take
     from tasks.written import require
@@ -186,7 +188,8 @@ def evaluate(
     partial = {PARTIAL_DATA: True} if data.is_partial(learnable) else {}
     scores = learnable.score(answered.texts, examples)
     most_frequent, floor = _floor(learnable, examples)
-    diagnostics = _diagnostics(backbone, soft, split, examples, tokens, answered)
+    states = soft if FORMS[form_of(file)].states else soft[:0]
+    diagnostics = _diagnostics(backbone, states, split, examples, tokens, answered)
     if out.json:
         print_json({"task": learnable.name, "split": split, "examples": len(examples), "scores": scores,
                     "most frequent answer": floor, "cut inputs": tokens.cut,
@@ -232,7 +235,7 @@ def _diagnostics(
     tokens: Tokenized,
     answered: Answers,
 ) -> Diagnostics:
-    """What answers of a prompt ``[..., P, H]`` tell beside scores."""
+    """What answers of a prompt tell beside scores; ``soft[..., P, H]`` are its states, empty where it has none."""
     from spot.inference.diagnostics import Diagnostics, chance_level, count_answers, mean_norm
 
     counted = count_answers(

@@ -31,7 +31,7 @@ def prompt_embeds(backbone: Backbone, prompt: np.ndarray, texts: Sequence[str]) 
         )
     if prompt.ndim != 2:
         raise SpotError(
-            "vectors before every layer are no part of an embedded sequence; only the form 'prompt' is"
+            "what is put before every layer is no part of an embedded sequence; only the form 'prompt' is"
         )
     table = np.asarray(backbone.embedding, np.float32)
     return [

@@ -21,6 +21,7 @@ from spot.backbone.files import check_file
 from spot.errors import BackboneError, PromptError, SpotError
 from spot.prompts import peft
 from spot.prompts.formats import RANKS, READERS, START, TENSOR, Tensors
+from spot.prompts.prefix_rows import folded
 from tasks.errors import shown
 
 LARGEST = 2**28
@@ -37,6 +38,8 @@ class PromptFile:
         metadata: facts by name, all text; see :func:`bank.files.exported` for the names that a bank writes.
         tensor: its name in the file, where tensors have names.
         start: mean token ``[H]`` of the prompt that its run started from, where the file says it.
+        adapter_form: what kind of prompt a PEFT adapter is; empty of others. Of a prefix the prompt is
+            ``[2, A, P, F]``: the adapter does not say how wide its model is, see :meth:`for_width`.
     """
 
     path: Path
@@ -44,6 +47,20 @@ class PromptFile:
     metadata: Mapping[str, str] = dataclasses.field(default_factory=dict)
     tensor: str = ""
     start: np.ndarray | None = None
+    adapter_form: str = ""
+
+    @property
+    def width_unknown(self) -> bool:
+        """Whether it is a prefix of PEFT's, of whose model nothing says how wide it is."""
+        return bool(self.adapter_form) and self.prompt.ndim == RANKS["prefix"]
+
+    def for_width(self, width: int) -> PromptFile:
+        """The same for a model of width H: a prefix of PEFT's as ``[2, R, P, H]``."""
+        if not self.width_unknown:
+            return self
+        metadata = {"recipe": json.dumps({"form": self.form})} | dict(self.metadata)
+        prompt = folded(self.prompt, width)
+        return dataclasses.replace(self, prompt=prompt, metadata=metadata, adapter_form="")
 
     @property
     def fingerprint(self) -> str | None:
@@ -68,7 +85,7 @@ class PromptFile:
         """
         by_rank = next(name for name, rank in RANKS.items() if rank == self.prompt.ndim)
         recipe = self.recipe
-        name = recipe.get("form", "prompt") if recipe else by_rank
+        name = recipe.get("form", "prompt") if recipe else self.adapter_form or by_rank
         if RANKS.get(name) != self.prompt.ndim:
             raise PromptError(
                 f"{self.path}: its recipe says form {shown(name)}, its shape is {list(self.prompt.shape)}; "
@@ -239,9 +256,11 @@ def _read_adapter(path: Path) -> PromptFile:
             f"{shown(adapter.length)} virtual tokens in {adapter.parts} parts"
         )
     named = {"backbone": adapter.backbone} if adapter.backbone else {}
+    kept = stored.prompt[: adapter.length]
     return PromptFile(
         path,
-        stored.prompt[: adapter.length].copy(),
+        peft.prefix_of(kept, adapter) if adapter.layers else kept.copy(),
         named | dict(stored.metadata),
         tensor=stored.tensor,
+        adapter_form=adapter.form,
     )

@@ -15,7 +15,7 @@ from jax import Array
 
 from spot.backbone.config import Config
 from spot.backbone.soft import Soft, stack
-from spot.prompts import prefixes
+from spot.prompts import prefix_rows, prefixes
 
 if TYPE_CHECKING:
     from spot.backbone.load import Backbone
@@ -35,12 +35,14 @@ class Form:
         axes: sizes of a prompt's leading axes for a model.
         begun: a prompt of a shape ``[..., P, H]`` from an initialiser's tokens ``[P, H]``, for a backbone.
         slots: whether parameters lead with N; else they are the model's weights, and there is one of them.
+        states: whether what trains are states of the model, whose norms may be held against the embedding's.
     """
 
     soft: Callable[[Any, Config], Soft]
     axes: Callable[[Config], tuple[int, ...]] = lambda _config: ()
     begun: Callable[[np.ndarray, Backbone, tuple[int, ...]], np.ndarray] = _repeated
     slots: bool = True
+    states: bool = True
 
     def shape(self, config: Config, length: int) -> tuple[int, ...]:
         """``[..., P, H]`` of one prompt of P = ``length`` tokens."""
@@ -79,8 +81,9 @@ def prefix(*kinds: str) -> Form:
     """
     return Form(
         lambda parameters, config: prefixes.soft(parameters, config, kinds),
-        axes=lambda config: prefixes.axes(config, kinds),
+        axes=lambda config: prefix_rows.axes(config, kinds),
         begun=lambda tokens, backbone, _shape: prefixes.begun(tokens, backbone, kinds),
+        states=False,
     )
 
 

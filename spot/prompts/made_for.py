@@ -65,8 +65,14 @@ def backbone_of(file: PromptFile, *, name: str = "", fingerprint: str = "") -> B
         fingerprint: of the model; where the file has none either, the name stands in.
 
     Raises:
-        PromptError: no name, another than the file's fingerprint goes with, or a fingerprint that is no sha256.
+        PromptError: no name, another than the file's fingerprint goes with, a fingerprint that is no sha256, or a
+            prefix whose adapter does not say how wide its model is.
     """
+    if file.width_unknown:
+        raise PromptError(
+            f"{file.path}: a prefix's adapter does not say how wide its model is; start a run from it, with "
+            "--init file:PATH"
+        )
     name = name or file.metadata.get("backbone", "")
     if not name:
         raise PromptError(

@@ -16,6 +16,7 @@ from bank.folders import move_in, stage_beside
 from bank.vectors import checked_prompt
 from spot.errors import PromptError
 from spot.prompts import peft
+from spot.prompts.files import PromptFile
 from spot.prompts.formats import START, TENSOR
 
 
@@ -52,7 +53,9 @@ def write_prompt(
     with _writing(path):
         values, facts = checked_prompt(prompt), dict(metadata or {})
         if chosen == "peft":
-            _place(path, peft.adapter_files(values, facts, config or {}, where=path), folder=True)
+            form = PromptFile(path, values, facts).form
+            files = peft.adapter_files(values, form, facts, config or {}, where=path)
+            _place(path, files, folder=True)
         else:
             content = _npy(values) if chosen == "npy" else _safetensors(values, start, facts)
             _place(path, {path.name: content}, folder=False)

@@ -25,6 +25,7 @@ import numpy as np
 from jax import Array
 
 from spot.errors import DivergenceError, Interrupted
+from spot.prompts.reparameterization import prompt_length
 from spot.training import checkpoint
 from spot.training.jobs import (
     Evaluate,
@@ -132,7 +133,7 @@ class Loop:
         batches = {number: slot.next() for number, slot in self.slots.items()}
         parts: Sequence[Any] = list(batches.values())
         if self.step.slots:
-            parts = cut(batches, self.prompt_length, packed=self.step.packed)
+            parts = cut(batches, prompt_length(self.blank), packed=self.step.packed)
         active = np.array([number in self.slots for number in range(self.size)])
         self.trained, self.optimizer, losses = self.step.run(
             self.trained,
@@ -147,11 +148,6 @@ class Loop:
         for slot in self.slots.values():
             slot.progress.step += 1
             slot.pending.append(losses)
-
-    @property
-    def prompt_length(self) -> int:
-        """P of the prompts ``[1, ..., P, H]`` that train."""
-        return int(self.blank.shape[-2])
 
     def noise_keys(self) -> Array:
         """Keys ``[N]`` of this step's noise: each follows from its job's seed and step, whatever shares the program."""

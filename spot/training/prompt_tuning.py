@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jax import Array
 
 from bank.records import RunIdentity
 from bank.vectors import average, prompt_sha256
@@ -25,6 +24,7 @@ from spot.inference.diagnostics import (
 from spot.inference.predict import Questions, answer_many, mean_losses
 from spot.prompts.forms import FORMS
 from spot.prompts.initializers import check_fits, file_address, make_initializer
+from spot.prompts.reparameterization import prompts_of, trainable
 from spot.training.jobs import CHECKPOINT_SECONDS, GiveUp, Job, Progress, Reporter, Result, Silent
 from spot.training.loop import fit
 from spot.training.recipe import Recipe
@@ -144,7 +144,8 @@ def prompt_job(
 
     def ended(result: Result) -> None:
         trained = trained_prompt(result, start, started_from, clock.seconds)
-        diagnostics = diagnose(backbone, data, trained, start, result.progress.best_facts)
+        moved = trained.value - start if FORMS[recipe.form].states else None
+        diagnostics = diagnose(backbone, data, trained, moved, result.progress.best_facts)
         done(dataclasses.replace(trained, diagnostics=diagnostics))
 
     return PromptJob(
@@ -152,7 +153,7 @@ def prompt_job(
         plan=dataclasses.replace(
             recipe.plan(stop_at_key=stop_at_key), checkpoint_seconds=checkpoint_seconds
         ),
-        start=lambda: clock.start(start[None]),
+        start=lambda: clock.start(trainable(start, recipe.mlp_width, seed)),
         stream=lambda: TaskStream(data.batches(recipe.batch_size, seed)),
         loss=functools.partial(development_loss, backbone, data, recipe),
         seed=seed,
@@ -172,8 +173,8 @@ class Clock:
     def __init__(self) -> None:
         self._began = time.monotonic()
 
-    def start(self, parameters: np.ndarray) -> np.ndarray:
-        """The parameters ``[...]`` that are given, as the clock starts."""
+    def start(self, parameters: Any) -> Any:
+        """The parameters that are given, as the clock starts."""
         self._began = time.monotonic()
         return parameters
 
@@ -186,30 +187,32 @@ def development_loss(
     backbone: Backbone,
     data: TaskData | MixtureData,
     recipe: Recipe,
-    parameters: np.ndarray | Array,
+    parameters: Any,
     facts: Mapping[str, Any],
 ) -> float:
-    """Mean loss of one prompt, a stack ``[1, ..., P, H]``, on development examples; ranked answers have told it."""
+    """Mean loss of one prompt, as it trains in a stack of one, on development examples; ranked answers have told it."""
     if (told := facts.get("loss")) is not None:
         return float(told)
-    return float(
-        mean_losses(
-            backbone, [np.asarray(parameters[0])], data[Split.DEV].tokens, form=recipe.form
-        )[0]
-    )
+    prompt = _the_prompt(parameters)
+    return float(mean_losses(backbone, [prompt], data[Split.DEV].tokens, form=recipe.form)[0])
+
+
+def _the_prompt(parameters: Any) -> np.ndarray:
+    """``[..., P, H]`` of what trains in a stack of one."""
+    return np.asarray(prompts_of(parameters))[0]
 
 
 def trained_prompt(
     result: Result, start: np.ndarray, started_from: str | None, seconds: float
 ) -> TrainedPrompt:
-    """What the loop's result, stacks ``[1, ..., P, H]``, says of a prompt that started at ``start[..., P, H]``."""
+    """What the loop's result, stacks of one, says of a prompt that started at ``start[..., P, H]``."""
     progress = result.progress
     assert result.key is not None
     best = next(row for row in progress.history if row["step"] == progress.best_step)
     return TrainedPrompt(
-        value=result.best[0],
+        value=_the_prompt(result.best),
         value_step=progress.best_step,
-        key=result.key[0],
+        key=_the_prompt(result.key),
         metrics={name: value for name, value in best.items() if name not in UNSELECTING},
         history=progress.history,
         start=average(start),
@@ -223,7 +226,7 @@ def diagnose(
     backbone: Backbone,
     data: TaskData | MixtureData,
     trained: TrainedPrompt,
-    start: np.ndarray,
+    moved: np.ndarray | None,
     answered: Mapping[str, Any],
 ) -> Diagnostics | None:
     """What a run's value tells beyond its score.
@@ -232,7 +235,7 @@ def diagnose(
         backbone: the frozen model.
         data: the task's splits.
         trained: what training left.
-        start: ``[..., P, H]``, where it began.
+        moved: ``[..., P, H]``, how it differs from where it began; ``None`` of a form without states of the model.
         answered: what the value answered on dev, counted; empty where a checkpoint of an older version says nothing.
     """
     if not answered:
@@ -245,8 +248,8 @@ def diagnose(
         chance=chance_level(dev.examples, dev.tokens).by_example,
         training_loss=best["loss"] if np.isfinite(best["loss"]) else None,
         training_chance=chance_level(train.examples, train.tokens).by_token,
-        prompt_norm=mean_norm(trained.value) / backbone.embedding_norm,
-        moved=mean_norm(trained.value - start) / backbone.embedding_norm,
+        prompt_norm=None if moved is None else mean_norm(trained.value) / backbone.embedding_norm,
+        moved=None if moved is None else mean_norm(moved) / backbone.embedding_norm,
         inputs=len(train.tokens),
         cut=train.tokens.cut,
     )
@@ -299,14 +302,14 @@ def start_of(recipe: Recipe, backbone: Backbone, task: Task | Mixture, seed: int
 
 
 def evaluate_prompts(
-    backbone: Backbone, recipe: Recipe, jobs: Sequence[PromptJob], trained: Array
+    backbone: Backbone, recipe: Recipe, jobs: Sequence[PromptJob], trained: Any
 ) -> Sequence[Mapping[str, float]]:
-    """Development metrics of prompts ``trained[N, ..., P, H]``, one a job, in one pass over the examples of all.
+    """Development metrics of the prompts that train, one a job, in one pass over the examples of all.
 
     What was answered is counted in each job's ``latest``. Test examples of the recipe's ``curve_limit`` are answered in
     the same pass; their score stands beside the metrics and is none of them.
     """
-    soft = FORMS[recipe.form].soft(trained, backbone.config)
+    soft = FORMS[recipe.form].soft(prompts_of(trained), backbone.config)
     curves = {
         row: few for row, job in enumerate(jobs) if (few := job.data.curve(recipe.curve_limit))
     }

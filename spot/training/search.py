@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jax import Array
 
 from bank.vectors import prompt_sha256
 from spot.backbone.load import Backbone
 from spot.inference.predict import mean_losses
 from spot.prompts.initializers import file_address
+from spot.prompts.reparameterization import prompts_of, trainable
 from spot.training.configurations import STARTS, Configuration
 from spot.training.found import Found, found_by
 from spot.training.jobs import CHECKPOINT_SECONDS, Progress, Reporter, Silent
@@ -183,7 +183,7 @@ class Search:
         return PromptJob(
             identity=identity,
             plan=dataclasses.replace(plan, checkpoint_seconds=checkpoint_seconds),
-            start=lambda: start[None],
+            start=lambda: trainable(start, self.recipe.mlp_width, self.seed),
             stream=lambda: TaskStream(data.batches(self.recipe.batch_size, self.seed)),
             seed=self.seed,
             learning_rate=configuration.learning_rate,
@@ -204,12 +204,11 @@ def _development_losses(
     recipe: Recipe,
     samples: Mapping[str, Tokenized],
     jobs: Sequence[Any],
-    trained: Array,
+    trained: Any,
 ) -> list[Mapping[str, float]]:
-    """Development losses of prompts ``trained[N, ..., P, H]``, one a job, in one pass a task."""
-    losses = np.zeros(len(jobs))
+    """Development losses of the prompts that train, one a job, in one pass a task."""
+    losses, stacked = np.zeros(len(jobs)), np.asarray(prompts_of(trained))
     for name, tokens in samples.items():
         rows = [row for row, job in enumerate(jobs) if job.data.task.name == name]
-        prompts = [np.asarray(trained[row]) for row in rows]
-        losses[rows] = mean_losses(backbone, prompts, tokens, form=recipe.form)
+        losses[rows] = mean_losses(backbone, [*stacked[rows]], tokens, form=recipe.form)
     return [{"development loss": float(loss), "score": -float(loss)} for loss in losses]

@@ -136,6 +136,14 @@ class RecipeSettings:
         later=True,
         choices=FORM_NAMES,
     )
+    mlp_width: int = setting(
+        0,
+        "Train through a network of so many hidden units, of which what it makes is kept; suits adamw. 0 without.",
+        shapes_key=True,
+        later=True,
+        least=0,
+        most=LENGTH,
+    )
     prompt_length: int = setting(100, "Virtual tokens P.", shapes_key=True, least=1, most=LENGTH)
     init: str = setting(
         "vocabulary", "vocabulary, labels, uniform, text:SENTENCE or file:PATH.", shapes_key=True

@@ -20,6 +20,7 @@ from jax import Array
 from spot.backbone.layers import Dropout
 from spot.backbone.shapes import axes
 from spot.prompts.forms import Form
+from spot.prompts.reparameterization import prompts_of
 from spot.training.optimizers import Optimizer, per_prompt
 from spot.training.parts import Batch, Pack, Part
 
@@ -28,8 +29,8 @@ from spot.training.parts import Batch, Pack, Part
 class Step:
     """A step in two compiled programs: gradients of a part of the batch, and the update from their sum.
 
-    What trains is either a stack of prompts ``[N, ..., P, H]``, whose rows are *slots* that train apart, or the
-    weights, which are one slot.
+    What trains is either a stack of prompts ``[N, ..., P, H]``, or what makes it, whose rows are *slots* that train
+    apart, or the weights, which are one slot.
     """
 
     init: Callable[[Any], Any]
@@ -135,7 +136,7 @@ def _make_step(
         trained: Any, frozen: Any, tokens: Array, part: Part, keys: Array
     ) -> tuple[Array, Array]:
         model = nnx.merge(graph, frozen if form.slots else trained)
-        soft = form.soft(trained, model.config)
+        soft = form.soft(prompts_of(trained), model.config)
         if isinstance(part, Pack):
             losses = model.packed_losses(soft.take(part.stack), part.packed, z_loss)
             slots = part.slots

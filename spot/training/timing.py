@@ -20,6 +20,7 @@ from spot.backbone.load import Backbone
 from spot.backbone.placement import placement
 from spot.inference.predict import Questions, predict_many, ranks
 from spot.prompts.forms import FORMS
+from spot.prompts.reparameterization import trainable
 from spot.training.parts import Part, cut
 from spot.training.recipe import Recipe
 from spot.training.step import Step, make_step
@@ -205,14 +206,15 @@ class Rig:
         )
         rows = np.asarray(backbone.embedding[: recipe.prompt_length], np.float32)
         start = form.start(np.resize(rows, (recipe.prompt_length, rows.shape[1])), backbone)
-        trained = jax.device_put(np.repeat(start[None], slots, 0))
+        one = trainable(start, recipe.mlp_width, 0)
+        trained = jax.device_put(jax.tree.map(lambda leaf: np.repeat(leaf, slots, 0), one))
         return cls(step, backbone.weights, trained, step.init(trained), slots, recipe.prompt_length)
 
     @property
     def state_bytes(self) -> int:
         """Of one prompt in a checkpoint: parameters, best, key, and the optimiser's state."""
-        sizes = [leaf.nbytes for leaf in jax.tree.leaves((self.trained, self.optimizer))]
-        return (sum(sizes) + 2 * int(self.trained.nbytes)) // self.slots
+        kept = (*[self.trained] * 3, self.optimizer)
+        return sum(int(leaf.nbytes) for leaf in jax.tree.leaves(kept)) // self.slots
 
     def time(self, shape: Shaped) -> Length:
         """Steps of one batch, again and again."""

@@ -14,7 +14,7 @@ from spot.backbone.load import Backbone
 from spot.errors import TrainingError
 from spot.training.defaults import SAMPLE, fitted, lengths_of
 from spot.training.recipe import Recipe
-from spot.training.settings import LENGTH
+from spot.training.settings import FORM_NAMES, LENGTH
 from spot.transfer.datasets import Datasets
 from spot.transfer.runs import Trainer
 from tasks import Mixture, Split, Task
@@ -78,8 +78,11 @@ def summary(recipe: Recipe) -> str:
     """What matters most of a recipe, in a line."""
     optimizer = recipe.optimizer
     limited = f", {recipe.train_limit} training examples" if recipe.train_limit else ""
+    form = "" if recipe.form == FORM_NAMES[0] else f" of form {recipe.form}"
+    network = f" through {recipe.mlp_width} units" if recipe.mlp_width else ""
     return (
-        f"{recipe.prompt_length} tokens, {recipe.steps} steps of {recipe.batch_size}, key at {recipe.key_step}, "
+        f"{recipe.prompt_length} tokens{form}{network}, {recipe.steps} steps of {recipe.batch_size}, "
+        f"key at {recipe.key_step}, "
         f"{optimizer.name} at {optimizer.learning_rate:g} {optimizer.schedule}, inputs to {recipe.max_input}{limited}"
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import importlib.util
 import io
@@ -20,6 +21,9 @@ from spot.backbone.soft import Soft
 from spot.backbone.torch_tensor import torch_tensor
 from spot.inference.decoding import Decoding
 from spot.inference.embedding import prompt_embeds
+from spot.prompts.files import read_prompt
+from spot.prompts.forms import FORMS
+from spot.prompts.initializers import make_initializer
 from tasks.objectives import pad
 from tests.closeness import assert_close
 from tests.interop.decodings import GREEDY, WAYS, repr_of, their_way
@@ -270,3 +274,39 @@ def test_embedded_sequences_go_on_in_transformers_as_here(pair: Pair) -> None:
         mine = pair.ours.logits(pair.ours.decode(memory, start))[0, 0, 0]
         assert_close(mine, logits, terms=pair.terms)
         assert np.array_equal(ours[row], continued(pair, sequence, GREEDY))
+
+
+@pytest.mark.filterwarnings(
+    "ignore::FutureWarning:transformers",
+    "ignore:Could not find a config file",
+    "ignore:.*made for a backbone called",
+)
+def test_a_prefix_of_peft_s_gives_the_same_losses(pair: Pair, tmp_path: Path) -> None:
+    """Heads of keys that groups of queries share, whose numbers are fewer than the model's width."""
+    peft = pytest.importorskip("peft")
+    config, tokens = pair.backbone.config, 5
+    heads, depth = config.heads
+    settings = peft.PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=tokens)
+    tuned = peft.get_peft_model(copy.deepcopy(pair.theirs), settings).eval()
+    assert (settings.num_attention_heads, settings.token_dim) == (heads, heads * depth)
+    prefix = np.random.default_rng(2).normal(size=(tokens, 2 * heads * depth * config.layers))
+    tuned.prompt_encoder["default"].embedding.weight.data = torch.tensor(prefix).float()
+    tuned.save_pretrained(tmp_path)
+    read = read_prompt(tmp_path)
+    assert read.form == "prefix"
+    prompt = make_initializer(f"file:{tmp_path}", pair.backbone, tokens, form="prefix")(0)
+    ours = jax.jit(pair.ours.token_losses)(
+        FORMS["prefix"].soft(prompt[None], config),
+        np.zeros(4, np.int32),
+        pair.inputs,
+        pair.targets,
+    )
+    for row in range(4):
+        text, target = (
+            both.ids[row][both.mask[row]].astype(np.int64) for both in (pair.inputs, pair.targets)
+        )
+        ids = torch.tensor([[*text, config.separator_token_id, *target[:-1]]])
+        with torch.no_grad():
+            logits = tuned(input_ids=ids).logits[0, -len(target) :]
+        theirs = -logits.log_softmax(-1).gather(-1, torch.tensor(target)[:, None])[:, 0]
+        assert_close(np.asarray(ours)[row, : len(target)], theirs.numpy(), terms=pair.terms)

@@ -2,13 +2,16 @@
 
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from spot.backbone.batch import Inputs, Targets
-from spot.backbone.soft import Soft
+from spot.errors import PromptError
 from spot.prompts.files import read_prompt
+from spot.prompts.forms import FORMS
+from spot.prompts.initializers import make_initializer
 from spot.prompts.write import write_prompt
 from tests.closeness import assert_close
 
@@ -35,11 +38,12 @@ def their_loss(tuned, batch):
     return float(answer.loss)
 
 
-def our_loss(pair, prompt, batch):
+def our_loss(pair, prompt, batch, form="prompt"):
     inputs = Inputs(jnp.asarray(batch.input_ids), jnp.asarray(batch.input_mask))
     targets = Targets(jnp.asarray(batch.target_ids), jnp.asarray(batch.target_mask))
-    losses = pair.ours.token_losses(
-        Soft(jnp.asarray(prompt)[None]), jnp.zeros_like(batch.prompt_ids), inputs, targets
+    soft = FORMS[form].soft(jnp.asarray(prompt)[None], pair.backbone.config)
+    losses = jax.jit(pair.ours.token_losses)(
+        soft, jnp.zeros_like(batch.prompt_ids), inputs, targets
     )
     return float(losses.sum()) / int(batch.target_mask.sum())
 
@@ -101,6 +105,57 @@ def test_an_adapter_for_a_decoder_that_we_write_is_read_by_peft(tmp_path: Path):
     assert torch.isfinite(
         tuned(input_ids=torch.tensor([[1, 2, 3]]), labels=torch.tensor([[1, 2, 3]])).loss
     )
+
+
+def prefix_config(pair, **more):
+    """Of the decoder's self-attention, whose heads may be wider together than the model."""
+    config = pair.backbone.config
+    return peft.PrefixTuningConfig(
+        task_type="SEQ_2_SEQ_LM",
+        num_virtual_tokens=TOKENS,
+        num_layers=config.num_decoder_layers,
+        num_attention_heads=config.num_heads,
+        token_dim=config.inner,
+        **more,
+    )
+
+
+@pytest.mark.parametrize("projected", [False, True])
+def test_a_prefix_of_peft_s_gives_the_same_loss(pair, batch, tmp_path: Path, projected: bool):
+    torch.manual_seed(1)
+    through = {"prefix_projection": True, "encoder_hidden_size": 6} if projected else {}
+    tuned = peft.get_peft_model(model_of(pair), prefix_config(pair, **through))
+    tuned.save_pretrained(tmp_path)
+    read = read_prompt(tmp_path, length=TOKENS)
+    assert read.form == "prefix_decoder"
+    prompt = make_initializer(f"file:{tmp_path}", pair.backbone, TOKENS, form=read.form)(0)
+    ours = our_loss(pair, prompt, batch, "prefix_decoder")
+    assert_close(ours, their_loss(tuned, batch), terms=1000)
+    without = our_loss(pair, prompt_of(pair, 0), batch)
+    assert abs(ours - without) > 1e-4, "the prefix changes something"
+
+
+def test_a_prefix_that_we_write_is_read_by_peft(pair, batch, tmp_path: Path):
+    config = pair.backbone.config
+    shape = FORMS["prefix_decoder"].shape(config, TOKENS)
+    prompt = np.random.default_rng(11).normal(size=shape).astype(np.float32)
+    folder, facts = tmp_path / "adapter", {"recipe": '{"form": "prefix_decoder"}'}
+    if config.num_decoder_layers % 2 == 0:  # PEFT has one prefix for two layers
+        with pytest.raises(PromptError, match=r"PEFT gives two layers each .* and these differ"):
+            write_prompt(folder, prompt, facts, config=config.identity)
+        return
+    write_prompt(folder, prompt, facts, config=config.identity)
+    tuned = peft.PeftModel.from_pretrained(model_of(pair), folder)
+    ours = our_loss(pair, prompt, batch, "prefix_decoder")
+    assert_close(ours, their_loss(tuned, batch), terms=1000)
+    write_prompt(folder, prompt, facts, config=config.identity)  # over the same adapter
+    again = read_prompt(folder).for_width(config.width).prompt
+    heads, depth = config.heads
+    used = config.num_decoder_layers * heads * depth
+    ours, theirs = (
+        np.moveaxis(x, 2, 1).reshape(2, TOKENS, -1)[..., :used] for x in (prompt, again)
+    )
+    np.testing.assert_array_equal(ours, theirs)
 
 
 @pytest.mark.parametrize("bare", [True, False], ids=["tensor", "state dict"])

@@ -240,7 +240,7 @@ def test_what_is_no_prompt_is_refused(tmp_path: Path) -> None:
     for name, array, complaint in (
         ("flat", np.zeros(12, np.float32), "expected an array [P, H], found shape [12]"),
         ("empty", np.zeros((0, 4), np.float32), "found shape [0, 4]"),
-        ("more axes", np.zeros((1, 1, 3, 4), np.float32), "found shape [1, 1, 3, 4]"),
+        ("more axes", np.zeros((1, 1, 1, 3, 4), np.float32), "found shape [1, 1, 1, 3, 4]"),
         ("holes", np.full((3, 4), np.nan, np.float32), "12 of 12 entries are NaN or infinite"),
         (
             "truths",
@@ -435,7 +435,7 @@ def entry(shape: list[int], start: int, end: int, dtype: str = "F32") -> dict[st
         {"a": entry([3, 2], 0, 48)},
         {"a": entry([3, 4], 0, 48, "F33")},
         {"a": entry([3, 2], 0, 48, "C64")},
-        {"a": entry([2, 1, 3, 2], 0, 48)},
+        {"a": entry([1, 2, 1, 3, 2], 0, 48)},
         {"a": entry([3, 4], 0, 48), "__metadata__": {"seed": 1}},
         {},
         b"[" * 100_000,

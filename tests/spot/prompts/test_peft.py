@@ -59,10 +59,14 @@ def test_an_adapter_s_weights_may_be_a_pytorch_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
-        ({"peft_type": "LORA"}, "peft_type is 'LORA'; only PROMPT_TUNING is a prompt"),
-        ({"peft_type": "PREFIX_TUNING"}, "only PROMPT_TUNING is a prompt"),
-        ({"peft_type": "MULTITASK_PROMPT_TUNING"}, "only PROMPT_TUNING is a prompt"),
-        ({"peft_type": ["x"] * 10_000}, "only PROMPT_TUNING is a prompt"),
+        ({"peft_type": "LORA"}, "peft_type is 'LORA'; only PROMPT_TUNING and PREFIX_TUNING are"),
+        ({"peft_type": "PREFIX_TUNING"}, "num_layers is None and token_dim 4; a prefix needs both"),
+        (
+            {"peft_type": "PREFIX_TUNING", "num_layers": 2},
+            "has shape [6, 4], but adapter_config.json says [3, 16]",
+        ),
+        ({"peft_type": "MULTITASK_PROMPT_TUNING"}, "only PROMPT_TUNING and PREFIX_TUNING are"),
+        ({"peft_type": ["x"] * 10_000}, "only PROMPT_TUNING and PREFIX_TUNING are prompts"),
         ({"task_type": "SEQ_CLS"}, "a classifier's head is no part of a prompt"),
         (
             {"num_virtual_tokens": 4},
@@ -79,7 +83,7 @@ def test_an_adapter_s_weights_may_be_a_pytorch_file(tmp_path: Path) -> None:
             "num_transformer_submodules 2; expected at least 1, and 1 or, for sequence",
         ),
     ],
-    ids=range(13),
+    ids=range(14),
 )
 def test_an_adapter_that_is_no_prompt_is_refused(
     tmp_path: Path, changes: dict[str, object], complaint: str

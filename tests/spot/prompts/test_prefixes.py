@@ -17,7 +17,7 @@ from spot.backbone.llama import Llama
 from spot.backbone.soft import Soft
 from spot.backbone.t5 import T5
 from spot.errors import PromptError
-from spot.prompts import prefixes
+from spot.prompts import prefix_rows, prefixes
 from spot.prompts.forms import FORMS
 from tests.closeness import assert_close
 from tests.spot.backbone.conftest import CONFIGS, Case, make_case
@@ -53,7 +53,7 @@ def test_what_is_kept_and_what_is_read_are_the_same_numbers(form: str) -> None:
     heads, depth = config.heads
     given = {
         kind: tuple(rng.normal(size=(count, heads, 4, depth)).astype(np.float32) for _ in range(2))
-        for kind, count in prefixes.layers(config, PARTS[form]).items()
+        for kind, count in prefix_rows.layers(config, PARTS[form]).items()
     }
     kept = prefixes.rows(given, config, PARTS[form])  # type: ignore[arg-type]
     assert kept.shape == FORMS[form].shape(config, 4)
