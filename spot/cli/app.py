@@ -25,9 +25,18 @@ def make_app(*, only_bank: bool = False) -> typer.Typer:
         epilog="Example: spot train-source wn_noun_topic wn_pos --seeds 2, then: spot transfer wn_living"
     )(root)
     if not only_bank:
-        from spot.cli import demo, embedding, pretraining, study, tasks, tools, training
+        from spot.cli import (
+            demo,
+            embedding,
+            evaluation,
+            pretraining,
+            study,
+            tasks,
+            tools,
+            training,
+        )
 
-        for module in (training, pretraining, study, tools, embedding, tasks, demo):
+        for module in (training, pretraining, study, evaluation, tools, embedding, tasks, demo):
             module.add_to(app)
     app.add_typer(bank.app, name="bank")
     return app

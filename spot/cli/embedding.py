@@ -11,7 +11,7 @@ import typer
 from spot.cli.groups import takes_groups
 from spot.cli.options import BackboneOption, BankOption, JsonOption
 from spot.cli.output import print_json, say
-from spot.cli.tools import (
+from spot.cli.prompts import (
     PromptOption,
     find_prompt,
     given_texts,
@@ -46,7 +46,7 @@ def embed(
     from spot.inference.embedding import prompt_embeds
     from spot.prompts.write import write_tensors
 
-    refuse_bank(context, prompt)
+    refuse_bank(context, [prompt])
     inputs = given_texts(texts)
     file = find_prompt(prompt, bank)
     backbone = where.load()

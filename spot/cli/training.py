@@ -68,7 +68,7 @@ def train_source(
     A run that the bank holds already is not trained again; one that was interrupted goes on where it was.
     """
     from bank.vectors import prompt_sha256
-    from spot.cli.tools import prompt_of_bank
+    from spot.cli.prompts import prompt_of_bank
     from spot.prompts.made_for import check_backbone
 
     executor.check(context)

@@ -64,11 +64,13 @@ class Answers(NamedTuple):
         ranked: whether they are the choices that rank highest; else they were generated.
         losses: ``[n]`` float64, loss a target token of every example, which the likelihoods of choices tell; ``None``
             where answers were generated.
+        scores: ``[C]`` float of every example's choices, the highest of which is the answer; ``None`` likewise.
     """
 
     texts: list[str]
     ranked: bool
     losses: np.ndarray | None
+    scores: Sequence[np.ndarray] | None = None
 
 
 class Pass(NamedTuple):
@@ -189,11 +191,12 @@ def _ranked(
         lengths=[data.choices.lengths[data.choice_rows[row]] for row in range(len(data))],
         without_content=lambda: _without_content(backbone, soft, prompt_ids, data, batch_size),
     )
+    values = list(RANKINGS[decoding.ranking](ranked))
     texts = [
-        example.choices[int(values.argmax())]
-        for example, values in zip(examples, RANKINGS[decoding.ranking](ranked), strict=True)
+        example.choices[int(each.argmax())] for example, each in zip(examples, values, strict=True)
     ]
-    return Answers(texts, True, _target_losses(examples, likelihoods, data.targets.lengths))
+    losses = _target_losses(examples, likelihoods, data.targets.lengths)
+    return Answers(texts, True, losses, values)
 
 
 def _without_content(
@@ -248,7 +251,8 @@ def _apart(asked: Sequence[Questions], found: Answers) -> Iterator[Answers]:
     for question in asked:
         rows = slice(begin, begin + len(question.examples))
         losses = None if found.losses is None else found.losses[rows]
-        yield Answers(found.texts[rows], found.ranked, losses)
+        scores = None if found.scores is None else found.scores[rows]
+        yield Answers(found.texts[rows], found.ranked, losses, scores)
         begin = rows.stop
 
 

@@ -317,10 +317,12 @@ def evaluate_prompts(
     tested = [_asked(row, few[Split.TEST]) for row, few in curves.items()]
     answers = answer_many(backbone, soft, [*development, *tested], method=recipe.evaluate_by)
     rows: list[dict[str, float]] = []
-    for job, question, (texts, ranked, losses) in zip(jobs, development, answers, strict=False):
-        counts = count_answers(texts, question.examples, ranked=ranked, losses=losses)
+    for job, question, each in zip(jobs, development, answers, strict=False):
+        counts = count_answers(
+            each.texts, question.examples, ranked=each.ranked, losses=each.losses
+        )
         job.latest.update(dataclasses.asdict(counts))
-        rows.append(dict(job.data.score(Split.DEV, texts)))
+        rows.append(dict(job.data.score(Split.DEV, each.texts)))
     for (row, few), each in zip(curves.items(), answers[len(jobs) :], strict=True):
         rows[row][TEST_SCORE] = few.score(Split.TEST, each.texts)["score"]
     return rows

@@ -154,3 +154,64 @@ def test_an_evaluation_says_how_answers_were_found(spot: Spot) -> None:
 )
 def test_decoding_that_does_not_fit_is_refused(spot: Spot, options: list[str], said: str) -> None:
     assert spot("predict", "kamo rilu", *options).error.startswith(said)
+
+
+def test_ensembles_stand_beside_their_prompts(spot: Spot, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    paths = [tmp_path / f"{name}.npy" for name in "abc"]
+    for path in paths:
+        np.save(path, rng.normal(size=(4, WIDTH)).astype(np.float32))
+    prompts = [part for path in paths for part in ("--prompt", path)]
+    ask = ("eval", "wn_pos", "--limit", "8", *prompts)
+    document = spot(*ask, "--ensemble", "all", "--json").document
+    assert [one["prompt"] for one in document["prompts"]] == [str(path) for path in paths]
+    assert list(document["ensembles"]) == [
+        "vote",
+        "likelihood",
+        "probability",
+        "weighted",
+        "average",
+    ]
+    np.save(tmp_path / "mean.npy", np.mean([np.load(path) for path in paths], axis=0))
+    alone = spot(*ask[:4], "--prompt", tmp_path / "mean.npy", "--json").document
+    assert alone["scores"] == document["ensembles"]["average"]
+    for one, path in zip(document["prompts"], paths, strict=True):
+        assert one["scores"] == spot(*ask[:4], "--prompt", path, "--json").document["scores"]
+    table = spot(*ask, "--ensemble", "vote").out
+    assert "vote of 3" in table
+    assert f"{paths[1]}: test answers (true)" in table
+
+
+def test_words_stand_in_place_of_a_prompt(spot: Spot) -> None:
+    ask = ("eval", "wn_pos", "--limit", "4", "--shots", "2", "--max-input", "512")
+    bare = spot(*ask, "--json").document
+    assert bare["words"] == "2 worked examples"
+    assert bare["cut inputs"] == 0
+    seeded = spot(*ask, "--shots-seed", "1", "--text-prompt", "Which kind of word?")
+    assert "bare backbone, instruction and 2 worked examples" in seeded.out
+    trained = spot("eval", "wn_pos", "--limit", "4", "--shots", "1", "--split", "train")
+    assert trained.code == 0
+
+
+@pytest.mark.parametrize(
+    ("more", "complaint"),
+    [
+        (("--ensemble", "vote"), "an ensemble is of two prompts or more"),
+        (("--ensemble", "votes"), "ensemble 'votes' is not known; did you mean 'vote'"),
+        (("--shots-seed", "1"), "--shots-seed would not be used: there are no --shots to draw"),
+        (
+            ("--prompt", "a.npy", "--prompt", "b.npy", "--ensemble", "weighted", "--split", "dev"),
+            "learns on dev; score it on test",
+        ),
+        (
+            ("--prompt", "a.npy", "--prompt", "b.npy", "--ensemble", "average"),
+            "prompts of several forms or lengths have no mean",
+        ),
+    ],
+)
+def test_ensembles_and_words_that_make_no_sense_are_refused(
+    spot: Spot, tmp_path: Path, more: tuple[str, ...], complaint: str
+) -> None:
+    for name, length in (("a", 3), ("b", 4)):
+        np.save(tmp_path / f"{name}.npy", np.ones((length, WIDTH), np.float32))
+    assert complaint in spot("eval", "wn_pos", "--limit", "2", *more).error

@@ -1,0 +1,67 @@
+"""Many prompts, of whatever forms, on many sets of examples, in as few passes as can be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from spot.backbone.load import Backbone
+from spot.inference.decoding import Decoding
+from spot.inference.predict import (
+    GREEDY,
+    PROMPTS_AT_ONCE,
+    Answers,
+    Questions,
+    answer_many,
+)
+from spot.prompts.forms import FORMS
+from tasks.task import Example
+from tasks.tokenized import Tokenized
+
+
+class Given(NamedTuple):
+    """A prompt ``[..., P, H]`` and its form."""
+
+    prompt: np.ndarray
+    form: str = "prompt"
+
+
+class Asked(NamedTuple):
+    """Examples, and the same tokenised."""
+
+    examples: Sequence[Example]
+    tokens: Tokenized
+
+
+def answer_all(
+    backbone: Backbone,
+    prompts: Sequence[Given],
+    sets: Sequence[Asked],
+    *,
+    method: str = "auto",
+    decoding: Decoding = GREEDY,
+) -> list[list[Answers]]:
+    """What every prompt answers to every set: as many rows as prompts, of as many as sets.
+
+    Rows of all prompts of a form and of all sets share their batches.
+
+    Raises:
+        SpotError: as :func:`spot.inference.predict.answer_many`.
+    """
+    found: list[list[Answers]] = [[] for _ in prompts]
+    for form in dict.fromkeys(given.form for given in prompts):
+        places = [place for place, given in enumerate(prompts) if given.form == form]
+        for first in range(0, len(places), PROMPTS_AT_ONCE):
+            few = places[first : first + PROMPTS_AT_ONCE]
+            soft = FORMS[form].stack([prompts[place].prompt for place in few], backbone.config)
+            questions = [
+                Questions(row, asked.examples, asked.tokens)
+                for row in range(len(few))
+                for asked in sets
+            ]
+            answers = iter(answer_many(backbone, soft, questions, method=method, decoding=decoding))
+            for place in few:
+                found[place] = [next(answers) for _ in sets]
+    return found
