@@ -26,9 +26,11 @@ def make_app(*, only_bank: bool = False) -> typer.Typer:
     )(root)
     if not only_bank:
         from spot.cli import (
+            analysis,
             demo,
             embedding,
             evaluation,
+            matrix,
             pretraining,
             study,
             tasks,
@@ -36,7 +38,18 @@ def make_app(*, only_bank: bool = False) -> typer.Typer:
             training,
         )
 
-        for module in (training, pretraining, study, evaluation, tools, embedding, tasks, demo):
+        for module in (
+            training,
+            pretraining,
+            study,
+            evaluation,
+            matrix,
+            analysis,
+            tools,
+            embedding,
+            tasks,
+            demo,
+        ):
             module.add_to(app)
     app.add_typer(bank.app, name="bank")
     return app

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,25 +42,91 @@ def write_budget_plots(findings: BudgetFindings, folder: Path) -> list[Path]:
 def _write(
     plots: Mapping[str, Callable[[Any, Any], Any]], findings: Any, folder: Path
 ) -> list[Path]:
-    try:
-        import matplotlib
-    except ModuleNotFoundError as error:
-        raise SpotError(
-            "plots need matplotlib: pip install 'spot-prompt-transfer[study]', or use --no-plots"
-        ) from error
-    matplotlib.use("agg")
-    from matplotlib import pyplot
-
+    pyplot = load_pyplot("use --no-plots")
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for name, draw in plots.items():
         figure = draw(findings, pyplot)
         if figure is not None:
             path = folder / f"{name}.png"
-            figure.savefig(path, dpi=120, bbox_inches="tight", metadata={"Software": None})
-            pyplot.close(figure)
+            _save(figure, path, pyplot)
             written.append(path)
     return written
+
+
+def load_pyplot(otherwise: str) -> Any:
+    """matplotlib's pyplot, which draws into files.
+
+    Raises:
+        SpotError: it is not installed; what to do ``otherwise`` is said.
+    """
+    try:
+        import matplotlib
+    except ModuleNotFoundError as error:
+        raise SpotError(
+            f"plots need matplotlib: pip install 'spot-prompt-transfer[study]', or {otherwise}"
+        ) from error
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    return pyplot
+
+
+def _save(figure: Any, path: Path, pyplot: Any) -> None:
+    figure.savefig(path, dpi=120, bbox_inches="tight", metadata={"Software": None})
+    pyplot.close(figure)
+
+
+def check_picture(path: Path) -> Any:
+    """pyplot, for a picture that can be drawn there.
+
+    Raises:
+        SpotError: another ending than .png, no such folder, or no matplotlib.
+    """
+    if path.suffix != ".png":
+        raise SpotError(f"{path}: a picture goes into a file .png")
+    if not path.parent.is_dir():
+        raise SpotError(f"{path}: no such folder")
+    return load_pyplot("leave out --plot")
+
+
+def write_heat_map(
+    path: Path, cells: Sequence[Sequence[float]], rows: Sequence[str], columns: Sequence[str]
+) -> None:
+    """Scores of rows on columns as a picture, PNG, every cell with its number.
+
+    Raises:
+        SpotError: what :func:`check_picture` raises, or a place that cannot be written.
+    """
+    pyplot = check_picture(path)
+    figure, axes = pyplot.subplots(figsize=(2.5 + 0.7 * len(columns), 1.5 + 0.35 * len(rows)))
+    image = axes.imshow(cells, cmap="viridis", vmin=0, vmax=100, aspect="auto")
+    axes.set_xticks(range(len(columns)), columns, rotation=90)
+    axes.set_yticks(range(len(rows)), rows)
+    for y, row in enumerate(cells):
+        for x, cell in enumerate(row):
+            shade = "white" if cell < 60 else "black"
+            axes.text(x, y, f"{cell:.0f}", ha="center", va="center", color=shade, fontsize=8)
+    figure.colorbar(image, ax=axes, shrink=0.7, label="score")
+    _save_or_say(figure, path, pyplot)
+
+
+def write_line(path: Path, x: Sequence[float], y: Sequence[float], label: str, title: str) -> None:
+    """Scores ``y`` at ``x`` as a picture, PNG; raises as :func:`write_heat_map`."""
+    pyplot = check_picture(path)
+    figure, axes = pyplot.subplots(figsize=(5, 3))
+    axes.plot(x, y, marker="o")
+    axes.set_xlabel(label)
+    axes.set_ylabel("score")
+    axes.set_title(title)
+    _save_or_say(figure, path, pyplot)
+
+
+def _save_or_say(figure: Any, path: Path, pyplot: Any) -> None:
+    try:
+        _save(figure, path, pyplot)
+    except OSError as error:
+        raise SpotError(f"{path}: cannot be written ({error.strerror})") from error
 
 
 def similarity_map(findings: Findings, pyplot: Any) -> Any:

@@ -1,0 +1,148 @@
+"""``spot matrix``: many prompts against many tasks, without further training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from spot.cli.decoding_options import DecodingOptions
+from spot.cli.evaluation import EvaluateBy
+from spot.cli.groups import takes_groups
+from spot.cli.options import BackboneOption, BankOption, DataOption, JsonOption, find_tasks
+from spot.cli.output import PARTIAL_DATA, print_json, print_rows, say, tell
+from spot.cli.prompts import INPUT, PromptsOption, asked, find_prompt, given_prompt, refuse_bank
+from spot.training.settings import LENGTH, WHOLE
+
+if TYPE_CHECKING:
+    from spot.inference.many import Asked
+    from tasks.task import Task
+
+LIMIT = 200
+"""Examples of a task: a standard deviation of 3.5 points at most."""
+
+
+@takes_groups
+def matrix(
+    context: typer.Context,
+    tasks: Annotated[list[str], typer.Argument(help="Tasks, or paths of task files.")],
+    *,
+    prompt: PromptsOption = None,
+    best: Annotated[
+        bool, typer.Option("--best", help="The best run of every task in the bank, too.")
+    ] = False,
+    split: Annotated[str, typer.Option(help="train, dev or test.")] = "test",
+    limit: Annotated[
+        int, typer.Option(help="Examples of a task; 0 uses all.", min=0, max=WHOLE)
+    ] = LIMIT,
+    evaluate_by: EvaluateBy = "auto",
+    max_input: Annotated[
+        int, typer.Option(help="Longest input in tokens.", min=1, max=LENGTH)
+    ] = INPUT,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw the table as a picture, a PNG file.")
+    ] = None,
+    decoding: DecodingOptions,
+    bank: BankOption,
+    where: BackboneOption,
+    data: DataOption,
+    out: JsonOption,
+) -> None:
+    """Score many prompts on many tasks, in batches that all of them share; no prompt is trained further.
+
+    Rows are prompts, columns tasks: what a prompt does off the diagonal is transfer without training (Lester et al.
+    2021, section 5, evaluate this way under domain shift).
+    """
+    from spot.errors import SpotError
+    from spot.inference.many import answer_all
+    from spot.inference.predict import ranks
+    from spot.study.plots import check_picture, write_heat_map
+    from tasks.choices import choose
+    from tasks.task import Split, take
+    from tasks.written import require
+
+    names = [*(prompt or []), *(_best_of(bank) if best else [])]
+    if not names:
+        raise SpotError("nothing to score: name prompts by --prompt, or take the bank's by --best")
+    if not best:
+        refuse_bank(context, names)
+    choose(split, list(Split), "split", error=SpotError)
+    if plot:
+        check_picture(plot)
+    learnable = find_tasks(tasks)
+    for task in learnable:
+        require(task.metrics)
+    files = [find_prompt(name, bank) for name in names]  # before what takes long
+    examples = [take(data.examples(task, Split(split)), limit) for task in learnable]
+    ranked = [ranks(evaluate_by, some) for some in examples]
+    way = decoding.checked(context, ranked=all(ranked))
+    backbone = where.load()
+    sets = [
+        asked(backbone, some, max_input=max_input, name=task.name)
+        for task, some in zip(learnable, examples, strict=True)
+    ]
+    prompts = [given_prompt(backbone, file) for file in files]
+    answers = answer_all(backbone, prompts, sets, method=evaluate_by, decoding=way)
+    scores = {
+        name: {
+            task.name: dict(task.score(each.texts, one.examples))
+            for task, one, each in zip(learnable, sets, row, strict=True)
+        }
+        for name, row in zip(names, answers, strict=True)
+    }
+    floor = {task.name: _floor(task, one) for task, one in zip(learnable, sets, strict=True)}
+    partial = [task.name for task in learnable if data.is_partial(task)]
+    if plot:
+        cells = [[scores[name][task.name]["score"] for task in learnable] for name in scores]
+        write_heat_map(plot, cells, list(scores), [task.name for task in learnable])
+        tell(f"wrote {plot}")
+    if out.json:
+        print_json(
+            {
+                "split": split,
+                "examples": {
+                    task.name: len(one.examples) for task, one in zip(learnable, sets, strict=True)
+                },
+                "scores": scores,
+                "most frequent answer": floor,
+                PARTIAL_DATA: partial,
+            }
+        )
+        return
+    rows = [_row(name, each) for name, each in (*scores.items(), ("most frequent answer", floor))]
+    print_rows(
+        rows,
+        title=f"scores on {split}, at most {limit} examples of a task"
+        if limit
+        else f"scores on {split}",
+    )
+    if partial:
+        say(f"partial data: {', '.join(partial)}")
+
+
+def _best_of(bank: BankOption) -> list[str]:
+    """The best run of every task with sources, as bank names it."""
+    from bank.listing import list_tasks
+
+    with bank.connect() as engine:
+        return [f"{row['task']}@best" for row in list_tasks(engine) if row["source"]]
+
+
+def _floor(task: Task, asked: Asked) -> dict[str, float]:
+    """What the most frequent answer scores."""
+    from tasks.task import most_frequent_target
+
+    answer = most_frequent_target(asked.examples)
+    return dict(task.score([answer] * len(asked.examples), asked.examples))
+
+
+def _row(name: str, scores: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
+    return {"prompt": name} | {task: each["score"] for task, each in scores.items()}
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the command."""
+    example = "spot matrix mrpc quora --prompt mrpc@best --prompt quora@best --data-dir data"
+    app.command("matrix", epilog=f"Example: {example}")(matrix)
