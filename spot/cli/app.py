@@ -26,6 +26,7 @@ def make_app(*, only_bank: bool = False) -> typer.Typer:
     )(root)
     if not only_bank:
         from spot.cli import (
+            adaptation,
             analysis,
             demo,
             embedding,
@@ -41,6 +42,7 @@ def make_app(*, only_bank: bool = False) -> typer.Typer:
         for module in (
             training,
             pretraining,
+            adaptation,
             study,
             evaluation,
             matrix,

@@ -32,13 +32,17 @@ from spot.prompts.forms import WEIGHTS
 from spot.training.checkpoint import write_atomically
 from spot.training.jobs import Job, Plan, Reporter, Result, Silent
 from spot.training.loop import fit
+from spot.training.optimizers import Optimizer
 from spot.training.parts import Batch
 from spot.training.pretrain_data import hold_out, prepare
-from spot.training.pretrain_plan import Phase, Pretraining
+from spot.training.pretrain_plan import Pretraining
 from spot.training.pretrain_streams import ObjectiveStream, SupervisedStream, as_batch
 from spot.training.step import make_step
-from tasks.objectives import objective_batch
+from tasks.objectives import Objective, objective_batch
 from tasks.wordings import Labelled
+
+CHECKPOINT_SECONDS = 120.0
+"""Longest time between checkpoints, which hold all weights and their optimiser's state."""
 
 
 def pretrain(
@@ -80,8 +84,26 @@ def pretrain(
                 lm_share=plan.supervised_lm_share,
                 seed=phase.seed,
             )
-        result = _run_phase(
-            plan, phase, model, stream, held_out, folder / phase.name, reporter(phase.name)
+        shaping = [
+            plan.config.identity,
+            dataclasses.asdict(phase),
+            plan.input_length,
+            plan.bfloat16,
+        ]
+        result = run_phase(
+            model,
+            phase.optimizer(),
+            stream,
+            Held(held_out, plan.objective(phase.name), phase.batch_size),
+            plan=Plan(
+                steps=phase.steps,
+                evaluate_every=min(plan.evaluate_every, phase.steps),
+                checkpoint_seconds=CHECKPOINT_SECONDS,
+            ),
+            identity=digest_of(shaping),
+            seed=phase.seed,
+            folder=folder / phase.name,
+            reporter=reporter(phase.name),
         )
         graph, _ = nnx.split(model)
         model = nnx.merge(graph, jax.device_put(result.final))
@@ -91,48 +113,88 @@ def pretrain(
     return folder / "model"
 
 
-def _run_phase(
-    plan: Pretraining,
-    phase: Phase,
+@dataclasses.dataclass(frozen=True)
+class Held:
+    """Tokens ``[n]`` that nothing trains on, and the objective by which a model is measured on them."""
+
+    tokens: np.ndarray
+    objective: Objective
+    batch_size: int
+
+    def batches(self) -> list[Batch]:
+        """A few, always the same."""
+        return [
+            as_batch(
+                objective_batch(
+                    self.tokens, self.objective, index=i, batch_size=self.batch_size, seed=0
+                )
+            )
+            for i in range(8)
+        ]
+
+
+def held_out_loss(graph: nnx.GraphDef[Any], held: Held) -> Callable[[Any], float]:
+    """``loss(weights)``: mean loss a target token of a model's weights on what is held out."""
+    checks = held.batches()
+
+    @jax.jit
+    def loss(weights: Any, batch: Batch) -> jax.Array:
+        model: T5 = nnx.merge(graph, weights)
+        bare = Soft.none(model.config.width)
+        losses = model.token_losses(bare, batch.prompt_ids, batch.inputs, batch.targets)
+        return losses.sum() / batch.targets.mask.sum().astype(losses.dtype)
+
+    return lambda weights: float(np.mean([float(loss(weights, batch)) for batch in checks]))
+
+
+def digest_of(shaping: Any) -> str:
+    """What names a run in its checkpoint, of plain data."""
+    return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()
+
+
+def run_phase(
     model: T5,
+    optimizer: Optimizer,
     stream: Any,
-    held_out: np.ndarray,
+    held: Held,
+    *,
+    plan: Plan,
+    identity: str,
+    seed: int,
     folder: Path,
     reporter: Reporter | None,
 ) -> Result:
-    graph, weights = nnx.split(model)
-    step = make_step(graph, phase.optimizer(), steps=phase.steps, form=WEIGHTS)
-    bare = Soft.none(plan.config.d_model)
-    objective = plan.objective(phase.name)
-    checks = [
-        as_batch(objective_batch(held_out, objective, index=i, batch_size=phase.batch_size, seed=0))
-        for i in range(8)
-    ]
+    """Train all weights of a model on a stream of batches, to the end or from where a killed run was.
 
-    @jax.jit
-    def loss(trained: Any, batch: Batch) -> jax.Array:
-        losses = nnx.merge(graph, trained).token_losses(
-            bare, batch.prompt_ids, batch.inputs, batch.targets
-        )
-        return losses.sum() / batch.targets.mask.sum().astype(losses.dtype)
+    Args:
+        model: where it begins.
+        optimizer: of the weights.
+        stream: batches.
+        held: what evaluations measure.
+        plan: when things happen.
+        identity: of the run, in its checkpoint.
+        seed: of the run.
+        folder: of the checkpoint.
+        reporter: progress sink.
+
+    Raises:
+        TrainingError: as :func:`spot.training.loop.fit`.
+    """
+    graph, weights = nnx.split(model)
+    step = make_step(graph, optimizer, steps=plan.steps, form=WEIGHTS)
+    measure = held_out_loss(graph, held)
 
     def evaluate(_jobs: Sequence[Job], trained: Any) -> list[dict[str, float]]:
-        held_out_loss = float(np.mean([float(loss(trained, batch)) for batch in checks]))
-        return [{"held_out_loss": held_out_loss, "score": -held_out_loss}]
+        loss = measure(trained)
+        return [{"held_out_loss": loss, "score": -loss}]
 
-    shaping = [plan.config.identity, dataclasses.asdict(phase), plan.input_length, plan.bfloat16]
-    identity = hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()
     results: list[Result] = []
     job = Job(
         identity=identity,
-        plan=Plan(
-            steps=phase.steps,
-            evaluate_every=min(plan.evaluate_every, phase.steps),
-            checkpoint_seconds=120,
-        ),
+        plan=plan,
         start=lambda: weights,
         stream=lambda: stream,
-        seed=phase.seed,
+        seed=seed,
         done=results.append,
         reporter=reporter or Silent(),
     )

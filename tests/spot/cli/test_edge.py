@@ -212,6 +212,7 @@ def test_a_bank_that_is_something_else_is_one_line(spot: Spot, tmp_path: Path) -
         ("train-source",),
         ("retrieve", "wn_pos", "--top-k", "-1"),
         ("pretrain", "text.txt"),
+        ("adapt", "text.txt"),
     ],
     ids=" ".join,
 )
@@ -449,6 +450,7 @@ def test_texts_are_utf_8_in_any_locale(bank_path: Path) -> None:
         ("train-source", "wn_pos", "--weight-decay", "inf"),
         ("train-source", "wn_pos", "--checkpoint-seconds", "nan"),
         ("pretrain", "text.txt", "--folder", "x", "--learning-rate", "nan"),
+        ("adapt", "text.txt", "--folder", "x", "--learning-rate", "nan"),
         ("pretrain", "text.txt", "--folder", "x", "--width", 10**30),
         ("eval", "wn_pos", "--limit", 10**30),
         ("bank", "evaluate-retrieval", "--k", 10**30),
@@ -521,6 +523,7 @@ def blocked(tmp_path: Path) -> Path:
         ("train-source", "wn_pos", "--runs"),
         ("train-source", "wn_pos", "--log-dir"),
         ("pretrain", "file", "--folder"),
+        ("adapt", "file", "--folder"),
     ],
     ids=lambda arguments: " ".join(arguments),
 )

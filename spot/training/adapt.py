@@ -1,0 +1,222 @@
+"""LM adaptation: a T5 that was trained on span corruption learns to go on with text (Lester et al. 2021, section 3.2).
+
+A T5 that has never written a text without sentinels answers prompts badly; after some steps as a prefix language model
+it does not. Lester et al. adapt for up to 100,000 steps, and find 10,000 to bring most of it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import flax.nnx as nnx
+import jax
+import numpy as np
+
+from spot.backbone.config import T5Config
+from spot.backbone.export import save_backbone
+from spot.backbone.load import Backbone, find_model
+from spot.backbone.t5 import T5
+from spot.errors import TrainingError
+from spot.training.checkpoint import write_atomically
+from spot.training.jobs import Plan, Reporter
+from spot.training.optimizers import Optimizer
+from spot.training.pretrain import (
+    CHECKPOINT_SECONDS,
+    Held,
+    digest_of,
+    held_out_loss,
+    run_phase,
+)
+from spot.training.pretrain_data import hold_out
+from spot.training.pretrain_streams import ObjectiveStream
+from tasks.choices import choose
+from tasks.objectives import (
+    Objective,
+    PrefixLM,
+    SpanCorruption,
+    open_corpus,
+    read_lines,
+    tokenize_corpus,
+)
+
+TOKENIZER_FILES = (
+    "spiece.model",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+)
+"""What of a folder in Hugging Face's format belongs to its tokenizer."""
+
+LARGEST_VOCABULARY = 2**16
+"""Tokens of a corpus are kept in 16 bits each."""
+
+FIRST_SENTINEL = "<extra_id_0>"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Adaptation:
+    """How a model is adapted; equal ones on equal corpora and models give equal weights on one machine.
+
+    Attributes:
+        objective: ``prefix_lm`` or ``span_corruption``.
+        steps: of Adafactor.
+        batch_size: examples a step.
+        input_length: tokens of an example's input; a continuation has half as many (T5: 512).
+        learning_rate: constant, relative to the weights' scale; 0.001 is what T5 is fine-tuned with.
+        seed: of masks, cuts and order.
+        evaluate_every: steps between looks at the held-out loss.
+
+    Raises:
+        TrainingError: an unknown objective.
+    """
+
+    objective: str = "prefix_lm"
+    steps: int = 10_000
+    batch_size: int = 16
+    input_length: int = 128
+    learning_rate: float = 0.001
+    seed: int = 0
+    evaluate_every: int = 500
+
+    def __post_init__(self) -> None:
+        choose(self.objective, OBJECTIVES, "objective", error=TrainingError)
+
+    def optimizer(self) -> Optimizer:
+        return Optimizer(
+            learning_rate=self.learning_rate,
+            weight_decay=0.0,
+            scale_by_parameter=True,
+            factored=True,
+        )
+
+
+OBJECTIVES = ("prefix_lm", "span_corruption")
+
+
+class Adapted(NamedTuple):
+    """The folder of the adapted model, and its held-out loss a token before and after."""
+
+    folder: Path
+    before: float
+    after: float
+
+
+def adapt(
+    backbone: Backbone,
+    adaptation: Adaptation,
+    corpora: Sequence[Path],
+    folder: Path,
+    *,
+    reporter: Reporter | None = None,
+) -> Adapted:
+    """Adapt a T5 on text, and write it to ``folder/model``; resumes where it was stopped.
+
+    Args:
+        backbone: the model to begin with.
+        adaptation: how.
+        corpora: text files (``.gz`` too), a paragraph a line and an empty line between documents.
+        folder: of tokens, checkpoint and model.
+        reporter: progress sink.
+
+    Raises:
+        TrainingError: a decoder-only model, one whose vocabulary has no sentinels for span corruption or is too large,
+            a folder of another adaptation, a short corpus, or what :func:`spot.training.loop.fit` raises.
+    """
+    config = backbone.config
+    if not isinstance(config, T5Config):
+        raise TrainingError(
+            f"{backbone.name} is decoder-only: it has learnt to go on with text already; only T5s are adapted"
+        )
+    objective = _objective(backbone, adaptation)
+    folder.mkdir(parents=True, exist_ok=True)
+    told = {
+        "backbone": backbone.fingerprint,
+        "corpora": [str(path) for path in corpora],
+        **dataclasses.asdict(adaptation),
+    }
+    _claim(folder / "adaptation.json", told)
+    train, held_out = hold_out(_tokens(backbone, corpora, folder))
+    held = Held(held_out, objective, adaptation.batch_size)
+    model: T5 = nnx.merge(backbone.graph, backbone.weights)
+    before = held_out_loss(backbone.graph, held)(backbone.weights)
+    result = run_phase(
+        model,
+        adaptation.optimizer(),
+        ObjectiveStream(train, objective, batch_size=adaptation.batch_size, seed=adaptation.seed),
+        held,
+        plan=Plan(
+            steps=adaptation.steps,
+            evaluate_every=min(adaptation.evaluate_every, adaptation.steps),
+            checkpoint_seconds=CHECKPOINT_SECONDS,
+        ),
+        identity=digest_of(told | {"corpora": len(train)}),
+        seed=adaptation.seed,
+        folder=folder / "training",
+        reporter=reporter,
+    )
+    adapted: T5 = nnx.merge(backbone.graph, jax.device_put(result.final))
+    save_backbone(adapted, folder / "model")
+    source = find_model(backbone.name)
+    for name in TOKENIZER_FILES:
+        if (source / name).is_file():
+            shutil.copy(source / name, folder / "model" / name)
+    history = result.progress.history
+    write_atomically(folder / "curve.json", json.dumps(history, indent=1).encode())
+    return Adapted(folder / "model", before, float(history[-1]["held_out_loss"]))
+
+
+def _objective(backbone: Backbone, adaptation: Adaptation) -> Objective:
+    """What is learnt.
+
+    Raises:
+        TrainingError: a vocabulary without sentinels for span corruption.
+    """
+    length, end = adaptation.input_length, backbone.config.eos_token_id
+    vocabulary = backbone.tokenizer.size
+    if adaptation.objective == OBJECTIVES[0]:
+        return PrefixLM(
+            vocab_size=vocabulary, input_length=length, target_length=max(1, length // 2), end=end
+        )
+    if backbone.tokenizer.piece(vocabulary - 1) != FIRST_SENTINEL:
+        raise TrainingError(
+            f"the vocabulary of {backbone.name} does not end in {FIRST_SENTINEL}; span corruption needs T5's sentinels"
+        )
+    return SpanCorruption(vocab_size=vocabulary, input_length=length, end=end)
+
+
+def _claim(path: Path, told: Mapping[str, Any]) -> None:
+    """Write down whose folder this is.
+
+    Raises:
+        TrainingError: that of another adaptation.
+    """
+    content = json.dumps(told, indent=1).encode()
+    if path.is_file() and path.read_bytes() != content:
+        raise TrainingError(
+            f"{path.parent}: holds another adaptation ({path.name} says which); choose another --folder"
+        )
+    write_atomically(path, content)
+
+
+def _tokens(backbone: Backbone, corpora: Sequence[Path], folder: Path) -> np.ndarray:
+    """All tokens ``[n]`` of the corpora, made once.
+
+    Raises:
+        TrainingError: a vocabulary whose tokens do not fit.
+    """
+    if backbone.tokenizer.size > LARGEST_VOCABULARY:
+        raise TrainingError(
+            f"the vocabulary of {backbone.name} has {backbone.tokenizer.size} pieces; at most {LARGEST_VOCABULARY} "
+            "can be adapted"
+        )
+    path = folder / "corpus.uint16"
+    if not path.exists():
+        end = backbone.config.eos_token_id
+        tokenize_corpus(read_lines(corpora), backbone.tokenizer.encode, path, end=end)
+    return open_corpus(path)
