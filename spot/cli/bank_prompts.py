@@ -6,7 +6,7 @@ Imports no JAX.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +14,9 @@ from spot.cli.groups import takes_groups
 from spot.cli.options import BankOption, DataOption
 from spot.cli.output import say
 from spot.training.settings import SEED
+
+if TYPE_CHECKING:
+    from spot.prompts.files import PromptFile
 
 
 def add_to(app: typer.Typer) -> None:
@@ -122,9 +125,17 @@ def import_file(
             backbone=model,
             key=early.prompt if early else None,
             seed=seed if seed is not None else value.number("seed") or 0,
-            origin=path.name,
+            origin=_origin(value),
         )
     say(f"stored as run {run[:12]} in {opened}")
+
+
+def _origin(file: PromptFile) -> str:
+    """Where a prompt comes from: its file, and the prompt of another model that it was made of."""
+    parent = file.metadata.get("recycled_from")
+    if parent is None:
+        return file.path.name
+    return f"{file.path.name}, recycled from {parent} of {file.metadata.get('recycled_from_backbone', 'another model')}"
 
 
 @takes_groups

@@ -13,7 +13,9 @@ import pytest
 from bank import BackboneRecord, Bank, TaskRecord
 from bank.files import import_prompt
 from bank.identity import by_name
+from bank.vectors import prompt_sha256
 from spot.backbone.load import load_backbone
+from spot.prompts.files import read_prompt
 from spot.prompts.write import write_prompt
 
 Spot = Callable[..., Any]
@@ -215,3 +217,44 @@ def test_ensembles_and_words_that_make_no_sense_are_refused(
     for name, length in (("a", 3), ("b", 4)):
         np.save(tmp_path / f"{name}.npy", np.ones((length, WIDTH), np.float32))
     assert complaint in spot("eval", "wn_pos", "--limit", "2", *more).error
+
+
+def test_a_prompt_is_mapped_to_another_model_and_says_where_it_comes_from(
+    spot: Spot, tmp_path: Path, fingerprint: str
+) -> None:
+    write_prompt(tmp_path / "a.safetensors", PROMPT, {"fingerprint": fingerprint, "task": "wn_pos"})
+    ask = ("recycle", "--prompt", "a.safetensors", "--to", "tiny", "--out", "b.safetensors")
+    document = spot(*ask, "--json").document
+    assert document["held-out cosine"] > 0.99
+    assert document["recycled_from"] == prompt_sha256(PROMPT)
+    mapped = read_prompt(tmp_path / "b.safetensors")
+    assert (mapped.fingerprint, mapped.metadata["task"]) == (fingerprint, "wn_pos")
+    assert spot("eval", "wn_pos", "--limit", "2", "--prompt", "b.safetensors").code == 0
+    assert "wrote b.safetensors: use it with --backbone tiny" in spot(*ask).out
+    imported = ("bank", "import", "b.safetensors", "--task", "wn_pos")
+    assert spot(*imported).code == 0
+    run = spot("bank", "runs", "--json").document["runs"][0]["run"]
+    shown = spot("bank", "show", run).document
+    assert shown["environment"]["imported from"] == (
+        f"b.safetensors, recycled from {prompt_sha256(PROMPT)} of tiny"
+    )
+
+
+@pytest.mark.parametrize(
+    ("more", "complaint"),
+    [
+        (("--out", "b.safetensors"), "no prompt to map; name one by --prompt"),
+        (
+            ("--prompt", "a.npy", "--out", "b.npy"),
+            "b.npy: the prompt goes into a file .safetensors",
+        ),
+        (
+            ("--prompt", "a.npy", "--out", "b.safetensors", "--by", "linea"),
+            "map 'linea' is not known; did you mean 'linear'",
+        ),
+    ],
+)
+def test_what_cannot_be_mapped_is_refused(
+    spot: Spot, more: tuple[str, ...], complaint: str
+) -> None:
+    assert complaint in spot("recycle", "--to", "tiny", *more).error
