@@ -33,10 +33,14 @@ def bucket(length: int, buckets: Sequence[int] = BUCKETS) -> int:
 
 
 class RaggedBatch(NamedTuple):
-    """Rows of a batch, not padded: ids int32 ``[T]`` of every input and ``[L]`` of every target."""
+    """Rows of a batch, not padded: ids int32 ``[T]`` of every input and ``[L]`` of every target.
+
+    ``others`` are ``[L]`` of every row's other choices, where a loss compares them.
+    """
 
     inputs: list[np.ndarray]
     targets: list[np.ndarray]
+    others: list[list[np.ndarray]] | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,6 +55,7 @@ class Batches:
         draws: ``(rows, drawn)`` of every part of the data, in order: how many of its rows an epoch holds. A part of
             which more are drawn than it has repeats them; of which fewer, changes them by the epoch. Default: all
             rows once.
+        choices: whether rows come with their other choices.
     """
 
     data: Tokenized
@@ -58,6 +63,7 @@ class Batches:
     seed: int
     window: int = 50
     draws: tuple[tuple[int, int], ...] = ()
+    choices: bool = False
 
     def __post_init__(self) -> None:
         if not len(self.data):
@@ -70,8 +76,16 @@ class Batches:
     def __getitem__(self, index: int) -> RaggedBatch:
         rows = self._order(index // self.per_epoch)[index % self.per_epoch]
         return RaggedBatch(
-            [self.data.inputs[row] for row in rows], [self.data.targets[row] for row in rows]
+            [self.data.inputs[row] for row in rows],
+            [self.data.targets[row] for row in rows],
+            [self._others(row) for row in rows] if self.choices else None,
         )
+
+    def _others(self, row: int) -> list[np.ndarray]:
+        """The choices of a row that are not its target."""
+        target = self.data.targets[row]
+        choices = [self.data.choices[choice] for choice in self.data.choice_rows[row]]
+        return [choice for choice in choices if not np.array_equal(choice, target)]
 
     @property
     def per_epoch(self) -> int:

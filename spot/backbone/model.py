@@ -139,6 +139,27 @@ class LanguageModel(nnx.Module, Generic[Memory, Cache]):
             :, 0
         ]
 
+    def target_losses(
+        self,
+        soft: Soft,
+        prompt_ids: Tokens,
+        inputs: Inputs,
+        targets: Targets,
+        dropout: Dropout | None = None,
+    ) -> Array:
+        """What :meth:`token_losses` gives for several targets of each input, ``[B, C, L]`` float32.
+
+        ``targets`` holds ``ids[B, C, L]`` and ``mask[B, C, L]``; each input is read once for all its targets.
+
+        Raises:
+            BackboneError: shapes that do not fit each other.
+        """
+        self._check(soft, prompt_ids, inputs)
+        sizes = {"B": len(prompt_ids)}
+        axes("targets", sizes, ids=("B C L", targets.ids), mask=("B C L", targets.mask))
+        memory = self.read(soft, prompt_ids, inputs, dropout)
+        return self._losses(memory, targets.ids, targets.mask, dropout)
+
     def packed_losses(self, soft: Soft, packed: Packed, z_loss: float = 0.0) -> Array:
         """What :meth:`token_losses` gives for the same examples, ``[Q]`` float32, without computing any padding.
 
@@ -172,15 +193,7 @@ class LanguageModel(nnx.Module, Generic[Memory, Cache]):
         Raises:
             BackboneError: shapes that do not fit each other.
         """
-        self._check(soft, prompt_ids, inputs)
-        axes(
-            "choices",
-            {"B": len(prompt_ids)},
-            ids=("B C L", choices.ids),
-            mask=("B C L", choices.mask),
-        )
-        memory = self.read(soft, prompt_ids, inputs)
-        scores_BC = -self._losses(memory, choices.ids, choices.mask).sum(axis=-1)
+        scores_BC = -self.target_losses(soft, prompt_ids, inputs, choices).sum(axis=-1)
         return jnp.where(choices.mask.any(axis=-1), scores_BC, -jnp.inf)
 
     def read_in_parts(self, soft: Soft, prompt_ids: Tokens, inputs: Inputs) -> Memory:

@@ -341,6 +341,7 @@ def step_of(backbone: Backbone, recipe: Recipe) -> Step:
         form=FORMS[recipe.form],
         dropout=recipe.dropout,
         z_loss=recipe.z_loss,
+        loss=recipe.loss,
         packed=backbone.config.reads_prompts_once,
     )
 

@@ -13,7 +13,7 @@ from spot.errors import TrainingError
 from spot.training.checks import check_settings
 from spot.training.jobs import Plan
 from spot.training.optimizers import Optimizer
-from spot.training.settings import RecipeSettings, Setting, settings_of
+from spot.training.settings import CROSS_ENTROPY, RecipeSettings, Setting, settings_of
 from tasks.tokenize import Lengths
 
 
@@ -22,7 +22,8 @@ class Recipe(RecipeSettings):
     """Settings of prompt tuning, and what follows from them.
 
     Raises:
-        TrainingError: an unknown name, a number out of its bounds, or a key step behind the last one.
+        TrainingError: an unknown name, a number out of its bounds, a key step behind the last one, or z-loss beside a
+            loss over label words.
     """
 
     optimizer: Optimizer = dataclasses.field(
@@ -33,6 +34,10 @@ class Recipe(RecipeSettings):
     def __post_init__(self) -> None:
         check_settings(self)
         self.plan()
+        if self.z_loss and self.loss != CROSS_ENTROPY:
+            raise TrainingError(
+                f"z-loss belongs to {CROSS_ENTROPY}; the loss {self.loss!r} compares label words"
+            )
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> Recipe:

@@ -31,6 +31,8 @@ FORM_NAMES = (
 )
 EVALUATIONS = ("auto", "rank", "generate")
 OPTIMIZERS = ("adafactor", "adamw")
+CROSS_ENTROPY = "cross_entropy"
+LOSSES = (CROSS_ENTROPY, "perceptron", "rank")
 SCHEDULES = ("constant", "linear", "cosine", "inverse_sqrt")
 REGULAR, DOUBLING = "regular", "doubling"
 SPACINGS = (REGULAR, DOUBLING)
@@ -188,6 +190,14 @@ class RecipeSettings:
         least=0,
         most=1,
         excluded=1,
+    )
+    loss: str = setting(
+        CROSS_ENTROPY,
+        "cross_entropy (of the target), or over label words: perceptron (where another one is likelier) or rank "
+        "(softmax of their likelihood a token).",
+        shapes_key=True,
+        later=True,
+        choices=LOSSES,
     )
     z_loss: float = setting(
         0.0,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,12 +18,15 @@ import numpy as np
 import optax
 from jax import Array
 
+from spot.backbone.batch import Targets
 from spot.backbone.layers import Dropout
 from spot.backbone.shapes import axes
 from spot.prompts.forms import Form
 from spot.prompts.reparameterization import prompts_of
+from spot.training.losses import CHOICE_LOSSES, Scored, over_choices
 from spot.training.optimizers import Optimizer, per_prompt
 from spot.training.parts import Batch, Pack, Part
+from spot.training.settings import CROSS_ENTROPY
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +52,8 @@ class Step:
     """Whether keys are looked at: there is dropout."""
     rate: float = 1.0
     """Learning rate of slots that are given no other."""
+    over_choices: bool = False
+    """Whether its loss is a mean over examples, whose choices it compares, and not over target tokens."""
 
     def run(
         self,
@@ -66,7 +72,10 @@ class Step:
         """
         if rates is None:
             rates = np.full(len(active), self.rate, np.float32)
-        tokens = np.maximum(sum(part.target_counts(len(active)) for part in parts), 1)
+        count = operator.methodcaller(
+            "example_counts" if self.over_choices else "target_counts", len(active)
+        )
+        tokens = np.maximum(sum(map(count, parts)), 1)
         total = (jax.tree.map(jnp.zeros_like, trained), jnp.zeros(len(active), jnp.float32))
         for part in parts:
             total = self.accumulate(total, trained, frozen, tokens, part, keys)
@@ -98,17 +107,19 @@ def make_step(
     form: Form,
     dropout: float = 0.0,
     z_loss: float = 0.0,
+    loss: str = CROSS_ENTROPY,
     packed: bool = False,
 ) -> Step:
     """Build the step for a model's graph and a form; steps of equal arguments share their compiled programs.
 
     The learning rate is data of a slot and no part of a program, so that optimisers may differ in it.
 
-    The loss of prompt n is the mean over the target tokens of its own examples, and the objective is the sum of
-    these means, so that each prompt's gradient is what it would be alone.
+    The loss of prompt n is the mean over the target tokens of its own examples, or over these examples where it
+    compares choices, and the objective is the sum of these means, so that each prompt's gradient is what it would be
+    alone.
     """
     at_any_rate = dataclasses.replace(optimizer, learning_rate=1.0)
-    step = _make_step(graph, at_any_rate, steps, form, dropout, z_loss, packed)
+    step = _make_step(graph, at_any_rate, steps, form, dropout, z_loss, loss, packed)
     return dataclasses.replace(step, rate=optimizer.learning_rate)
 
 
@@ -120,6 +131,7 @@ def _make_step(
     form: Form,
     dropout: float,
     z_loss: float,
+    loss: str,
     packed: bool,
 ) -> Step:
     transformation = optimizer.build(steps)
@@ -139,14 +151,24 @@ def _make_step(
         soft = form.soft(prompts_of(trained), model.config)
         if isinstance(part, Pack):
             losses = model.packed_losses(soft.take(part.stack), part.packed, z_loss)
-            slots = part.slots
+            slots = part.token_slots
+            if over_choices(loss):
+                losses, slots = CHOICE_LOSSES[loss](_of_pack(part, losses)), part.slots
         else:
             axes("step", prompt_ids=("B", part.prompt_ids), inputs=("B T", part.inputs.ids))
-            noisy = noise(part, keys)
-            losses = model.token_losses(
-                soft, part.prompt_ids, part.inputs, part.targets, noisy, z_loss
-            ).sum(axis=-1)
-            slots = part.prompt_ids
+            noisy, slots = noise(part, keys), part.prompt_ids
+            if over_choices(loss):
+                targets = _all_choices(part)
+                losses = CHOICE_LOSSES[loss](
+                    _of_batch(
+                        targets,
+                        model.target_losses(soft, part.prompt_ids, part.inputs, targets, noisy),
+                    )
+                )
+            else:
+                losses = model.token_losses(
+                    soft, part.prompt_ids, part.inputs, part.targets, noisy, z_loss
+                ).sum(axis=-1)
         means_N = jax.ops.segment_sum(losses, slots, len(tokens)) / tokens
         return means_N.sum(), means_N
 
@@ -175,6 +197,49 @@ def _make_step(
         form.slots,
         packed and not dropout,
         noisy=dropout > 0,
+        over_choices=over_choices(loss),
+    )
+
+
+def _of_pack(part: Pack, losses: Array) -> Scored:
+    """Targets of a packed sequence, of the losses ``[Q]`` of its scored tokens."""
+    count, owners = len(part.examples), part.packed.owners
+    tokens = jnp.asarray(part.packed.mask).astype(losses.dtype)
+    return Scored(
+        likelihoods=-jax.ops.segment_sum(losses, owners, count),
+        lengths=jax.ops.segment_sum(tokens, owners, count),
+        examples=jnp.asarray(part.examples),
+        count=len(part.packed.prompt_ids),
+    )
+
+
+def _all_choices(part: Batch) -> Targets:
+    """The target and the other choices of every example, ``[B, 1 + C, L]``."""
+    assert part.others is not None
+    longest = max(part.targets.ids.shape[1], part.others.ids.shape[2])
+
+    def joined(target: Any, others: Any) -> Array:
+        both = (jnp.asarray(target)[:, None], jnp.asarray(others))
+        spare = ((0, 0), (0, 0))
+        return jnp.concatenate(
+            [jnp.pad(each, (*spare, (0, longest - each.shape[2]))) for each in both], axis=1
+        )
+
+    return Targets(
+        joined(part.targets.ids, part.others.ids), joined(part.targets.mask, part.others.mask)
+    )
+
+
+def _of_batch(targets: Targets, losses: Array) -> Scored:
+    """Targets of a padded part, of the losses ``[B, C, L]`` of their tokens."""
+    rows, choices, _ = losses.shape
+    lengths_BC = jnp.asarray(targets.mask).sum(axis=-1)
+    rows_BC = jnp.broadcast_to(jnp.arange(rows)[:, None], (rows, choices))
+    return Scored(
+        likelihoods=-losses.sum(axis=-1).reshape(-1),
+        lengths=lengths_BC.reshape(-1).astype(losses.dtype),
+        examples=jnp.where(lengths_BC > 0, rows_BC, rows).reshape(-1),
+        count=rows,
     )
 
 

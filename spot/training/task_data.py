@@ -11,7 +11,9 @@ from typing import Any
 
 from spot import paths
 from spot.backbone.load import Backbone
+from spot.errors import TrainingError
 from spot.training.recipe import Recipe
+from spot.training.settings import CROSS_ENTROPY
 from tasks.mixture import Mixture
 from tasks.pipeline import Batches
 from tasks.task import Example, Split, Task, most_frequent_target, take
@@ -101,8 +103,18 @@ class TaskData:
         return self.score(split, self.most_frequent(split))["score"]
 
     def batches(self, batch_size: int, seed: int) -> Batches:
-        """Training batches."""
-        return Batches(data=self[Split.TRAIN].tokens, batch_size=batch_size, seed=seed)
+        """Training batches.
+
+        Raises:
+            TrainingError: the recipe's loss compares label words, and the task has none.
+        """
+        data = self[Split.TRAIN]
+        return Batches(
+            data=data.tokens,
+            batch_size=batch_size,
+            seed=seed,
+            choices=_compares(self._recipe, data),
+        )
 
     def _tokenize(self, examples: Sequence[Example]) -> SplitData:
         tokenizer = self._backbone.tokenizer
@@ -133,7 +145,7 @@ class MixtureData:
         data_dir: Path | None = None,
         allow_partial: bool = False,
     ) -> None:
-        self.task = mixture
+        self.task, self._recipe = mixture, recipe
         self._data_dir, self._allow_partial = data_dir, allow_partial
         each = dataclasses.replace(recipe, dev_limit=-(-recipe.dev_limit // len(mixture.members)))
         whole = dataclasses.replace(each, train_limit=0)
@@ -192,11 +204,27 @@ class MixtureData:
             batch_size=batch_size,
             seed=seed,
             draws=tuple(self._draws()),
+            choices=_compares(self._recipe, self[Split.TRAIN]),
         )
 
     def _draws(self) -> list[tuple[int, int]]:
         sizes = [len(member[Split.TRAIN].examples) for member in self._members]
         return list(zip(sizes, self.task.draws(sizes), strict=True))
+
+
+def _compares(recipe: Recipe, data: SplitData) -> bool:
+    """Whether a recipe's loss compares the choices of examples.
+
+    Raises:
+        TrainingError: it does, and some have none.
+    """
+    if recipe.loss == CROSS_ENTROPY:
+        return False
+    if not all(example.choices for example in data.examples):
+        raise TrainingError(
+            f"the loss {recipe.loss!r} compares label words, which not all examples have; train by {CROSS_ENTROPY}"
+        )
+    return True
 
 
 def data_of(

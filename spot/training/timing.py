@@ -202,6 +202,7 @@ class Rig:
             form=form,
             dropout=recipe.dropout,
             z_loss=recipe.z_loss,
+            loss=recipe.loss,
             packed=backbone.config.reads_prompts_once,
         )
         rows = np.asarray(backbone.embedding[: recipe.prompt_length], np.float32)
