@@ -141,14 +141,19 @@ def test_a_record_says_what_was_done_for_which_backbone(backbone: Backbone) -> N
         recipe.family(backbone),
     )
     later = {
-        "form": "prompt", "dropout": 0.0, "z_loss": 0.0, "evaluate_spacing": "regular", "curve_limit": 0,
-    }  # fmt: skip
+        field.name: field.default
+        for field in dataclasses.fields(Recipe)
+        if field.metadata["setting"].later
+    }
     assert record.options | later == dataclasses.asdict(recipe) | {"dtype": "float32"}
     assert (record.backbone.fingerprint, record.backbone.width) == (backbone.fingerprint, 16)
     assert record.backbone.config["d_model"] == 16
 
 
-@pytest.mark.parametrize("changes", [{"form": "deep"}, {"dropout": 0.1}, {"z_loss": 1e-4}])
+@pytest.mark.parametrize(
+    "changes",
+    [{"form": "deep"}, {"dropout": 0.1}, {"z_loss": 1e-4}, {"loss": "rank"}, {"mlp_width": 8}],
+)
 def test_what_the_first_release_had_not_counts_only_where_it_is_used(
     changes: dict[str, Any], backbone: Backbone
 ) -> None:
