@@ -28,6 +28,7 @@ def make_app(*, only_bank: bool = False) -> typer.Typer:
         from spot.cli import (
             adaptation,
             analysis,
+            comparing,
             demo,
             embedding,
             evaluation,
@@ -46,6 +47,7 @@ def make_app(*, only_bank: bool = False) -> typer.Typer:
             adaptation,
             study,
             evaluation,
+            comparing,
             matrix,
             analysis,
             recycling,

@@ -122,6 +122,28 @@ def write_line(path: Path, x: Sequence[float], y: Sequence[float], label: str, t
     _save_or_say(figure, path, pyplot)
 
 
+def write_points(
+    path: Path,
+    x: Sequence[float],
+    y: Sequence[float],
+    names: Sequence[str],
+    label: str,
+    title: str,
+) -> None:
+    """Scores ``y`` at ``x``, on a logarithmic axis and each with its name, as a picture; raises as
+    :func:`write_heat_map`."""
+    pyplot = check_picture(path)
+    figure, axes = pyplot.subplots(figsize=(6, 4))
+    axes.set_xscale("log")
+    axes.plot(x, y, "o")
+    for each, value, name in zip(x, y, names, strict=True):
+        axes.annotate(name, (each, value), xytext=(4, 4), textcoords="offset points", fontsize=8)
+    axes.set_xlabel(label)
+    axes.set_ylabel("score")
+    axes.set_title(title)
+    _save_or_say(figure, path, pyplot)
+
+
 def _save_or_say(figure: Any, path: Path, pyplot: Any) -> None:
     try:
         _save(figure, path, pyplot)

@@ -134,21 +134,25 @@ def cut(
     part. Rows of any slots share a part.
     """
     here = here or placement()
-    rows = [
-        Row(slot, inputs, targets, place, others)
-        for slot, batch in batches.items()
-        for place, (inputs, targets, others) in enumerate(
-            zip(
-                batch.inputs,
-                batch.targets,
-                batch.others or itertools.repeat(None, len(batch.inputs)),
-                strict=True,
-            )
-        )
-    ]
+    rows = [row for slot, batch in batches.items() for row in _rows(slot, batch)]
     if packed and here.cpu:
         return _in_packs(rows, prompt_length)
     return _in_batches(rows, prompt_length, here)
+
+
+def whole_batch(batch: RaggedBatch) -> Batch:
+    """One slot's batch as one padded part."""
+    rows = _rows(0, batch)
+    return _padded(rows, bucket(max(1, *(len(row.inputs) for row in rows))))
+
+
+def _rows(slot: int, batch: RaggedBatch) -> list[Row]:
+    others = batch.others or itertools.repeat(None, len(batch.inputs))
+    each = zip(batch.inputs, batch.targets, others, strict=True)
+    return [
+        Row(slot, inputs, targets, place, choices)
+        for place, (inputs, targets, choices) in enumerate(each)
+    ]
 
 
 def _in_packs(rows: Sequence[Row], prompt_length: int) -> list[Pack]:

@@ -4,7 +4,7 @@ what both sides must be above for it to mean anything."""
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -119,29 +119,63 @@ def paired_gain(
         draws: bootstrap samples.
         seed: of the draws.
     """
-    rng = np.random.default_rng(seed)
-    points = [
-        points_of_each(task.metrics, answers, examples) for answers in (*with_transfer, *without)
-    ]
+    score = _score_of(task, examples, [*with_transfer, *without])
     count = len(with_transfer)
 
     def difference(chosen: np.ndarray, rows: np.ndarray) -> float:
         return float(np.mean([score(pair, rows) - score(count + pair, rows) for pair in chosen]))
 
+    return _estimate(difference, count, examples, draws, seed)
+
+
+def score_interval(
+    task: Task,
+    examples: Sequence[Example],
+    answers: Sequence[Sequence[str]],
+    *,
+    draws: int = 1000,
+    seed: int = 0,
+) -> Estimate:
+    """The mean score in points of answers, a sequence a seed, with its interval over seeds and examples."""
+    score = _score_of(task, examples, answers)
+
+    def mean(chosen: np.ndarray, rows: np.ndarray) -> float:
+        return float(np.mean([score(side, rows) for side in chosen]))
+
+    return _estimate(mean, len(answers), examples, draws, seed)
+
+
+def _score_of(
+    task: Task, examples: Sequence[Example], sides: Sequence[Sequence[str]]
+) -> Callable[[int, np.ndarray], float]:
+    """``score(side, rows)``: of the answers of a side to rows of the examples."""
+    points = [points_of_each(task.metrics, answers, examples) for answers in sides]
+
     def score(side: int, rows: np.ndarray) -> float:
         values = points[side]
         if values is not None:
             return float(values[rows].mean())
-        answers = (*with_transfer, *without)[side]
+        answers = sides[side]
         return task.score([answers[row] for row in rows], [examples[row] for row in rows])["score"]
 
-    members = _groups(examples)
-    differences = []
+    return score
+
+
+def _estimate(
+    figure: Callable[[np.ndarray, np.ndarray], float],
+    count: int,
+    examples: Sequence[Example],
+    draws: int,
+    seed: int,
+) -> Estimate:
+    """A figure of seeds and rows, with its interval under drawing both: examples, then seeds, with replacement."""
+    rng, members = np.random.default_rng(seed), _groups(examples)
+    drawn = []
     for _ in range(draws):
-        drawn = rng.integers(len(members), size=len(members))
-        rows = np.concatenate([members[i] for i in drawn])
-        differences.append(difference(rng.integers(count, size=count), rows))
-    return Estimate.from_draws(difference(np.arange(count), np.arange(len(examples))), differences)
+        groups = rng.integers(len(members), size=len(members))
+        rows = np.concatenate([members[i] for i in groups])
+        drawn.append(figure(rng.integers(count, size=count), rows))
+    return Estimate.from_draws(figure(np.arange(count), np.arange(len(examples))), drawn)
 
 
 def _groups(examples: Sequence[Example]) -> list[np.ndarray]:

@@ -88,6 +88,12 @@ class Trainer:
         check_alike(other.recipe, other.sources)
         return other
 
+    def alone(self, recipe: Recipe) -> Trainer:
+        """The same with another recipe, for runs that no source is compared with."""
+        other = copy.copy(self)
+        other.recipe, other.sources = recipe, None
+        return other
+
     @property
     def querying(self) -> Trainer:
         """Trains the queries of this trainer's targets: by the sources' recipe, on as many examples as targets have.

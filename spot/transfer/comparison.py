@@ -1,0 +1,249 @@
+"""One task by every system there is: words alone, trained prompts of each form, prompts from other tasks, and all
+weights (Lester et al. 2021, figures 1 and 4)."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from spot.backbone.load import Backbone
+from spot.inference.predict import predict
+from spot.prompts.forms import FORMS
+from spot.retrieval.bootstrap import Estimate
+from spot.training.model_tuning import tune_model
+from spot.training.optimizers import Optimizer
+from spot.training.recipe import Recipe
+from spot.training.task_data import SplitData
+from spot.transfer.gain import score_interval
+from spot.transfer.runs import Trainer
+from spot.transfer.transfer import TransferOptions, run_transfers
+from tasks.prompt_design import designed, worked
+from tasks.task import Example, Split, Task, most_frequent_target
+from tasks.tokenize import Lengths, tokenize
+from tasks.tokenized import Tokenized
+
+DESIGNED = 512
+"""Tokens of an input with words in front of it."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """What is compared.
+
+    Attributes:
+        trainer: of the backbone, its bank, and the recipe that all systems that train follow.
+        task: the target.
+        seeds: of every system.
+        shots: worked examples of prompt design.
+        options: of transfer.
+        tuning: how all weights are trained.
+    """
+
+    trainer: Trainer
+    task: Task
+    seeds: Sequence[int]
+    shots: int
+    options: TransferOptions
+    tuning: Optimizer
+
+    @property
+    def test(self) -> SplitData:
+        return self.trainer.task_data(self.task)[Split.TEST]
+
+
+class Outcome(NamedTuple):
+    """What a system answers to the test split.
+
+    Attributes:
+        answers: a sequence a seed.
+        trained: numbers that it trains.
+        kept: numbers that it keeps of a task, the best run's.
+        steps: optimiser steps a seed, of everything that it trains for the target.
+        seconds: of training a seed on average, NaN where a bank had the runs already.
+    """
+
+    answers: Sequence[Sequence[str]]
+    trained: int = 0
+    kept: int = 0
+    steps: float = 0.0
+    seconds: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Row:
+    """A system in the table.
+
+    Attributes:
+        system: its name.
+        score: mean test score with its interval over seeds and examples.
+        scores: one a seed.
+        outcome: what it answered, and what it cost.
+        share: of the model's numbers that it trains.
+    """
+
+    system: str
+    score: Estimate
+    scores: Sequence[float]
+    outcome: Outcome
+    share: float
+
+
+def most_frequent(comparison: Comparison) -> Outcome:
+    """Always the most frequent training answer."""
+    data = comparison.trainer.task_data(comparison.task)
+    answer = most_frequent_target(data[Split.TRAIN].examples)
+    return Outcome([[answer] * len(comparison.test.examples)])
+
+
+def zero_shot(comparison: Comparison) -> Outcome:
+    """The bare backbone."""
+    return Outcome([_bare(comparison, comparison.test.examples)])
+
+
+def few_shot(comparison: Comparison) -> Outcome:
+    """The bare backbone behind worked examples, drawn by each seed (prompt design)."""
+    train = comparison.trainer.task_data(comparison.task)[Split.TRAIN].examples
+    shown = [worked(train, min(comparison.shots, len(train)), seed) for seed in comparison.seeds]
+    return Outcome(
+        [_bare(comparison, designed(comparison.test.examples, "", shots)) for shots in shown]
+    )
+
+
+def _bare(comparison: Comparison, examples: Sequence[Example]) -> list[str]:
+    """What the bare backbone answers; words in front of an input are not cut with it."""
+    backbone, recipe = comparison.trainer.backbone, comparison.trainer.recipe
+    tokens = tokenize(
+        examples,
+        backbone.tokenizer.encode,
+        tokenizer_fingerprint=backbone.tokenizer.fingerprint,
+        ends=backbone.config.ends,
+        lengths=Lengths(inputs=max(recipe.max_input, DESIGNED), targets=recipe.max_target),
+    )
+    return _without_prompt(backbone, examples, tokens, recipe)
+
+
+def _without_prompt(
+    backbone: Backbone, examples: Sequence[Example], tokens: Tokenized, recipe: Recipe
+) -> list[str]:
+    nothing = np.zeros((0, backbone.width), np.float32)
+    return predict(backbone, nothing, examples, tokens, method=recipe.evaluate_by)
+
+
+def trained_form(form: str, **changes: object) -> Callable[[Comparison], Outcome]:
+    """Prompts of a form, trained on the target alone."""
+
+    def system(comparison: Comparison) -> Outcome:
+        recipe = comparison.trainer.recipe
+        if form != recipe.form:
+            recipe = recipe.changed({"form": form, **changes})
+        trainer = comparison.trainer.alone(recipe)
+        specs = [trainer.spec(comparison.task, seed, "baseline") for seed in comparison.seeds]
+        runs = trainer.run_all(specs)
+        tested = trainer.test_all(comparison.task, runs)
+        kept = math.prod(FORMS[form].shape(trainer.backbone.config, recipe.prompt_length))
+        return Outcome(
+            [evaluation.answers for evaluation in tested],
+            trained=kept,
+            kept=kept,
+            steps=float(np.mean([run.steps for run in runs])),
+            seconds=float(np.mean([run.seconds for run in runs])),
+        )
+
+    return system
+
+
+def transferred(comparison: Comparison) -> Outcome:
+    """SPoT: the best on dev of runs that start from the most similar sources' values."""
+    options = dataclasses.replace(comparison.options, baseline=False)
+    results = run_transfers(
+        comparison.trainer, comparison.task, seeds=comparison.seeds, options=options
+    )
+    recipe = comparison.trainer.recipe
+    kept = math.prod(
+        FORMS[recipe.form].shape(comparison.trainer.backbone.config, recipe.prompt_length)
+    )
+    runs = [[one.run for one in result.candidates if one.run is not None] for result in results]
+    return Outcome(
+        [result.outcome_test.answers for result in results],
+        trained=kept,
+        kept=kept,
+        steps=float(np.mean([result.steps for result in results])),
+        seconds=float(np.mean([sum(run.seconds for run in each) for each in runs])),
+    )
+
+
+def tuned(comparison: Comparison) -> Outcome:
+    """All weights, trained on the target (model tuning)."""
+    trainer, test = comparison.trainer, comparison.test
+    answers, seconds = [], []
+    for seed in comparison.seeds:
+        folder = trainer.folder and trainer.folder / f"tuned-{comparison.task.name}-{seed}"
+        model = tune_model(
+            trainer.backbone,
+            trainer.task_data(comparison.task),
+            trainer.recipe,
+            seed=seed,
+            optimizer=comparison.tuning,
+            folder=folder,
+            checkpoint_seconds=trainer.checkpoint_seconds,
+        )
+        answers.append(_without_prompt(model.backbone, test.examples, test.tokens, trainer.recipe))
+        seconds.append(model.seconds)
+    numbers = size_of(trainer.backbone)
+    return Outcome(
+        answers,
+        trained=numbers,
+        kept=numbers,
+        steps=float(trainer.recipe.steps),
+        seconds=float(np.mean(seconds)),
+    )
+
+
+def size_of(backbone: Backbone) -> int:
+    """Numbers of a model."""
+    return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(backbone.weights))
+
+
+SYSTEMS: Mapping[str, Callable[[Comparison], Outcome]] = {
+    "most frequent answer": most_frequent,
+    "zero-shot": zero_shot,
+    "few-shot": few_shot,
+    "prompt tuning": trained_form("prompt"),
+    "SPoT": transferred,
+    "deep prompts": trained_form("deep"),
+    "prefix-tuning": trained_form("prefix"),
+    "model tuning": tuned,
+}
+"""Systems by name, the cheapest first."""
+
+
+def compare(comparison: Comparison, systems: Sequence[str]) -> list[Row]:
+    """Every system on the task's test split.
+
+    Raises:
+        RetrievalError: SPoT without a comparable source in the bank.
+        SpotError: what training raises.
+    """
+    numbers = size_of(comparison.trainer.backbone)
+    rows = []
+    for name in systems:
+        outcome = SYSTEMS[name](comparison)
+        examples = comparison.test.examples
+        scores = [
+            comparison.task.score(list(answers), examples)["score"] for answers in outcome.answers
+        ]
+        rows.append(
+            Row(
+                system=name,
+                score=score_interval(comparison.task, examples, outcome.answers),
+                scores=scores,
+                outcome=outcome,
+                share=outcome.trained / numbers,
+            )
+        )
+    return rows
