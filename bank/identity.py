@@ -26,8 +26,9 @@ FIRST = (
 """Options of a recipe that the first release had. Options that came later stand in a recipe only where they differ from
 their defaults, and then shape its family, but for those of ``LATER_HARMLESS``."""
 
-LATER_HARMLESS = ("evaluate_spacing", "curve_limit")
-"""Options that came later and do not shape a prompt up to its key step: when a run is evaluated, and on what beside."""
+LATER_HARMLESS = ("evaluate_spacing", "curve_limit", "sample")
+"""Options that came later and do not shape a prompt up to its key step: when a run is evaluated, on what beside, and
+which examples are drawn, as the data's digest tells."""
 
 SHAPING = ("init", "optimizer", "batch_size", "max_input", "max_target", "dtype")
 """Those of them that shape a prompt up to its key step."""

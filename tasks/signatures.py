@@ -41,6 +41,7 @@ def task_signature(
     data_dir: Path | None = None,
     limit: int = 0,
     *,
+    sample: int = 0,
     allow_partial: bool = False,
 ) -> np.ndarray:
     """The signature, float16 ``[BUCKETS]``, of a task's training examples, or the mean of those of a mixture's members.
@@ -50,10 +51,11 @@ def task_signature(
         data_dir: folder of official data sets.
         allow_partial: as of :meth:`tasks.task.Task.examples`.
         limit: most examples that count, of each member; :data:`EXAMPLES` if not given, or more.
+        sample: which ones, see :func:`tasks.task.take`.
     """
     few = min(EXAMPLES, limit or EXAMPLES)
     read = functools.partial(Task.examples, data_dir=data_dir, allow_partial=allow_partial)
-    each = [signature(take(read(member, Split.TRAIN), few)) for member in members_of(task)]
+    each = [signature(take(read(member, Split.TRAIN), few, sample)) for member in members_of(task)]
     return np.asarray(np.mean(each, axis=0, dtype=np.float64), np.float16)
 
 

@@ -316,14 +316,15 @@ def most_frequent_target(examples: Sequence[Example]) -> str:
     return target
 
 
-def take(examples: Sequence[Example], limit: int) -> Sequence[Example]:
-    """The ``limit`` examples of smallest hash, in their order; 0 takes all."""
+def take(examples: Sequence[Example], limit: int, sample: int = 0) -> Sequence[Example]:
+    """The ``limit`` examples of smallest hash, in their order; 0 takes all. Every ``sample`` hashes in its own way."""
     if not limit or limit >= len(examples):
         return examples
 
     def rank(index: int) -> bytes:
         example = examples[index]
-        return hashlib.sha256(f"{example.inputs}\0{example.target}".encode()).digest()
+        salt = f"{sample}\0" if sample else ""
+        return hashlib.sha256(f"{salt}{example.inputs}\0{example.target}".encode()).digest()
 
     return [examples[i] for i in sorted(sorted(range(len(examples)), key=rank)[:limit])]
 

@@ -111,7 +111,7 @@ def tune_model(
         identity=hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest(),
         plan=dataclasses.replace(recipe.plan(), checkpoint_seconds=checkpoint_seconds),
         start=lambda: backbone.weights,
-        stream=lambda: WholeBatches(data.batches(recipe.batch_size, seed)),
+        stream=lambda: WholeBatches(data.batches(recipe.batch_size, seed, loss=recipe.loss)),
         seed=seed,
         facts=lambda: latest,
         done=results.append,

@@ -154,7 +154,7 @@ def prompt_job(
             recipe.plan(stop_at_key=stop_at_key), checkpoint_seconds=checkpoint_seconds
         ),
         start=lambda: clock.start(trainable(start, recipe.mlp_width, seed)),
-        stream=lambda: TaskStream(data.batches(recipe.batch_size, seed)),
+        stream=lambda: TaskStream(data.batches(recipe.batch_size, seed, loss=recipe.loss)),
         loss=functools.partial(development_loss, backbone, data, recipe),
         seed=seed,
         known=known,

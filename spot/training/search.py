@@ -184,7 +184,9 @@ class Search:
             identity=identity,
             plan=dataclasses.replace(plan, checkpoint_seconds=checkpoint_seconds),
             start=lambda: trainable(start, self.recipe.mlp_width, self.seed),
-            stream=lambda: TaskStream(data.batches(self.recipe.batch_size, self.seed)),
+            stream=lambda: TaskStream(
+                data.batches(self.recipe.batch_size, self.seed, loss=self.recipe.loss)
+            ),
             seed=self.seed,
             learning_rate=configuration.learning_rate,
             may_diverge=True,

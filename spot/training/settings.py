@@ -218,6 +218,14 @@ class RecipeSettings:
     dev_limit: int = setting(
         0, "Development examples used, likewise; 0 uses all.", shapes_key=False, least=0, most=WHOLE
     )
+    sample: int = setting(
+        0,
+        "Which examples the limits draw: another number, another sample (Li and Liang 2021 draw five).",
+        shapes_key=False,
+        later=True,
+        least=0,
+        most=WHOLE,
+    )
     curve_limit: int = setting(
         0,
         "Test examples answered at every evaluation too, for curves; they never select; 0 none.",

@@ -34,8 +34,8 @@ class TaskData:
     """The splits of a task for a backbone and recipe, read when first asked for.
 
     ``train_limit`` and ``dev_limit`` of the recipe take the examples of smallest hash, so that a smaller sample is
-    part of a larger one and no order of a file matters. ``data_dir`` and ``allow_partial`` are those of
-    :meth:`tasks.task.Task.examples`.
+    part of a larger one and no order of a file matters; its ``sample`` says by which hash. ``data_dir`` and
+    ``allow_partial`` are those of :meth:`tasks.task.Task.examples`.
     """
 
     def __init__(
@@ -59,7 +59,9 @@ class TaskData:
             examples = self.task.examples(
                 split, data_dir=self._data_dir, allow_partial=self._allow_partial
             )
-            self._splits[split] = self._tokenize(take(examples, self._limits.get(split, 0)))
+            sample = 0 if split == Split.TEST else self._recipe.sample
+            few = take(examples, self._limits.get(split, 0), sample)
+            self._splits[split] = self._tokenize(few)
         return self._splits[split]
 
     def curve(self, limit: int) -> TaskData | None:
@@ -102,18 +104,15 @@ class TaskData:
         """Score of the most frequent training answer: what is below it has not learnt the task."""
         return self.score(split, self.most_frequent(split))["score"]
 
-    def batches(self, batch_size: int, seed: int) -> Batches:
-        """Training batches.
+    def batches(self, batch_size: int, seed: int, *, loss: str = CROSS_ENTROPY) -> Batches:
+        """Training batches for a loss.
 
         Raises:
-            TrainingError: the recipe's loss compares label words, and the task has none.
+            TrainingError: it compares label words, and the task has none.
         """
         data = self[Split.TRAIN]
         return Batches(
-            data=data.tokens,
-            batch_size=batch_size,
-            seed=seed,
-            choices=_compares(self._recipe, data),
+            data=data.tokens, batch_size=batch_size, seed=seed, choices=_compares(loss, data)
         )
 
     def _tokenize(self, examples: Sequence[Example]) -> SplitData:
@@ -145,7 +144,7 @@ class MixtureData:
         data_dir: Path | None = None,
         allow_partial: bool = False,
     ) -> None:
-        self.task, self._recipe = mixture, recipe
+        self.task = mixture
         self._data_dir, self._allow_partial = data_dir, allow_partial
         each = dataclasses.replace(recipe, dev_limit=-(-recipe.dev_limit // len(mixture.members)))
         whole = dataclasses.replace(each, train_limit=0)
@@ -197,14 +196,14 @@ class MixtureData:
         answers = [answer for member in self._members for answer in member.most_frequent(split)]
         return self.score(split, answers)["score"]
 
-    def batches(self, batch_size: int, seed: int) -> Batches:
-        """Training batches in the mixture's proportions."""
+    def batches(self, batch_size: int, seed: int, *, loss: str = CROSS_ENTROPY) -> Batches:
+        """Training batches in the mixture's proportions; raises as :meth:`TaskData.batches`."""
         return Batches(
             data=self[Split.TRAIN].tokens,
             batch_size=batch_size,
             seed=seed,
             draws=tuple(self._draws()),
-            choices=_compares(self._recipe, self[Split.TRAIN]),
+            choices=_compares(loss, self[Split.TRAIN]),
         )
 
     def _draws(self) -> list[tuple[int, int]]:
@@ -212,17 +211,17 @@ class MixtureData:
         return list(zip(sizes, self.task.draws(sizes), strict=True))
 
 
-def _compares(recipe: Recipe, data: SplitData) -> bool:
-    """Whether a recipe's loss compares the choices of examples.
+def _compares(loss: str, data: SplitData) -> bool:
+    """Whether a loss compares the choices of examples.
 
     Raises:
         TrainingError: it does, and some have none.
     """
-    if recipe.loss == CROSS_ENTROPY:
+    if loss == CROSS_ENTROPY:
         return False
     if not all(example.choices for example in data.examples):
         raise TrainingError(
-            f"the loss {recipe.loss!r} compares label words, which not all examples have; train by {CROSS_ENTROPY}"
+            f"the loss {loss!r} compares label words, which not all examples have; train by {CROSS_ENTROPY}"
         )
     return True
 

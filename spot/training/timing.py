@@ -122,7 +122,7 @@ class Timing:
 
 def shaped(backbone: Backbone, recipe: Recipe, data: Data) -> list[Shaped]:
     """The first batches of a task, as steps take them."""
-    batches = data.batches(recipe.batch_size, 0)
+    batches = data.batches(recipe.batch_size, 0, loss=recipe.loss)
     packed = backbone.config.reads_prompts_once and not recipe.dropout
 
     def shape(batch: RaggedBatch) -> Shaped:

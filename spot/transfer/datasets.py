@@ -61,7 +61,8 @@ class Datasets:
         Raises:
             TaskError: data that cannot be read.
         """
-        asked = self.spec(task), recipe.lengths, recipe.train_limit, recipe.dev_limit
+        limits = recipe.train_limit, recipe.dev_limit, recipe.sample
+        asked = self.spec(task), recipe.lengths, limits
         if asked not in self._splits:
             self._splits[asked] = self.read(task, recipe)
             for line in _notes(task, self._splits[asked], recipe):

@@ -106,7 +106,10 @@ class Trainer:
         mine = self.recipe
         asking = self.with_recipe(
             dataclasses.replace(
-                self.sources, train_limit=mine.train_limit, dev_limit=mine.dev_limit
+                self.sources,
+                train_limit=mine.train_limit,
+                dev_limit=mine.dev_limit,
+                sample=mine.sample,
             )
         )
         return self if asking.partition == self.partition else asking

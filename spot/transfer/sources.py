@@ -148,6 +148,7 @@ def context_of(trainer: Trainer, target: Task) -> Context:
             target,
             trainer.datasets.data_dir,
             recipe.train_limit,
+            sample=recipe.sample,
             allow_partial=trainer.datasets.allow_partial,
         ),
         activated=lambda prompts: activated(backbone, prompts, form=recipe.form),

@@ -157,4 +157,4 @@ def test_what_has_no_label_words_and_what_has_another_penalty_is_refused(
     free = [dataclasses.replace(example, choices=()) for example in data[Split.TRAIN].examples]
     data._splits[Split.TRAIN] = dataclasses.replace(data[Split.TRAIN], examples=free)
     with pytest.raises(TrainingError, match="the loss 'rank' compares label words, which not all"):
-        data.batches(4, 0)
+        data.batches(4, 0, loss="rank")

@@ -177,8 +177,8 @@ class StoppingData(TaskData):
         super().__init__(*args)
         self.stops = stops
 
-    def batches(self, batch_size: int, seed: int) -> Any:
-        drawn, stops = super().batches(batch_size, seed), self.stops
+    def batches(self, batch_size: int, seed: int, **more: Any) -> Any:
+        drawn, stops = super().batches(batch_size, seed, **more), self.stops
 
         class Stopping:
             def __getitem__(self, index: int) -> Any:

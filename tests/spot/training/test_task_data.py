@@ -129,3 +129,21 @@ def test_the_proportions_of_a_mixture_are_part_of_its_digest(
         for t in (1.0, 2.0)
     }
     assert len(digests) == 2
+
+
+def test_another_sample_draws_other_examples_and_other_runs(
+    task: Task, backbone: Backbone, recipe: Recipe
+) -> None:
+    few = dataclasses.replace(recipe, train_limit=16, dev_limit=8)
+    data = [
+        TaskData(task, backbone, dataclasses.replace(few, sample=sample)) for sample in (0, 1, 2)
+    ]
+    trains = [{example.inputs for example in one[Split.TRAIN].examples} for one in data]
+    assert [len(inputs) for inputs in trains] == [16, 16, 16]
+    assert trains[0] != trains[1] != trains[2] != trains[0]
+    assert len({one.digest for one in data}) == 3
+    assert data[0].digest == TaskData(task, backbone, few).digest
+    tests = [[example.inputs for example in one.curve(4)[Split.TEST].examples] for one in data]  # type: ignore[index]
+    assert tests[0] == tests[1] == tests[2], "curves are of the same examples"
+    families = {dataclasses.replace(few, sample=sample).family(backbone) for sample in (0, 1)}
+    assert len(families) == 1, "keys of samples compare"
