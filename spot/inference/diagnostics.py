@@ -208,6 +208,7 @@ class Diagnostics:
         training_chance: its chance level.
         prompt_norm: mean norm of the prompt's tokens, in mean norms of the embedding's rows.
         moved: mean distance of its tokens from those that the run started from, likewise.
+        from_text: root mean square distance of its tokens from the text that they should stay near to, likewise.
         inputs: examples whose inputs were read: of training for a run, of the split for an evaluation.
         cut: how many of them were too long and were cut.
     """
@@ -219,6 +220,7 @@ class Diagnostics:
     training_chance: float | None = None
     prompt_norm: float | None = None
     moved: float | None = None
+    from_text: float | None = None
     inputs: int = 0
     cut: int = 0
 
@@ -401,4 +403,5 @@ def _norms(facts: Diagnostics) -> str:
     if facts.prompt_norm is None:
         return ""
     moved = "" if facts.moved is None else f", moved {facts.moved:.2g}"
-    return f"prompt {facts.prompt_norm:.2g} times the embedding's norm{moved}"
+    text = "" if facts.from_text is None else f", {facts.from_text:.2g} from its text"
+    return f"prompt {facts.prompt_norm:.2g} times the embedding's norm{moved}{text}"

@@ -12,6 +12,8 @@ embedded T5                2.13                           16      300     0.3 co
 SmolLM2-135M               0.136                          20      150     0.1 falling; 0.003 to 0.3 constant are worse
 SmolLM2-135M               0.136                          100     100     0.01: 75 points on MR, where 0.03, 0.1 and
                                                                           0.3 stayed at 55 to 59
+SmolLM2-135M, deep         0.136                          20      60      0.01 falling, of six in ``auto``, on wn_pos
+SmolLM2-135M, prefix       0.136                          20      60      0.03 falling, likewise
 =========================  =============================  ======  ======  ===========================================
 
 Three prompts of T5 1.1 Base that others trained by the paper's recipe have entries of root mean square 32 to 52, and no
@@ -40,6 +42,12 @@ LARGEST_RATE = 0.3
 RATE_PER_DEVIATION = 0.75
 """Rate of a short prompt beside the standard deviation of the embedding's entries: SmolLM2's 0.1 beside 0.136."""
 
+RATE_OF_FORM = {"deep": 0.1}
+"""Share of a prompt's rate that suits forms with vectors in every layer."""
+
+RATE_OF_PREFIXES = 0.3
+"""The same of prefixes."""
+
 SHORT_PROMPT = 20
 """Tokens up to which the rate does not depend on how many they are."""
 
@@ -56,13 +64,20 @@ SAMPLE = 2_000
 """Training examples of a task that are looked at."""
 
 
-def learning_rate(deviation: float, prompt_length: int) -> float:
+def learning_rate(deviation: float, prompt_length: int, form: str = "prompt") -> float:
     """The rate for an embedding whose entries have a standard deviation ``s``, and P prompt tokens.
 
-    ``min(0.3, 0.75 s min(1, 20 / P)^1.5)``, of one digit: the paper's 0.3 for T5, 0.1 for SmolLM2 and 20 tokens.
+    ``min(0.3, 0.75 s min(1, 20 / P)^1.5)``, of one digit: the paper's 0.3 for T5, 0.1 for SmolLM2 and 20 tokens; of
+    that a tenth for deep prompts, and 0.3 of it for prefixes.
     """
     rate = RATE_PER_DEVIATION * deviation * min(1.0, SHORT_PROMPT / prompt_length) ** 1.5
-    return min(LARGEST_RATE, float(f"{rate:.1g}"))
+    whole = min(LARGEST_RATE, float(f"{rate:.1g}"))
+    return float(f"{share_of_form(form) * whole:.1g}")
+
+
+def share_of_form(form: str) -> float:
+    """Of a plain prompt's rate, what suits a form."""
+    return RATE_OF_PREFIXES if form.startswith("prefix") else RATE_OF_FORM.get(form, 1.0)
 
 
 def schedule(steps: int) -> str:
@@ -132,7 +147,7 @@ def fitted(given: Mapping[str, Any], *, deviation: float, lengths: Lengths | Non
     few = f"{steps} steps are {'few' if steps <= FEW_STEPS else 'many'}"
     chosen: dict[str, tuple[Any, str]] = {
         "learning_rate": (
-            learning_rate(deviation, tokens),
+            learning_rate(deviation, tokens, settings.get("form", "prompt")),
             f"the embedding's standard deviation is {deviation:.2g}, and {tokens} tokens move",
         ),
         "schedule": (

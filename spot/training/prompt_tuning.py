@@ -31,6 +31,7 @@ from spot.training.recipe import Recipe
 from spot.training.step import Step, make_step
 from spot.training.task_data import MixtureData, SplitData, TaskData
 from spot.training.task_record import task_record
+from spot.training.toward import Toward, toward_text
 from tasks.mixture import Mixture
 from tasks.pipeline import Batches, RaggedBatch
 from tasks.task import Split, Task
@@ -139,13 +140,18 @@ def prompt_job(
             initial, backbone, recipe.prompt_length, form=recipe.form, where="initial prompt"
         )
     started_from = None if initial is None else prompt_sha256(start)
-    clock = Clock()
+    clock, toward = Clock(), toward_of(backbone, recipe)
     latest: dict[str, Any] = {}
 
     def ended(result: Result) -> None:
         trained = trained_prompt(result, start, started_from, clock.seconds)
         moved = trained.value - start if FORMS[recipe.form].states else None
         diagnostics = diagnose(backbone, data, trained, moved, result.progress.best_facts)
+        if diagnostics and toward:
+            apart = float(toward.distances(trained.value[None])[0]) ** 0.5
+            diagnostics = dataclasses.replace(
+                diagnostics, from_text=apart / backbone.embedding_norm
+            )
         done(dataclasses.replace(trained, diagnostics=diagnostics))
 
     return PromptJob(
@@ -332,6 +338,13 @@ def _asked(row: int, split: SplitData) -> Questions:
     return Questions(row, split.examples, split.tokens)
 
 
+def toward_of(backbone: Backbone, recipe: Recipe) -> Toward | None:
+    """What pulls a recipe's prompts toward a text, if there is one."""
+    if not recipe.toward:
+        return None
+    return toward_text(backbone, recipe.toward, recipe.toward_weight, recipe.prompt_length)
+
+
 def step_of(backbone: Backbone, recipe: Recipe) -> Step:
     """The step of a recipe's prompts."""
     return make_step(
@@ -342,6 +355,7 @@ def step_of(backbone: Backbone, recipe: Recipe) -> Step:
         dropout=recipe.dropout,
         z_loss=recipe.z_loss,
         loss=recipe.loss,
+        toward=toward_of(backbone, recipe),
         packed=backbone.config.reads_prompts_once,
     )
 

@@ -13,7 +13,7 @@ from spot.errors import TrainingError
 from spot.training.checks import check_settings
 from spot.training.jobs import Plan
 from spot.training.optimizers import Optimizer
-from spot.training.settings import CROSS_ENTROPY, RecipeSettings, Setting, settings_of
+from spot.training.settings import CROSS_ENTROPY, FORM_NAMES, RecipeSettings, Setting, settings_of
 from tasks.tokenize import Lengths
 
 
@@ -22,8 +22,8 @@ class Recipe(RecipeSettings):
     """Settings of prompt tuning, and what follows from them.
 
     Raises:
-        TrainingError: an unknown name, a number out of its bounds, a key step behind the last one, or z-loss beside a
-            loss over label words.
+        TrainingError: an unknown name, a number out of its bounds, a key step behind the last one, z-loss beside a loss
+            over label words, or a text to stay near to for a form without words' places.
     """
 
     optimizer: Optimizer = dataclasses.field(
@@ -37,6 +37,10 @@ class Recipe(RecipeSettings):
         if self.z_loss and self.loss != CROSS_ENTROPY:
             raise TrainingError(
                 f"z-loss belongs to {CROSS_ENTROPY}; the loss {self.loss!r} compares label words"
+            )
+        if self.toward and self.form != FORM_NAMES[0]:
+            raise TrainingError(
+                f"a prompt of form {self.form!r} has no words' places to stay near to a text; leave out --toward"
             )
 
     @classmethod

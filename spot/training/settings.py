@@ -199,6 +199,20 @@ class RecipeSettings:
         later=True,
         choices=LOSSES,
     )
+    toward: str = setting(
+        "",
+        "A text that the prompt's tokens shall stay near to (Khashabi et al. 2021).",
+        shapes_key=True,
+        later=True,
+    )
+    toward_weight: float = setting(
+        0.01,
+        "Weight of their mean squared distance to it.",
+        shapes_key=True,
+        later=True,
+        least=0,
+        most=WHOLE,
+    )
     z_loss: float = setting(
         0.0,
         "Weight of T5X's z-loss, such as 1e-4; 0 without.",

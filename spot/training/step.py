@@ -27,6 +27,7 @@ from spot.training.losses import CHOICE_LOSSES, Scored, over_choices
 from spot.training.optimizers import Optimizer, per_prompt
 from spot.training.parts import Batch, Pack, Part
 from spot.training.settings import CROSS_ENTROPY
+from spot.training.toward import Toward
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,6 +109,7 @@ def make_step(
     dropout: float = 0.0,
     z_loss: float = 0.0,
     loss: str = CROSS_ENTROPY,
+    toward: Toward | None = None,
     packed: bool = False,
 ) -> Step:
     """Build the step for a model's graph and a form; steps of equal arguments share their compiled programs.
@@ -116,10 +118,10 @@ def make_step(
 
     The loss of prompt n is the mean over the target tokens of its own examples, or over these examples where it
     compares choices, and the objective is the sum of these means, so that each prompt's gradient is what it would be
-    alone.
+    alone. What pulls ``toward`` a text is no part of the loss that is reported.
     """
     at_any_rate = dataclasses.replace(optimizer, learning_rate=1.0)
-    step = _make_step(graph, at_any_rate, steps, form, dropout, z_loss, loss, packed)
+    step = _make_step(graph, at_any_rate, steps, form, dropout, z_loss, loss, toward, packed)
     return dataclasses.replace(step, rate=optimizer.learning_rate)
 
 
@@ -132,6 +134,7 @@ def _make_step(
     dropout: float,
     z_loss: float,
     loss: str,
+    toward: Toward | None,
     packed: bool,
 ) -> Step:
     transformation = optimizer.build(steps)
@@ -181,6 +184,8 @@ def _make_step(
     def update(
         trained: Any, state: Any, gradient: Any, active: Array, rates: Array
     ) -> tuple[Any, Any]:
+        if toward:
+            gradient = jax.tree.map(jnp.add, gradient, toward.gradient(trained))
         peak = rates if form.slots else rates[0]
         updates, moved = transformation.update(gradient, state, trained, peak=peak)
         new = optax.apply_updates(trained, updates), moved

@@ -22,8 +22,9 @@ from spot.inference.predict import Questions, predict_many, ranks
 from spot.prompts.forms import FORMS
 from spot.prompts.reparameterization import trainable
 from spot.training.parts import Part, cut
+from spot.training.prompt_tuning import step_of
 from spot.training.recipe import Recipe
-from spot.training.step import Step, make_step
+from spot.training.step import Step
 from spot.training.task_data import MixtureData, SplitData, TaskData
 from tasks.pipeline import RaggedBatch, bucket
 from tasks.task import Split
@@ -195,16 +196,7 @@ class Rig:
     @classmethod
     def make(cls, backbone: Backbone, recipe: Recipe, slots: int) -> Rig:
         form = FORMS[recipe.form]
-        step = make_step(
-            backbone.graph,
-            recipe.optimizer,
-            steps=recipe.steps,
-            form=form,
-            dropout=recipe.dropout,
-            z_loss=recipe.z_loss,
-            loss=recipe.loss,
-            packed=backbone.config.reads_prompts_once,
-        )
+        step = step_of(backbone, recipe)
         rows = np.asarray(backbone.embedding[: recipe.prompt_length], np.float32)
         start = form.start(np.resize(rows, (recipe.prompt_length, rows.shape[1])), backbone)
         one = trainable(start, recipe.mlp_width, 0)

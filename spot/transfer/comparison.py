@@ -15,6 +15,7 @@ from spot.backbone.load import Backbone
 from spot.inference.predict import predict
 from spot.prompts.forms import FORMS
 from spot.retrieval.bootstrap import Estimate
+from spot.training.defaults import share_of_form
 from spot.training.model_tuning import tune_model
 from spot.training.optimizers import Optimizer
 from spot.training.recipe import Recipe
@@ -134,13 +135,15 @@ def _without_prompt(
     return predict(backbone, nothing, examples, tokens, method=recipe.evaluate_by)
 
 
-def trained_form(form: str, **changes: object) -> Callable[[Comparison], Outcome]:
-    """Prompts of a form, trained on the target alone."""
+def trained_form(form: str) -> Callable[[Comparison], Outcome]:
+    """Prompts of a form, trained on the target alone, at the share of the recipe's rate that suits it."""
 
     def system(comparison: Comparison) -> Outcome:
         recipe = comparison.trainer.recipe
         if form != recipe.form:
-            recipe = recipe.changed({"form": form, **changes})
+            share = share_of_form(form) / share_of_form(recipe.form)
+            rate = float(f"{share * recipe.optimizer.learning_rate:.2g}")
+            recipe = recipe.changed({"form": form, "learning_rate": rate})
         trainer = comparison.trainer.alone(recipe)
         specs = [trainer.spec(comparison.task, seed, "baseline") for seed in comparison.seeds]
         runs = trainer.run_all(specs)

@@ -16,6 +16,7 @@ from spot.training.defaults import (
     schedule,
 )
 from spot.training.recipe import Recipe
+from spot.training.settings import FORM_NAMES
 from tasks.tokenize import Lengths
 from tasks.tokenized import Ragged, Tokenized
 
@@ -39,6 +40,13 @@ def test_the_rate_is_what_is_known_of_three_backbones(
     deviation: float, prompt_length: int, rate: float
 ) -> None:
     assert learning_rate(deviation, prompt_length) == rate
+
+
+def test_vectors_in_every_layer_move_less() -> None:
+    rates = {form: learning_rate(0.136, 20, form) for form in FORM_NAMES}
+    assert rates.pop("prompt") == 0.1
+    assert rates.pop("deep") == 0.01
+    assert set(rates.values()) == {0.03}
 
 
 def test_the_paper_s_steps_give_the_paper_s_schedule_key_and_evaluations() -> None:

@@ -139,7 +139,7 @@ def test_another_sample_draws_other_examples_and_other_runs(
         TaskData(task, backbone, dataclasses.replace(few, sample=sample)) for sample in (0, 1, 2)
     ]
     trains = [{example.inputs for example in one[Split.TRAIN].examples} for one in data]
-    assert [len(inputs) for inputs in trains] == [16, 16, 16]
+    assert [len(one[Split.TRAIN].examples) for one in data] == [16, 16, 16]
     assert trains[0] != trains[1] != trains[2] != trains[0]
     assert len({one.digest for one in data}) == 3
     assert data[0].digest == TaskData(task, backbone, few).digest
