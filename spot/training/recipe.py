@@ -38,6 +38,10 @@ class Recipe(RecipeSettings):
             raise TrainingError(
                 f"z-loss belongs to {CROSS_ENTROPY}; the loss {self.loss!r} compares label words"
             )
+        if self.toward_weight != RecipeSettings.toward_weight and not self.toward:
+            raise TrainingError(
+                "a weight is given, and no text to stay near to; give --toward, too"
+            )
         if self.toward and self.form != FORM_NAMES[0]:
             raise TrainingError(
                 f"a prompt of form {self.form!r} has no words' places to stay near to a text; leave out --toward"

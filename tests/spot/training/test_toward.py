@@ -61,5 +61,7 @@ def test_what_has_no_words_places_or_no_words_is_refused(
 ) -> None:
     with pytest.raises(TrainingError, match="form 'deep' has no words' places"):
         dataclasses.replace(recipe, form="deep", toward=TEXT)
+    with pytest.raises(TrainingError, match="no text to stay near to; give --toward"):
+        dataclasses.replace(recipe, toward_weight=0.5)
     with pytest.raises(PromptError, match="has no tokens; give another to --toward"):
         toward_text(backbone, "", 1.0, 4)
