@@ -24,7 +24,7 @@ def test_the_command_reference_is_that_of_todays_commands():
 
 def test_every_command_named_in_the_readme_exists():
     known = set(re.findall(r"^## (spot [a-z -]+)$", reference(), re.MULTILINE))
-    named = set(re.findall(r"^\$ (spot (?:bank )?[a-z-]+)", README, re.MULTILINE))
+    named = set(re.findall(r"^\$ (spot (?:(?:bank|analyze) )?[a-z-]+)", README, re.MULTILINE))
     assert named <= known and len(named) > 5
 
 
