@@ -155,7 +155,7 @@ class Loop:
         if self.step.noisy:
             for number, slot in self.slots.items():
                 pairs[number] = slot.job.seed, slot.progress.step
-        return _keys(pairs) if self.step.noisy else jnp.asarray(pairs)
+        return noise_keys(pairs, noisy=self.step.noisy)
 
     def rates(self) -> np.ndarray:
         """Learning rates ``[N]`` float32: a job's own, or the step's."""
@@ -348,6 +348,11 @@ class Loop:
             job.reporter.start(slot.progress.step, job.plan.steps)
         for slot in [slot for slot in self.slots.values() if slot.progress.done]:
             self.end(slot)
+
+
+def noise_keys(pairs: np.ndarray, *, noisy: bool) -> Array:
+    """What a step takes as keys for ``pairs[N, 2]`` uint32 of seed and step; where nothing is noisy, anything."""
+    return _keys(pairs) if noisy else jnp.asarray(pairs)
 
 
 @jax.jit

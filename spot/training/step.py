@@ -73,15 +73,21 @@ class Step:
         """
         if rates is None:
             rates = np.full(len(active), self.rate, np.float32)
+        gradient, losses = self.gradient(trained, frozen, parts, keys, len(active))
+        return *self.update(trained, state, gradient, active, rates), losses
+
+    def gradient(
+        self, trained: Any, frozen: Any, parts: Sequence[Part], keys: Array, slots: int = 1
+    ) -> tuple[Any, Array]:
+        """Gradient of a step's parts for what trains in so many slots, and ``losses[N]``."""
         count = operator.methodcaller(
-            "example_counts" if self.over_choices else "target_counts", len(active)
+            "example_counts" if self.over_choices else "target_counts", slots
         )
         tokens = np.maximum(sum(map(count, parts)), 1)
-        total = (jax.tree.map(jnp.zeros_like, trained), jnp.zeros(len(active), jnp.float32))
+        total = (jax.tree.map(jnp.zeros_like, trained), jnp.zeros(slots, jnp.float32))
         for part in parts:
             total = self.accumulate(total, trained, frozen, tokens, part, keys)
-        gradient, losses = total
-        return *self.update(trained, state, gradient, active, rates), losses
+        return total
 
     def take(self, tree: Any, *slots: int) -> Any:
         """Slots of trained parameters or of optimiser state, as a stack; the weights are whole."""

@@ -34,6 +34,7 @@ from spot.transfer.methods import (
     from_average,
     from_each,
     from_mixture,
+    from_weights,
     mixture_spec,
 )
 from spot.transfer.planner import Missing, PlannedRun, RunSpec, missing
@@ -261,7 +262,7 @@ def _add_target_runs(
         specs.append(trainer.spec(target, selection.seed, "baseline"))
         steps = _race_share(foresight, trainer, specs)
     foresight.add(trainer, specs, steps=steps)
-    foresight.add_later(trainer, target, starts.count(None), after="the prompt of its mixture")
+    foresight.add_later(trainer, target, starts.count(None), after="the prompt that it starts from")
 
 
 def _race_share(foresight: Foresight, trainer: Trainer, specs: Sequence[RunSpec]) -> int:
@@ -307,7 +308,14 @@ def _from_mixture(
     return [run.value if run else None for run in foresight.held(runs)]
 
 
+def _from_weights(
+    _foresight: Foresight, _trainer: Trainer, _target: Task, _selection: Selection, _find: FindTask
+) -> list[str | None]:
+    return [None]
+
+
 STARTS: dict[Starts, Foresee] = {
+    from_weights: _from_weights,
     from_each: _from_each,
     from_average: _from_average,
     from_mixture: _from_mixture,

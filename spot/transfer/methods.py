@@ -10,6 +10,7 @@ import numpy as np
 
 from bank import Bank, StoredRun
 from spot.retrieval.rank import Ranked, weights
+from spot.transfer.learnt_weights import STEPS, learn_weights
 from spot.transfer.planner import RunSpec
 from spot.transfer.runs import Ended, Trainer
 from spot.transfer.sources import Ranking
@@ -119,6 +120,29 @@ def average_of(bank: Bank, sources: Sequence[Ranked]) -> np.ndarray:
     )
 
 
+def from_weights(
+    trainer: Trainer, target: Task, selections: Sequence[Selection], find_task: FindTask
+) -> list[list[Candidate]]:
+    """Start from ``sum_k w_k V_k`` of weights that the target's own examples have learnt.
+
+    See :mod:`spot.transfer.learnt_weights`.
+    """
+
+    def mixed(selection: Selection) -> list[Candidate]:
+        values = [trainer.bank.prompt(source.value) for source in selection.sources]
+        shares = learn_weights(
+            trainer.backbone, trainer.recipe, trainer.data(target), values, seed=selection.seed
+        )
+        prompt = np.tensordot(shares, np.stack(values).astype(np.float64), axes=1)
+        start = trainer.bank.put(prompt.astype(np.float32))
+        return [
+            Candidate(source=source, weight=float(share), start=start, start_steps=STEPS)
+            for source, share in zip(selection.sources, shares, strict=True)
+        ]
+
+    return [mixed(selection) for selection in selections]
+
+
 def from_mixture(
     trainer: Trainer, target: Task, selections: Sequence[Selection], find_task: FindTask
 ) -> list[list[Candidate]]:
@@ -200,6 +224,7 @@ def _named(ranked: Sequence[Ranked], top_k: int, name: str) -> Sequence[Ranked]:
 METHODS: dict[str, Method] = {
     "best": Method(_top, from_each, chooses=True, single=True),
     "average": Method(_top, from_average),
+    "weights": Method(_top, from_weights),
     "mixture": Method(_top, from_mixture, reads_sources=True),
     "generic": Method(
         _named,

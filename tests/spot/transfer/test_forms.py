@@ -38,7 +38,7 @@ def test_a_form_is_banked_ranked_and_transferred(
             keys.vectors("average")[0], average(bank.prompt(keys.prompts[0]))
         )
         assert keys.width == tokens(bank.prompt(runs[0].value)).shape[1]
-        for method in ("best", "average"):
+        for method in ("best", "average", "weights"):
             options = TransferOptions(method=method, top_k=2)
             result = run_transfer(trainer, tasks["target"], seed=0, options=options)
             assert {source.task for source in result.ranked} == {"first", "second"}
