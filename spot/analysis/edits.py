@@ -10,14 +10,16 @@ import numpy as np
 
 from spot.analysis.neighbours import discretised
 from spot.backbone.load import Backbone
+from spot.backbone.soft import PROMPT_BLIND, TEXT_BLIND
 from spot.inference.many import Given
 
 
 class Edit(NamedTuple):
-    """A changed prompt ``[..., P, H]``, and what it is called."""
+    """A changed prompt ``[..., P, H]``, what it is called, and what does not see what (:attr:`Given.blind`)."""
 
     name: str
     prompt: np.ndarray
+    blind: int = 0
 
 
 def shuffled(backbone: Backbone, given: Given, seed: int) -> Iterator[Edit]:
@@ -44,10 +46,18 @@ def nearest(backbone: Backbone, given: Given, seed: int) -> Iterator[Edit]:
         yield Edit("discretise", discretised(backbone, given.prompt))
 
 
+def blinded(backbone: Backbone, given: Given, seed: int) -> Iterator[Edit]:
+    """Prompt and text read without one seeing the other; what is decoded sees both. Of prompts with tokens alone."""
+    if given.form == "prompt":
+        yield Edit("prompt sees no text", given.prompt, PROMPT_BLIND)
+        yield Edit("text sees no prompt", given.prompt, TEXT_BLIND)
+
+
 EDITS: Mapping[str, Callable[[Backbone, Given, int], Iterator[Edit]]] = {
     "shuffle": shuffled,
     "reverse": reversed_,
     "discretise": nearest,
+    "mask": blinded,
     "drop": without_each,
 }
 """Edits by name: ``(backbone, given, seed)`` to changed prompts."""

@@ -43,7 +43,7 @@ from spot.backbone.layers import (
 from spot.backbone.model import LanguageModel
 from spot.backbone.products import attention, project
 from spot.backbone.shapes import axes
-from spot.backbone.soft import Soft
+from spot.backbone.soft import TEXT_BLIND, Soft
 
 Rotation = tuple[Array, Array]
 """Cosines and sines of positions, ``[..., S, D]`` float32."""
@@ -208,7 +208,12 @@ class Llama(LanguageModel[Read, list[KeysValues]]):
         bias_TS = jnp.pad(_causal(length), ((0, 0), (soft.length, 0)))
         x_BTH = drop(self._embed(inputs.ids), dropout, 0)
         angles = rotation(positions, self.config)
-        _, layers = self._extend(x_BTH, past, angles, bias_TS, mask, dropout, 1, states=False)
+        reading = mask
+        if soft.blind is not None:  # prompts see nothing of what follows as it is
+            to_prompt_S = jnp.arange(mask.shape[-1]) < soft.length
+            hidden_B1 = (jnp.asarray(soft.blind)[prompt_ids] == TEXT_BLIND)[:, None]
+            reading = mask + jnp.where(hidden_B1 & to_prompt_S[None], MASKED, 0.0)[:, None, None]
+        _, layers = self._extend(x_BTH, past, angles, bias_TS, reading, dropout, 1, states=False)
         return Read(layers, mask, visible_BS.sum(axis=-1).astype(jnp.int32))
 
     def left(self, tokens: Array) -> dict[str, KeysValues]:

@@ -14,6 +14,9 @@ from spot.backbone.batch import Tokens
 from spot.backbone.layers import KeysValues
 from spot.backbone.shapes import axes
 
+PROMPT_BLIND, TEXT_BLIND = 1, 2
+"""The tokens of a prompt see nothing of the text; those of the text nothing of the prompt."""
+
 
 class Soft(NamedTuple):
     """A stack of N prompts as models read them.
@@ -36,6 +39,9 @@ class Soft(NamedTuple):
     prefixes: Mapping[str, KeysValues] | None = None
     """Two of ``[N, A, K, P, D]`` float32 by the kind of attention, which has A layers: keys and values in front of its
     own (Li and Liang 2021). Then there are no ``tokens``, ``[N, 0, H]``."""
+    blind: Tokens | None = None
+    """``[N]`` int32, what does not see what while a prompt and its text are read: 0, ``PROMPT_BLIND`` or
+    ``TEXT_BLIND``. What is decoded sees both. Of prompts with tokens; a packed sequence takes none."""
 
     @classmethod
     def none(cls, width: int) -> Soft:
@@ -85,6 +91,8 @@ class Soft(NamedTuple):
             )
         if self.lengths is not None:
             axes("soft prompts", sizes, lengths=("N", self.lengths))
+        if self.blind is not None:
+            axes("soft prompts", sizes, blind=("N", self.blind))
         if self.layers is not None:
             axes("soft prompts", sizes | {"E-1": layers - 1}, layers=("N E-1 P H", self.layers))
 

@@ -39,7 +39,7 @@ from spot.backbone.layers import (
 from spot.backbone.model import LanguageModel
 from spot.backbone.products import attention, project, relative_position_buckets
 from spot.backbone.shapes import axes
-from spot.backbone.soft import Soft
+from spot.backbone.soft import PROMPT_BLIND, TEXT_BLIND, Soft
 
 
 class Encoded(NamedTuple):
@@ -315,6 +315,8 @@ class T5(LanguageModel[Encoded, Cache]):
         seen_BS = _added(soft.lead(inputs.mask, prompt_ids))
         bare_BS = seen_BS[..., soft.length :] if prefixes else seen_BS
         mask = seen_BS if "encoder" in prefixes else bare_BS
+        if soft.blind is not None:
+            mask = mask + _hidden(jnp.asarray(soft.blind)[prompt_ids], soft.length, mask.shape[-1])
         length, positions = x_BSH.shape[1], mask.shape[-1]
         bias_1KSS = self._position_bias(
             self.encoder_bias[...], positions, positions, bidirectional=True
@@ -498,3 +500,14 @@ def _added(visible: Array) -> Array:
 def _prefix_length(memory: Encoded) -> int:
     """P of the decoder's own prefix."""
     return 0 if memory.decoder_mask is None else int(memory.decoder_mask.shape[-1])
+
+
+def _hidden(blind: Array, prompt: int, length: int) -> Array:
+    """What is added to scores, ``[B, 1, S, S]`` float32, for ``blind[B]`` of :class:`Soft` and P tokens of a prompt."""
+    of_prompt_S = jnp.arange(length) < prompt
+    to_text_SS = of_prompt_S[:, None] & ~of_prompt_S[None]
+    blind_B11 = blind[:, None, None]
+    hidden_BSS = ((blind_B11 == PROMPT_BLIND) & to_text_SS[None]) | (
+        (blind_B11 == TEXT_BLIND) & to_text_SS.T[None]
+    )
+    return jnp.where(hidden_BSS, MASKED, 0.0)[:, None]

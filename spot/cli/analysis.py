@@ -150,8 +150,8 @@ def edits(
     edit: Annotated[
         list[str] | None,
         typer.Option(
-            help="shuffle, reverse, discretise (nearest pieces) or drop (each token); may be given several times; all "
-            "if left out."
+            help="shuffle, reverse, discretise (nearest pieces), mask (prompt and text do not see each other) or drop "
+            "(each token); may be given several times; all if left out."
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the shuffle.", min=0, max=SEED)] = 0,
@@ -171,7 +171,7 @@ def edits(
     scored = on.task(task)
     given, backbone = _one(context, prompt, bank, where)
     changed = [one for name in edit or EDITS for one in EDITS[name](backbone, given, seed)]
-    prompts = [given, *(Given(one.prompt, given.form) for one in changed)]
+    prompts = [given, *(Given(one.prompt, given.form, one.blind) for one in changed)]
     whole, *scores = _scores(backbone, prompts, scored, on.asked(scored, backbone))
     rows: list[dict[str, Any]] = [{"edit": "none", "score": whole, "change": 0.0}]
     rows += [

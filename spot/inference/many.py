@@ -22,10 +22,11 @@ from tasks.tokenized import Tokenized
 
 
 class Given(NamedTuple):
-    """A prompt ``[..., P, H]`` and its form."""
+    """A prompt ``[..., P, H]``, its form, and what does not see what while it is read (:attr:`Soft.blind`)."""
 
     prompt: np.ndarray
     form: str = "prompt"
+    blind: int = 0
 
 
 class Asked(NamedTuple):
@@ -56,6 +57,10 @@ def answer_all(
         for first in range(0, len(places), PROMPTS_AT_ONCE):
             few = places[first : first + PROMPTS_AT_ONCE]
             soft = FORMS[form].stack([prompts[place].prompt for place in few], backbone.config)
+            if any(prompts[place].blind for place in few):
+                soft = soft._replace(
+                    blind=np.array([prompts[place].blind for place in few], np.int32)
+                )
             questions = [
                 Questions(row, asked.examples, asked.tokens)
                 for row in range(len(few))

@@ -284,7 +284,7 @@ def scores(
         data: the examples.
         batch_size: most examples at once.
     """
-    if _packs(backbone):
+    if _packs(backbone) and soft.blind is None:
         allowed = [[data.choices[c] for c in data.choice_rows[row]] for row in range(len(data))]
         return [-losses for losses in _packed_losses(backbone, soft, prompt_ids, data, allowed)]
     programs = _programs(backbone.graph)

@@ -10,7 +10,7 @@ import pytest
 
 from spot.backbone.batch import Inputs, Targets
 from spot.backbone.layers import Dropout, drop
-from spot.backbone.soft import Soft, stack
+from spot.backbone.soft import PROMPT_BLIND, TEXT_BLIND, Soft, stack
 from spot.backbone.t5 import Attention
 from spot.errors import BackboneError
 from tests.closeness import assert_close
@@ -365,3 +365,39 @@ def test_units_of_a_prompt_are_those_of_its_own_tokens_however_it_is_padded(case
     assert np.array_equal(together[0], case.model.activated(Soft(case.prompts[:1, :2]))[0])
     assert np.array_equal(together[1:], case.model.activated(case.soft))
     assert not np.array_equal(together[0], together[1])
+
+
+def test_what_is_blind_sees_nothing_of_the_other(case):
+    """Read by the prompt without its text, or by the text without its prompt; what is decoded sees both.
+
+    What is blind is as it would be beside any other text, or behind any other prompt.
+    """
+    other = Inputs(jnp.where(case.inputs.mask, (case.inputs.ids + 5) % 140, 0), case.inputs.mask)
+    elsewhere = case.prompts[::-1] + 1.0
+
+    def read(blind, prompts, inputs):
+        """Of every layer's keys, or of the encoder, those of prompts and those of texts."""
+        soft = Soft(prompts, blind=jnp.full(3, blind, jnp.int32))
+        memory = jax.jit(case.model.read)(soft, case.prompt_ids, inputs)
+        leaves = memory.layers if case.model.config.reads_prompts_once else [[memory.hidden]]
+        kept = [np.asarray(leaf) for pair in leaves for leaf in pair]
+        return [
+            np.concatenate([leaf[..., part, :].ravel() for leaf in kept])
+            for part in (slice(0, 4), slice(4, None))
+        ]
+
+    plain = read(0, case.prompts, case.inputs)
+    unseeing = read(PROMPT_BLIND, case.prompts, case.inputs)
+    beside = read(PROMPT_BLIND, case.prompts, other)
+    assert_close(unseeing[0], beside[0], terms=300)
+    if not case.model.config.reads_prompts_once:
+        assert not np.allclose(plain[0], unseeing[0], atol=1e-3)
+    unled = read(TEXT_BLIND, case.prompts, case.inputs)
+    behind = read(TEXT_BLIND, elsewhere, case.inputs)
+    assert_close(unled[1], behind[1], terms=300)
+    if case.model.config.layers > 1 or not case.model.config.reads_prompts_once:
+        assert not np.allclose(plain[1], unled[1], atol=1e-3)
+    soft = Soft(case.prompts, blind=jnp.zeros(3, jnp.int32))
+    expected = case.token_losses(case.soft, case.prompt_ids, case.inputs, case.targets)
+    same = case.token_losses(soft, case.prompt_ids, case.inputs, case.targets)
+    assert_close(same, expected, terms=300)

@@ -33,7 +33,9 @@ def test_neighbours_are_told_of_every_token(spot: Spot) -> None:
 def test_edits_are_scored_beside_the_prompt_itself(spot: Spot, tmp_path: Path) -> None:
     few = ("--limit", "6", "--split", "test", "--json")
     rows = spot("analyze", "edits", "wn_pos", "--prompt", "a.npy", *few).document["edits"]
-    names = ["none", "shuffle", "reverse", "discretise", *(f"drop {i}" for i in range(1, 5))]
+    masks = ["prompt sees no text", "text sees no prompt"]
+    drops = [f"drop {i}" for i in range(1, 5)]
+    names = ["none", "shuffle", "reverse", "discretise", *masks, *drops]
     assert [row["edit"] for row in rows] == names
     np.save(tmp_path / "back.npy", np.load(tmp_path / "a.npy")[::-1])
     for row, name in ((rows[0], "a.npy"), (rows[2], "back.npy")):
