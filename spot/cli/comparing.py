@@ -58,8 +58,8 @@ def compare(
 ) -> None:
     """Compare prompt design, prompt tuning, SPoT, deep prompts, prefix-tuning and model tuning on a task.
 
-    All that train follow one recipe: steps, batches, lengths. Score with interval, numbers trained and kept, steps and
-    time.
+    All that train follow one recipe: steps, batches, lengths. Score with interval, numbers trained and kept, memory that
+    training holds beside the model, steps and time.
     """
     from spot.errors import SpotError
     from spot.study.plots import check_picture, write_points
@@ -131,6 +131,7 @@ def _document(row: Row) -> dict[str, Any]:
         "trained": row.outcome.trained,
         "share": row.share,
         "kept bytes": 4 * row.outcome.kept,
+        "state bytes": row.outcome.state,
         "steps": row.outcome.steps,
         "seconds": row.outcome.seconds,
     }
@@ -146,6 +147,7 @@ def _shown(row: Row) -> dict[str, Any]:
         "trained": outcome.trained,
         "share %": f"{100 * row.share:.3g}" if row.share else "-",
         "kept": size(4 * outcome.kept) if outcome.kept else "-",
+        "memory": size(outcome.state) if outcome.state else "-",
         "steps": round(outcome.steps),
         "time": duration(outcome.seconds) if outcome.seconds else "-",
     }

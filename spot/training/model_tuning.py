@@ -25,7 +25,7 @@ from spot.training.optimizers import Optimizer
 from spot.training.parts import Batch, whole_batch
 from spot.training.prompt_tuning import UNSELECTING, TaskStream
 from spot.training.recipe import Recipe, recorded
-from spot.training.step import make_step
+from spot.training.step import Step, make_step
 from spot.training.task_data import TaskData
 from tasks.task import Split
 
@@ -55,6 +55,19 @@ class WholeBatches(TaskStream):
 
     def next(self) -> Batch:  # type: ignore[override]
         return whole_batch(super().next())
+
+
+def tuning_step(backbone: Backbone, recipe: Recipe, optimizer: Optimizer) -> Step:
+    """The step of all weights."""
+    return make_step(
+        backbone.graph,
+        optimizer,
+        steps=recipe.steps,
+        form=WEIGHTS,
+        dropout=recipe.dropout,
+        z_loss=recipe.z_loss,
+        loss=recipe.loss,
+    )
 
 
 def tune_model(
@@ -117,15 +130,7 @@ def tune_model(
         done=results.append,
         reporter=reporter or Silent(),
     )
-    step = make_step(
-        backbone.graph,
-        optimizer,
-        steps=recipe.steps,
-        form=WEIGHTS,
-        dropout=recipe.dropout,
-        z_loss=recipe.z_loss,
-        loss=recipe.loss,
-    )
+    step = tuning_step(backbone, recipe, optimizer)
     fit([job], frozen=None, step=step, evaluate=evaluate, folder=folder)
     progress = results[-1].progress
     best = next(row for row in progress.history if row["step"] == progress.best_step)

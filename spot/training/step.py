@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import operator
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -75,6 +76,12 @@ class Step:
             rates = np.full(len(active), self.rate, np.float32)
         gradient, losses = self.gradient(trained, frozen, parts, keys, len(active))
         return *self.update(trained, state, gradient, active, rates), losses
+
+    def state_bytes(self, trained: Any) -> int:
+        """What training holds beside the model, in bytes: what trains, its gradient and the optimiser's state."""
+        state = jax.eval_shape(self.init, trained)
+        leaves = jax.tree.leaves((trained, trained, state))
+        return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves)
 
     def gradient(
         self, trained: Any, frozen: Any, parts: Sequence[Part], keys: Array, slots: int = 1

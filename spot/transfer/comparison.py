@@ -14,10 +14,12 @@ import numpy as np
 from spot.backbone.load import Backbone
 from spot.inference.predict import predict
 from spot.prompts.forms import FORMS
+from spot.prompts.reparameterization import trainable
 from spot.retrieval.bootstrap import Estimate
 from spot.training.defaults import share_of_form
-from spot.training.model_tuning import tune_model
+from spot.training.model_tuning import tune_model, tuning_step
 from spot.training.optimizers import Optimizer
+from spot.training.prompt_tuning import step_of
 from spot.training.recipe import Recipe
 from spot.training.task_data import SplitData
 from spot.transfer.gain import score_interval
@@ -64,6 +66,7 @@ class Outcome(NamedTuple):
         answers: a sequence a seed.
         trained: numbers that it trains.
         kept: numbers that it keeps of a task, the best run's.
+        state: bytes that training holds beside the model, for one run: what trains, gradient, optimiser's state.
         steps: optimiser steps a seed, of everything that it trains for the target.
         seconds: of training a seed on average, NaN where a bank had the runs already.
     """
@@ -71,6 +74,7 @@ class Outcome(NamedTuple):
     answers: Sequence[Sequence[str]]
     trained: int = 0
     kept: int = 0
+    state: int = 0
     steps: float = 0.0
     seconds: float = 0.0
 
@@ -153,11 +157,18 @@ def trained_form(form: str) -> Callable[[Comparison], Outcome]:
             [evaluation.answers for evaluation in tested],
             trained=kept,
             kept=kept,
+            state=_state_bytes(trainer.backbone, recipe),
             steps=float(np.mean([run.steps for run in runs])),
             seconds=float(np.mean([run.seconds for run in runs])),
         )
 
     return system
+
+
+def _state_bytes(backbone: Backbone, recipe: Recipe) -> int:
+    shape = FORMS[recipe.form].shape(backbone.config, recipe.prompt_length)
+    trained = trainable(np.zeros(shape, np.float32), recipe.mlp_width, 0)
+    return step_of(backbone, recipe).state_bytes(trained)
 
 
 def transferred(comparison: Comparison) -> Outcome:
@@ -175,6 +186,7 @@ def transferred(comparison: Comparison) -> Outcome:
         [result.outcome_test.answers for result in results],
         trained=kept,
         kept=kept,
+        state=_state_bytes(comparison.trainer.backbone, recipe),
         steps=float(np.mean([result.steps for result in results])),
         seconds=float(np.mean([sum(run.seconds for run in each) for each in runs])),
     )
@@ -202,6 +214,9 @@ def tuned(comparison: Comparison) -> Outcome:
         answers,
         trained=numbers,
         kept=numbers,
+        state=tuning_step(trainer.backbone, trainer.recipe, comparison.tuning).state_bytes(
+            trainer.backbone.weights
+        ),
         steps=float(trainer.recipe.steps),
         seconds=float(np.mean(seconds)),
     )
