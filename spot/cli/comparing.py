@@ -58,8 +58,8 @@ def compare(
 ) -> None:
     """Compare prompt design, prompt tuning, SPoT, deep prompts, prefix-tuning and model tuning on a task.
 
-    All that train follow one recipe: steps, batches, lengths. Score with interval, numbers trained and kept, memory that
-    training holds beside the model, steps and time.
+    All that train follow one recipe: steps, batches, lengths. Score with interval, numbers trained and kept, memory
+    that training holds beside the model, steps and time.
     """
     from spot.errors import SpotError
     from spot.study.plots import check_picture, write_points

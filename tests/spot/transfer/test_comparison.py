@@ -54,9 +54,8 @@ def test_every_system_has_its_row(
         numbers = [rows[name].outcome.trained for name in ("prompt tuning", "deep prompts")]
         assert numbers == [4 * backbone.width] * 2  # one layer
         states = {name: row.outcome.state for name, row in rows.items()}
-        assert (
-            states["prompt tuning"] == 3 * 16 * backbone.width + 4 * 3
-        )  # Adafactor: as many second moments, counts
+        arrays = 3 * 4 * 4 * backbone.width  # prompt, gradient and Adafactor's second moments
+        assert arrays < states["prompt tuning"] < arrays + 64, "counts of steps beside them"
         assert states["model tuning"] > 2 * 4 * size_of(backbone)
         assert rows["model tuning"].share == 1.0
         assert rows["model tuning"].outcome.kept == size_of(backbone)
