@@ -147,7 +147,7 @@ def evaluate(
         dict(_together(ways, answers, len(prompts), sets)),
     )
     partial = {PARTIAL_DATA: True} if data.is_partial(learnable) else {}
-    most_frequent, floor = _floor(learnable, examples)
+    constant, floor = most_frequent(learnable, examples)
     if out.json:
         print_json({"task": learnable.name, "split": split, "examples": len(examples)}
                    | found.document(split)
@@ -156,7 +156,7 @@ def evaluate(
         return
     rows = [
         *found.rows(),
-        {"of": f"most frequent answer of {split}, {most_frequent[:24]!r}"} | floor,
+        {"of": f"most frequent answer of {split}, {constant[:24]!r}"} | floor,
     ]
     title = f"{learnable.name} {split}, {len(examples)} examples"
     print_rows(noted([row | partial for row in rows]), title=title)
@@ -295,7 +295,7 @@ def _mean(prompts: Sequence[Given]) -> Given:
     return Given(values.astype(np.float32), prompts[0].form)
 
 
-def _floor(task: Task, examples: Sequence[Example]) -> tuple[str, dict[str, float]]:
+def most_frequent(task: Task, examples: Sequence[Example]) -> tuple[str, dict[str, float]]:
     """The most frequent answer to examples, and what it scores on them."""
     from tasks.task import most_frequent_target
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from spot.cli.decoding_options import DecodingOptions
-from spot.cli.evaluation import EvaluateBy
+from spot.cli.evaluation import EvaluateBy, most_frequent
 from spot.cli.groups import takes_groups
 from spot.cli.options import BackboneOption, BankOption, DataOption, JsonOption, find_tasks
 from spot.cli.output import PARTIAL_DATA, print_json, print_rows, say, tell
@@ -17,8 +18,7 @@ from spot.cli.prompts import INPUT, PromptsOption, asked, find_prompt, given_pro
 from spot.training.settings import LENGTH, WHOLE
 
 if TYPE_CHECKING:
-    from spot.inference.many import Asked
-    from tasks.task import Task
+    from tasks.task import Example
 
 LIMIT = 200
 """Examples of a task: a standard deviation of 3.5 points at most."""
@@ -85,41 +85,69 @@ def matrix(
     ]
     prompts = [given_prompt(backbone, file) for file in files]
     answers = answer_all(backbone, prompts, sets, method=evaluate_by, decoding=way)
-    scores = {
-        name: {
-            task.name: dict(task.score(each.texts, one.examples))
-            for task, one, each in zip(learnable, sets, row, strict=True)
-        }
-        for name, row in zip(names, answers, strict=True)
-    }
-    floor = {task.name: _floor(task, one) for task, one in zip(learnable, sets, strict=True)}
-    partial = [task.name for task in learnable if data.is_partial(task)]
+    table = Table(
+        sets={task.name: one.examples for task, one in zip(learnable, sets, strict=True)},
+        scores={
+            name: {
+                task.name: dict(task.score(each.texts, one.examples))
+                for task, one, each in zip(learnable, sets, row, strict=True)
+            }
+            for name, row in zip(names, answers, strict=True)
+        },
+        floor={
+            task.name: most_frequent(task, one.examples)[1]
+            for task, one in zip(learnable, sets, strict=True)
+        },
+        partial=[task.name for task in learnable if data.is_partial(task)],
+    )
     if plot:
-        cells = [[scores[name][task.name]["score"] for task in learnable] for name in scores]
-        write_heat_map(plot, cells, list(scores), [task.name for task in learnable])
+        write_heat_map(plot, table.cells(), list(table.scores), list(table.sets))
         tell(f"wrote {plot}")
     if out.json:
-        print_json(
-            {
-                "split": split,
-                "examples": {
-                    task.name: len(one.examples) for task, one in zip(learnable, sets, strict=True)
-                },
-                "scores": scores,
-                "most frequent answer": floor,
-                PARTIAL_DATA: partial,
-            }
-        )
+        print_json({"split": split} | table.document())
         return
-    rows = [_row(name, each) for name, each in (*scores.items(), ("most frequent answer", floor))]
-    print_rows(
-        rows,
-        title=f"scores on {split}, at most {limit} examples of a task"
-        if limit
-        else f"scores on {split}",
-    )
-    if partial:
-        say(f"partial data: {', '.join(partial)}")
+    few = f", at most {limit} examples of a task" if limit else ""
+    print_rows(table.rows(), title=f"scores on {split}{few}")
+    if table.partial:
+        say(f"partial data: {', '.join(table.partial)}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """Scores of prompts on tasks.
+
+    Attributes:
+        sets: the examples of every task.
+        scores: metrics by prompt and task.
+        floor: metrics of the most frequent answer by task.
+        partial: tasks whose data is partial.
+    """
+
+    sets: Mapping[str, Sequence[Example]]
+    scores: Mapping[str, Mapping[str, Mapping[str, float]]]
+    floor: Mapping[str, Mapping[str, float]]
+    partial: Sequence[str]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row a prompt, and one of the most frequent answers."""
+        named = (*self.scores.items(), ("most frequent answer", self.floor))
+        return [
+            {"prompt": name} | {task: each["score"] for task, each in scores.items()}
+            for name, scores in named
+        ]
+
+    def cells(self) -> list[list[float]]:
+        """Scores alone, prompts by tasks."""
+        return [[scores[task]["score"] for task in self.sets] for scores in self.scores.values()]
+
+    def document(self) -> dict[str, Any]:
+        """All of it for programs."""
+        return {
+            "examples": {task: len(examples) for task, examples in self.sets.items()},
+            "scores": self.scores,
+            "most frequent answer": self.floor,
+            PARTIAL_DATA: self.partial,
+        }
 
 
 def _best_of(bank: BankOption) -> list[str]:
@@ -128,18 +156,6 @@ def _best_of(bank: BankOption) -> list[str]:
 
     with bank.connect() as engine:
         return [f"{row['task']}@best" for row in list_tasks(engine) if row["source"]]
-
-
-def _floor(task: Task, asked: Asked) -> dict[str, float]:
-    """What the most frequent answer scores."""
-    from tasks.task import most_frequent_target
-
-    answer = most_frequent_target(asked.examples)
-    return dict(task.score([answer] * len(asked.examples), asked.examples))
-
-
-def _row(name: str, scores: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
-    return {"prompt": name} | {task: each["score"] for task, each in scores.items()}
 
 
 def add_to(app: typer.Typer) -> None:
