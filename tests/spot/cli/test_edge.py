@@ -174,14 +174,14 @@ def test_an_unknown_name_in_a_bank_is_one_line(
 
 def test_an_unknown_preset_is_refused_with_the_known_ones() -> None:
     with pytest.raises(
-        TrainingError, match="preset 'nope' is not known; choose from auto, paper, quick"
+        TrainingError, match="preset 'nope' is not known; choose from auto, paper, prefix, quick"
     ):
         RecipeOptions(preset="nope").recipe("tiny")
 
 
 def test_an_unknown_preset_is_refused_before_anything_is_made(spot: Spot, tmp_path: Path) -> None:
     line = spot("train-source", "wn_pos", "--preset", "nope").error
-    assert line == "preset 'nope' is not known; choose from auto, paper, quick"
+    assert line == "preset 'nope' is not known; choose from auto, paper, prefix, quick"
     assert list(tmp_path.iterdir()) == []
 
 

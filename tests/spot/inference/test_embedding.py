@@ -58,7 +58,7 @@ def test_encoder_decoders_and_deep_prompts_are_refused() -> None:
     with pytest.raises(SpotError, match="small is an encoder-decoder"):
         prompt_embeds(stand_in(make_case(CONFIGS["v1.1"])), np.zeros((2, 16)), ["5"])
     llama = stand_in(make_case(CONFIGS["llama"]))
-    with pytest.raises(SpotError, match="vectors before every layer"):
+    with pytest.raises(SpotError, match="what is put before every layer"):
         prompt_embeds(llama, np.zeros((2, 4, 16)), ["5"])
 
 
