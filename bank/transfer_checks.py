@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from bank.cells import TOLERANCE, same
@@ -56,14 +56,29 @@ def _of_its_kind(row: Row, name: str, run: Row, trained: Row | None) -> Problems
 
 
 def _query_recipe(row: Row, contents: Contents) -> Problems:
-    """A query may be trained by the sources' recipe: its prompt is as long as the target's, of the same backbone."""
+    """A query may be trained by the sources' recipe: its prompt is as long as theirs, or as the target's, of the same
+    backbone."""
     query, chosen = (contents.parent(row, f"{name}_run_id") for name in ("query", "chosen"))
     asked, trained = (run and contents.parent(run, "recipe_id") for run in (query, chosen))
     if query is None or asked is None or trained is None:
         return
-    for column, what in (("backbone_id", "backbone"), ("prompt_length", "prompt length")):
-        if None not in (asked[column], trained[column]) and asked[column] != trained[column]:
-            yield f"{row}: its query run {(query['digest'] or '')[:12]} is of another {what} than its chosen run"
+    name = f"{row}: its query run {(query['digest'] or '')[:12]}"
+    backbones = {asked["backbone_id"], trained["backbone_id"]}
+    if len(backbones) > 1 and None not in backbones:
+        yield f"{name} is of another backbone than its chosen run"
+    lengths = {trained["prompt_length"], *_source_lengths(row, contents)}
+    if asked["prompt_length"] is not None and not lengths & {asked["prompt_length"], None}:
+        yield f"{name} is of another prompt length than its chosen run"
+
+
+def _source_lengths(row: Row, contents: Contents) -> Iterator[int | None]:
+    """How long the values are that a transfer started from."""
+    for candidate in contents.children("candidate", "transfer_id", row.id):
+        source = contents.parent(candidate, "source_run_id")
+        value = source and contents.snapshot(source, "value")
+        prompt = value and contents.parent(value, "prompt_id")
+        if prompt:
+            yield prompt["length"]
 
 
 def transfer_metrics(row: Row, contents: Contents) -> Problems:
@@ -180,7 +195,15 @@ def candidate_runs(row: Row, contents: Contents) -> Problems:
         value = source and contents.snapshot(source, "value")
         prompt = value and contents.parent(value, "prompt_id")
         begun = run["started_from"]
-        if transfer["single"] and prompt and begun and prompt["sha256"] not in (None, begun):
+        recipe = contents.parent(run, "recipe_id")
+        resized = recipe and prompt and recipe["prompt_length"] != prompt["length"]
+        if (
+            transfer["single"]
+            and prompt
+            and begun
+            and not resized
+            and prompt["sha256"] not in (None, begun)
+        ):
             yield f"{transfer}: the {name} did not start from the value of its source"
     if row["score"] is not None and not -100 - TOLERANCE <= row["score"] <= 100 + TOLERANCE:
         yield f"{transfer}: its candidate {row['rank']} has the score {row['score']:g}"

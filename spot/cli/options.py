@@ -269,6 +269,7 @@ class TrainerOptions:
         what: str,
         executor: ExecutorOption | None = None,
         surely: bool = True,
+        resize: str = "",
     ) -> tuple[Trainer, Chosen]:
         """A trainer, with progress on stderr, and what its recipe follows from, which is told before it first trains.
 
@@ -279,6 +280,7 @@ class TrainerOptions:
             executor: who trains; this process if not given.
             surely: it will train or record something, so that its folders and executor are made before the backbone is
                 loaded; else nothing is made, and this process would train.
+            resize: how a source's prompt gets another length, if it may.
 
         Raises:
             SpotError: a folder that cannot be written; what loading a backbone and a recipe raise.
@@ -293,7 +295,7 @@ class TrainerOptions:
             paths.prepare_folders(self.runs.folder, self.runs.log_dir)
         elsewhere = executor.make(bank, self.runs) if surely and executor else None
         datasets = self._datasets(self.where.load(bank))
-        chosen = self._chooser(bank, datasets).choose(what, tasks)
+        chosen = self._chooser(bank, datasets, resizes=bool(resize)).choose(what, tasks)
         for line in chosen.notes():
             tell(line)
         reporters = Display(errors(), log_dir=self.runs.log_dir).reporter
@@ -302,6 +304,7 @@ class TrainerOptions:
             datasets.backbone,
             chosen.recipe,
             sources=chosen.sources,
+            resize=resize,
             datasets=datasets,
             executor=elsewhere or LocalExecutor(bank, datasets, reporters=reporters),
             folder=self.runs.folder,
@@ -323,7 +326,7 @@ class TrainerOptions:
             tell=tell,
         )
 
-    def _chooser(self, bank: Bank, datasets: Datasets) -> Chooser:
+    def _chooser(self, bank: Bank, datasets: Datasets, *, resizes: bool) -> Chooser:
         from spot.transfer.recipes import Chooser
 
         return Chooser(
@@ -332,6 +335,7 @@ class TrainerOptions:
             datasets=datasets,
             preset=self.recipe.named(),
             embedded=embedded(self.where.backbone),
+            resizes=resizes,
         )
 
 

@@ -130,7 +130,12 @@ def transfer(
 
     with bank.open(write=not dry_run) as opened:
         trainer, chosen = training.make(
-            opened, [task], what="target", executor=executor, surely=not dry_run
+            opened,
+            [task],
+            what="target",
+            executor=executor,
+            surely=not dry_run,
+            resize=method.resize,
         )
         if dry_run:
             foresight = foreseen_transfers(trainer, task, seeds.range, options, find_task)

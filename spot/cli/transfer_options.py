@@ -103,6 +103,14 @@ class MethodOptions:
         ),
     ] = "full"
 
+    resize: Annotated[
+        str,
+        typer.Option(
+            help="How a source's prompt gets the target's --prompt-length: repeat (its first tokens, or all again) or "
+            "interpolate; without, both must be equal."
+        ),
+    ] = ""
+
     def options(self, ranking: RankingOptions) -> TransferOptions:
         """Both as a transfer takes them.
 
@@ -112,7 +120,8 @@ class MethodOptions:
         from spot.transfer.transfer import TransferOptions
 
         settings = dataclasses.asdict(self) | dataclasses.asdict(ranking)
-        settings.pop("source_file")
+        for beside in ("source_file", "resize"):
+            settings.pop(beside)
         return TransferOptions(**settings)
 
     def check(self, context: typer.Context) -> None:

@@ -290,15 +290,18 @@ Foresee = Callable[[Foresight, Trainer, Task, Selection, FindTask], list[str | N
 
 
 def _from_each(
-    _foresight: Foresight, _trainer: Trainer, _target: Task, selection: Selection, _find: FindTask
+    _foresight: Foresight, trainer: Trainer, _target: Task, selection: Selection, _find: FindTask
 ) -> list[str | None]:
-    return [source.value for source in selection.sources]
+    if trainer.recipe.prompt_length == (trainer.sources or trainer.recipe).prompt_length:
+        return [source.value for source in selection.sources]
+    values = (trainer.bank.prompt(source.value) for source in selection.sources)
+    return [prompt_sha256(trainer.start_from(value)) for value in values]
 
 
 def _from_average(
     _foresight: Foresight, trainer: Trainer, _target: Task, selection: Selection, _find: FindTask
 ) -> list[str | None]:
-    return [prompt_sha256(average_of(trainer.bank, selection.sources))]
+    return [prompt_sha256(trainer.start_from(average_of(trainer.bank, selection.sources)))]
 
 
 def _from_mixture(

@@ -85,9 +85,15 @@ def from_each(
     trainer: Trainer, target: Task, selections: Sequence[Selection], find_task: FindTask
 ) -> list[list[Candidate]]:
     """Start once from the value of every source (Vu et al. 2022, "best of top-k")."""
+
+    def start(source: Ranked) -> str:
+        value = trainer.bank.prompt(source.value)
+        begun = trainer.start_from(value)
+        return source.value if begun is value else trainer.bank.put(begun)
+
     return [
         [
-            Candidate(source=source, weight=weight, start=source.value)
+            Candidate(source=source, weight=weight, start=start(source))
             for source, weight in zip(selection.sources, weights(selection.sources), strict=True)
         ]
         for selection in selections
@@ -103,7 +109,7 @@ def from_average(
     """
 
     def averaged(sources: Sequence[Ranked]) -> list[Candidate]:
-        start = trainer.bank.put(average_of(trainer.bank, sources))
+        start = trainer.bank.put(trainer.start_from(average_of(trainer.bank, sources)))
         return [
             Candidate(source=source, weight=share, start=start)
             for source, share in zip(sources, weights(sources), strict=True)
@@ -129,7 +135,9 @@ def from_weights(
     """
 
     def mixed(selection: Selection) -> list[Candidate]:
-        values = [trainer.bank.prompt(source.value) for source in selection.sources]
+        values = [
+            trainer.start_from(trainer.bank.prompt(source.value)) for source in selection.sources
+        ]
         shares = learn_weights(
             trainer.backbone, trainer.recipe, trainer.data(target), values, seed=selection.seed
         )

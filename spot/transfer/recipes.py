@@ -103,6 +103,7 @@ class Chooser:
         datasets: of their backbone, and of the tasks on whose lengths a recipe may depend.
         preset: the recipe that ``given`` changes, where the user named it.
         embedded: the recipe of the embedded backbone, if that is the backbone.
+        resizes: whether a target's prompts may have another length than the sources'.
     """
 
     def __init__(
@@ -113,7 +114,9 @@ class Chooser:
         datasets: Datasets,
         preset: Base | None = None,
         embedded: Base | None = None,
+        resizes: bool = False,
     ) -> None:
+        self.resizes = resizes
         self.given, self.bank, self.datasets = given, bank, datasets
         self.preset, self.embedded = preset, embedded
         self.backbone = datasets.backbone
@@ -170,20 +173,22 @@ class Chooser:
         return [other for other in self.known if other.partition != partition]
 
     def _nearest(self) -> SourceRecipe | None:
-        """The sources that agree with all that is given; else the most whose prompts have its length and form."""
+        """The sources that agree with all that is given; else the most whose prompts are such as its may start from."""
         agreeing = {id(source): self._agreement(source) for source in self.known}
         nearest = max(self.known, key=lambda source: agreeing[id(source)], default=None)
         return nearest if nearest and any(agreeing[id(nearest)]) else None
 
     def _agreement(self, source: SourceRecipe) -> tuple[bool, bool]:
-        """Whether what is given leaves the partition as it is, and whether prompts are of one length and form."""
+        """Whether what is given leaves the partition as it is, and whether prompts are of one form and fitting
+        length."""
         of_sources = Recipe.from_options(source.options)
         try:
             recipe = (self.preset.recipe if self.preset else of_sources).changed(self.given)
         except TrainingError:
             return False, False
-        shape = (recipe.prompt_length, recipe.form) == (of_sources.prompt_length, of_sources.form)
-        return Partition.of(recipe.record(self.backbone)) == source.partition, shape
+        length = self.resizes or recipe.prompt_length == of_sources.prompt_length
+        starts = length and recipe.form == of_sources.form
+        return Partition.of(recipe.record(self.backbone)) == source.partition, starts
 
     def _without_bank(self, tasks: Sequence[Task | Mixture]) -> Chosen:
         if named := self.preset or self.embedded:
@@ -202,7 +207,13 @@ class Chooser:
 
 
 def trainer_for(
-    bank: Bank, backbone: Backbone, target: Task, *, data_dir: Path | None = None, **given: Any
+    bank: Bank,
+    backbone: Backbone,
+    target: Task,
+    *,
+    data_dir: Path | None = None,
+    resize: str = "",
+    **given: Any,
 ) -> Trainer:
     """What trains a target as ``spot transfer`` does: by the recipe of the bank's sources, or one that fits.
 
@@ -211,6 +222,7 @@ def trainer_for(
         backbone: the frozen model.
         target: the task.
         data_dir: folder of official data sets.
+        resize: how a source's prompt gets a ``prompt_length`` of the target's own, see :mod:`spot.prompts.lengths`.
         given: settings of the target's recipe that shall be otherwise, by the names of the command's options, such as
             ``steps=60`` or ``learning_rate=0.1``; queries stay the sources'.
 
@@ -219,8 +231,11 @@ def trainer_for(
         TaskError: data that cannot be read.
     """
     datasets = Datasets(backbone, data_dir=data_dir)
-    chosen = Chooser(given, bank=bank, datasets=datasets).for_target([target])
-    return Trainer(bank, backbone, chosen.recipe, sources=chosen.sources, datasets=datasets)
+    chooser = Chooser(given, bank=bank, datasets=datasets, resizes=bool(resize))
+    chosen = chooser.for_target([target])
+    return Trainer(
+        bank, backbone, chosen.recipe, sources=chosen.sources, resize=resize, datasets=datasets
+    )
 
 
 def readable(known: Sequence[SourceRecipe], backbone: Backbone) -> list[SourceRecipe]:

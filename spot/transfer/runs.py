@@ -14,6 +14,7 @@ from bank import Bank, Evaluation, Partition, RunIdentity, StoredRun
 from spot.backbone.load import Backbone
 from spot.backbone.placement import placement
 from spot.errors import TrainingError
+from spot.prompts.lengths import RESIZES
 from spot.training.configurations import configurations
 from spot.training.found import Found
 from spot.training.jobs import CHECKPOINT_SECONDS, Progress
@@ -28,6 +29,7 @@ from spot.transfer.executors import Executor, Group, LocalExecutor, Reporters
 from spot.transfer.halving import Halving
 from spot.transfer.planner import PlannedRun, RunSpec, adopt, chunks, distinct, missing
 from tasks import Mixture, Task
+from tasks.choices import choose
 
 
 class Ended(NamedTuple):
@@ -46,7 +48,8 @@ class Trainer:
         backbone: the frozen model.
         recipe: how to train.
         sources: recipe of the bank's sources, by which queries are trained; as ``recipe`` if not given. Both have
-            prompts of one length and form.
+            prompts of one form, and of one length unless ``resize`` says how they get there.
+        resize: name in :data:`spot.prompts.lengths.RESIZES`, of how a source's prompt gets the recipe's length.
         datasets: tasks and splits for the backbone.
         executor: trains what the bank lacks; in this process if not given.
         evaluator: answers test splits.
@@ -64,6 +67,7 @@ class Trainer:
         recipe: Recipe,
         *,
         sources: Recipe | None = None,
+        resize: str = "",
         datasets: Datasets | None = None,
         executor: Executor | None = None,
         evaluator: Evaluator | None = None,
@@ -74,7 +78,8 @@ class Trainer:
         announce: Callable[[], None] = lambda: None,
     ) -> None:
         self.bank, self.backbone, self.recipe, self.sources = bank, backbone, recipe, sources
-        check_alike(recipe, sources)
+        self.resize = resize
+        check_alike(recipe, sources, resize)
         self.datasets = datasets or Datasets(backbone)
         self.executor = executor or LocalExecutor(bank, self.datasets)
         self.evaluator = evaluator or Evaluator(bank, self.datasets)
@@ -85,7 +90,7 @@ class Trainer:
         """The same with another recipe, and if given another of the sources."""
         other = copy.copy(self)
         other.recipe, other.sources = recipe, sources or self.sources
-        check_alike(other.recipe, other.sources)
+        check_alike(other.recipe, other.sources, self.resize)
         return other
 
     def alone(self, recipe: Recipe) -> Trainer:
@@ -330,21 +335,30 @@ class Trainer:
             yield rest[:together]
             rest = rest[together:]
 
+    def start_from(self, prompt: np.ndarray) -> np.ndarray:
+        """A source's prompt ``[..., P, H]`` as a start of this recipe's length."""
+        if prompt.shape[-2] == self.recipe.prompt_length:
+            return prompt
+        return RESIZES[self.resize](prompt, self.recipe.prompt_length)
+
     def test_all(self, task: Task | Mixture, runs: Sequence[StoredRun]) -> list[Evaluation]:
         """What the values of runs score on the test split; see :meth:`Evaluator.test_all`."""
         return self.evaluator.test_all(task, runs, self.recipe)
 
 
-def check_alike(recipe: Recipe, sources: Recipe | None) -> None:
+def check_alike(recipe: Recipe, sources: Recipe | None, resize: str = "") -> None:
     """Refuse a recipe whose prompts cannot start from the values of sources.
 
     Raises:
-        TrainingError: another length or form.
+        TrainingError: another form, or another length without a known way to it.
     """
-    for name in ("prompt_length", "form"):
+    if resize:
+        choose(resize, RESIZES, "way to another length", error=TrainingError)
+    for name in ("form",) if resize else ("prompt_length", "form"):
         mine, theirs = getattr(recipe, name), getattr(sources or recipe, name)
         if mine != theirs:
+            way = "--resize says how it changes" if name == "prompt_length" else "it keeps its form"
             raise TrainingError(
-                f"{name.replace('_', ' ')} {mine} of the target's recipe is not the sources' {theirs}; a prompt "
-                "keeps its shape"
+                f"{name.replace('_', ' ')} {mine} of the target's recipe is not the sources' {theirs}, from whose "
+                f"prompts it starts; {way}"
             )
