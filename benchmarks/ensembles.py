@@ -48,8 +48,7 @@ def main() -> None:
             task = get_task(name)
             rows = list_runs(bank.engine, task=name, role="source")
             runs = sorted(rows, key=lambda row: -row["score"])  # the best on dev first
-            stored = bank.runs([bank.run(row["run"]).digest for row in runs])
-            prompts = [bank.prompt(stored[digest].value) for digest in stored]
+            prompts = [bank.find_prompt(row["run"]) for row in runs]
             sets = [
                 asked(
                     backbone,

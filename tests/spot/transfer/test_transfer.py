@@ -298,7 +298,7 @@ def test_more_steps_under_a_constant_rate_still_use_the_banks_keys(
     [
         (
             {"method": "worst"},
-            "transfer method 'worst' is not known; choose from best, average, mixture",
+            "transfer method 'worst' is not known; choose from best, average, weights, mixture",
         ),
         ({"method": "generic"}, "method generic needs a source"),
         ({"source": "first"}, "no other takes one"),
