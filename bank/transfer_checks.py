@@ -74,11 +74,14 @@ def _query_recipe(row: Row, contents: Contents) -> Problems:
 def _source_lengths(row: Row, contents: Contents) -> Iterator[int | None]:
     """How long the values are that a transfer started from."""
     for candidate in contents.children("candidate", "transfer_id", row.id):
-        source = contents.parent(candidate, "source_run_id")
-        value = source and contents.snapshot(source, "value")
-        prompt = value and contents.parent(value, "prompt_id")
-        if prompt:
+        if prompt := _value_of(contents.parent(candidate, "source_run_id"), contents):
             yield prompt["length"]
+
+
+def _value_of(run: Row | None, contents: Contents) -> Row | None:
+    """The prompt that is a run's value."""
+    value = run and contents.snapshot(run, "value")
+    return value and contents.parent(value, "prompt_id")
 
 
 def transfer_metrics(row: Row, contents: Contents) -> Problems:
@@ -192,8 +195,7 @@ def candidate_runs(row: Row, contents: Contents) -> Problems:
             yield f"{transfer}: its candidate {row['rank']} has the score {row['score']:g}, its run {run['score']:g}"
         if None not in (row["steps"], run["steps"]) and row["steps"] != run["steps"]:
             yield f"{transfer}: its candidate {row['rank']} took {row['steps']} steps, its run {run['steps']}"
-        value = source and contents.snapshot(source, "value")
-        prompt = value and contents.parent(value, "prompt_id")
+        prompt = _value_of(source, contents)
         begun = run["started_from"]
         recipe = contents.parent(run, "recipe_id")
         resized = recipe and prompt and recipe["prompt_length"] != prompt["length"]

@@ -130,14 +130,11 @@ class LanguageModel(nnx.Module, Generic[Memory, Cache]):
         Raises:
             BackboneError: shapes that do not fit each other.
         """
-        self._check(soft, prompt_ids, inputs)
         axes(
             "targets", {"B": len(prompt_ids)}, ids=("B L", targets.ids), mask=("B L", targets.mask)
         )
-        memory = self.read(soft, prompt_ids, inputs, dropout)
-        return self._losses(memory, targets.ids[:, None], targets.mask[:, None], dropout, z_loss)[
-            :, 0
-        ]
+        alone = Targets(targets.ids[:, None], targets.mask[:, None])
+        return self.target_losses(soft, prompt_ids, inputs, alone, dropout, z_loss)[:, 0]
 
     def target_losses(
         self,
@@ -146,6 +143,7 @@ class LanguageModel(nnx.Module, Generic[Memory, Cache]):
         inputs: Inputs,
         targets: Targets,
         dropout: Dropout | None = None,
+        z_loss: float = 0.0,
     ) -> Array:
         """What :meth:`token_losses` gives for several targets of each input, ``[B, C, L]`` float32.
 
@@ -158,7 +156,7 @@ class LanguageModel(nnx.Module, Generic[Memory, Cache]):
         sizes = {"B": len(prompt_ids)}
         axes("targets", sizes, ids=("B C L", targets.ids), mask=("B C L", targets.mask))
         memory = self.read(soft, prompt_ids, inputs, dropout)
-        return self._losses(memory, targets.ids, targets.mask, dropout)
+        return self._losses(memory, targets.ids, targets.mask, dropout, z_loss)
 
     def packed_losses(self, soft: Soft, packed: Packed, z_loss: float = 0.0) -> Array:
         """What :meth:`token_losses` gives for the same examples, ``[Q]`` float32, without computing any padding.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from spot.cli.groups import takes_groups
-from spot.cli.options import BackboneOption, BankOption, DataOption, JsonOption, find_tasks
+from spot.cli.options import BackboneOption, BankOption, DataOption, JsonOption, find_scored
 from spot.cli.output import print_json, print_rows, say, tell
 from spot.cli.prompts import (
     INPUT,
@@ -59,14 +59,7 @@ class ScoredOn:
         Raises:
             SpotError: an unknown split, or a missing package of its metrics.
         """
-        from spot.errors import SpotError
-        from tasks.choices import choose
-        from tasks.task import Split
-        from tasks.written import require
-
-        choose(self.split, list(Split), "split", error=SpotError)
-        (task,) = find_tasks([name])
-        require(task.metrics)
+        (task,) = find_scored([name], self.split)
         return task
 
     def asked(self, task: Task, backbone: Backbone) -> Asked:
@@ -213,13 +206,10 @@ def line(
     names = prompt or []
     if len(names) != 2:
         raise SpotError("a line is between two prompts; give --prompt twice")
-    refuse_bank(context, names)
     if plot:
         check_picture(plot)
     scored = on.task(task)
-    files = [find_prompt(name, bank) for name in names]
-    backbone = where.load()
-    first, last = (given_prompt(backbone, file) for file in files)
+    (first, last), backbone = _read(context, names, bank, where)
     if (first.form, first.prompt.shape) != (last.form, last.prompt.shape):
         raise SpotError("a line is between two prompts of one form and length")
     along = [Given(each, first.form) for each in interpolated(first.prompt, last.prompt, points)]
@@ -255,13 +245,8 @@ def units(
     names = prompt or []
     if not names:
         raise SpotError("no prompt to look into; name some by --prompt")
-    refuse_bank(context, names)
-    files = [find_prompt(name, bank) for name in names]
-    backbone = where.load()
-    fired = [
-        activated(backbone, [given.prompt], form=given.form)[0]
-        for given in (given_prompt(backbone, file) for file in files)
-    ]
+    prompts, backbone = _read(context, names, bank, where)
+    fired = [activated(backbone, [given.prompt], form=given.form)[0] for given in prompts]
     shares = [float(each.mean()) for each in fired]
     overlap = [[_overlap(one, other) for other in fired] for one in fired]
     if out.json:
@@ -282,6 +267,16 @@ def _overlap(one: np.ndarray, other: np.ndarray) -> float:
     return both / max(1.0, float(np.sqrt(one.sum() * other.sum())))
 
 
+def _read(
+    context: typer.Context, names: Sequence[str], bank: BankOption, where: BackboneOption
+) -> tuple[list[Given], Backbone]:
+    """Prompts and their backbone."""
+    refuse_bank(context, names)
+    files = [find_prompt(name, bank) for name in names]
+    backbone = where.load()
+    return [given_prompt(backbone, file) for file in files], backbone
+
+
 def _one(
     context: typer.Context, prompt: str, bank: BankOption, where: BackboneOption
 ) -> tuple[Given, Backbone]:
@@ -294,10 +289,8 @@ def _one(
 
     if not prompt:
         raise SpotError("no prompt to look into; name one by --prompt")
-    refuse_bank(context, [prompt])
-    file = find_prompt(prompt, bank)
-    backbone = where.load()
-    return given_prompt(backbone, file), backbone
+    (given,), backbone = _read(context, [prompt], bank, where)
+    return given, backbone
 
 
 def add_to(parent: typer.Typer) -> None:

@@ -10,7 +10,7 @@ import typer
 
 from spot.cli.decoding_options import DecodingOptions
 from spot.cli.groups import refuse_given, takes_groups
-from spot.cli.options import BackboneOption, BankOption, DataOption, JsonOption, find_tasks
+from spot.cli.options import BackboneOption, BankOption, DataOption, JsonOption, find_scored
 from spot.cli.output import PARTIAL_DATA, errors, noted, print_json, print_rows, say
 from spot.cli.prompts import INPUT, PromptsOption, asked, find_prompt, given_prompt, refuse_bank
 from spot.training.settings import LENGTH, SEED, WHOLE
@@ -103,21 +103,16 @@ def evaluate(
     out: JsonOption,
 ) -> None:
     """Score prompts on a split of a task, and ensembles of them; without --prompt, the bare backbone."""
-    from spot.errors import SpotError
     from spot.inference.ensembles import AVERAGE
     from spot.inference.many import answer_all
     from spot.inference.predict import ranks
-    from tasks.choices import choose
     from tasks.task import Split, take
-    from tasks.written import require
 
     names = prompt or [""]
     refuse_bank(context, names)
     design.check(context)
-    choose(split, list(Split), "split", error=SpotError)
     ways = _ways(ensemble or [], names, split)
-    (learnable,) = find_tasks([task])
-    require(learnable.metrics)
+    (learnable,) = find_scored([task], split)
     files = [find_prompt(name, bank) for name in names]  # before what takes long
 
     def of(split: str) -> list[Example]:

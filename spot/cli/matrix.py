@@ -12,7 +12,7 @@ import typer
 from spot.cli.decoding_options import DecodingOptions
 from spot.cli.evaluation import EvaluateBy, most_frequent
 from spot.cli.groups import takes_groups
-from spot.cli.options import BackboneOption, BankOption, DataOption, JsonOption, find_tasks
+from spot.cli.options import BackboneOption, BankOption, DataOption, JsonOption, find_scored
 from spot.cli.output import PARTIAL_DATA, print_json, print_rows, say, tell
 from spot.cli.prompts import INPUT, PromptsOption, asked, find_prompt, given_prompt, refuse_bank
 from spot.training.settings import LENGTH, WHOLE
@@ -59,21 +59,16 @@ def matrix(
     from spot.inference.many import answer_all
     from spot.inference.predict import ranks
     from spot.study.plots import check_picture, write_heat_map
-    from tasks.choices import choose
     from tasks.task import Split, take
-    from tasks.written import require
 
     names = [*(prompt or []), *(_best_of(bank) if best else [])]
     if not names:
         raise SpotError("nothing to score: name prompts by --prompt, or take the bank's by --best")
     if not best:
         refuse_bank(context, names)
-    choose(split, list(Split), "split", error=SpotError)
     if plot:
         check_picture(plot)
-    learnable = find_tasks(tasks)
-    for task in learnable:
-        require(task.metrics)
+    learnable = find_scored(tasks, split)
     files = [find_prompt(name, bank) for name in names]  # before what takes long
     examples = [take(data.examples(task, Split(split)), limit) for task in learnable]
     ranked = [ranks(evaluate_by, some) for some in examples]

@@ -377,6 +377,24 @@ def find_tasks(names: Sequence[str]) -> list[Task]:
     return tasks
 
 
+def find_scored(names: Sequence[str], split: str) -> list[Task]:
+    """Tasks of which a split shall be scored.
+
+    Raises:
+        SpotError: an unknown split, or a package that metrics need is not installed.
+    """
+    from spot.errors import SpotError
+    from tasks.choices import choose
+    from tasks.task import Split
+    from tasks.written import require
+
+    choose(split, list(Split), "split", error=SpotError)
+    tasks = find_tasks(names)
+    for task in tasks:
+        require(task.metrics)
+    return tasks
+
+
 def find_learnable(names: Sequence[str]) -> list[Task | Mixture]:
     """The same for what prompts can be trained on, mixtures included; at least one."""
     from tasks import get_learnable

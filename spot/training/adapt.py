@@ -24,6 +24,7 @@ from spot.backbone.t5 import T5
 from spot.errors import TrainingError
 from spot.training.checkpoint import write_atomically
 from spot.training.jobs import Plan, Reporter
+from spot.training.model_tuning import OPTIMIZER
 from spot.training.optimizers import Optimizer
 from spot.training.pretrain import (
     CHECKPOINT_SECONDS,
@@ -88,12 +89,8 @@ class Adaptation:
         choose(self.objective, OBJECTIVES, "objective", error=TrainingError)
 
     def optimizer(self) -> Optimizer:
-        return Optimizer(
-            learning_rate=self.learning_rate,
-            weight_decay=0.0,
-            scale_by_parameter=True,
-            factored=True,
-        )
+        """T5's fine-tuning at this rate."""
+        return dataclasses.replace(OPTIMIZER, learning_rate=self.learning_rate)
 
 
 OBJECTIVES = ("prefix_lm", "span_corruption")

@@ -152,12 +152,9 @@ def trained_form(form: str) -> Callable[[Comparison], Outcome]:
         specs = [trainer.spec(comparison.task, seed, "baseline") for seed in comparison.seeds]
         runs = trainer.run_all(specs)
         tested = trainer.test_all(comparison.task, runs)
-        kept = math.prod(FORMS[form].shape(trainer.backbone.config, recipe.prompt_length))
         return Outcome(
             [evaluation.answers for evaluation in tested],
-            trained=kept,
-            kept=kept,
-            state=_state_bytes(trainer.backbone, recipe),
+            **_cost_of(trainer.backbone, recipe),
             steps=float(np.mean([run.steps for run in runs])),
             seconds=float(np.mean([run.seconds for run in runs])),
         )
@@ -165,10 +162,12 @@ def trained_form(form: str) -> Callable[[Comparison], Outcome]:
     return system
 
 
-def _state_bytes(backbone: Backbone, recipe: Recipe) -> int:
+def _cost_of(backbone: Backbone, recipe: Recipe) -> dict[str, int]:
+    """What a prompt of a recipe costs, as an :class:`Outcome` says it."""
     shape = FORMS[recipe.form].shape(backbone.config, recipe.prompt_length)
     trained = trainable(np.zeros(shape, np.float32), recipe.mlp_width, 0)
-    return step_of(backbone, recipe).state_bytes(trained)
+    state = step_of(backbone, recipe).state_bytes(trained)
+    return {"trained": math.prod(shape), "kept": math.prod(shape), "state": state}
 
 
 def transferred(comparison: Comparison) -> Outcome:
@@ -177,16 +176,10 @@ def transferred(comparison: Comparison) -> Outcome:
     results = run_transfers(
         comparison.trainer, comparison.task, seeds=comparison.seeds, options=options
     )
-    recipe = comparison.trainer.recipe
-    kept = math.prod(
-        FORMS[recipe.form].shape(comparison.trainer.backbone.config, recipe.prompt_length)
-    )
     runs = [[one.run for one in result.candidates if one.run is not None] for result in results]
     return Outcome(
         [result.outcome_test.answers for result in results],
-        trained=kept,
-        kept=kept,
-        state=_state_bytes(comparison.trainer.backbone, recipe),
+        **_cost_of(comparison.trainer.backbone, comparison.trainer.recipe),
         steps=float(np.mean([result.steps for result in results])),
         seconds=float(np.mean([sum(run.seconds for run in each) for each in runs])),
     )

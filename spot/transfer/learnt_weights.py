@@ -11,10 +11,12 @@ from collections.abc import Sequence
 
 import jax.numpy as jnp
 import numpy as np
+import optax
 from scipy.special import softmax
 
 from spot.backbone.load import Backbone
 from spot.training.loop import noise_keys
+from spot.training.optimizers import promoting
 from spot.training.parts import cut
 from spot.training.prompt_tuning import step_of
 from spot.training.recipe import Recipe
@@ -23,8 +25,8 @@ from spot.training.task_data import MixtureData, TaskData
 STEPS = 30
 """Batches that the weights are trained on: a fifth of a short run of the target."""
 
-RATE, DECAYS, EPSILON = 0.3, (0.9, 0.99), 1e-8
-"""Of Adam (Kingma and Ba 2015), for K numbers."""
+ADAM = optax.adam(0.3, b2=0.99)
+"""Kingma and Ba (2015), for K numbers."""
 
 
 def learn_weights(
@@ -54,20 +56,16 @@ def learn_weights(
         data.batches(recipe.batch_size, seed, loss=recipe.loss),
     )
     stacked = np.stack(values).astype(np.float64)
-    logits, moments = np.zeros(len(values)), np.zeros((2, len(values)))
+    logits = jnp.zeros(len(values))
+    state = ADAM.init(logits)
     for index in range(steps):
-        weights = softmax(logits)
+        weights = softmax(np.asarray(logits, np.float64))
         prompt = np.tensordot(weights, stacked, axes=1).astype(np.float32)
         parts = cut({0: batches[index]}, prompt.shape[-2], packed=step.packed)
         keys = noise_keys(np.array([[seed, index]], np.uint32), noisy=step.noisy)
         gradient, _ = step.gradient(jnp.asarray(prompt)[None], backbone.weights, parts, keys)
         slopes = np.tensordot(stacked, np.asarray(gradient[0], np.float64), axes=prompt.ndim)
         slopes = weights * (slopes - weights @ slopes)
-        for moment, decay, new in zip(moments, DECAYS, (slopes, slopes**2), strict=True):
-            moment += (1 - decay) * (new - moment)
-        first, second = (
-            moment / (1 - decay ** (index + 1))
-            for moment, decay in zip(moments, DECAYS, strict=True)
-        )
-        logits -= RATE * first / (np.sqrt(second) + EPSILON)
-    return np.asarray(softmax(logits))
+        updates, state = promoting(ADAM.update)(jnp.asarray(slopes, jnp.float32), state)
+        logits = logits + updates
+    return np.asarray(softmax(np.asarray(logits, np.float64)))

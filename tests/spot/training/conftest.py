@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import flax.nnx as nnx
@@ -14,6 +15,7 @@ from spot.backbone.export import save_backbone
 from spot.backbone.load import Backbone, load_backbone
 from spot.backbone.random import random_model
 from spot.backbone.tokenizer import train_sentencepiece
+from spot.training import pretrain_data
 from spot.training.recipe import Recipe
 from spot.training.task_data import TaskData
 from tasks import get_task
@@ -110,3 +112,19 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> Task:
 @pytest.fixture(scope="session")
 def data(task: Task, backbone: Backbone, recipe: Recipe) -> TaskData:
     return TaskData(task, backbone, recipe)
+
+
+@pytest.fixture(scope="module")
+def small_blocks() -> Iterator[None]:
+    """Every seventh block of 512 tokens is held out."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pretrain_data, "HELD_OUT_BLOCK", 512)
+        patch.setattr(pretrain_data, "HELD_OUT_EVERY", 7)
+        yield
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory, small_blocks: None) -> Path:
+    path = tmp_path_factory.mktemp("corpus") / "text.txt"
+    path.write_text("\n".join(sentences(1500, seed=2)), encoding="utf-8")
+    return path

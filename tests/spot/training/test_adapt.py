@@ -5,36 +5,20 @@ from __future__ import annotations
 import dataclasses
 import json
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from spot.backbone.load import Backbone, load_backbone
 from spot.errors import Interrupted, TrainingError
-from spot.training import pretrain_data
 from spot.training.adapt import Adaptation, Adapted, adapt
 from tests.spot.backbone.conftest import CONFIGS
-from tests.spot.training.conftest import sentences
 from tests.spot.training.toy import Recorder
 
 ADAPTATION = Adaptation(steps=20, batch_size=4, input_length=32, evaluate_every=10)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def small_blocks() -> Iterator[None]:
-    """Every seventh block of 512 tokens is held out."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pretrain_data, "HELD_OUT_BLOCK", 512)
-        patch.setattr(pretrain_data, "HELD_OUT_EVERY", 7)
-        yield
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("corpus") / "text.txt"
-    path.write_text("\n".join(sentences(1500, seed=2)), encoding="utf-8")
-    return path
+pytestmark = pytest.mark.usefixtures("small_blocks")
 
 
 @pytest.fixture(scope="module")

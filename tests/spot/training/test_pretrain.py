@@ -7,7 +7,6 @@ import hashlib
 import json
 import shutil
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ import pytest
 from spot.backbone.load import load_backbone
 from spot.backbone.tokenizer import load_tokenizer
 from spot.errors import TrainingError
-from spot.training import pretrain_data
 from spot.training.loop import Interrupted
 from spot.training.pretrain import pretrain
 from spot.training.pretrain_data import hold_out, prepare, read_supervised
@@ -26,7 +24,7 @@ from spot.training.pretrain_streams import ObjectiveStream, SupervisedStream
 from tasks.errors import TaskError
 from tasks.objectives import PrefixLM
 from tasks.wordings import Labelled
-from tests.spot.training.conftest import CONFIG, VOCABULARY, sentences
+from tests.spot.training.conftest import CONFIG, VOCABULARY
 from tests.spot.training.toy import Recorder
 
 PLAN = Pretraining(
@@ -45,20 +43,7 @@ PAIRS = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def small_blocks() -> Iterator[None]:
-    """Every seventh block of 512 tokens is held out."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pretrain_data, "HELD_OUT_BLOCK", 512)
-        patch.setattr(pretrain_data, "HELD_OUT_EVERY", 7)
-        yield
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("corpus") / "text.txt"
-    path.write_text("\n".join(sentences(1500, seed=2)), encoding="utf-8")
-    return path
+pytestmark = pytest.mark.usefixtures("small_blocks")
 
 
 @pytest.fixture(scope="module")
