@@ -32,6 +32,9 @@ class Targets(NamedTuple):
 START = -1
 """Stands for a model's start token in a packed sequence."""
 
+SUFFIX = -2
+"""Stands for the first token of a suffix behind a text, and ``SUFFIX - j`` for that j places behind it."""
+
 
 class Packed(NamedTuple):
     """Examples behind each other in one sequence of M tokens, for models whose tokens see only what stands before them.

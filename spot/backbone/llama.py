@@ -200,17 +200,17 @@ class Llama(LanguageModel[Read, list[KeysValues]]):
         length = inputs.ids.shape[1]
         visible_BS = soft.lead(inputs.mask, prompt_ids)
         mask = jnp.where(visible_BS, 0.0, MASKED)[:, None, None, :]
-        positions = soft.length + jnp.arange(length)
-        if soft.lengths is not None:
+        positions = soft.leading + jnp.arange(length)
+        if soft.lengths is not None and soft.leading:
             positions = (jnp.asarray(soft.lengths)[prompt_ids, None] + jnp.arange(length)[None])[
                 :, None
             ]
-        bias_TS = jnp.pad(_causal(length), ((0, 0), (soft.length, 0)))
-        x_BTH = drop(self._embed(inputs.ids), dropout, 0)
+        bias_TS = jnp.pad(_causal(length), ((0, 0), (soft.leading, 0)))
+        x_BTH = drop(self._embed_text(inputs.ids, soft, prompt_ids), dropout, 0)
         angles = rotation(positions, self.config)
         reading = mask
         if soft.blind is not None:  # prompts see nothing of what follows as it is
-            to_prompt_S = jnp.arange(mask.shape[-1]) < soft.length
+            to_prompt_S = jnp.arange(mask.shape[-1]) < soft.leading
             hidden_B1 = (jnp.asarray(soft.blind)[prompt_ids] == TEXT_BLIND)[:, None]
             reading = mask + jnp.where(hidden_B1 & to_prompt_S[None], MASKED, 0.0)[:, None, None]
         _, layers = self._extend(x_BTH, past, angles, bias_TS, reading, dropout, 1, states=False)
@@ -221,7 +221,7 @@ class Llama(LanguageModel[Read, list[KeysValues]]):
 
     def _read_prompts(self, soft: Soft, dropout: Dropout | None) -> list[KeysValues]:
         """Keys and values, two of ``[N, K, P, D]`` a layer, of a stack's prompts."""
-        rows, length = soft.rows, soft.length
+        rows, length = soft.rows, soft.leading
         nothing = jnp.zeros((rows, self.config.num_key_value_heads, 0, self.config.head_dim))
         past = [(nothing, nothing)] * len(self.layers)
         if soft.prefixes:
@@ -312,19 +312,22 @@ class Llama(LanguageModel[Read, list[KeysValues]]):
         return self.norm(x_BQH).reshape(rows, targets, length, -1)
 
     def packed_states(self, soft: Soft, packed: Packed) -> Array:
-        """Prompts lead the sequence and pass through the layers with it; deep prompts are read on their own first, and
-        prefixes are there already."""
-        prompts, length = soft.rows, soft.length
+        """Prompts lead the sequence and pass through the layers with it; deep prompts are read on their own first,
+        prefixes are there already, and a suffix is part of each text."""
+        prompts, length = soft.rows, soft.leading
         ids = jnp.where(packed.ids == START, self.config.start_token_id, packed.ids)
-        x_SH, places_RW = self._embed(ids), jnp.asarray(packed.grid)
+        places_RW = jnp.asarray(packed.grid)
         width, none = places_RW.shape[1], len(ids)
+        x_SH = self._embed_text(ids[:, None], soft, _of_tokens(packed))[:, 0]
         visible_RS = soft.lead(places_RW < none, packed.prompt_ids)
-        lengths_N = jnp.full(prompts, length) if soft.lengths is None else jnp.asarray(soft.lengths)
+        known = length and soft.lengths is not None
+        lengths_N = jnp.asarray(soft.lengths) if known else jnp.full(prompts, length)
         positions_RW = lengths_N[packed.prompt_ids, None] + packed.positions
         branches_RW = jnp.asarray(packed.branches)
+        blind_RW = _blind(soft, packed)
         past: list[KeysValues] = []
         leaders: Leaders | None = None
-        if soft.layers is not None or soft.prefixes:
+        if soft.layers is not None or soft.prefixes or not length:
             past = [
                 (keys[packed.prompt_ids], values[packed.prompt_ids])
                 for keys, values in self._read_prompts(soft, None)
@@ -345,6 +348,7 @@ class Llama(LanguageModel[Read, list[KeysValues]]):
             )
             first_N1 = (lengths_N - length)[:, None]
             branches_RW = jnp.pad(branches_RW, ((prompts, 0), (0, 0)))
+            blind_RW = jnp.pad(blind_RW, ((prompts, 0), (0, 0)))
             positions_RW = jnp.concatenate(
                 [jnp.maximum(first_N1 + jnp.arange(width)[None], 0), positions_RW]
             )
@@ -353,7 +357,8 @@ class Llama(LanguageModel[Read, list[KeysValues]]):
             )
         bias_WS = jnp.pad(_causal(width), ((0, 0), (length, 0)))
         ours_RWW = (branches_RW[:, None] == 0) | (branches_RW[:, None] == branches_RW[:, :, None])
-        ours_RWS = jnp.pad(ours_RWW, ((0, 0), (0, 0), (length, 0)), constant_values=True)
+        led_RWP = jnp.broadcast_to(~blind_RW[..., None], (*blind_RW.shape, length))
+        ours_RWS = jnp.concatenate([led_RWP, ours_RWW], axis=-1)
         mask_R1WS = jnp.where(visible_RS[:, None] & ours_RWS, 0.0, MASKED)[:, None]
         angles = rotation(positions_RW[:, None], self.config)
         x_1SH, _ = self._extend(
@@ -418,6 +423,24 @@ class Llama(LanguageModel[Read, list[KeysValues]]):
             return x.at[:, :, read:].set(x[rows, :, read:])
 
         return [(reordered(keys), reordered(values)) for keys, values in cache]
+
+
+def _of_tokens(packed: Packed) -> Array:
+    """``[M]`` int32, the prompt of every token of a packed sequence."""
+    places_RW = jnp.asarray(packed.grid)
+    prompts_RW = jnp.broadcast_to(jnp.asarray(packed.prompt_ids)[:, None], places_RW.shape)
+    none = jnp.zeros(len(packed.ids), prompts_RW.dtype)
+    return none.at[places_RW.reshape(-1)].set(prompts_RW.reshape(-1), mode="drop")
+
+
+def _blind(soft: Soft, packed: Packed) -> Array:
+    """``[B, W]`` bool, which tokens of a packed sequence see nothing of their prompt: all up to the start token, where
+    texts are blind."""
+    if soft.blind is None:
+        return jnp.zeros(packed.grid.shape, bool)
+    ids_BW = jnp.asarray(packed.ids).at[packed.grid].get(mode="fill", fill_value=START)
+    text_BW = (jnp.asarray(packed.branches) == 0) & (ids_BW != START)
+    return text_BW & (jnp.asarray(soft.blind)[packed.prompt_ids] == TEXT_BLIND)[:, None]
 
 
 def _each(x: Array, candidates: int) -> Array:

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from spot.backbone.batch import Inputs, Packed, Targets, Tokens
+from spot.backbone.batch import SUFFIX, Inputs, Packed, Targets, Tokens
 from spot.backbone.config import Config
 from spot.backbone.layers import Dropout, KeysValues
 from spot.backbone.placement import placement
@@ -204,7 +204,7 @@ class LanguageModel(nnx.Module, Generic[Memory, Cache]):
         """
         self._check(soft, prompt_ids, inputs)
         rows = len(inputs.ids)
-        size = placement().rows_at_once(rows, soft.length + inputs.ids.shape[1])
+        size = placement().rows_at_once(rows, soft.leading + inputs.ids.shape[1])
         if size == rows or rows % size or self.config.reads_prompts_once:
             return self.read(soft, prompt_ids, inputs)
         parts = jax.tree.map(lambda x: x.reshape(-1, size, *x.shape[1:]), (prompt_ids, inputs))
@@ -220,7 +220,7 @@ class LanguageModel(nnx.Module, Generic[Memory, Cache]):
         gives more than zero.
         """
         rows = soft.rows
-        nothing = Inputs(jnp.zeros((rows, 1), jnp.int32), jnp.zeros((rows, 1), bool))
+        nothing = soft.alone()
         memory = self.read_in_parts(soft, jnp.arange(rows), nothing)
         fed: list[Array] = []
         self.decode(memory, jnp.full((rows, 1, 1), self.config.start_token_id, jnp.int32), fed=fed)
@@ -255,6 +255,17 @@ class LanguageModel(nnx.Module, Generic[Memory, Cache]):
     def _embed(self, ids: Tokens) -> Array:
         """``[...] -> [..., H]`` float32."""
         return self.embedding[...][ids].astype(jnp.float32)
+
+    def _embed_text(self, ids: Tokens, soft: Soft, prompt_ids: Tokens) -> Array:
+        """``[B, T] -> [B, T, H]`` float32 of inputs, in which a suffix may stand: that of ``prompt_ids[B]``."""
+        if soft.suffix is None:
+            return self._embed(ids)
+        places_BT = SUFFIX - jnp.asarray(ids)
+        own_BT = places_BT >= 0
+        suffix_BTH = jnp.asarray(soft.suffix, jnp.float32)[
+            jnp.asarray(prompt_ids)[:, None], jnp.where(own_BT, places_BT, 0)
+        ]
+        return jnp.where(own_BT[..., None], suffix_BTH, self._embed(jnp.where(own_BT, 0, ids)))
 
 
 def _cross_entropy(logits: Array, ids: Tokens, mask: Tokens, z_loss: float) -> Array:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from spot.backbone.batch import Tokens
+from spot.backbone.batch import SUFFIX, Inputs, Tokens
 from spot.backbone.layers import KeysValues
 from spot.backbone.shapes import axes
 
@@ -39,9 +39,13 @@ class Soft(NamedTuple):
     prefixes: Mapping[str, KeysValues] | None = None
     """Two of ``[N, A, K, P, D]`` float32 by the kind of attention, which has A layers: keys and values in front of its
     own (Li and Liang 2021). Then there are no ``tokens``, ``[N, 0, H]``."""
+    suffix: Array | np.ndarray | None = None
+    """``[N, P, H]`` float32, behind the embedded input in place of ``tokens``: inputs say where, by :data:`SUFFIX`."""
+    decoder: Array | np.ndarray | None = None
+    """``[N, P, H]`` float32, in front of an encoder-decoder's decoder input in place of ``tokens``."""
     blind: Tokens | None = None
     """``[N]`` int32, what does not see what while a prompt and its text are read: 0, ``PROMPT_BLIND`` or
-    ``TEXT_BLIND``. What is decoded sees both. Of prompts with tokens; a packed sequence takes none."""
+    ``TEXT_BLIND``. What is decoded sees both. Of prompts in front of the text."""
 
     @classmethod
     def none(cls, width: int) -> Soft:
@@ -59,12 +63,35 @@ class Soft(NamedTuple):
         if self.prefixes:
             keys, _ = next(iter(self.prefixes.values()))
             return keys.shape[-2]
-        return self.tokens.shape[1]
+        return max(
+            leaf.shape[1] for leaf in (self.tokens, self.suffix, self.decoder) if leaf is not None
+        )
+
+    @property
+    def leading(self) -> int:
+        """P where the prompt stands in front of the text, or of what is read there; else 0."""
+        return 0 if self.suffix is not None or self.decoder is not None else self.length
+
+    def follow(self, text: np.ndarray, row: int) -> np.ndarray:
+        """A text ``[T]`` int32 with the suffix of a row of the stack behind it, if it has one."""
+        if self.suffix is None:
+            return text
+        length = self.length if self.lengths is None else int(self.lengths[row])
+        return np.concatenate(
+            [text, SUFFIX - np.arange(self.length - length, self.length, dtype=np.int32)]
+        )
 
     def take(self, rows: Tokens) -> Soft:
         """The stack of the given rows ``[n]`` int32."""
         taken: Soft = jax.tree.map(lambda leaf: leaf[rows], self)
         return taken
+
+    def alone(self) -> Inputs:
+        """Inputs without a text, one a row of the stack."""
+        if self.suffix is None:
+            return Inputs(jnp.zeros((self.rows, 1), jnp.int32), jnp.zeros((self.rows, 1), bool))
+        ids = SUFFIX - jnp.arange(self.length, dtype=jnp.int32)
+        return Inputs(jnp.tile(ids, (self.rows, 1)), self.visible())
 
     def visible(self) -> Array:
         """``[N, P]`` bool, true at a prompt's own tokens."""
@@ -74,6 +101,8 @@ class Soft(NamedTuple):
 
     def lead(self, mask: Tokens, prompt_ids: Tokens) -> Array:
         """``[B, P + T]`` bool: what may be seen of each example's prompt, and of its text ``mask[B, T]``."""
+        if not self.leading:
+            return jnp.asarray(mask)
         if self.lengths is None:
             return jnp.pad(jnp.asarray(mask), ((0, 0), (self.length, 0)), constant_values=True)
         return jnp.concatenate([self.visible()[prompt_ids], jnp.asarray(mask)], axis=1)
@@ -89,6 +118,9 @@ class Soft(NamedTuple):
             axes(
                 "prefixes", {"N": self.rows}, keys=("N A K P D", keys), values=("N A K P D", values)
             )
+        for leaf in (self.suffix, self.decoder):
+            if leaf is not None:
+                axes("soft prompts", {"N": self.rows, "H": width}, tokens=("N P H", leaf))
         if self.lengths is not None:
             axes("soft prompts", sizes, lengths=("N", self.lengths))
         if self.blind is not None:
@@ -105,16 +137,19 @@ def stack(prompts: Sequence[Soft]) -> Soft:
     """
     longest = max(prompt.length for prompt in prompts)
     lengths = np.concatenate([_lengths(prompt) for prompt in prompts])
-    trees = [
-        {"tokens": prompt.tokens, "layers": prompt.layers, "prefixes": prompt.prefixes}
-        for prompt in prompts
-    ]
+    trees = [{name: getattr(prompt, name) for name in _PADDED} for prompt in prompts]
     if len({jax.tree.structure(tree) for tree in trees}) > 1:
         raise ValueError("prompts of several forms do not share a stack")
+    blind = [prompt.blind for prompt in prompts if prompt.blind is not None]
     return Soft(
         **jax.tree.map(lambda *each: _stacked(each, longest), *trees),
         lengths=None if (lengths == longest).all() else lengths,
+        blind=np.concatenate([np.asarray(each, np.int32) for each in blind]) if blind else None,
     )
+
+
+_PADDED = ("tokens", "layers", "prefixes", "suffix", "decoder")
+"""What of a prompt has its tokens along the last axis but one."""
 
 
 def _lengths(soft: Soft) -> np.ndarray:

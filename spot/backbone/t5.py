@@ -302,7 +302,7 @@ class T5(LanguageModel[Encoded, Cache]):
         ):  # rows that differ, or are fewer than the prompts
             soft, prompt_ids = soft.take(prompt_ids), jnp.arange(len(prompt_ids))
         prompt_NPH = drop(jnp.asarray(soft.tokens, jnp.float32), dropout, 0)
-        text_BTH = drop(self._embed(inputs.ids), dropout, 0)
+        text_BTH = drop(self._embed_text(inputs.ids, soft, prompt_ids), dropout, 0)
 
         def lead(prompt: Array, text: Array, axis: int) -> Array:
             return jnp.concatenate([prompt[prompt_ids], text], axis=axis)
@@ -313,10 +313,10 @@ class T5(LanguageModel[Encoded, Cache]):
             for kind, (keys, values) in (soft.prefixes or {}).items()
         }
         seen_BS = _added(soft.lead(inputs.mask, prompt_ids))
-        bare_BS = seen_BS[..., soft.length :] if prefixes else seen_BS
+        bare_BS = seen_BS[..., soft.leading :] if prefixes else seen_BS
         mask = seen_BS if "encoder" in prefixes else bare_BS
         if soft.blind is not None:
-            mask = mask + _hidden(jnp.asarray(soft.blind)[prompt_ids], soft.length, mask.shape[-1])
+            mask = mask + _hidden(jnp.asarray(soft.blind)[prompt_ids], soft.leading, mask.shape[-1])
         length, positions = x_BSH.shape[1], mask.shape[-1]
         bias_1KSS = self._position_bias(
             self.encoder_bias[...], positions, positions, bidirectional=True
@@ -328,7 +328,7 @@ class T5(LanguageModel[Encoded, Cache]):
         for i, block in enumerate(self.encoder):
             if i and soft.layers is not None:
                 states_NPH = drop(jnp.asarray(soft.layers[:, i - 1]), dropout, 4000 + i)
-                x_BSH = lead(states_NPH, x_BSH[:, soft.length :], 1)
+                x_BSH = lead(states_NPH, x_BSH[:, soft.leading :], 1)
             x_BSH = block(
                 x_BSH,
                 projected if i == 0 else block.project(x_BSH),
@@ -338,13 +338,24 @@ class T5(LanguageModel[Encoded, Cache]):
                 1 + 4 * i,
                 _layer(prefixes.get("encoder"), i),
             )
-        return Encoded(
+        memory = Encoded(
             drop(self.encoder_norm(x_BSH), dropout, 1000),
             seen_BS if "cross" in prefixes else bare_BS,
             prefixes.get("cross"),
             prefixes.get("decoder"),
-            seen_BS[..., : soft.length] if "decoder" in prefixes else None,
+            seen_BS[..., : soft.leading] if "decoder" in prefixes else None,
         )
+        return memory if soft.decoder is None else self._begun(memory, soft, prompt_ids, dropout)
+
+    def _begun(
+        self, memory: Encoded, soft: Soft, prompt_ids: Tokens, dropout: Dropout | None
+    ) -> Encoded:
+        """What is remembered, once the decoder has read its prompts: no target changes what that leaves."""
+        x_BPH = drop(jnp.asarray(soft.decoder, jnp.float32)[prompt_ids], dropout, 5000)
+        seen_B11P = _added(soft.visible()[prompt_ids])
+        left = self._decoder_left(memory, x_BPH, seen_B11P, dropout)
+        keys, values = (jnp.stack(each, axis=1) for each in zip(*left["decoder"], strict=True))
+        return memory._replace(decoder=(keys, values), decoder_mask=seen_B11P)
 
     def decode(
         self,
@@ -448,16 +459,31 @@ class T5(LanguageModel[Encoded, Cache]):
             left["encoder"].append(projected[1])
             x_1LH = block(x_1LH, projected, bias_1KLL, mask, None, 0)
         memory = Encoded(self.encoder_norm(x_1LH), mask)
-        bias_1KLL = self._decoder_bias(memory, length)
-        causal = jnp.where(jnp.tril(jnp.ones((length, length), bool)), 0.0, MASKED)[None, None]
-        x_1LH = jnp.asarray(tokens, jnp.float32)[None]
-        for block in self.decoder:
-            left["decoder"].append(block.self_attention.keys_values(block.self_norm(x_1LH)))
-            left["cross"].append(block.cross_attention.keys_values(memory.hidden))
-            x_1LH = x_1LH + block.attend_self(x_1LH, bias_1KLL, causal)
-            x_1LH = x_1LH + block.attend_encoded(x_1LH, memory, left["cross"][-1])
-            x_1LH = x_1LH + block.feed(x_1LH)
+        left |= self._decoder_left(memory, jnp.asarray(tokens, jnp.float32)[None], mask, None)
         return {kind: layers_of(each) for kind, each in left.items()}
+
+    def _decoder_left(
+        self, memory: Encoded, x: Array, mask: Array, dropout: Dropout | None
+    ) -> dict[str, list[KeysValues]]:
+        """Keys and values, two of ``[B, K, P, D]`` a layer, that tokens ``x[B, P, H]`` leave in the decoder's own
+        attention, and what is encoded in that to it; ``mask[B, 1, 1, P]`` says which of them are seen."""
+        length = x.shape[1]
+        left: dict[str, list[KeysValues]] = {"decoder": [], "cross": []}
+        bias_1KPP = self._decoder_bias(memory, length)
+        causal = jnp.where(jnp.tril(jnp.ones((length, length), bool)), 0.0, MASKED)[None, None]
+        for i, block in enumerate(self.decoder):
+            site = 5001 + 6 * i
+            left["decoder"].append(block.self_attention.keys_values(block.self_norm(x)))
+            left["cross"].append(block.cross_attention.keys_values(memory.hidden))
+            if i + 1 == len(self.decoder):
+                break
+            attended = block.attend_self(x, bias_1KPP, causal + mask, dropout, site)
+            x = x + drop(attended, dropout, site + 1)
+            keys, values = left["cross"][-1]
+            crossed = keys, drop_keys(values, dropout, site + 2)
+            x = x + drop(block.attend_encoded(x, memory, crossed), dropout, site + 3)
+            x = x + drop(block.feed(x, dropout, site + 4), dropout, site + 5)
+        return left
 
     def _decoder_bias(self, memory: Encoded, length: int) -> Array:
         """``[1, K, P + L, P + L]`` float32 of L target tokens behind the prefix of what is remembered."""

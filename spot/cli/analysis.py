@@ -37,7 +37,7 @@ POINTS = 1_000
 """The most points of a line."""
 
 app = typer.Typer(
-    help="Look into prompts: nearest pieces, edits, the line between two, and units that fire.",
+    help="Look into prompts: nearest pieces, edits, the line between two, units that fire, and norms along training.",
     no_args_is_help=True,
 )
 
@@ -257,6 +257,40 @@ def units(
         for name, share, row in zip(names, shares, overlap, strict=True)
     ]
     print_rows(rows, title="share of units that fire, and cosine of who fires")
+
+
+@app.command(epilog="Example: spot analyze norms sst2@best wn_pos@best --bank bank.sqlite")
+@takes_groups
+def norms(
+    runs: Annotated[list[str], typer.Argument(help="Runs of the bank: digests, or TASK@TAG.")],
+    *,
+    bank: BankOption,
+    out: JsonOption,
+) -> None:
+    """How long a prompt's tokens were at every evaluation of its run, in mean norms of the embedding's rows."""
+    from bank.listing import show_run
+    from spot.errors import SpotError
+
+    found: list[dict[str, Any]] = []
+    with bank.connect() as engine:
+        for name in runs:
+            run = show_run(engine, name)
+            rows = [
+                {"step": int(row["step"]), "score": row["score"], "norm": row["prompt norm"]}
+                for row in run["history"]
+                if "prompt norm" in row
+            ]
+            if not rows:
+                raise SpotError(
+                    f"{name}: its history tells no norms; it is a prefix, was imported, or was trained by an earlier "
+                    "release: train it again"
+                )
+            found.append({"run": run["run"], "task": run["task"], "norms": rows})
+    if out.json:
+        print_json(found)
+        return
+    for each in found:
+        print_rows(each["norms"], title=f"{each['task']} {each['run'][:12]}")
 
 
 def _overlap(one: np.ndarray, other: np.ndarray) -> float:

@@ -14,6 +14,7 @@ from spot.cli.output import print_json, say
 from spot.cli.prompts import (
     PromptOption,
     find_prompt,
+    form_of,
     given_texts,
     prompt_for,
     refuse_bank,
@@ -50,7 +51,7 @@ def embed(
     inputs = given_texts(texts)
     file = find_prompt(prompt, bank)
     backbone = where.load()
-    embedded = prompt_embeds(backbone, prompt_for(backbone, file), inputs)
+    embedded = prompt_embeds(backbone, prompt_for(backbone, file), inputs, form=form_of(file))
     if path is not None:
         write_tensors(
             path,

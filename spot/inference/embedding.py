@@ -10,7 +10,9 @@ from spot.backbone.load import Backbone
 from spot.errors import SpotError
 
 
-def prompt_embeds(backbone: Backbone, prompt: np.ndarray, texts: Sequence[str]) -> list[np.ndarray]:
+def prompt_embeds(
+    backbone: Backbone, prompt: np.ndarray, texts: Sequence[str], *, form: str = "prompt"
+) -> list[np.ndarray]:
     """What a decoder-only model reads before it answers: prompt, text and separator, ``[P + T + 1, H]`` float32 each.
 
     A server that continues from these generates what the backbone does; ``transformers`` calls them ``inputs_embeds``,
@@ -18,8 +20,9 @@ def prompt_embeds(backbone: Backbone, prompt: np.ndarray, texts: Sequence[str]) 
 
     Args:
         backbone: a decoder-only model.
-        prompt: ``[P, H]`` float32, of the form ``prompt``; P may be 0.
+        prompt: ``[P, H]`` float32; P may be 0.
         texts: as the task words them.
+        form: ``prompt``, or ``suffix``, which stands behind the text.
 
     Raises:
         SpotError: an encoder-decoder, or a prompt of another form.
@@ -29,14 +32,21 @@ def prompt_embeds(backbone: Backbone, prompt: np.ndarray, texts: Sequence[str]) 
             f"{backbone.name} is an encoder-decoder, whose encoder reads the prompt; servers take prompt_embeds of "
             "decoder-only models alone"
         )
-    if prompt.ndim != 2:
+    if form not in ORDERS:
         raise SpotError(
-            "what is put before every layer is no part of an embedded sequence; only the form 'prompt' is"
+            "what is put before every layer is no part of an embedded sequence; only a form "
+            f"{' or '.join(map(repr, ORDERS))} is"
         )
-    table = np.asarray(backbone.embedding, np.float32)
+    table, order = np.asarray(backbone.embedding, np.float32), ORDERS[form]
+    separator = table[[backbone.config.start_token_id]]
     return [
-        np.concatenate(
-            [prompt, table[[*ids, *backbone.config.ends[0], backbone.config.start_token_id]]]
-        )
+        np.concatenate([*order(prompt, table[[*ids, *backbone.config.ends[0]]]), separator])
         for ids in backbone.tokenizer.encode(list(texts))
     ]
+
+
+ORDERS = {
+    "prompt": lambda prompt, text: (prompt, text),
+    "suffix": lambda prompt, text: (text, prompt),
+}
+"""How prompt and text stand, by the form."""

@@ -284,17 +284,21 @@ def scores(
         data: the examples.
         batch_size: most examples at once.
     """
-    if _packs(backbone) and soft.blind is None:
+    if _packs(backbone):
         allowed = [[data.choices[c] for c in data.choice_rows[row]] for row in range(len(data))]
         return [-losses for losses in _packed_losses(backbone, soft, prompt_ids, data, allowed)]
-    programs = _programs(backbone.graph)
+    programs, given = _programs(backbone.graph), soft
     soft = programs.prepare(backbone.weights, soft)
     values: list[np.ndarray] = [np.zeros(0, np.float32)] * len(prompt_ids)
     counts = data.choice_rows.lengths
     for rows, padded in _passes(backbone, soft, data, prompt_ids, batch_size, apart=counts):
         choices = _choices(data, padded)
         scored = programs.score(
-            backbone.weights, soft, prompt_ids[padded], _inputs(data, padded), choices
+            backbone.weights,
+            soft,
+            prompt_ids[padded],
+            _inputs(given, prompt_ids, data, padded),
+            choices,
         )
         for row, log_likelihoods in zip(rows, np.asarray(scored), strict=False):
             values[row] = log_likelihoods[: len(data.choice_rows[row])]
@@ -317,7 +321,7 @@ def decode(
     it. Beam search takes as many rows fewer at once as it has beams.
     """
     programs, program = _programs(backbone.graph), decoding.program
-    seed = np.uint32(decoding.seed)
+    seed, given = np.uint32(decoding.seed), soft
     soft = programs.prepare(backbone.weights, soft)
     texts = [""] * len(prompt_ids)
     # an encoder reads in parts itself what it can hold
@@ -335,7 +339,7 @@ def decode(
             backbone.weights,
             soft,
             prompt_ids[padded],
-            _inputs(data, padded),
+            _inputs(given, prompt_ids, data, padded),
             longest[padded].astype(np.int32),
             Draw(seed, places[padded].astype(np.int32)),
             program,
@@ -379,11 +383,11 @@ def _mean_losses(backbone: Backbone, soft: Soft, data: Tokenized, batch_size: in
         summed = _packed_losses(backbone, soft, prompt_ids, every, alone)
         losses[:] = np.concatenate(summed) / np.maximum(every.targets.lengths, 1)
         return losses.reshape(soft.rows, count).mean(axis=1)
-    soft = programs.prepare(backbone.weights, soft)
+    given, soft = soft, programs.prepare(backbone.weights, soft)
     for rows, padded in _passes(backbone, soft, every, prompt_ids, batch_size):
         length = bucket(int(every.targets.lengths[rows].max()), TARGET_BUCKETS)
         targets = Targets(*pad([every.targets[row] for row in padded], length))
-        inputs = _inputs(every, padded)
+        inputs = _inputs(given, prompt_ids, every, padded)
         values = programs.loss(backbone.weights, soft, prompt_ids[padded], inputs, targets)
         losses[rows] = np.asarray(values, np.float64)[: len(rows)]
     return losses.reshape(soft.rows, count).mean(axis=1)
@@ -406,14 +410,14 @@ def _packed_losses(
     Those of one prompt stand together, the longest first.
     """
     rows = [
-        packing.Row(int(prompt), data.inputs[row], targets[row])
+        packing.Row(int(prompt), soft.follow(data.inputs[row], int(prompt)), targets[row])
         for row, prompt in enumerate(prompt_ids)
     ]
     order = np.lexsort((np.array([-row.tokens for row in rows]), prompt_ids))
     program = _programs(backbone.graph).packed
     summed: list[np.ndarray] = [np.zeros(0, np.float32)] * len(rows)
     places = iter(order)
-    for portion in packing.portions([rows[place] for place in order], soft.length):
+    for portion in packing.portions([rows[place] for place in order], soft.leading):
         packed = portion.packed
         losses = np.asarray(program(backbone.weights, soft.take(portion.stack), packed))
         counts = [len(row.targets) for row in portion.rows]
@@ -533,8 +537,8 @@ def _passes(
         yield Pass(rows, np.concatenate([rows, np.repeat(rows[-1:], filled - len(rows))]))
 
 
-def _inputs(data: Tokenized, rows: np.ndarray) -> Inputs:
-    ids = [data.inputs[row] for row in rows]
+def _inputs(soft: Soft, prompt_ids: np.ndarray, data: Tokenized, rows: np.ndarray) -> Inputs:
+    ids = [soft.follow(data.inputs[row], int(prompt_ids[row])) for row in rows]
     return Inputs(*pad(ids, bucket(max(map(len, ids)))))
 
 

@@ -31,6 +31,9 @@ RANKS = {
     "prefix_encoder": 4,
     "prefix_decoder": 4,
     "prefix_cross": 4,
+    "infix": 4,
+    "suffix": 2,
+    "decoder": 2,
 }
 """Axes of a prompt ``[..., P, H]`` by its form (:mod:`spot.prompts.forms`, which is not imported: it loads JAX)."""
 

@@ -10,11 +10,13 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
 from spot.backbone.config import Config
-from spot.backbone.soft import Soft, stack
+from spot.backbone.soft import TEXT_BLIND, Soft, stack
+from spot.errors import PromptError
 from spot.prompts import prefix_rows, prefixes
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ class Form:
         begun: a prompt of a shape ``[..., P, H]`` from an initialiser's tokens ``[P, H]``, for a backbone.
         slots: whether parameters lead with N; else they are the model's weights, and there is one of them.
         states: whether what trains are states of the model, whose norms may be held against the embedding's.
+        suffix: whether it stands behind the text, where inputs must leave room for it.
     """
 
     soft: Callable[[Any, Config], Soft]
@@ -43,6 +46,7 @@ class Form:
     begun: Callable[[np.ndarray, Backbone, tuple[int, ...]], np.ndarray] = _repeated
     slots: bool = True
     states: bool = True
+    suffix: bool = False
 
     def shape(self, config: Config, length: int) -> tuple[int, ...]:
         """``[..., P, H]`` of one prompt of P = ``length`` tokens."""
@@ -87,6 +91,51 @@ def prefix(*kinds: str) -> Form:
     )
 
 
+def infix(parameters: Array, config: Config) -> Soft:
+    """Keys and values between the input and the answer, which the input does not see (Li and Liang 2021, section 7.3).
+
+    Of an encoder-decoder these are all but the encoder's.
+    """
+    soft = prefixes.soft(parameters, config, _behind_input(config))
+    blind = (
+        None
+        if "encoder" in config.attentions
+        else jnp.full(parameters.shape[0], TEXT_BLIND, jnp.int32)
+    )
+    return soft._replace(blind=blind)
+
+
+def _behind_input(config: Config) -> tuple[str, ...]:
+    return tuple(kind for kind in config.attentions if kind != "encoder")
+
+
+def suffix(parameters: Array, config: Config) -> Soft:
+    """Tokens ``[N, P, H]`` behind the embedded input, before the answer."""
+    return Soft(_no_tokens(parameters), suffix=parameters)
+
+
+def decoder(parameters: Array, config: Config) -> Soft:
+    """Tokens ``[N, P, H]`` in front of the decoder's input, which an encoder never reads.
+
+    Raises:
+        PromptError: a model without an encoder, whose only input the form ``prompt`` leads.
+    """
+    _with_encoder(config)
+    return Soft(_no_tokens(parameters), decoder=parameters)
+
+
+def _with_encoder(config: Config) -> tuple[int, ...]:
+    if "encoder" not in config.attentions:
+        raise PromptError(
+            "a model without an encoder has one input, before which a prompt stands anyway; use --form prompt"
+        )
+    return ()
+
+
+def _no_tokens(parameters: Array) -> Array:
+    return jnp.zeros((parameters.shape[0], 0, parameters.shape[-1]), jnp.float32)
+
+
 def weights(parameters: Any, config: Config) -> Soft:
     """The whole model, with nothing in front of its input."""
     return Soft.none(config.width)
@@ -102,5 +151,15 @@ FORMS: Mapping[str, Form] = {
     "prefix_encoder": prefix("encoder"),
     "prefix_decoder": prefix("decoder"),
     "prefix_cross": prefix("cross"),
+    "infix": Form(
+        infix,
+        axes=lambda config: prefix_rows.axes(config, _behind_input(config)),
+        begun=lambda tokens, backbone, _shape: prefixes.begun(
+            tokens, backbone, _behind_input(backbone.config)
+        ),
+        states=False,
+    ),
+    "suffix": Form(suffix, suffix=True),
+    "decoder": Form(decoder, axes=_with_encoder),
 }
 """Forms that a recipe can train, by name."""

@@ -169,7 +169,7 @@ def _as_stored(
     prompt: np.ndarray, form: str, config: Mapping[str, Any], where: Path
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """The rows that PEFT stores, and what its config says of them alone."""
-    if prompt.ndim == 2:
+    if form == "prompt":
         return prompt, {
             "peft_type": KINDS[0],
             "token_dim": prompt.shape[1],

@@ -42,11 +42,11 @@ LARGEST_RATE = 0.3
 RATE_PER_DEVIATION = 0.75
 """Rate of a short prompt beside the standard deviation of the embedding's entries: SmolLM2's 0.1 beside 0.136."""
 
-RATE_OF_FORM = {"deep": 0.1}
+RATE_OF_FORM = {
+    "deep": 0.1,
+    **dict.fromkeys(("prefix", "prefix_encoder", "prefix_decoder", "prefix_cross", "infix"), 0.3),
+}
 """Share of a prompt's rate that suits forms with vectors in every layer."""
-
-RATE_OF_PREFIXES = 0.3
-"""The same of prefixes."""
 
 SHORT_PROMPT = 20
 """Tokens up to which the rate does not depend on how many they are."""
@@ -77,7 +77,7 @@ def learning_rate(deviation: float, prompt_length: int, form: str = "prompt") ->
 
 def share_of_form(form: str) -> float:
     """Of a plain prompt's rate, what suits a form."""
-    return RATE_OF_PREFIXES if form.startswith("prefix") else RATE_OF_FORM.get(form, 1.0)
+    return RATE_OF_FORM.get(form, 1.0)
 
 
 def schedule(steps: int) -> str:

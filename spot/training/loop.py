@@ -38,7 +38,6 @@ from spot.training.jobs import (
     on_device,
     on_host,
 )
-from spot.training.parts import cut
 from spot.training.step import Step
 
 CHECKPOINT_FILE = "checkpoint.msgpack"
@@ -133,7 +132,7 @@ class Loop:
         batches = {number: slot.next() for number, slot in self.slots.items()}
         parts: Sequence[Any] = list(batches.values())
         if self.step.slots:
-            parts = cut(batches, prompt_length(self.blank), packed=self.step.packed)
+            parts = self.step.cut(batches, prompt_length(self.blank))
         active = np.array([number in self.slots for number in range(self.size)])
         self.trained, self.optimizer, losses = self.step.run(
             self.trained,

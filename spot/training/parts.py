@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from spot.backbone import packing
-from spot.backbone.batch import Inputs, Packed, Targets, Tokens
+from spot.backbone.batch import SUFFIX, Inputs, Packed, Targets, Tokens
 from spot.backbone.placement import Placement, placement
 from tasks.objectives import pad
 from tasks.pipeline import TARGET_BUCKETS, RaggedBatch, bucket
@@ -124,6 +124,7 @@ def cut(
     batches: Mapping[int, RaggedBatch],
     prompt_length: int,
     *,
+    suffix: bool = False,
     packed: bool = False,
     here: Placement | None = None,
 ) -> Sequence[Part]:
@@ -131,10 +132,14 @@ def cut(
 
     A CPU is fastest, and needs least memory, where the activations of a part stay in its caches; there a part holds
     about ``Placement.cached_positions``, and is packed if asked for. An accelerator takes everything as one padded
-    part. Rows of any slots share a part.
+    part. Rows of any slots share a part. A ``suffix`` stands in every input, behind its text.
     """
     here = here or placement()
     rows = [row for slot, batch in batches.items() for row in _rows(slot, batch)]
+    if suffix:
+        behind = SUFFIX - np.arange(prompt_length, dtype=np.int32)
+        rows = [row._replace(inputs=np.concatenate([row.inputs, behind])) for row in rows]
+        prompt_length = 0
     if packed and here.cpu:
         return _in_packs(rows, prompt_length)
     return _in_batches(rows, prompt_length, here)

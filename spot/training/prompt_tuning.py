@@ -39,7 +39,10 @@ from tasks.task import Split, Task
 TEST_SCORE = "test score"
 """What a history calls the score on a recipe's ``curve_limit`` test examples."""
 
-UNSELECTING = ("step", "loss", TEST_SCORE)
+PROMPT_NORM = "prompt norm"
+"""What it calls the mean norm of a prompt's tokens, in mean norms of the embedding's rows."""
+
+UNSELECTING = ("step", "loss", TEST_SCORE, PROMPT_NORM)
 """What stands in a history beside development metrics."""
 
 
@@ -52,8 +55,8 @@ class TrainedPrompt:
         value_step: its step.
         key: ``[..., P, H]`` at the recipe's key step.
         metrics: development metrics of the value.
-        history: one row an evaluation: step, mean training loss, development metrics, and where the recipe has a
-            ``curve_limit`` the ``test score`` on those examples, by which nothing was selected.
+        history: one row an evaluation: step, mean training loss, development metrics, and, by which nothing was
+            selected, the ``prompt norm``, and where the recipe has a ``curve_limit`` the ``test score`` on those.
         start: mean token ``[W]`` of the prompt it started from.
         started_from: sha256 of the given initial prompt, or ``None`` for an initialiser's.
         diagnostics: what answers, losses and norms tell of the value.
@@ -315,7 +318,8 @@ def evaluate_prompts(
     What was answered is counted in each job's ``latest``. Test examples of the recipe's ``curve_limit`` are answered in
     the same pass; their score stands beside the metrics and is none of them.
     """
-    soft = FORMS[recipe.form].soft(prompts_of(trained), backbone.config)
+    form, prompts = FORMS[recipe.form], prompts_of(trained)
+    soft = form.soft(prompts, backbone.config)
     curves = {
         row: few for row, job in enumerate(jobs) if (few := job.data.curve(recipe.curve_limit))
     }
@@ -329,6 +333,9 @@ def evaluate_prompts(
         )
         job.latest.update(dataclasses.asdict(counts))
         rows.append(dict(job.data.score(Split.DEV, each.texts)))
+    if form.states:
+        for row, prompt in enumerate(np.asarray(prompts)):
+            rows[row][PROMPT_NORM] = mean_norm(prompt) / backbone.embedding_norm
     for (row, few), each in zip(curves.items(), answers[len(jobs) :], strict=True):
         rows[row][TEST_SCORE] = few.score(Split.TEST, each.texts)["score"]
     return rows
@@ -353,6 +360,7 @@ def step_of(backbone: Backbone, recipe: Recipe) -> Step:
         steps=recipe.steps,
         form=FORMS[recipe.form],
         dropout=recipe.dropout,
+        prompt_dropout=recipe.prompt_dropout,
         z_loss=recipe.z_loss,
         loss=recipe.loss,
         toward=toward_of(backbone, recipe),

@@ -28,6 +28,9 @@ FORM_NAMES = (
     "prefix_encoder",
     "prefix_decoder",
     "prefix_cross",
+    "infix",
+    "suffix",
+    "decoder",
 )
 EVALUATIONS = ("auto", "rank", "generate")
 OPTIMIZERS = ("adafactor", "adamw")
@@ -132,8 +135,9 @@ class RecipeSettings:
 
     form: str = setting(
         "prompt",
-        "What is trained: prompt, deep (vectors before every layer), or prefix (keys and values before those of every "
-        "attention; prefix_encoder, prefix_decoder and prefix_cross of one kind of it).",
+        "What is trained: prompt, deep (vectors before every layer), prefix (keys and values before those of every "
+        "attention; prefix_encoder, prefix_decoder and prefix_cross of one kind of it, infix of what answers alone "
+        "see), suffix (tokens behind the input), or decoder (tokens before an encoder-decoder's answer).",
         shapes_key=True,
         later=True,
         choices=FORM_NAMES,
@@ -185,6 +189,15 @@ class RecipeSettings:
     dropout: float = setting(
         0.0,
         "Share of features dropped in training (paper: 0.1).",
+        shapes_key=True,
+        later=True,
+        least=0,
+        most=1,
+        excluded=1,
+    )
+    prompt_dropout: float = setting(
+        0.0,
+        "Share of the prompt's own numbers dropped in training, others at every step.",
         shapes_key=True,
         later=True,
         least=0,

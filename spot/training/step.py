@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import math
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import flax.nnx as nnx
@@ -26,9 +26,10 @@ from spot.prompts.forms import Form
 from spot.prompts.reparameterization import prompts_of
 from spot.training.losses import CHOICE_LOSSES, Scored, over_choices
 from spot.training.optimizers import Optimizer, per_prompt
-from spot.training.parts import Batch, Pack, Part
+from spot.training.parts import Batch, Pack, Part, cut
 from spot.training.settings import CROSS_ENTROPY
 from spot.training.toward import Toward
+from tasks.pipeline import RaggedBatch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +57,12 @@ class Step:
     """Learning rate of slots that are given no other."""
     over_choices: bool = False
     """Whether its loss is a mean over examples, whose choices it compares, and not over target tokens."""
+    suffix: bool = False
+    """Whether prompts stand behind their texts."""
+
+    def cut(self, batches: Mapping[int, RaggedBatch], prompt_length: int) -> Sequence[Part]:
+        """The batches of slots, whose prompts have P tokens, as parts; see :func:`spot.training.parts.cut`."""
+        return cut(batches, prompt_length, suffix=self.suffix, packed=self.packed)
 
     def run(
         self,
@@ -120,6 +127,7 @@ def make_step(
     steps: int,
     form: Form,
     dropout: float = 0.0,
+    prompt_dropout: float = 0.0,
     z_loss: float = 0.0,
     loss: str = CROSS_ENTROPY,
     toward: Toward | None = None,
@@ -134,7 +142,9 @@ def make_step(
     alone. What pulls ``toward`` a text is no part of the loss that is reported.
     """
     at_any_rate = dataclasses.replace(optimizer, learning_rate=1.0)
-    step = _make_step(graph, at_any_rate, steps, form, dropout, z_loss, loss, toward, packed)
+    step = _make_step(
+        graph, at_any_rate, steps, form, dropout, prompt_dropout, z_loss, loss, toward, packed
+    )
     return dataclasses.replace(step, rate=optimizer.learning_rate)
 
 
@@ -145,6 +155,7 @@ def _make_step(
     steps: int,
     form: Form,
     dropout: float,
+    prompt_dropout: float,
     z_loss: float,
     loss: str,
     toward: Toward | None,
@@ -164,7 +175,10 @@ def _make_step(
         trained: Any, frozen: Any, tokens: Array, part: Part, keys: Array
     ) -> tuple[Array, Array]:
         model = nnx.merge(graph, frozen if form.slots else trained)
-        soft = form.soft(prompts_of(trained), model.config)
+        prompts = prompts_of(trained)
+        if prompt_dropout:
+            prompts = _thinned(prompts, prompt_dropout, keys)
+        soft = form.soft(prompts, model.config)
         if isinstance(part, Pack):
             losses = model.packed_losses(soft.take(part.stack), part.packed, z_loss)
             slots = part.token_slots
@@ -214,9 +228,25 @@ def _make_step(
         jax.jit(update, donate_argnums=(0, 1)),
         form.slots,
         packed and not dropout,
-        noisy=dropout > 0,
+        noisy=dropout > 0 or prompt_dropout > 0,
         over_choices=over_choices(loss),
+        suffix=form.suffix,
     )
+
+
+def _thinned(prompts: Array, rate: float, keys: Array) -> Array:
+    """Inverted dropout of prompts ``[N, ..., P, H]``, by their slots' keys of the step: alike for all its parts."""
+
+    def draw(key: Array) -> Array:
+        return jax.random.bernoulli(
+            jax.random.fold_in(key, PROMPT_SITE), 1 - rate, prompts.shape[1:]
+        )
+
+    return jnp.where(jax.vmap(draw)(keys), prompts / (1.0 - rate), 0.0)
+
+
+PROMPT_SITE = 2**31 - 1
+"""Sets the noise of prompts apart from that of rows, which follows from their places."""
 
 
 def _of_pack(part: Pack, losses: Array) -> Scored:

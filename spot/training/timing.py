@@ -21,7 +21,7 @@ from spot.backbone.placement import placement
 from spot.inference.predict import Questions, predict_many, ranks
 from spot.prompts.forms import FORMS
 from spot.prompts.reparameterization import trainable
-from spot.training.parts import Part, cut
+from spot.training.parts import Part
 from spot.training.prompt_tuning import step_of
 from spot.training.recipe import Recipe
 from spot.training.step import Step
@@ -124,11 +124,12 @@ class Timing:
 def shaped(backbone: Backbone, recipe: Recipe, data: Data) -> list[Shaped]:
     """The first batches of a task, as steps take them."""
     batches = data.batches(recipe.batch_size, 0, loss=recipe.loss)
-    packed = backbone.config.reads_prompts_once and not recipe.dropout
+    step = step_of(backbone, recipe)
+    leading = 0 if step.suffix else recipe.prompt_length
 
     def shape(batch: RaggedBatch) -> Shaped:
-        parts = cut({0: batch}, recipe.prompt_length, packed=packed)
-        positions = sum(part.positions(recipe.prompt_length) for part in parts)
+        parts = step.cut({0: batch}, recipe.prompt_length)
+        positions = sum(part.positions(leading) for part in parts)
         shapes = frozenset(part.shape for part in parts)
         return Shaped(batch, positions, shapes)
 
@@ -212,7 +213,7 @@ class Rig:
     def time(self, shape: Shaped) -> Length:
         """Steps of one batch, again and again."""
         batches = dict.fromkeys(range(self.slots), shape.batch)
-        parts = cut(batches, self.prompt_length, packed=self.step.packed)
+        parts = self.step.cut(batches, self.prompt_length)
         first = self._seconds(parts)
         seconds: list[float] = []
         while len(seconds) < STEPS or (sum(seconds) < SECONDS and len(seconds) < 10 * STEPS):
@@ -232,7 +233,8 @@ class Rig:
 
 def answered_positions(backbone: Backbone, recipe: Recipe, split: SplitData) -> int:
     """Positions of prompts and padded inputs that answers to a split read."""
-    prompt = 0 if backbone.config.reads_prompts_once else recipe.prompt_length
+    once = backbone.config.reads_prompts_once and not FORMS[recipe.form].suffix
+    prompt = 0 if once else recipe.prompt_length
     return sum(bucket(int(length)) + prompt for length in split.tokens.inputs.lengths)
 
 

@@ -17,7 +17,6 @@ from scipy.special import softmax
 from spot.backbone.load import Backbone
 from spot.training.loop import noise_keys
 from spot.training.optimizers import promoting
-from spot.training.parts import cut
 from spot.training.prompt_tuning import step_of
 from spot.training.recipe import Recipe
 from spot.training.task_data import MixtureData, TaskData
@@ -61,7 +60,7 @@ def learn_weights(
     for index in range(steps):
         weights = softmax(np.asarray(logits, np.float64))
         prompt = np.tensordot(weights, stacked, axes=1).astype(np.float32)
-        parts = cut({0: batches[index]}, prompt.shape[-2], packed=step.packed)
+        parts = step.cut({0: batches[index]}, prompt.shape[-2])
         keys = noise_keys(np.array([[seed, index]], np.uint32), noisy=step.noisy)
         gradient, _ = step.gradient(jnp.asarray(prompt)[None], backbone.weights, parts, keys)
         slopes = np.tensordot(stacked, np.asarray(gradient[0], np.float64), axes=prompt.ndim)

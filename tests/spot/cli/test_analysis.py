@@ -64,6 +64,20 @@ def test_units_overlap_with_themselves(spot: Spot) -> None:
     assert all(0 < share < 1 for share in document["share that fires"])
 
 
+def test_norms_are_told_along_training(spot: Spot) -> None:
+    held = ("--bank", "b.sqlite")
+    quick = ("--prompt-length", "4", "--batch-size", "4", "--dev-limit", "6", "--train-limit", "16")
+    spot("train-source", "wn_pos", *quick, "--steps", "4", "--evaluate-every", "2", *held)
+    (run,) = spot("analyze", "norms", "wn_pos@best", *held, "--json").document
+    assert [row["step"] for row in run["norms"]] == [2, 4]
+    evaluated = spot("eval", "wn_pos", "--prompt", "wn_pos@best", "--limit", "2", *held, "--json")
+    told = evaluated.document["diagnostics"]["prompt_norm"]
+    assert min(abs(row["norm"] - told) for row in run["norms"]) < 1e-6 * told
+    assert "norm" in spot("analyze", "norms", "wn_pos@best", *held).out
+    spot("bank", "import", "a.npy", "--task", "other", "--backbone", "tiny", *held)
+    assert "its history tells no norms" in spot("analyze", "norms", "other@latest", *held).error
+
+
 @pytest.mark.parametrize(
     ("ask", "complaint"),
     [

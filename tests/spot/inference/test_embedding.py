@@ -54,12 +54,25 @@ def test_what_is_embedded_is_read_as_prompt_and_text_are(name: str) -> None:
     np.testing.assert_array_equal(embedded[-1], start)
 
 
+def test_a_suffix_is_embedded_behind_its_text() -> None:
+    case = make_case(CONFIGS["llama"])
+    prompt = np.asarray(case.prompts[1])
+    (embedded,) = prompt_embeds(stand_in(case), prompt, ["5 9 7"], form="suffix")
+    np.testing.assert_array_equal(embedded[3:-1], prompt)
+    soft = Soft(np.zeros((1, 0, 16), np.float32), suffix=prompt[None])
+    ids = soft.follow(np.array([5, 9, 7], np.int32), 0)
+    text = Inputs(jnp.asarray(ids)[None], jnp.ones((1, len(ids)), bool))
+    expected = first_logits(case, soft, text)
+    nothing = Inputs(jnp.zeros((1, 1), jnp.int32), jnp.zeros((1, 1), bool))
+    assert_close(first_logits(case, Soft(embedded[None, :-1]), nothing), expected, terms=300)
+
+
 def test_encoder_decoders_and_deep_prompts_are_refused() -> None:
     with pytest.raises(SpotError, match="small is an encoder-decoder"):
         prompt_embeds(stand_in(make_case(CONFIGS["v1.1"])), np.zeros((2, 16)), ["5"])
     llama = stand_in(make_case(CONFIGS["llama"]))
     with pytest.raises(SpotError, match="what is put before every layer"):
-        prompt_embeds(llama, np.zeros((2, 4, 16)), ["5"])
+        prompt_embeds(llama, np.zeros((2, 4, 16)), ["5"], form="deep")
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (7, 300), (0, 4)])

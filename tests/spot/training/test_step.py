@@ -333,7 +333,7 @@ def test_slots_in_parts_train_as_the_whole(
     assert_close(apart[0], whole[0], relative=1e-4)
 
 
-@pytest.mark.parametrize("form", ["prompt", "deep"])
+@pytest.mark.parametrize("form", ["prompt", "deep", "suffix", "infix"])
 @pytest.mark.parametrize("tokens", [40, 1000])
 def test_packed_parts_train_as_the_whole(
     form: str, tokens: int, monkeypatch: pytest.MonkeyPatch
@@ -357,7 +357,7 @@ def test_packed_parts_train_as_the_whole(
         state, losses, kinds = step.init(trained), [], set()
         for seed in range(3):
             batches = {slot: ragged_batch(4, seed=10 * seed + slot) for slot in (0, 2)}
-            parts = cut(batches, 4, packed=step.packed, here=cached(100_000))
+            parts = cut(batches, 4, suffix=step.suffix, packed=step.packed, here=cached(100_000))
             kinds |= {type(part) for part in parts}
             active = np.array([True, False, True])
             trained, state, loss = step.run(trained, state, weights, parts, KEY, active)
@@ -377,6 +377,29 @@ def test_dropout_is_not_packed() -> None:
         graph, Optimizer(), steps=STEPS, form=FORMS["prompt"], dropout=0.1, packed=True
     )
     assert not step.packed
+
+
+def test_a_step_with_prompt_dropout_is_one_of_thinned_prompts(
+    prompts: np.ndarray, backbone: Backbone
+) -> None:
+    """Its gradient is that of the prompts that are left, where they are left, over the share that stays."""
+    rate, parts = 0.25, cut(slots(0, 2), 4)
+    make = functools.partial(
+        make_step, backbone.graph, Optimizer(), steps=STEPS, form=FORMS["prompt"]
+    )
+    noisy, plain = make(prompt_dropout=rate), make()
+    assert noisy.noisy
+    keys = jax.random.split(jax.random.key(5), 3)
+    trained = jnp.array(prompts)
+    gradient, losses = noisy.gradient(trained, backbone.weights, parts, keys, 3)
+    left = np.asarray(gradient) != 0
+    share = left[[0, 2]].mean()
+    assert abs(share - (1 - rate)) < 4 * np.sqrt(rate * (1 - rate) / left[[0, 2]].size)
+    assert (left[0] != left[2]).any()
+    thinned = jnp.asarray(np.where(left, prompts / (1 - rate), 0.0))
+    expected, their_losses = plain.gradient(thinned, backbone.weights, parts, keys, 3)
+    assert_close(losses, their_losses, relative=1e-5)
+    assert_close(gradient, np.where(left, np.asarray(expected) / (1 - rate), 0.0), relative=3e-5)
 
 
 @pytest.mark.parametrize("tokens", [1, 30, 60, 1000])
