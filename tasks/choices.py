@@ -33,5 +33,5 @@ def choose(
     near = get_close_matches(name, known, n=3 if listing else 1)
     hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
     raise error(
-        f"{what} {shown(name)} is not known; {hint}{listing or 'choose from ' + ', '.join(known)}"
+        f"{what} {shown(name)} is not known; {hint}{listing or 'choose from ' + ', '.join(filter(None, known))}"
     )

@@ -70,6 +70,7 @@ def train_source(
     from bank.vectors import prompt_sha256
     from spot.cli.prompts import prompt_of_bank
     from spot.prompts.made_for import check_backbone
+    from spot.transfer.runs import sharing
 
     executor.check(context)
     if start:
@@ -92,13 +93,17 @@ def train_source(
             trainer, chosen, learnt, searched, seed=seeds.first_seed, start=begin
         )
         address = prompt_sha256(begin.prompt) if begin else None
+        train = trainer.run_all
+        if trainer.recipe.shared:
+            trainer, learnt = sharing(trainer, learnt)
+            train = trainer.run_together
         specs = [
             trainer.spec(task, seed, "source", address) for task in learnt for seed in seeds.range
         ]
         if dry_run:
             show_plan(foreseen_runs(trainer, specs), trainer, bank.shown, out)
             return
-        report_sources(trainer, chosen, specs, trainer.run_all(specs), found, out)
+        report_sources(trainer, chosen, specs, train(specs), found, out)
 
 
 @takes_groups

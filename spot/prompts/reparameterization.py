@@ -15,6 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from spot.prompts.sharing import SHARED, begun
+
 
 class Reparameterized(NamedTuple):
     """A stack of N prompts as sums of their own numbers and of a network's, float32."""
@@ -42,13 +44,25 @@ class Reparameterized(NamedTuple):
         added = added_NPW.reshape(rows, length, *leading, width)
         return jnp.asarray(self.prompt) + jnp.moveaxis(added, 1, -2)
 
+    @property
+    def length(self) -> int:
+        """P."""
+        return int(self.prompt.shape[-2])
 
-def trainable(start: np.ndarray, hidden: int, seed: int) -> Any:
-    """What trains for a prompt that starts at ``[..., P, H]``: a stack of one, through ``hidden`` units if above 0.
+
+MADE = (Reparameterized, *SHARED.values())
+"""What trains in place of a prompt's own numbers."""
+
+
+def trainable(start: np.ndarray, hidden: int, seed: int, *, shared: str = "") -> Any:
+    """What trains for a prompt that starts at ``[..., P, H]``: a stack of one, through ``hidden`` units if above 0, or
+    in the two parts of :data:`spot.prompts.sharing.SHARED` that are named.
 
     The network begins as PyTorch's layers do: its table from a normal distribution, its first layer uniform within
     ``1 / sqrt(H)``; its last one at zero.
     """
+    if shared:
+        return begun(start, shared)
     if not hidden:
         return start[None]
     length, width = start.shape[-2:]
@@ -69,10 +83,9 @@ def trainable(start: np.ndarray, hidden: int, seed: int) -> Any:
 
 def prompts_of(trained: Any) -> Any:
     """The prompts ``[N, ..., P, H]`` of what trains; a model's weights are none, and stay as they are."""
-    return trained.output() if isinstance(trained, Reparameterized) else trained
+    return trained.output() if isinstance(trained, MADE) else trained
 
 
 def prompt_length(trained: Any) -> int:
     """P of what trains."""
-    prompts = trained.prompt if isinstance(trained, Reparameterized) else trained
-    return int(prompts.shape[-2])
+    return trained.length if isinstance(trained, MADE) else int(trained.shape[-2])

@@ -162,6 +162,7 @@ class Job:
         seed: of the dropout noise, 0 to 2**32 - 1.
         facts: what there is to say of its last evaluation beside metrics, as plain data; kept of the best.
         learning_rate: of its slot; that of the step where it says none.
+        shares: names those that it shares a part of its parameters with; empty where it is alone.
         may_diverge: a loss that is not finite gives it up, and is no error.
         known: whether its result is there already, asked when its turn comes.
         done: takes the result when the run has ended; may be called again with the same after a restart.
@@ -177,6 +178,7 @@ class Job:
     seed: int = 0
     facts: Callable[[], Mapping[str, Any]] = dict
     learning_rate: float | None = None
+    shares: str = ""
     may_diverge: bool = False
     known: Callable[[], bool] = lambda: False
     done: Callable[[Result], None] = lambda _result: None
@@ -233,6 +235,7 @@ class Slot:
             DivergenceError: one of them is not finite.
         """
         values = [float(losses[self.number]) for losses in map(np.asarray, self.pending)]
+        values = values if self.tokens else []  # it trained on nothing of its own
         check_finite(values, self.progress.step)
         self.progress.losses += values
         if values:

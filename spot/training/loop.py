@@ -142,6 +142,7 @@ class Loop:
             self.noise_keys(),
             active,
             self.rates(),
+            self.firsts(),
         )
         self.clock += 1
         for slot in self.slots.values():
@@ -163,6 +164,15 @@ class Loop:
             if slot.job.learning_rate is not None:
                 rates[number] = slot.job.learning_rate
         return rates
+
+    def firsts(self) -> np.ndarray:
+        """For every slot ``[N]`` int32 the first of those that it shares a part with: itself where it is alone."""
+        firsts = np.arange(self.size, dtype=np.int32)
+        seen: dict[str, int] = {}
+        for number, slot in sorted(self.slots.items()):
+            if slot.job.shares:
+                firsts[number] = seen.setdefault(slot.job.shares, number)
+        return firsts
 
     def handle_events(self, caught: Sequence[int]) -> None:
         """Everything that is not a step, where it is due: losses, keys, evaluations, endings, checkpoints."""

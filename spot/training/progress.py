@@ -107,9 +107,14 @@ class Lines:
         )
 
     def evaluated(self, step: int, metrics: Mapping[str, float]) -> None:
-        shown = " ".join(f"{name} {value:.3f}" for name, value in metrics.items() if name != "step")
+        shown = " ".join(
+            f"{name} {value:.3f}"
+            for name, value in metrics.items()
+            if name != "step" and not math.isnan(value)
+        )
+        rates = f" ({self._last})" if self._last else ""
         self._console.print(
-            f"{self._title}: step {step}/{self._steps} {shown} ({self._last})",
+            f"{self._title}: step {step}/{self._steps} {shown}{rates}",
             highlight=False,
             markup=False,
             soft_wrap=True,

@@ -92,6 +92,19 @@ class TaskStream:
         self._index = state["index"]
 
 
+class NoBatches:
+    """The stream of a job that trains on nothing of its own; it has no state."""
+
+    def next(self) -> RaggedBatch:
+        return RaggedBatch([], [])
+
+    def state(self) -> dict[str, int]:
+        return {}
+
+    def restore(self, state: Mapping[str, int]) -> None:
+        """There is nothing to go back to."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PromptJob(Job):
     """A prompt to train: ``data`` are its task's splits, ``latest`` what its last evaluation answered."""
@@ -110,6 +123,7 @@ def prompt_job(
     done: Callable[[TrainedPrompt], None],
     initial: np.ndarray | None = None,
     stop_at_key: bool = False,
+    shares: str = "",
     known: Callable[[], bool] = lambda: False,
     given_up: Callable[[Progress], object] = lambda _progress: None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
@@ -127,6 +141,7 @@ def prompt_job(
         done: takes the trained prompt; may be called again with the same after a restart.
         initial: a prompt ``[..., P, H]`` of the recipe's form to start from, in place of its initialiser.
         stop_at_key: train a query: end at the key step.
+        shares: names those of the other jobs that it shares a part with, by a recipe's ``shared``.
         known: whether its result is there already.
         given_up: takes the progress of a run that was given up before its end.
         checkpoint_seconds: longest time between checkpoints.
@@ -162,18 +177,31 @@ def prompt_job(
         plan=dataclasses.replace(
             recipe.plan(stop_at_key=stop_at_key), checkpoint_seconds=checkpoint_seconds
         ),
-        start=lambda: clock.start(trainable(start, recipe.mlp_width, seed)),
-        stream=lambda: TaskStream(data.batches(recipe.batch_size, seed, loss=recipe.loss)),
+        start=lambda: clock.start(trainable(start, recipe.mlp_width, seed, shared=recipe.shared)),
+        stream=lambda: stream_of(data, recipe, seed),
         loss=functools.partial(development_loss, backbone, data, recipe),
         seed=seed,
         known=known,
         facts=lambda: latest,
+        shares=shares,
         done=ended,
         given_up=given_up,
         reporter=reporter or Silent(),
         data=data,
         latest=latest,
     )
+
+
+def stream_of(data: TaskData | MixtureData, recipe: Recipe, seed: int) -> TaskStream | NoBatches:
+    """Training batches of a run: none of the mixture of tasks that share, whose prompt is what these train together."""
+    if recipe.together and recipe.together == together(data):
+        return NoBatches()
+    return TaskStream(data.batches(recipe.batch_size, seed, loss=recipe.loss))
+
+
+def together(data: TaskData | MixtureData) -> str:
+    """What the recipe of tasks that share says of them, given the data of their mixture."""
+    return f"{data.task.name} {data.digest}" if isinstance(data, MixtureData) else ""
 
 
 class Clock:

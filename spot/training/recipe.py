@@ -23,7 +23,8 @@ class Recipe(RecipeSettings):
 
     Raises:
         TrainingError: an unknown name, a number out of its bounds, a key step behind the last one, z-loss beside a loss
-            over label words, or a text to stay near to for a form without words' places.
+            over label words, parts that are shared beside a network, or a text to stay near to for a form without
+            words' places.
     """
 
     optimizer: Optimizer = dataclasses.field(
@@ -37,6 +38,10 @@ class Recipe(RecipeSettings):
         if self.z_loss and self.loss != CROSS_ENTROPY:
             raise TrainingError(
                 f"z-loss belongs to {CROSS_ENTROPY}; the loss {self.loss!r} compares label words"
+            )
+        if self.shared and self.mlp_width:
+            raise TrainingError(
+                "a prompt trains in two parts (--shared) or through a network (--mlp-width); use one of them"
             )
         if self.toward_weight != RecipeSettings.toward_weight and not self.toward:
             raise TrainingError(

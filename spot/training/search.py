@@ -183,7 +183,9 @@ class Search:
         return PromptJob(
             identity=identity,
             plan=dataclasses.replace(plan, checkpoint_seconds=checkpoint_seconds),
-            start=lambda: trainable(start, self.recipe.mlp_width, self.seed),
+            start=lambda: trainable(
+                start, self.recipe.mlp_width, self.seed, shared=self.recipe.shared
+            ),
             stream=lambda: TaskStream(
                 data.batches(self.recipe.batch_size, self.seed, loss=self.recipe.loss)
             ),

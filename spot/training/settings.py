@@ -32,6 +32,7 @@ FORM_NAMES = (
     "suffix",
     "decoder",
 )
+SHARED_NAMES = ("", "multiply", "add", "concatenate")
 EVALUATIONS = ("auto", "rank", "generate")
 OPTIMIZERS = ("adafactor", "adamw")
 CROSS_ENTROPY = "cross_entropy"
@@ -149,6 +150,21 @@ class RecipeSettings:
         later=True,
         least=0,
         most=LENGTH,
+    )
+    shared: str = setting(
+        "",
+        "Tasks trained together have prompts of a shared part and one of their own: multiply, add or concatenate "
+        "(train-source).",
+        shapes_key=True,
+        later=True,
+        choices=SHARED_NAMES,
+    )
+    together: str = setting(
+        "",
+        "The tasks that share, and a digest of their data.",
+        shapes_key=True,
+        later=True,
+        hidden=True,
     )
     prompt_length: int = setting(100, "Virtual tokens P.", shapes_key=True, least=1, most=LENGTH)
     init: str = setting(

@@ -24,6 +24,7 @@ from spot.backbone.layers import Dropout
 from spot.backbone.shapes import axes
 from spot.prompts.forms import Form
 from spot.prompts.reparameterization import prompts_of
+from spot.prompts.sharing import made_equal, summed
 from spot.training.losses import CHOICE_LOSSES, Scored, over_choices
 from spot.training.optimizers import Optimizer, per_prompt
 from spot.training.parts import Batch, Pack, Part, cut
@@ -37,7 +38,7 @@ class Step:
     """A step in two compiled programs: gradients of a part of the batch, and the update from their sum.
 
     What trains is either a stack of prompts ``[N, ..., P, H]``, or what makes it, whose rows are *slots* that train
-    apart, or the weights, which are one slot.
+    apart but for what they share, or the weights, which are one slot.
     """
 
     init: Callable[[Any], Any]
@@ -45,8 +46,8 @@ class Step:
     accumulate: Callable[..., tuple[Any, Array]]
     """``accumulate(total, trained, frozen, tokens[N], part, keys[N]) -> total``: gradient and ``losses[N]`` so far."""
     update: Callable[..., tuple[Any, Any]]
-    """``update(trained, state, gradient, active[N], rates[N]) -> trained, state``; slots that are not active stay as
-    they are, and the others move at their learning rates, float32."""
+    """``update(trained, state, gradient, active[N], rates[N], firsts[N]) -> trained, state``; slots that are not active
+    stay as they are, and the others move at their learning rates, float32; ``firsts`` int32 says who shares a part."""
     slots: bool
     """Whether the trained parameters are a stack of slots."""
     packed: bool = False
@@ -73,16 +74,20 @@ class Step:
         keys: Array,
         active: np.ndarray,
         rates: np.ndarray | None = None,
+        firsts: np.ndarray | None = None,
     ) -> tuple[Any, Any, Array]:
         """One step of all active slots: ``trained, state, losses[N]``. ``trained`` and ``state`` are donated.
 
         ``keys[N]`` are the slots' keys for this step's dropout; without dropout anything will do. ``rates[N]`` float32
-        are their learning rates, :attr:`rate` for all if not given.
+        are their learning rates, :attr:`rate` for all if not given. ``firsts[N]`` int32 are the first slots of those
+        that share a part (:mod:`spot.prompts.sharing`), each its own if not given.
         """
         if rates is None:
             rates = np.full(len(active), self.rate, np.float32)
+        if firsts is None:
+            firsts = np.arange(len(active), dtype=np.int32)
         gradient, losses = self.gradient(trained, frozen, parts, keys, len(active))
-        return *self.update(trained, state, gradient, active, rates), losses
+        return *self.update(trained, state, gradient, active, rates, firsts), losses
 
     def state_bytes(self, trained: Any) -> int:
         """What training holds beside the model, in bytes: what trains, its gradient and the optimiser's state."""
@@ -209,13 +214,13 @@ def _make_step(
         return jax.tree.map(jnp.add, total, gradient_and_losses)
 
     def update(
-        trained: Any, state: Any, gradient: Any, active: Array, rates: Array
+        trained: Any, state: Any, gradient: Any, active: Array, rates: Array, firsts: Array
     ) -> tuple[Any, Any]:
         if toward:
             gradient = jax.tree.map(jnp.add, gradient, toward.gradient(trained))
         peak = rates if form.slots else rates[0]
-        updates, moved = transformation.update(gradient, state, trained, peak=peak)
-        new = optax.apply_updates(trained, updates), moved
+        updates, moved = transformation.update(summed(gradient, firsts), state, trained, peak=peak)
+        new = made_equal(optax.apply_updates(trained, updates), firsts), moved
         return (
             jax.tree.map(functools.partial(_where, active), new, (trained, state))
             if form.slots

@@ -200,7 +200,7 @@ class Rig:
         step = step_of(backbone, recipe)
         rows = np.asarray(backbone.embedding[: recipe.prompt_length], np.float32)
         start = form.start(np.resize(rows, (recipe.prompt_length, rows.shape[1])), backbone)
-        one = trainable(start, recipe.mlp_width, 0)
+        one = trainable(start, recipe.mlp_width, 0, shared=recipe.shared)
         trained = jax.device_put(jax.tree.map(lambda leaf: np.repeat(leaf, slots, 0), one))
         return cls(step, backbone.weights, trained, step.init(trained), slots, recipe.prompt_length)
 

@@ -165,7 +165,7 @@ def trained_form(form: str) -> Callable[[Comparison], Outcome]:
 def _cost_of(backbone: Backbone, recipe: Recipe) -> dict[str, int]:
     """What a prompt of a recipe costs, as an :class:`Outcome` says it."""
     shape = FORMS[recipe.form].shape(backbone.config, recipe.prompt_length)
-    trained = trainable(np.zeros(shape, np.float32), recipe.mlp_width, 0)
+    trained = trainable(np.zeros(shape, np.float32), recipe.mlp_width, 0, shared=recipe.shared)
     state = step_of(backbone, recipe).state_bytes(trained)
     return {"trained": math.prod(shape), "kept": math.prod(shape), "state": state}
 

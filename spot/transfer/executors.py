@@ -170,11 +170,17 @@ class LocalExecutor:
             done=done,
             initial=self._bank.prompt(run.spec.start) if run.spec.start else None,
             stop_at_key=run.spec.role == "query",
-            known=lambda: run.digest in group.stored or bool(self._bank.runs([run.digest])),
+            shares=group.recipe.together if run.spec.role == "source" else "",
+            known=lambda: run.digest in group.stored or self._held(run, group),
             given_up=stopped,
             checkpoint_seconds=group.checkpoint_seconds,
             reporter=None if run.digest in group.stored else self._reporters(run.title),
         )
+
+    def _held(self, run: PlannedRun, group: Group) -> bool:
+        """Whether the bank holds a run by now; of runs that share, whether it holds all of them."""
+        digests = [each.digest for each in group.runs] if group.recipe.together else [run.digest]
+        return len(self._bank.runs(digests)) == len(digests)
 
     def _record(self, run: PlannedRun, task: Task | Mixture) -> TaskRecord:
         return with_texts(

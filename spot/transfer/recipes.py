@@ -80,6 +80,7 @@ def summary(recipe: Recipe) -> str:
     limited = f", {recipe.train_limit} training examples" if recipe.train_limit else ""
     form = "" if recipe.form == FORM_NAMES[0] else f" of form {recipe.form}"
     network = f" through {recipe.mlp_width} units" if recipe.mlp_width else ""
+    network += f" in two parts ({recipe.shared})" if recipe.shared else ""
     return (
         f"{recipe.prompt_length} tokens{form}{network}, {recipe.steps} steps of {recipe.batch_size}, "
         f"key at {recipe.key_step}, "

@@ -18,7 +18,7 @@ from spot.prompts.lengths import RESIZES
 from spot.training.configurations import configurations
 from spot.training.found import Found
 from spot.training.jobs import CHECKPOINT_SECONDS, Progress
-from spot.training.prompt_tuning import run_identity
+from spot.training.prompt_tuning import run_identity, together
 from spot.training.recipe import Recipe
 from spot.training.search import TASKS, Search
 from spot.training.task_data import MixtureData, TaskData
@@ -198,6 +198,8 @@ class Trainer:
             Interrupted: a signal stopped training; what has ended is in the bank, the rest in the checkpoint.
             SpotError: what training raises; runs that it does not concern have ended.
         """
+        if self.recipe.together and any(spec.role == "source" for spec in specs):
+            return self.run_together(specs)
         runs = self.plan(specs)
         lacking = missing(self.bank, runs)
         self.bank.restore_wanted([run.digest for run in runs])
@@ -220,6 +222,33 @@ class Trainer:
             )
             stored |= self.bank.runs([*lacking.adopt, *(run.digest for run in lacking.train)])
         return [stored[run.digest] for run in runs if run.digest in stored]
+
+    def run_together(self, specs: Sequence[RunSpec]) -> list[StoredRun]:
+        """Runs that share a part of their prompts (:func:`sharing`), those of a seed in one program; or from the bank,
+        where that holds all of a seed.
+
+        Raises:
+            Interrupted: as :meth:`run_all`.
+            TrainingError: of a seed, not all who share are asked for; what training raises.
+        """
+        runs = self.plan(specs)
+        digests = [run.digest for run in runs]
+        self.bank.restore_wanted(digests)
+        stored = self.bank.runs(digests)
+        by_seed: dict[int, list[PlannedRun]] = {}
+        for run in runs:
+            by_seed.setdefault(run.identity.seed, []).append(run)
+        members = self.recipe.together.split()[0].split("+")
+        for each in by_seed.values():
+            if {run.identity.task.name for run in each} != {*members, "+".join(members)}:
+                raise TrainingError(f"{', '.join(members)} share a part, and train together alone")
+        lacking = [
+            each for each in by_seed.values() if not {run.digest for run in each} <= stored.keys()
+        ]
+        groups = [dataclasses.replace(self._group(each, ()), slots=len(each)) for each in lacking]
+        self._train(groups, [run for each in lacking for run in each])
+        stored = self.bank.runs(digests)
+        return [stored[digest] for digest in digests]
 
     def plan(self, specs: Sequence[RunSpec]) -> list[PlannedRun]:
         """Runs with their identities, for which their data is read.
@@ -344,6 +373,28 @@ class Trainer:
     def test_all(self, task: Task | Mixture, runs: Sequence[StoredRun]) -> list[Evaluation]:
         """What the values of runs score on the test split; see :meth:`Evaluator.test_all`."""
         return self.evaluator.test_all(task, runs, self.recipe)
+
+
+def sharing(
+    trainer: Trainer, tasks: Sequence[Task | Mixture]
+) -> tuple[Trainer, list[Task | Mixture]]:
+    """The trainer of tasks whose prompts share a part, and whom it trains: these, and their mixture.
+
+    The mixture's run trains on nothing: its prompt is the shared part with an own one that says nothing, from which a
+    new task can start, and is scored on all of their development examples.
+
+    Raises:
+        TrainingError: fewer than two tasks, or a mixture among them.
+    """
+    alone = [task for task in tasks if isinstance(task, Task)]
+    if len(alone) < max(2, len(tasks)):
+        raise TrainingError(
+            f"--shared {trainer.recipe.shared} is for two tasks or more, and for no mixture: each has a part of its "
+            "own; name them one by one"
+        )
+    mixture = Mixture(name="+".join(task.name for task in alone), members=tuple(alone))
+    recipe = dataclasses.replace(trainer.recipe, together=together(trainer.data(mixture)))
+    return trainer.with_recipe(recipe), [*alone, mixture]
 
 
 def check_alike(recipe: Recipe, sources: Recipe | None, resize: str = "") -> None:

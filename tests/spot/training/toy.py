@@ -36,7 +36,9 @@ def _accumulate(
 
 
 @jax.jit
-def _update(trained: Any, state: Any, gradient: Any, active: Any, rates: Any) -> tuple[Any, Any]:
+def _update(
+    trained: Any, state: Any, gradient: Any, active: Any, rates: Any, firsts: Any
+) -> tuple[Any, Any]:
     moved = 0.9 * state + gradient
     active = active[:, None, None]
     return jnp.where(active, 0.99 * trained + 0.01 * moved, trained), jnp.where(

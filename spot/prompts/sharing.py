@@ -1,0 +1,120 @@
+"""Prompts of several tasks that share a part (multi-task prompts: Wang et al. 2023; Lester et al.'s released library).
+
+Each task's prompt is made of a part that all tasks train together and of one that is its own. What a new task can
+start from is the shared part, where its own one says nothing yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from spot.errors import PromptError
+
+Stack: TypeAlias = Array | np.ndarray
+
+
+class Multiplied(NamedTuple):
+    """``shared * (1 + own)``, element by element; an own part begins at zero, and decays towards it."""
+
+    shared: Stack
+    """``[N, ..., P, H]`` float32, of N tasks, equal in all of them."""
+    own: Stack
+    """``[N, ..., P, H]`` float32."""
+
+    def output(self) -> Array:
+        """The prompts ``[N, ..., P, H]``."""
+        return jnp.asarray(self.shared * (1.0 + self.own))
+
+    @property
+    def length(self) -> int:
+        """P."""
+        return int(self.shared.shape[-2])
+
+
+class Added(NamedTuple):
+    """``shared + own``; an own part begins at zero."""
+
+    shared: Stack
+    """``[N, ..., P, H]`` float32, equal in all N."""
+    own: Stack
+    """``[N, ..., P, H]`` float32."""
+
+    def output(self) -> Array:
+        """The prompts ``[N, ..., P, H]``."""
+        return jnp.asarray(self.shared + self.own)
+
+    @property
+    def length(self) -> int:
+        """P."""
+        return int(self.shared.shape[-2])
+
+
+class Concatenated(NamedTuple):
+    """The shared tokens, and the task's own behind them, which begin as the start's second half."""
+
+    shared: Stack
+    """``[N, ..., ceil(P / 2), H]`` float32, equal in all N."""
+    own: Stack
+    """``[N, ..., floor(P / 2), H]`` float32."""
+
+    def output(self) -> Array:
+        """The prompts ``[N, ..., P, H]``."""
+        return jnp.concatenate([jnp.asarray(self.shared), jnp.asarray(self.own)], axis=-2)
+
+    @property
+    def length(self) -> int:
+        """P."""
+        return int(self.shared.shape[-2] + self.own.shape[-2])
+
+
+SharedParts: TypeAlias = Multiplied | Added | Concatenated
+
+SHARED: Mapping[str, type[SharedParts]] = {
+    "multiply": Multiplied,
+    "add": Added,
+    "concatenate": Concatenated,
+}
+"""Ways to make a prompt of two parts, by name."""
+
+
+def begun(start: np.ndarray, way: str) -> SharedParts:
+    """What trains for a prompt that starts at ``[..., P, H]``, as a stack of one.
+
+    Raises:
+        PromptError: one token alone, which cannot be divided.
+    """
+    kind = SHARED[way]
+    if kind is not Concatenated:
+        return kind(start[None], np.zeros_like(start)[None])
+    length = start.shape[-2]
+    if length < 2:
+        raise PromptError(
+            "a prompt of one token has no room for a shared part and one of its own; "
+            "set --prompt-length to 2 or more"
+        )
+    half = -(-length // 2)
+    return kind(start[None, ..., :half, :], start[None, ..., half:, :])
+
+
+def summed(gradient: Any, firsts: Array) -> Any:
+    """A gradient whose shared part is that of the sum of the losses of all who share it; others as they are.
+
+    ``firsts[N]`` int32 names for every row the first of those that it shares with, itself where it is alone.
+    """
+    if not isinstance(gradient, SharedParts):
+        return gradient
+    sums = jax.ops.segment_sum(gradient.shared, firsts, len(firsts))
+    return gradient._replace(shared=sums[firsts])
+
+
+def made_equal(trained: Any, firsts: Array) -> Any:
+    """What trains, with the first one's shared part in all who share it, so that no rounding keeps them apart."""
+    if not isinstance(trained, SharedParts):
+        return trained
+    return trained._replace(shared=trained.shared[firsts])
