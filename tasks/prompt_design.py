@@ -32,6 +32,23 @@ def worked(examples: Sequence[Example], count: int, seed: int) -> list[Example]:
     return [examples[i] for i in drawn]
 
 
+def named(examples: Sequence[Example], name: str) -> list[Example]:
+    """The same examples, whose inputs begin with the name of their task, by which one model tells its tasks apart
+    (Raffel et al. 2020, section 2.4)."""
+    before = f"{name}: "
+    return [
+        dataclasses.replace(
+            example, inputs=before + example.inputs, cut=_moved(example.cut, len(before))
+        )
+        for example in examples
+    ]
+
+
+def _moved(cut: tuple[int, int], by: int) -> tuple[int, int]:
+    """A span of a text that stands further behind; none stays none."""
+    return (cut[0] + by, cut[1] + by) if any(cut) else cut
+
+
 def designed(
     examples: Sequence[Example], instruction: str, shots: Sequence[Example]
 ) -> list[Example]:

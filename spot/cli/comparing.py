@@ -29,8 +29,9 @@ def compare(
     system: Annotated[
         list[str] | None,
         typer.Option(
-            help="zero-shot, few-shot, 'prompt tuning', SPoT, 'deep prompts', prefix-tuning or 'model tuning'; may be "
-            "given several times; all if left out, SPoT where the bank has sources."
+            help="zero-shot, few-shot, 'prompt tuning', SPoT, 'deep prompts', prefix-tuning, 'model tuning' or "
+            "'multi-task model tuning'; may be given several times; all if left out, SPoT where the bank has sources, "
+            "and the last where there are tasks --beside."
         ),
     ] = None,
     seeds: SeedOptions,
@@ -39,6 +40,12 @@ def compare(
         int, typer.Option(help="Sources that SPoT starts from.", min=1, max=WHOLE)
     ] = 3,
     shots: Annotated[int, typer.Option(help="Worked examples of few-shot.", min=1, max=SHOTS)] = 4,
+    beside: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A task on which multi-task model tuning trains too, told by its name; may be given several times."
+        ),
+    ] = None,
     tuning_rate: Annotated[
         float,
         typer.Option(
@@ -64,13 +71,15 @@ def compare(
     from spot.errors import SpotError
     from spot.study.plots import check_picture, write_points
     from spot.training.model_tuning import OPTIMIZER
-    from spot.transfer.comparison import SYSTEMS, Comparison
+    from spot.transfer.comparison import SYSTEMS, TOGETHER, Comparison
     from spot.transfer.comparison import compare as compare_systems
     from spot.transfer.transfer import TransferOptions
     from tasks.choices import choose
 
     for name in system or ():
         choose(name, SYSTEMS, "system", error=SpotError)
+    if TOGETHER in (system or ()) and not beside:
+        raise SpotError(f"{TOGETHER} is of several tasks; name others by --beside")
     if plot:
         check_picture(plot)
     options = TransferOptions(
@@ -79,13 +88,15 @@ def compare(
         allow_overlap=ranking.allow_overlap,
         top_k=top_k,
     )
-    (task,) = find_tasks([target])
+    task, *others = find_tasks([target, *(beside or ())])
     with bank.open(create=True) as opened:
         trainer, chosen = training.make(opened, [task], what="target")
         wanted = list(system or SYSTEMS)
         if not system and not opened.sources(trainer.querying.partition):
             wanted.remove("SPoT")
             tell(f"SPoT is left out: {bank.shown} has no sources to compare with")
+        if not others:
+            wanted = [name for name in wanted if name != TOGETHER]
         rows = compare_systems(
             Comparison(
                 trainer=trainer,
@@ -94,6 +105,7 @@ def compare(
                 shots=shots,
                 options=options,
                 tuning=dataclasses.replace(OPTIMIZER, learning_rate=tuning_rate),
+                beside=others,
             ),
             wanted,
         )

@@ -1,4 +1,4 @@
-"""Model tuning: all weights of a model trained on one task, the baseline that prompts are held against.
+"""Model tuning: all weights of a model trained on tasks, the baseline that prompts are held against.
 
 Lester et al. (2021, section 4): T5's own fine-tuning, Adafactor at a constant 0.001 that scales with the weights. A
 task then costs a copy of the model.
@@ -26,7 +26,7 @@ from spot.training.parts import Batch, whole_batch
 from spot.training.prompt_tuning import UNSELECTING, TaskStream
 from spot.training.recipe import Recipe, recorded
 from spot.training.step import Step, make_step
-from spot.training.task_data import TaskData
+from spot.training.task_data import MixtureData, TaskData
 from tasks.task import Split
 
 OPTIMIZER = Optimizer(learning_rate=0.001, weight_decay=0.0, scale_by_parameter=True, factored=True)
@@ -72,7 +72,7 @@ def tuning_step(backbone: Backbone, recipe: Recipe, optimizer: Optimizer) -> Ste
 
 def tune_model(
     backbone: Backbone,
-    data: TaskData,
+    data: TaskData | MixtureData,
     recipe: Recipe,
     *,
     seed: int,
@@ -81,7 +81,7 @@ def tune_model(
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
     reporter: Reporter | None = None,
 ) -> TunedModel:
-    """Train all weights of a model on a task.
+    """Train all weights of a model on a task, or on several together.
 
     Args:
         backbone: where it begins.

@@ -16,6 +16,7 @@ from spot.training.recipe import Recipe
 from spot.training.settings import CROSS_ENTROPY
 from tasks.mixture import Mixture
 from tasks.pipeline import Batches
+from tasks.prompt_design import named as named_examples
 from tasks.task import Example, Split, Task, most_frequent_target, take
 from tasks.tokenize import tokenize
 from tasks.tokenized import Tokenized, concatenate
@@ -35,7 +36,8 @@ class TaskData:
 
     ``train_limit`` and ``dev_limit`` of the recipe take the examples of smallest hash, so that a smaller sample is
     part of a larger one and no order of a file matters; its ``sample`` says by which hash. ``data_dir`` and
-    ``allow_partial`` are those of :meth:`tasks.task.Task.examples`.
+    ``allow_partial`` are those of :meth:`tasks.task.Task.examples`. Where they are ``named``, inputs begin with the
+    name of their task.
     """
 
     def __init__(
@@ -46,8 +48,9 @@ class TaskData:
         *,
         data_dir: Path | None = None,
         allow_partial: bool = False,
+        named: bool = False,
     ) -> None:
-        self.task = task
+        self.task, self._named = task, named
         self._backbone, self._recipe = backbone, recipe
         self._data_dir, self._allow_partial = data_dir, allow_partial
         self._limits = {Split.TRAIN: recipe.train_limit, Split.DEV: recipe.dev_limit}
@@ -61,7 +64,9 @@ class TaskData:
             )
             sample = 0 if split == Split.TEST else self._recipe.sample
             few = take(examples, self._limits.get(split, 0), sample)
-            self._splits[split] = self._tokenize(few)
+            self._splits[split] = self._tokenize(
+                named_examples(few, self.task.name) if self._named else few
+            )
         return self._splits[split]
 
     def curve(self, limit: int) -> TaskData | None:
@@ -143,6 +148,7 @@ class MixtureData:
         *,
         data_dir: Path | None = None,
         allow_partial: bool = False,
+        named: bool = False,
     ) -> None:
         self.task = mixture
         self._data_dir, self._allow_partial = data_dir, allow_partial
@@ -155,6 +161,7 @@ class MixtureData:
                 whole if task.name in mixture.whole else each,
                 data_dir=data_dir,
                 allow_partial=allow_partial,
+                named=named,
             )
             for task in mixture.members
         ]
@@ -233,8 +240,9 @@ def data_of(
     *,
     data_dir: Path | None = None,
     allow_partial: bool = False,
+    named: bool = False,
 ) -> TaskData | MixtureData:
-    """The splits of a task or mixture.
+    """The splits of a task or mixture; ``named`` as of :class:`TaskData`.
 
     Raises:
         TaskError: a package that its metrics need is not installed.
@@ -242,6 +250,6 @@ def data_of(
     require(task.metrics)
     kind: Any = MixtureData if isinstance(task, Mixture) else TaskData
     data: TaskData | MixtureData = kind(
-        task, backbone, recipe, data_dir=data_dir, allow_partial=allow_partial
+        task, backbone, recipe, data_dir=data_dir, allow_partial=allow_partial, named=named
     )
     return data

@@ -21,14 +21,19 @@ from spot.training.model_tuning import tune_model, tuning_step
 from spot.training.optimizers import Optimizer
 from spot.training.prompt_tuning import step_of
 from spot.training.recipe import Recipe
-from spot.training.task_data import SplitData
+from spot.training.task_data import MixtureData, SplitData, TaskData, data_of
 from spot.transfer.gain import score_interval
+from spot.transfer.methods import mixture_of
 from spot.transfer.runs import Trainer
 from spot.transfer.transfer import TransferOptions, run_transfers
+from tasks.mixture import Mixture
 from tasks.prompt_design import designed, worked
 from tasks.task import Example, Split, Task, most_frequent_target
 from tasks.tokenize import Lengths, tokenize
 from tasks.tokenized import Tokenized
+
+TOGETHER = "multi-task model tuning"
+"""The system that wants other tasks."""
 
 DESIGNED = 512
 """Tokens of an input with words in front of it."""
@@ -45,6 +50,7 @@ class Comparison:
         shots: worked examples of prompt design.
         options: of transfer.
         tuning: how all weights are trained.
+        beside: tasks on which one model is tuned together with the target.
     """
 
     trainer: Trainer
@@ -53,6 +59,7 @@ class Comparison:
     shots: int
     options: TransferOptions
     tuning: Optimizer
+    beside: Sequence[Task] = ()
 
     @property
     def test(self) -> SplitData:
@@ -187,13 +194,38 @@ def transferred(comparison: Comparison) -> Outcome:
 
 def tuned(comparison: Comparison) -> Outcome:
     """All weights, trained on the target (model tuning)."""
-    trainer, test = comparison.trainer, comparison.test
+    trainer = comparison.trainer
+    return _tuned(comparison, trainer.task_data(comparison.task), comparison.test)
+
+
+def tuned_together(comparison: Comparison) -> Outcome:
+    """All weights, trained on the target and tasks beside it, each told by its name in front of the input."""
+    trainer = comparison.trainer
+
+    def data(task: Task | Mixture) -> TaskData | MixtureData:
+        where = trainer.datasets
+        return data_of(
+            task,
+            trainer.backbone,
+            trainer.recipe,
+            data_dir=where.data_dir,
+            allow_partial=where.allow_partial,
+            named=True,
+        )
+
+    mixture = mixture_of(comparison.task, comparison.beside)
+    return _tuned(comparison, data(mixture), data(comparison.task)[Split.TEST])
+
+
+def _tuned(comparison: Comparison, data: TaskData | MixtureData, test: SplitData) -> Outcome:
+    """What models of all seeds answer to the target's test examples."""
+    trainer = comparison.trainer
     answers, seconds = [], []
     for seed in comparison.seeds:
-        folder = trainer.folder and trainer.folder / f"tuned-{comparison.task.name}-{seed}"
+        folder = trainer.folder and trainer.folder / f"tuned-{data.task.name}-{seed}"
         model = tune_model(
             trainer.backbone,
-            trainer.task_data(comparison.task),
+            data,
             trainer.recipe,
             seed=seed,
             optimizer=comparison.tuning,
@@ -229,6 +261,7 @@ SYSTEMS: Mapping[str, Callable[[Comparison], Outcome]] = {
     "deep prompts": trained_form("deep"),
     "prefix-tuning": trained_form("prefix"),
     "model tuning": tuned,
+    TOGETHER: tuned_together,
 }
 """Systems by name, the cheapest first."""
 
@@ -238,6 +271,7 @@ def compare(comparison: Comparison, systems: Sequence[str]) -> list[Row]:
 
     Raises:
         RetrievalError: SPoT without a comparable source in the bank.
+        TaskError: several tasks are to be learnt together, and there is none beside the target.
         SpotError: what training raises.
     """
     numbers = size_of(comparison.trainer.backbone)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tasks.errors import TaskError
-from tasks.prompt_design import designed, worked
+from tasks.prompt_design import designed, named, worked
 from tasks.task import Example
 
 TRAIN = [Example(inputs=f"x: {i}", target=str(i % 2), choices=("0", "1")) for i in range(10)]
@@ -34,3 +34,10 @@ def test_inputs_stand_behind_instruction_and_worked_examples() -> None:
     assert designed(ASKED, "", []) == ASKED
     (bare,) = designed(ASKED, "", TRAIN[:1])
     assert bare.inputs == "x: 0\n0\n\nx: 11"
+
+
+def test_inputs_begin_with_the_name_of_their_task() -> None:
+    (one,) = named(ASKED, "odd")
+    assert one.inputs == "odd: x: 11"
+    assert one.inputs[slice(*one.cut)] == ASKED[0].inputs[slice(*ASKED[0].cut)]
+    assert named(TRAIN[:1], "odd")[0].cut == (0, 0), "its tail is cut, as before"

@@ -35,6 +35,7 @@ def test_systems_stand_side_by_side(spot: Spot, tmp_path: Path) -> None:
     [
         (("--system", "prompttuning"), "did you mean 'prompt tuning'"),
         (("--plot", "none/x.png"), "no such folder"),
+        (("--system", "multi-task model tuning"), "name others by --beside"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(

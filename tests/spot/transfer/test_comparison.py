@@ -11,12 +11,16 @@ import pytest
 from bank import Bank
 from spot.backbone.load import Backbone
 from spot.errors import RetrievalError
-from spot.training.model_tuning import OPTIMIZER
+from spot.inference.predict import predict
+from spot.training.model_tuning import OPTIMIZER, tune_model
 from spot.training.recipe import Recipe
+from spot.training.task_data import data_of
 from spot.transfer.comparison import SYSTEMS, Comparison, compare, size_of
 from spot.transfer.gain import score_interval
+from spot.transfer.methods import mixture_of
 from spot.transfer.runs import Trainer
 from spot.transfer.transfer import TransferOptions, run_transfer
+from tasks.errors import TaskError
 from tasks.task import Split, Task, most_frequent_target
 
 
@@ -28,7 +32,13 @@ def test_every_system_has_its_row(
     with Bank.open(tmp_path / "bank.sqlite") as bank:
         trainer = Trainer(bank, backbone, short)
         comparison = Comparison(
-            trainer=trainer, task=target, seeds=[0, 1], shots=2, options=options, tuning=OPTIMIZER
+            trainer=trainer,
+            task=target,
+            seeds=[0, 1],
+            shots=2,
+            options=options,
+            tuning=OPTIMIZER,
+            beside=[tasks["first"]],
         )
         with pytest.raises(RetrievalError, match="holds no source yet"):
             compare(comparison, ["SPoT"])
@@ -60,3 +70,14 @@ def test_every_system_has_its_row(
         assert rows["model tuning"].share == 1.0
         assert rows["model tuning"].outcome.kept == size_of(backbone)
         assert rows["zero-shot"].share == 0.0
+        both = rows["multi-task model tuning"]
+        assert both.outcome.kept == size_of(backbone)
+        data = data_of(mixture_of(target, [tasks["first"]]), backbone, short, named=True)
+        model = tune_model(backbone, data, short, seed=0).backbone
+        asked = data_of(target, backbone, short, named=True)[Split.TEST]
+        assert all(example.inputs.startswith("target: ") for example in asked.examples)
+        nothing = np.zeros((0, backbone.width), np.float32)
+        answers = predict(model, nothing, asked.examples, asked.tokens, method="rank")
+        assert list(both.outcome.answers[0]) == answers
+        with pytest.raises(TaskError, match="at least two tasks"):
+            compare(dataclasses.replace(comparison, beside=[]), ["multi-task model tuning"])
