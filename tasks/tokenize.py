@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -35,6 +36,7 @@ def tokenize(
     tokenizer_fingerprint: str,
     ends: Ends,
     lengths: Lengths,
+    begin: tuple[int, ...] = (),
     cache: Path | None = None,
     name: str = "",
 ) -> Tokenized:
@@ -48,25 +50,31 @@ def tokenize(
         tokenizer_fingerprint: part of the digest.
         ends: ids put behind every input, and behind every target and choice.
         lengths: the longest allowed, those ids included.
+        begin: ids put in front of every target and choice.
         cache: folder.
         name: of the task, for messages.
 
     Raises:
         TaskError: answers that become the same tokens, or none; see :func:`check_choices`.
     """
-    digest = _digest(examples, tokenizer_fingerprint, lengths, ends)
+    digest = _digest(examples, tokenizer_fingerprint, lengths, (*ends, begin) if begin else ends)
     key = _cache_key(digest, examples)
     path = cache / f"{key}.npz" if cache else None
     cached = path and read_cache(path)
-    tokenized = cached or _tokenize(examples, encode, lengths, ends, digest)
-    check_choices(examples, tokenized, end=len(ends[1]), name=name)
+    tokenized = cached or _tokenize(examples, encode, lengths, ends, begin, digest)
+    check_choices(examples, tokenized, around=len(begin) + len(ends[1]), name=name)
     if path and not cached:
         write_cache(path, tokenized)
     return tokenized
 
 
 def _tokenize(
-    examples: Sequence[Example], encode: Encode, lengths: Lengths, ends: Ends, digest: str
+    examples: Sequence[Example],
+    encode: Encode,
+    lengths: Lengths,
+    ends: Ends,
+    begin: tuple[int, ...],
+    digest: str,
 ) -> Tokenized:
     words = _words(examples)
     row_of = {word: i for i, word in enumerate(words)}
@@ -80,10 +88,14 @@ def _tokenize(
         digest = hashlib.sha256(
             f"{digest} shortened".encode() + inputs.ids.astype("<i4").tobytes()
         ).hexdigest()
+
+    def answers(texts: Sequence[str]) -> Ragged:
+        return _ended([[*begin, *ids] for ids in encode(texts)], lengths.targets, ends[1])
+
     return Tokenized(
         inputs=inputs,
-        targets=_ended(encode([example.target for example in examples]), lengths.targets, ends[1]),
-        choices=_ended(encode(words), lengths.targets, ends[1]),
+        targets=answers([example.target for example in examples]),
+        choices=answers(words),
         choice_rows=Ragged.from_rows(
             [[row_of[choice] for choice in example.choices] for example in examples]
         ),
@@ -116,14 +128,14 @@ def _shortened(
 
 
 def check_choices(
-    examples: Sequence[Example], tokenized: Tokenized, *, end: int, name: str = ""
+    examples: Sequence[Example], tokenized: Tokenized, *, around: int, name: str = ""
 ) -> None:
     """Refuse answers that become the same tokens, and answers that become none.
 
     Args:
         examples: as they were tokenised; an empty target is one that is not known.
         tokenized: their tokens.
-        end: ids behind every target.
+        around: ids in front of every target and behind it, together.
         name: of the task, for messages.
 
     Raises:
@@ -132,9 +144,9 @@ def check_choices(
     prefix = f"task {name}: " if name else ""
     words = _words(examples)
     rows = {word: tokenized.choices[i].tobytes() for i, word in enumerate(words)}
-    answers = [words[i] for i in np.flatnonzero(tokenized.choices.lengths <= end).tolist()]
+    answers = [words[i] for i in np.flatnonzero(tokenized.choices.lengths <= around).tolist()]
     answers += [
-        examples[i].target for i in np.flatnonzero(tokenized.targets.lengths <= end).tolist()
+        examples[i].target for i in np.flatnonzero(tokenized.targets.lengths <= around).tolist()
     ]
     for answer in filter(None, answers):
         raise TaskError(
@@ -163,10 +175,10 @@ def _ended(rows: Sequence[Sequence[int]], longest: int, end: Sequence[int]) -> R
 
 
 def _digest(
-    examples: Sequence[Example], tokenizer_fingerprint: str, lengths: Lengths, ends: Ends
+    examples: Sequence[Example], tokenizer_fingerprint: str, lengths: Lengths, around: Any
 ) -> str:
     sha = hashlib.sha256(
-        json.dumps([tokenizer_fingerprint, dataclasses.asdict(lengths), ends]).encode()
+        json.dumps([tokenizer_fingerprint, dataclasses.asdict(lengths), around]).encode()
     )
     for example in examples:
         sha.update(json.dumps([example.inputs, example.target, example.choices]).encode())

@@ -33,6 +33,8 @@ class T5Config:
         tied: whether the embedding is the output layer too; a checkpoint with another output layer overrules it.
         scaled: whether the decoder's output is scaled by ``d_model ** -0.5`` before the output layer.
         more_end_token_ids: further tokens that end a generated text; targets end with ``eos_token_id``.
+        target_begin_token_ids: what stands in front of every target: a sentinel, for a model that has learnt to write
+            nothing else ("span corruption + sentinel", Lester et al. 2021, section 3.2). Others do not read it.
     """
 
     vocab_size: int
@@ -53,6 +55,7 @@ class T5Config:
     eos_token_id: int = 1
     decoder_start_token_id: int = 0
     more_end_token_ids: tuple[int, ...] = ()
+    target_begin_token_ids: tuple[int, ...] = ()
 
     reads_prompts_once: ClassVar[bool] = False
     """Whether rows of one prompt share the work of reading it; not so where prompts see their texts."""
@@ -103,6 +106,11 @@ class T5Config:
         return (self.eos_token_id,), (self.eos_token_id,)
 
     @property
+    def begin(self) -> tuple[int, ...]:
+        """Tokens in front of every target."""
+        return self.target_begin_token_ids
+
+    @property
     def start_token_id(self) -> int:
         """What a target begins after."""
         return self.decoder_start_token_id
@@ -110,7 +118,8 @@ class T5Config:
     @property
     def identity(self) -> dict[str, Any]:
         """What of the config tells models apart: later fields only where they say more than ``tied`` alone did."""
-        return _identity(self, {"scaled": self.tied, "more_end_token_ids": ()})
+        implied = {"scaled": self.tied, "more_end_token_ids": (), "target_begin_token_ids": ()}
+        return _identity(self, implied)
 
     @classmethod
     def from_huggingface(cls, config: Mapping[str, Any]) -> T5Config:
@@ -129,7 +138,8 @@ class T5Config:
                 f"config.json: feed_forward_proj is {shown(projection)}; expected one of {', '.join(PROJECTIONS)}"
             )
         gated, activation = PROJECTIONS[projection]
-        names = {f.name for f in dataclasses.fields(cls)} - {"scaled", "more_end_token_ids"}
+        apart = {"scaled", "more_end_token_ids", "target_begin_token_ids"}
+        names = {f.name for f in dataclasses.fields(cls)} - apart
         tied = config.get("tie_word_embeddings", True)
         given = {name: config[name] for name in names if name in config} | {
             "num_decoder_layers": config.get("num_decoder_layers", config["num_layers"]),
@@ -138,6 +148,7 @@ class T5Config:
             "tied": tied,
             # transformers 5 saves every T5 as tied, and says in a field of its own whether its output is scaled
             "scaled": not multilingual and config.get("scale_decoder_outputs", tied),
+            "target_begin_token_ids": _tokens(config, "target_begin_token_ids"),
         }
         return cls(**_typed(given | _ends(config), cls))
 
@@ -145,7 +156,7 @@ class T5Config:
         """The ``config.json`` that ``from_huggingface`` reads back to an equal config."""
         plain = dataclasses.asdict(self)
         gated, activation, tied = plain.pop("gated"), plain.pop("activation"), plain.pop("tied")
-        scaled = plain.pop("scaled")
+        scaled, begin = plain.pop("scaled"), plain.pop("target_begin_token_ids")
         return {
             "model_type": "t5",
             "architectures": ["T5ForConditionalGeneration"],
@@ -153,6 +164,7 @@ class T5Config:
             "feed_forward_proj": ("gated-" if gated else "") + activation.removesuffix("_new"),
             "tie_word_embeddings": tied,
             **({} if scaled == tied else {"scale_decoder_outputs": scaled}),
+            **({"target_begin_token_ids": list(begin)} if begin else {}),
             "is_encoder_decoder": True,
             "dropout_rate": 0.0,
         }
@@ -229,6 +241,11 @@ class LlamaConfig:
     def ends(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Tokens behind every input (none: the separator begins the answer), and behind every target."""
         return (), (self.eos_token_id,)
+
+    @property
+    def begin(self) -> tuple[int, ...]:
+        """Tokens in front of every target: none, since the separator says where an answer begins."""
+        return ()
 
     @property
     def start_token_id(self) -> int:
@@ -368,14 +385,17 @@ def _ends(config: Mapping[str, Any]) -> dict[str, Any]:
     """The end tokens: one, or a list whose first ends targets and each of which ends a generated text."""
     if "eos_token_id" not in config:
         return {}
-    ends = config["eos_token_id"]
-    ends = ends if isinstance(ends, list) and ends else [ends]
-    if not all(isinstance(end, int) and not isinstance(end, bool) for end in ends):
-        raise BackboneError(
-            f"config.json: eos_token_id is {shown(config['eos_token_id'])}; expected int, or a list"
-        )
-    first, *more = dict.fromkeys(ends)
+    first, *more = dict.fromkeys(_tokens(config, "eos_token_id"))
     return {"eos_token_id": first, "more_end_token_ids": tuple(more)}
+
+
+def _tokens(config: Mapping[str, Any], name: str) -> tuple[int, ...]:
+    """Tokens that a config names: one, or a list of them; none where it says nothing."""
+    given = config.get(name, [])
+    tokens = given if isinstance(given, list) and (given or name not in config) else [given]
+    if not all(isinstance(token, int) and not isinstance(token, bool) for token in tokens):
+        raise BackboneError(f"config.json: {name} is {shown(given)}; expected int, or a list")
+    return tuple(tokens)
 
 
 def _with_ends(plain: Mapping[str, Any]) -> dict[str, Any]:
@@ -401,6 +421,8 @@ def _check_numbers(config: T5Config | LlamaConfig) -> None:
     fields = dataclasses.asdict(config)
     tokens = [(name, value) for name, value in fields.items() if name.endswith("_token_id")]
     tokens += [("eos_token_id", value) for value in fields["more_end_token_ids"]]
+    begin = fields.get("target_begin_token_ids", ())
+    tokens += [("target_begin_token_ids", value) for value in begin]
     for name, value in fields.items():
         if isinstance(value, float) and not (0.0 <= value < math.inf):
             raise BackboneError(f"config: {name} must be a finite number from 0 on, found {value}")

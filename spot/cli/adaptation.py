@@ -22,7 +22,9 @@ class AdaptationOptions:
     objective: Annotated[
         str, typer.Option(help="prefix_lm (go on with a text) or span_corruption.")
     ] = "prefix_lm"
-    steps: Annotated[int, typer.Option(help="Training steps.", min=1, max=WHOLE)] = 10_000
+    steps: Annotated[
+        int, typer.Option(help="Training steps; 0 trains nothing.", min=0, max=WHOLE)
+    ] = 10_000
     batch_size: Annotated[int, typer.Option(help="Examples a step.", min=1, max=LENGTH)] = 16
     input_length: Annotated[
         int, typer.Option(help="Input tokens of an example; T5 had 512.", min=16, max=LENGTH)
@@ -37,14 +39,22 @@ class AdaptationOptions:
     evaluate_every: Annotated[
         int, typer.Option(help="Steps between looks at the held-out loss.", min=1, max=WHOLE)
     ] = 500
+    sentinel: Annotated[
+        bool,
+        typer.Option(
+            "--sentinel",
+            help="Have all targets of the model begin with <extra_id_0>, which a T5 that was trained on span "
+            "corruption alone begins all its texts with.",
+        ),
+    ] = False
 
 
 @takes_groups
 def adapt(
     corpora: Annotated[
-        list[Path],
+        list[Path] | None,
         typer.Argument(help="Text files (.gz too): a paragraph a line, blank between documents."),
-    ],
+    ] = None,
     *,
     folder: Annotated[Path, typer.Option(help="Where everything goes; a second call resumes.")],
     options: AdaptationOptions,
@@ -59,7 +69,7 @@ def adapt(
     prepare_folders(folder)
     adaptation = Adaptation(**dataclasses.asdict(options))
     adapted = adapt(
-        where.load(), adaptation, corpora, folder, reporter=make_reporter("adapt", errors())
+        where.load(), adaptation, corpora or [], folder, reporter=make_reporter("adapt", errors())
     )
     if out.json:
         print_json(
@@ -70,7 +80,8 @@ def adapt(
             }
         )
         return
-    say(f"held-out loss a token: {adapted.before:.3f} before, {adapted.after:.3f} after")
+    if adapted.after is not None:
+        say(f"held-out loss a token: {adapted.before:.3f} before, {adapted.after:.3f} after")
     say(f"model in {adapted.folder}; use it with --backbone {adapted.folder}")
 
 

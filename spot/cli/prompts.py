@@ -142,6 +142,7 @@ def asked(
         backbone.tokenizer.encode,
         tokenizer_fingerprint=backbone.tokenizer.fingerprint,
         ends=backbone.config.ends,
+        begin=backbone.config.begin,
         lengths=Lengths(inputs=max_input),
         name=name,
     )

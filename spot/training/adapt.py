@@ -72,6 +72,8 @@ class Adaptation:
         learning_rate: constant, relative to the weights' scale; 0.001 is what T5 is fine-tuned with.
         seed: of masks, cuts and order.
         evaluate_every: steps between looks at the held-out loss.
+        sentinel: whether the model's targets shall begin with T5's first sentinel ("span corruption + sentinel"), which
+            its config then says.
 
     Raises:
         TrainingError: an unknown objective.
@@ -84,6 +86,7 @@ class Adaptation:
     learning_rate: float = 0.001
     seed: int = 0
     evaluate_every: int = 500
+    sentinel: bool = False
 
     def __post_init__(self) -> None:
         choose(self.objective, OBJECTIVES, "objective", error=TrainingError)
@@ -97,11 +100,11 @@ OBJECTIVES = ("prefix_lm", "span_corruption")
 
 
 class Adapted(NamedTuple):
-    """The folder of the adapted model, and its held-out loss a token before and after."""
+    """The folder of the adapted model, and its held-out loss a token before and after, where it trained."""
 
     folder: Path
-    before: float
-    after: float
+    before: float | None
+    after: float | None
 
 
 def adapt(
@@ -117,27 +120,36 @@ def adapt(
     Args:
         backbone: the model to begin with.
         adaptation: how.
-        corpora: text files (``.gz`` too), a paragraph a line and an empty line between documents.
+        corpora: text files (``.gz`` too), a paragraph a line and an empty line between documents; none of no steps.
         folder: of tokens, checkpoint and model.
         reporter: progress sink.
 
     Raises:
-        TrainingError: a decoder-only model, one whose vocabulary has no sentinels for span corruption or is too large,
-            a folder of another adaptation, a short corpus, or what :func:`spot.training.loop.fit` raises.
+        TrainingError: a decoder-only model, one whose vocabulary is too large or lacks sentinels that are needed, steps
+            without a corpus, a folder of another adaptation, a short corpus, or what :func:`spot.training.loop.fit`
+            raises.
     """
     config = backbone.config
     if not isinstance(config, T5Config):
         raise TrainingError(
             f"{backbone.name} is decoder-only: it has learnt to go on with text already; only T5s are adapted"
         )
+    if adaptation.steps and not corpora:
+        raise TrainingError("there is no text to train on; name text files, or give --steps 0")
     objective = _objective(backbone, adaptation)
+    if adaptation.sentinel:
+        config = dataclasses.replace(config, target_begin_token_ids=(_sentinel(backbone),))
     folder.mkdir(parents=True, exist_ok=True)
     told = {
         "backbone": backbone.fingerprint,
         "corpora": [str(path) for path in corpora],
         **dataclasses.asdict(adaptation),
     }
+    if not adaptation.sentinel:  # which came later
+        del told["sentinel"]
     _claim(folder / "adaptation.json", told)
+    if not adaptation.steps:
+        return Adapted(_saved(backbone, backbone.weights, config, folder), None, None)
     train, held_out = hold_out(_tokens(backbone, corpora, folder))
     held = Held(held_out, objective, adaptation.batch_size)
     model: T5 = nnx.merge(backbone.graph, backbone.weights)
@@ -157,15 +169,22 @@ def adapt(
         folder=folder / "training",
         reporter=reporter,
     )
-    adapted: T5 = nnx.merge(backbone.graph, jax.device_put(result.final))
-    save_backbone(adapted, folder / "model")
+    saved = _saved(backbone, jax.device_put(result.final), config, folder)
+    history = result.progress.history
+    write_atomically(folder / "curve.json", json.dumps(history, indent=1).encode())
+    return Adapted(saved, before, float(history[-1]["held_out_loss"]))
+
+
+def _saved(backbone: Backbone, weights: Any, config: T5Config, folder: Path) -> Path:
+    """The folder of a model that has other weights or another config, and the tokenizer as it was."""
+    model: T5 = nnx.merge(backbone.graph, weights)
+    model.config = config
+    save_backbone(model, folder / "model")
     source = find_model(backbone.name)
     for name in TOKENIZER_FILES:
         if (source / name).is_file():
             shutil.copy(source / name, folder / "model" / name)
-    history = result.progress.history
-    write_atomically(folder / "curve.json", json.dumps(history, indent=1).encode())
-    return Adapted(folder / "model", before, float(history[-1]["held_out_loss"]))
+    return folder / "model"
 
 
 def _objective(backbone: Backbone, adaptation: Adaptation) -> Objective:
@@ -180,11 +199,23 @@ def _objective(backbone: Backbone, adaptation: Adaptation) -> Objective:
         return PrefixLM(
             vocab_size=vocabulary, input_length=length, target_length=max(1, length // 2), end=end
         )
-    if backbone.tokenizer.piece(vocabulary - 1) != FIRST_SENTINEL:
-        raise TrainingError(
-            f"the vocabulary of {backbone.name} does not end in {FIRST_SENTINEL}; span corruption needs T5's sentinels"
-        )
+    _sentinel(backbone)
     return SpanCorruption(vocab_size=vocabulary, input_length=length, end=end)
+
+
+def _sentinel(backbone: Backbone) -> int:
+    """T5's first sentinel, the last of its vocabulary.
+
+    Raises:
+        TrainingError: a vocabulary without sentinels.
+    """
+    last = backbone.tokenizer.size - 1
+    if backbone.tokenizer.piece(last) != FIRST_SENTINEL:
+        raise TrainingError(
+            f"the vocabulary of {backbone.name} does not end in {FIRST_SENTINEL}; span corruption and --sentinel need "
+            "T5's sentinels"
+        )
+    return last
 
 
 def _claim(path: Path, told: Mapping[str, Any]) -> None:

@@ -127,6 +127,7 @@ class TaskData:
             tokenizer.encode,
             tokenizer_fingerprint=tokenizer.fingerprint,
             ends=self._backbone.config.ends,
+            begin=self._backbone.config.begin,
             lengths=self._recipe.lengths,
             cache=paths.cache_folder() / "tokens",
             name=self.task.name,
