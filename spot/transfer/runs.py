@@ -390,7 +390,7 @@ def sharing(
     if len(alone) < max(2, len(tasks)):
         raise TrainingError(
             f"--shared {trainer.recipe.shared} is for two tasks or more, and for no mixture: each has a part of its "
-            "own; name them one by one"
+            "own; name them one by one, or give --shared '' to train each alone"
         )
     mixture = Mixture(name="+".join(task.name for task in alone), members=tuple(alone))
     recipe = dataclasses.replace(trainer.recipe, together=together(trainer.data(mixture)))

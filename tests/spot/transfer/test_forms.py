@@ -22,7 +22,7 @@ from spot.transfer.transfer import TransferOptions, run_transfer
 from tasks.task import Task
 
 
-@pytest.mark.parametrize("form", ["prompt", "deep", "prefix"])
+@pytest.mark.parametrize("form", ["prompt", "deep", "prefix", "suffix", "decoder"])
 def test_a_form_is_banked_ranked_and_transferred(
     form: str, tmp_path: Path, backbone: Backbone, recipe: Recipe, tasks: dict[str, Task]
 ) -> None:
