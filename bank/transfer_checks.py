@@ -25,7 +25,8 @@ def transfer_runs(row: Row, contents: Contents) -> Problems:
             continue
         if run["role"] is not None and run["role"] not in allowed:
             yield f"{row}: its {name} run {run['digest'][:12]} has the role {run['role']}"
-        yield from _of_its_kind(row, f"its {name} run", run, None if name == "query" else trained)
+        compared = None if name == "query" else trained
+        yield from _of_its_kind(row, f"its {name} run", run, compared, contents)
     yield from _query_recipe(row, contents)
     chosen, candidates = row["chosen_run_id"], contents.children("candidate", "transfer_id", row.id)
     ended = [candidate for candidate in candidates if candidate["run_id"] is not None]
@@ -42,17 +43,25 @@ def transfer_runs(row: Row, contents: Contents) -> Problems:
         yield f"{row}: chose a run with {run['score']:g}, another had {max(scores):g}"
 
 
-def _of_its_kind(row: Row, name: str, run: Row, trained: Row | None) -> Problems:
-    """A transfer's runs are of its task and its seed, and those that it compares of one recipe."""
+def _of_its_kind(
+    row: Row, name: str, run: Row, trained: Row | None, contents: Contents
+) -> Problems:
+    """A transfer's runs are of its task and its seed, and those that it compares of one recipe but for their form."""
     for column, what in (("task_id", "another task"), ("seed", "another seed")):
         if None not in (run[column], row[column]) and run[column] != row[column]:
             yield f"{row}: {name} {(run['digest'] or '')[:12]} is of {what}"
-    if (
-        trained
-        and None not in (run["recipe_id"], trained["recipe_id"])
-        and run["recipe_id"] != trained["recipe_id"]
-    ):
+    if trained and not _alike(run, trained, contents):
         yield f"{row}: {name} {(run['digest'] or '')[:12]} is of another recipe than its chosen run"
+
+
+def _alike(run: Row, other: Row, contents: Contents) -> bool:
+    """Whether two runs are of one recipe, or of two that differ in the form of their prompts alone."""
+    if None in (run["recipe_id"], other["recipe_id"]) or run["recipe_id"] == other["recipe_id"]:
+        return True
+    recipes = [contents.parent(each, "recipe_id") for each in (run, other)]
+    options = [recipe and recipe["options"] for recipe in recipes]
+    mine, theirs = ({**each, "form": ""} if each else None for each in options)
+    return mine is not None and mine == theirs
 
 
 def _query_recipe(row: Row, contents: Contents) -> Problems:
@@ -188,7 +197,7 @@ def candidate_runs(row: Row, contents: Contents) -> Problems:
         if source["task_id"] is not None and source["task_id"] == transfer["task_id"]:
             yield f"{transfer}: its candidate {row['rank']} is a source of the target itself"
     if run:
-        yield from _of_its_kind(transfer, f"the {name}", run, trained)
+        yield from _of_its_kind(transfer, f"the {name}", run, trained, contents)
         if run["role"] not in (None, "transfer"):
             yield f"{transfer}: the {name} has the role {run['role']}"
         if not same(row["score"], run["score"]):

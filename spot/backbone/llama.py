@@ -185,12 +185,17 @@ class Llama(LanguageModel[Read, list[KeysValues]]):
 
     def prepare(self, soft: Soft) -> Soft:
         """The stack with the keys and values of its prompts, which no text changes."""
-        return soft if soft.before else soft._replace(before=self._read_prompts(soft, None))
+        return (
+            soft
+            if soft.before or soft.attended
+            else soft._replace(before=self._read_prompts(soft, None))
+        )
 
     def read(
         self, soft: Soft, prompt_ids: Tokens, inputs: Inputs, dropout: Dropout | None = None
     ) -> Read:
         """Prompts, then texts behind them; of the last layer only keys and values are needed."""
+        soft, prompt_ids = self.mixed(soft, prompt_ids, inputs)
         if dropout or soft.rows > len(
             prompt_ids
         ):  # rows that differ, or are fewer than the prompts

@@ -10,6 +10,7 @@ V vocabulary, N prompts in the stack. Locals of the model's maths end in their a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
@@ -228,6 +229,30 @@ class LanguageModel(nnx.Module, Generic[Memory, Cache]):
 
     # -- what architectures share ------------------------------------------------------------------------
 
+    def mixed(self, soft: Soft, prompt_ids: Tokens, inputs: Inputs) -> tuple[Soft, Tokens]:
+        """A stack of a prompt a row, where inputs mix the prompts of sources; else the stack as it is.
+
+        ATTEMPT (Asai et al. 2022, section 3.2): an input x, the largest of its embedded tokens feature by feature,
+        attends to prompts p, likewise: ``P + sum_j a_j P_j`` with ``a = softmax(p_j . norm(up' silu(down x)) / (e H))``
+        over the sources and P itself.
+        """
+        if soft.attended is None:
+            return soft, prompt_ids
+        own_NPH, seen_NP1 = jnp.asarray(soft.tokens, jnp.float32), soft.visible()[..., None]
+        all_NKPH = jnp.concatenate([own_NPH[:, None], jnp.asarray(soft.attended.sources)], axis=1)
+        keys_NKH = jnp.where(seen_NP1[:, None], all_NKPH, -jnp.inf).max(axis=2)
+        mask_BT1 = jnp.asarray(inputs.mask)[..., None]
+        pooled_BH = jnp.where(mask_BT1, self._embed(inputs.ids), -jnp.inf).max(axis=1)
+        pooled_BH = jnp.where(mask_BT1.any(axis=1), pooled_BH, 0.0)  # of no text
+        down, up = (jnp.asarray(x)[prompt_ids] for x in soft.attended[1:])
+        hidden_BR = jax.nn.silu(jnp.einsum("brh,bh->br", down, pooled_BH))
+        asked_BH = _standardised(jnp.einsum("brh,br->bh", up, hidden_BR))
+        scores_BK = jnp.einsum("bkh,bh->bk", keys_NKH[prompt_ids], asked_BH)
+        weights_BK = jax.nn.softmax(scores_BK / (math.e * self.config.width), axis=-1)
+        added_BPH = jnp.einsum("bk,bkph->bph", weights_BK, all_NKPH[prompt_ids])
+        lengths = None if soft.lengths is None else jnp.asarray(soft.lengths)[prompt_ids]
+        return Soft(own_NPH[prompt_ids] + added_BPH, lengths=lengths), jnp.arange(len(prompt_ids))
+
     def _check(self, soft: Soft, prompt_ids: Tokens, inputs: Inputs) -> None:
         """Hold shapes against each other where prompts, inputs and model meet."""
         soft.check(self.config.width, self.config.layers)
@@ -266,6 +291,12 @@ class LanguageModel(nnx.Module, Generic[Memory, Cache]):
             jnp.asarray(prompt_ids)[:, None], jnp.where(own_BT, places_BT, 0)
         ]
         return jnp.where(own_BT[..., None], suffix_BTH, self._embed(jnp.where(own_BT, 0, ids)))
+
+
+def _standardised(x: Array) -> Array:
+    """``[..., H]`` less its mean, over its deviation."""
+    centred = x - x.mean(axis=-1, keepdims=True)
+    return centred * jax.lax.rsqrt(jnp.square(centred).mean(axis=-1, keepdims=True) + 1e-6)
 
 
 def _cross_entropy(logits: Array, ids: Tokens, mask: Tokens, z_loss: float) -> Array:

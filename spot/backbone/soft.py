@@ -18,6 +18,17 @@ PROMPT_BLIND, TEXT_BLIND = 1, 2
 """The tokens of a prompt see nothing of the text; those of the text nothing of the prompt."""
 
 
+class Attended(NamedTuple):
+    """Prompts of sources that every input mixes for itself, and the network that says how (Asai et al. 2022)."""
+
+    sources: Array | np.ndarray
+    """``[N, K, P, H]`` float32, of K sources."""
+    down: Array | np.ndarray
+    """``[N, R, H]`` float32, of what an input is into R hidden units."""
+    up: Array | np.ndarray
+    """``[N, R, H]`` float32, of these into what is held against the prompts."""
+
+
 class Soft(NamedTuple):
     """A stack of N prompts as models read them.
 
@@ -43,6 +54,8 @@ class Soft(NamedTuple):
     """``[N, P, H]`` float32, behind the embedded input in place of ``tokens``: inputs say where, by :data:`SUFFIX`."""
     decoder: Array | np.ndarray | None = None
     """``[N, P, H]`` float32, in front of an encoder-decoder's decoder input in place of ``tokens``."""
+    attended: Attended | None = None
+    """What is added to ``tokens``, another sum for every input, see :meth:`LanguageModel.mixed`."""
     blind: Tokens | None = None
     """``[N]`` int32, what does not see what while a prompt and its text are read: 0, ``PROMPT_BLIND`` or
     ``TEXT_BLIND``. What is decoded sees both. Of prompts in front of the text."""
@@ -121,6 +134,14 @@ class Soft(NamedTuple):
         for leaf in (self.suffix, self.decoder):
             if leaf is not None:
                 axes("soft prompts", {"N": self.rows, "H": width}, tokens=("N P H", leaf))
+        if self.attended is not None:
+            axes(
+                "attended prompts",
+                sizes,
+                sources=("N K P H", self.attended.sources),
+                down=("N R H", self.attended.down),
+                up=("N R H", self.attended.up),
+            )
         if self.lengths is not None:
             axes("soft prompts", sizes, lengths=("N", self.lengths))
         if self.blind is not None:
@@ -148,7 +169,7 @@ def stack(prompts: Sequence[Soft]) -> Soft:
     )
 
 
-_PADDED = ("tokens", "layers", "prefixes", "suffix", "decoder")
+_PADDED = ("tokens", "layers", "prefixes", "suffix", "decoder", "attended")
 """What of a prompt has its tokens along the last axis but one."""
 
 

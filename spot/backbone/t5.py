@@ -297,6 +297,7 @@ class T5(LanguageModel[Encoded, Cache]):
         The first layer projects the two apart: a prompt once for all its rows, and the input without a gradient, since
         nothing that trains stands before it.
         """
+        soft, prompt_ids = self.mixed(soft, prompt_ids, inputs)
         if dropout or soft.rows > len(
             prompt_ids
         ):  # rows that differ, or are fewer than the prompts

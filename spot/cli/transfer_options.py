@@ -70,9 +70,9 @@ class MethodOptions:
         str,
         typer.Option(
             help="best: train from each of the k best sources and keep the best on dev; average: from their weighted "
-            "average; weights: from a sum whose weights the target's examples learn; mixture: from a prompt trained on "
-            "their tasks and the target together; generic: from --source; oracle: from every source; none: only "
-            "without transfer."
+            "average; weights: from a sum whose weights the target's examples learn; attention: a prompt to which "
+            "every input adds its own mixture of theirs; mixture: from a prompt trained on their tasks and the target "
+            "together; generic: from --source; oracle: from every source; none: only without transfer."
         ),
     ] = "best"
     top_k: Annotated[int, typer.Option(help="Sources tried.", min=1, max=WHOLE)] = 3

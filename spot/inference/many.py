@@ -52,8 +52,9 @@ def answer_all(
         SpotError: as :func:`spot.inference.predict.answer_many`.
     """
     found: list[list[Answers]] = [[] for _ in prompts]
-    for form in dict.fromkeys(given.form for given in prompts):
-        places = [place for place, given in enumerate(prompts) if given.form == form]
+    kinds = [(given.form, given.prompt.shape[:-2]) for given in prompts]
+    for kind in dict.fromkeys(kinds):
+        form, places = kind[0], [place for place, each in enumerate(kinds) if each == kind]
         for first in range(0, len(places), PROMPTS_AT_ONCE):
             few = places[first : first + PROMPTS_AT_ONCE]
             soft = FORMS[form].stack([prompts[place].prompt for place in few], backbone.config)

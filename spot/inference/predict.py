@@ -284,7 +284,7 @@ def scores(
         data: the examples.
         batch_size: most examples at once.
     """
-    if _packs(backbone):
+    if _packs(backbone, soft):
         allowed = [[data.choices[c] for c in data.choice_rows[row]] for row in range(len(data))]
         return [-losses for losses in _packed_losses(backbone, soft, prompt_ids, data, allowed)]
     programs, given = _programs(backbone.graph), soft
@@ -378,7 +378,7 @@ def _mean_losses(backbone: Backbone, soft: Soft, data: Tokenized, batch_size: in
     every = _together([data] * soft.rows)
     prompt_ids = np.repeat(np.arange(soft.rows, dtype=np.int32), count)
     losses = np.zeros(len(prompt_ids))
-    if _packs(backbone):
+    if _packs(backbone, soft):
         alone = [[every.targets[row]] for row in range(len(every))]
         summed = _packed_losses(backbone, soft, prompt_ids, every, alone)
         losses[:] = np.concatenate(summed) / np.maximum(every.targets.lengths, 1)
@@ -393,9 +393,9 @@ def _mean_losses(backbone: Backbone, soft: Soft, data: Tokenized, batch_size: in
     return losses.reshape(soft.rows, count).mean(axis=1)
 
 
-def _packs(backbone: Backbone) -> bool:
+def _packs(backbone: Backbone, soft: Soft) -> bool:
     """Whether losses are computed in packed sequences: on a CPU, of models that read a prompt once for all rows."""
-    return backbone.config.reads_prompts_once and placement().cpu
+    return backbone.config.reads_prompts_once and placement().cpu and soft.attended is None
 
 
 def _packed_losses(

@@ -34,6 +34,7 @@ RANKS = {
     "infix": 4,
     "suffix": 2,
     "decoder": 2,
+    "attention": 3,
 }
 """Axes of a prompt ``[..., P, H]`` by its form (:mod:`spot.prompts.forms`, which is not imported: it loads JAX)."""
 

@@ -10,12 +10,13 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
 from spot.backbone.config import Config
-from spot.backbone.soft import TEXT_BLIND, Soft, stack
+from spot.backbone.soft import TEXT_BLIND, Attended, Soft, stack
 from spot.errors import PromptError
 from spot.prompts import prefix_rows, prefixes
 
@@ -28,17 +29,22 @@ def _repeated(tokens: np.ndarray, backbone: Backbone, shape: tuple[int, ...]) ->
     return np.broadcast_to(tokens, shape)
 
 
+ANY = -1
+"""Stands for an axis of any size."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Form:
     """A way to steer a model.
 
     Attributes:
         soft: the stack that models read, from parameters ``[N, ..., P, H]`` and the model's config.
-        axes: sizes of a prompt's leading axes for a model.
+        axes: sizes of a prompt's leading axes for a model; :data:`ANY` of one that may have any.
         begun: a prompt of a shape ``[..., P, H]`` from an initialiser's tokens ``[P, H]``, for a backbone.
         slots: whether parameters lead with N; else they are the model's weights, and there is one of them.
         states: whether what trains are states of the model, whose norms may be held against the embedding's.
         suffix: whether it stands behind the text, where inputs must leave room for it.
+        packs: whether a packed sequence takes it.
     """
 
     soft: Callable[[Any, Config], Soft]
@@ -47,10 +53,18 @@ class Form:
     slots: bool = True
     states: bool = True
     suffix: bool = False
+    packs: bool = True
 
     def shape(self, config: Config, length: int) -> tuple[int, ...]:
         """``[..., P, H]`` of one prompt of P = ``length`` tokens."""
         return (*self.axes(config), length, config.width)
+
+    def fits(self, shape: tuple[int, ...], config: Config) -> bool:
+        """Whether a prompt ``[..., P, H]`` of that shape can be one of this form."""
+        expected = self.shape(config, shape[-2])
+        return len(shape) == len(expected) and all(
+            size == wanted or wanted == ANY for size, wanted in zip(shape, expected, strict=True)
+        )
 
     def start(self, tokens: np.ndarray, backbone: Backbone) -> np.ndarray:
         """Where a prompt starts for an initialiser's ``tokens[P, H]``, float32 ``[..., P, H]``."""
@@ -132,6 +146,33 @@ def _with_encoder(config: Config) -> tuple[int, ...]:
     return ()
 
 
+def attention(parameters: Array, config: Config) -> Soft:
+    """A prompt and those of K sources, of which every input adds its own mixture (ATTEMPT, Asai et al. 2022).
+
+    ``[N, 3 + K, P, H]``: the prompt, the network's two layers of P hidden units, and the sources, which do not train.
+    """
+    sources = jax.lax.stop_gradient(parameters[:, 3:])
+    return Soft(parameters[:, 0], attended=Attended(sources, parameters[:, 1], parameters[:, 2]))
+
+
+def _from_sources(tokens: np.ndarray, backbone: Backbone, shape: tuple[int, ...]) -> np.ndarray:
+    raise PromptError(
+        "a prompt of form attention begins at those of sources; use spot transfer --method attention"
+    )
+
+
+def attending(own: np.ndarray, sources: Sequence[np.ndarray], seed: int) -> np.ndarray:
+    """Where a prompt ``[3 + K, P, H]`` of the form ``attention`` starts, for a prompt and sources ``[P, H]``.
+
+    The network's layers are drawn from normal distributions that keep the scale of what passes.
+    """
+    length, width = own.shape
+    rng = np.random.default_rng([seed, 0xA77E])
+    down = rng.normal(size=(length, width)) / np.sqrt(width)
+    up = rng.normal(size=(length, width)) / np.sqrt(length)
+    return np.stack([own, down, up, *sources]).astype(np.float32)
+
+
 def _no_tokens(parameters: Array) -> Array:
     return jnp.zeros((parameters.shape[0], 0, parameters.shape[-1]), jnp.float32)
 
@@ -161,5 +202,8 @@ FORMS: Mapping[str, Form] = {
     ),
     "suffix": Form(suffix, suffix=True),
     "decoder": Form(decoder, axes=_with_encoder),
+    "attention": Form(
+        attention, axes=lambda _config: (ANY,), begun=_from_sources, states=False, packs=False
+    ),
 }
 """Forms that a recipe can train, by name."""

@@ -176,7 +176,7 @@ def check_fits(
             f"{where}: prompt has {prompt.shape[-2]} tokens, expected {length}; set --prompt-length to match"
         )
     expected = FORMS[form].shape(backbone.config, length)
-    if prompt.shape != expected:
+    if not FORMS[form].fits(prompt.shape, backbone.config):
         reason = (
             "it was made for another model"
             if prompt.ndim == len(expected)

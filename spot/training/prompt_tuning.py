@@ -392,7 +392,7 @@ def step_of(backbone: Backbone, recipe: Recipe) -> Step:
         z_loss=recipe.z_loss,
         loss=recipe.loss,
         toward=toward_of(backbone, recipe),
-        packed=backbone.config.reads_prompts_once,
+        packed=backbone.config.reads_prompts_once and FORMS[recipe.form].packs,
     )
 
 

@@ -31,6 +31,7 @@ FORM_NAMES = (
     "infix",
     "suffix",
     "decoder",
+    "attention",
 )
 SHARED_NAMES = ("", "multiply", "add", "concatenate")
 EVALUATIONS = ("auto", "rank", "generate")
@@ -138,7 +139,8 @@ class RecipeSettings:
         "prompt",
         "What is trained: prompt, deep (vectors before every layer), prefix (keys and values before those of every "
         "attention; prefix_encoder, prefix_decoder and prefix_cross of one kind of it, infix of what answers alone "
-        "see), suffix (tokens behind the input), or decoder (tokens before an encoder-decoder's answer).",
+        "see), suffix (tokens behind the input), decoder (tokens before an encoder-decoder's answer), or attention "
+        "(which spot transfer --method attention trains).",
         shapes_key=True,
         later=True,
         choices=FORM_NAMES,

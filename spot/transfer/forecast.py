@@ -31,6 +31,7 @@ from spot.transfer.methods import (
     Selection,
     Starts,
     average_of,
+    from_attention,
     from_average,
     from_each,
     from_mixture,
@@ -311,14 +312,15 @@ def _from_mixture(
     return [run.value if run else None for run in foresight.held(runs)]
 
 
-def _from_weights(
+def _unknown(
     _foresight: Foresight, _trainer: Trainer, _target: Task, _selection: Selection, _find: FindTask
 ) -> list[str | None]:
     return [None]
 
 
 STARTS: dict[Starts, Foresee] = {
-    from_weights: _from_weights,
+    from_weights: _unknown,
+    from_attention: _unknown,
     from_each: _from_each,
     from_average: _from_average,
     from_mixture: _from_mixture,

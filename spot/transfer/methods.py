@@ -9,7 +9,11 @@ from typing import NamedTuple
 import numpy as np
 
 from bank import Bank, StoredRun
+from spot.errors import TrainingError
+from spot.prompts.forms import attending
 from spot.retrieval.rank import Ranked, weights
+from spot.training.prompt_tuning import start_of
+from spot.training.settings import FORM_NAMES
 from spot.transfer.learnt_weights import STEPS, learn_weights
 from spot.transfer.planner import RunSpec
 from spot.transfer.runs import Ended, Trainer
@@ -151,6 +155,33 @@ def from_weights(
     return [mixed(selection) for selection in selections]
 
 
+def from_attention(
+    trainer: Trainer, target: Task, selections: Sequence[Selection], find_task: FindTask
+) -> list[list[Candidate]]:
+    """Start from the recipe's initialiser and the values of all sources, which every input mixes for itself
+    (:func:`spot.prompts.forms.attention`).
+
+    Raises:
+        TrainingError: sources of another form than plain prompts.
+    """
+    recipe = trainer.recipe
+    if recipe.form != FORM_NAMES[0]:
+        raise TrainingError(
+            f"method attention mixes prompts before the input; the sources are of form {recipe.form}"
+        )
+
+    def attended(selection: Selection) -> list[Candidate]:
+        values = [
+            trainer.start_from(trainer.bank.prompt(source.value)) for source in selection.sources
+        ]
+        own = start_of(recipe, trainer.backbone, target, selection.seed)
+        start = trainer.bank.put(attending(own, values, selection.seed))
+        share = 1 / len(values)
+        return [Candidate(source=source, weight=share, start=start) for source in selection.sources]
+
+    return [attended(selection) for selection in selections]
+
+
 def from_mixture(
     trainer: Trainer, target: Task, selections: Sequence[Selection], find_task: FindTask
 ) -> list[list[Candidate]]:
@@ -211,10 +242,18 @@ class Method(NamedTuple):
     """Whether it starts from a source given by name."""
     reads_sources: bool = False
     """Whether it trains on the sources' data."""
+    form: str = ""
+    """Form of the target's prompts, where it is another than the sources'."""
     unused: tuple[str, ...] = ()
     """Options of a transfer that it does not look at."""
     why: str = ""
     """What makes them of no use."""
+
+    def training(self, trainer: Trainer) -> Trainer:
+        """What trains the target from its starts."""
+        if not self.form:
+            return trainer
+        return trainer.alone(dataclasses.replace(trainer.recipe, form=self.form))
 
 
 def _top(ranked: Sequence[Ranked], top_k: int, name: str) -> Sequence[Ranked]:
@@ -233,6 +272,7 @@ METHODS: dict[str, Method] = {
     "best": Method(_top, from_each, chooses=True, single=True),
     "average": Method(_top, from_average),
     "weights": Method(_top, from_weights),
+    "attention": Method(_top, from_attention, form="attention"),
     "mixture": Method(_top, from_mixture, reads_sources=True),
     "generic": Method(
         _named,

@@ -236,27 +236,35 @@ def run_transfers(
         for seed, query, baseline in zip(seeds, queries, baselines, strict=True)
     ]
     started = method.starts(trainer, target, selections, find_task)
+    training = method.training(trainer)
     specs = [
         [
-            trainer.spec(target, selection.seed, "transfer", candidate.start)
+            training.spec(target, selection.seed, "transfer", candidate.start)
             for candidate in candidates
         ]
         for selection, candidates in zip(selections, started, strict=True)
     ]
-    ends = BUDGETS[options.budget](trainer, target, specs)
+    ends = BUDGETS[options.budget](training, target, specs)
     choices = [
         _choose(selection, candidates, ended)
         for selection, candidates, ended in zip(selections, started, ends, strict=True)
     ]
-    reported = [choice.chosen_run for choice in choices]
-    for alone in restarts:
-        reported += [alone[0], _best(alone)] if alone else []
-    tests = zip(reported, trainer.test_all(target, reported), strict=True)
-    tested = {run.digest: evaluation for run, evaluation in tests}
+    chosen = [choice.chosen_run for choice in choices]
+    without = [run for alone in restarts if alone for run in (alone[0], _best(alone))]
+    if training is trainer:  # in one pass
+        tested = _tested(trainer, target, [*chosen, *without])
+    else:
+        tested = _tested(training, target, chosen) | _tested(trainer, target, without)
     return [
         _record(trainer, target, options, choice, alone, tested)
         for choice, alone in zip(choices, restarts, strict=True)
     ]
+
+
+def _tested(trainer: Trainer, target: Task, runs: Sequence[StoredRun]) -> dict[str, Evaluation]:
+    """What runs answer to the target's test split, by their digests."""
+    tests = zip(runs, trainer.test_all(target, runs), strict=True)
+    return {run.digest: evaluation for run, evaluation in tests}
 
 
 def baseline_specs(

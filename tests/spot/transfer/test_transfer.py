@@ -14,14 +14,16 @@ from bank import Bank, BankError, StoredRun
 from bank.integrity import verify
 from bank.listing import list_runs, list_transfers, show_run
 from spot.backbone.load import Backbone
-from spot.errors import RetrievalError, SpotError
+from spot.errors import RetrievalError, SpotError, TrainingError
 from spot.inference.predict import mean_losses
 from spot.retrieval.rank import Ranked, Retriever, weights
 from spot.training.jobs import Progress
+from spot.training.prompt_tuning import start_of
 from spot.training.recipe import Recipe
 from spot.training.task_data import TaskData
 from spot.transfer.datasets import Datasets
 from spot.transfer.executors import Group, LocalExecutor
+from spot.transfer.methods import METHODS
 from spot.transfer.runs import Trainer
 from spot.transfer.sources import context_of, query_of, rank_for, retriever_for, sharing_texts
 from spot.transfer.transfer import (
@@ -298,7 +300,7 @@ def test_more_steps_under_a_constant_rate_still_use_the_banks_keys(
     [
         (
             {"method": "worst"},
-            "transfer method 'worst' is not known; choose from best, average, weights, mixture",
+            "transfer method 'worst' is not known; choose from best, average, weights, attention",
         ),
         ({"method": "generic"}, "method generic needs a source"),
         ({"source": "first"}, "no other takes one"),
@@ -621,3 +623,31 @@ def test_the_query_of_a_target_of_few_examples_is_of_their_words(world: World) -
     assert context.signature is not None
     assert np.array_equal(context.signature(), task_signature(world.target, limit=4))
     assert not np.array_equal(context.signature(), task_signature(world.target))
+
+
+def test_every_input_may_mix_the_values_of_the_sources_for_itself(world: World) -> None:
+    """ATTEMPT: the run is of another form than its sources, and is banked, answered and recorded as any."""
+    options = TransferOptions(method="attention", top_k=2)
+    result = run_transfer(world.trainer, world.target, seed=0, options=options)
+    bank = world.bank
+    values = [bank.prompt(candidate.source.value) for candidate in result.candidates]
+    (start,) = {candidate.start for candidate in result.candidates}
+    own, down, up, *sources = bank.prompt(start)
+    begun = start_of(world.trainer.recipe, world.trainer.backbone, world.target, 0)
+    np.testing.assert_array_equal(own, begun)
+    np.testing.assert_array_equal(sources, values)
+    learnt = bank.prompt(result.chosen_run.value)
+    for index, part in enumerate((own, down, up)):
+        assert np.abs(learnt[index] - part).max() > 1e-3
+    assert_close(learnt[3:], np.stack(values), relative=1e-3)  # but for weight decay
+    assert result.gain is not None
+    assert verify(bank) == []
+    again = run_transfer(world.trainer, world.target, seed=0, options=options)
+    assert again.digest == result.digest
+
+
+def test_prompts_of_another_form_are_not_mixed_by_attention(world: World) -> None:
+    deep = dataclasses.replace(world.trainer.recipe, form="deep")
+    trainer = world.trainer.alone(deep)
+    with pytest.raises(TrainingError, match=r"mixes prompts before the input; .* of form deep"):
+        METHODS["attention"].starts(trainer, world.target, [], get_task)
