@@ -29,8 +29,8 @@ def _repeated(tokens: np.ndarray, backbone: Backbone, shape: tuple[int, ...]) ->
     return np.broadcast_to(tokens, shape)
 
 
-ANY = -1
-"""Stands for an axis of any size."""
+ANY, TYPICAL = -1, 6
+"""Stands for an axis of any size; a size that it often has."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +70,14 @@ class Form:
         """Where a prompt starts for an initialiser's ``tokens[P, H]``, float32 ``[..., P, H]``."""
         shape = self.shape(backbone.config, len(tokens))
         return np.array(self.begun(tokens, backbone, shape), np.float32)
+
+    def made_up(self, backbone: Backbone, length: int) -> np.ndarray:
+        """A prompt of P = ``length`` tokens that means nothing, float32 ``[..., P, H]``: to take the time with."""
+        shape = tuple(
+            TYPICAL if size == ANY else size for size in self.shape(backbone.config, length)
+        )
+        rows = np.asarray(backbone.embedding[:length], np.float32)
+        return np.array(np.broadcast_to(np.resize(rows, shape[-2:]), shape))
 
     def stack(self, prompts: Sequence[np.ndarray | Array], config: Config) -> Soft:
         """One stack of prompts ``[..., P, H]``, whose lengths may differ."""

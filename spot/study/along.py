@@ -371,14 +371,14 @@ class OneTarget:
                 )
                 for seed, query in enumerate(self.queries)
             ]
-            started = METHODS[options.method].starts(
-                self.trainer, self.task, selections, study.find_task
-            )
+            method = METHODS[options.method]
+            started = method.starts(self.trainer, self.task, selections, study.find_task)
+            training = method.training(self.trainer)
             specs = [
-                self.trainer.spec(self.task, seed, "transfer", candidates[0].start)
+                training.spec(self.task, seed, "transfer", candidates[0].start)
                 for seed, candidates in enumerate(started)
             ]
-            runs = self.trainer.run_all(specs)
+            runs = training.run_all(specs)
             for row, run, candidates in zip(rows, runs, started, strict=True):
                 row[name] = Chosen([self.history(run)], start_steps(candidates))
         return rows

@@ -14,7 +14,7 @@ from tasks.choices import choose
 from tasks.errors import TaskError
 from tasks.tomlfile import read_toml
 
-TRAINED_METHODS = ("average", "mixture")
+TRAINED_METHODS = ("average", "weights", "attention", "mixture")
 """Methods that train anew for every k; ``best`` and ``halving`` are read off the oracle's runs."""
 
 NO_CURVES = (
@@ -32,7 +32,7 @@ class StudyPlan:
         targets: tasks that want help; a target's own prompts are never its sources.
         source_seeds: seeds of every source.
         target_seeds: seeds of every target.
-        methods: further methods that train, beside no transfer, best of top-k and the oracle: ``average``, ``mixture``.
+        methods: further methods that train, beside no transfer, best of top-k and the oracle, of ``TRAINED_METHODS``.
         k: lengths of the ranking's head.
         methods_k: those at which ``methods`` train; all of ``k`` if empty.
         measures: what ranks; the first ranks for ``methods`` and chooses which seed stands for a source.

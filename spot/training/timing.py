@@ -198,8 +198,7 @@ class Rig:
     def make(cls, backbone: Backbone, recipe: Recipe, slots: int) -> Rig:
         form = FORMS[recipe.form]
         step = step_of(backbone, recipe)
-        rows = np.asarray(backbone.embedding[: recipe.prompt_length], np.float32)
-        start = form.start(np.resize(rows, (recipe.prompt_length, rows.shape[1])), backbone)
+        start = form.made_up(backbone, recipe.prompt_length)
         one = trainable(start, recipe.mlp_width, 0, shared=recipe.shared)
         trained = jax.device_put(jax.tree.map(lambda leaf: np.repeat(leaf, slots, 0), one))
         return cls(step, backbone.weights, trained, step.init(trained), slots, recipe.prompt_length)
@@ -243,7 +242,7 @@ def _time_answers(backbone: Backbone, recipe: Recipe, split: SplitData) -> float
     rows = np.linspace(0, len(split.examples) - 1, min(ANSWERED, len(split.examples))).astype(int)
     few = SplitData([split.examples[row] for row in rows], split.tokens.take(rows))
     form = FORMS[recipe.form]
-    start = form.start(np.zeros((recipe.prompt_length, backbone.width)), backbone)
+    start = form.made_up(backbone, recipe.prompt_length)
     answer: Callable[[], object] = functools.partial(
         predict_many,
         backbone,

@@ -30,6 +30,7 @@ from spot.transfer.methods import (
     FindTask,
     Selection,
     Starts,
+    attending_start,
     average_of,
     from_attention,
     from_average,
@@ -253,10 +254,10 @@ def _add_target_runs(
     find_task: FindTask,
 ) -> None:
     """Runs of a target from the sources that a ranking gave it."""
-    starts = STARTS[METHODS[options.method].starts](
-        foresight, trainer, target, selection, find_task
-    )
+    method = METHODS[options.method]
+    starts = STARTS[method.starts](foresight, trainer, target, selection, find_task)
     known = [start for start in dict.fromkeys(starts) if start]
+    trainer = method.training(trainer)
     specs = [trainer.spec(target, selection.seed, "transfer", start) for start in known]
     steps = 0
     if options.budget == "halving":
@@ -312,6 +313,12 @@ def _from_mixture(
     return [run.value if run else None for run in foresight.held(runs)]
 
 
+def _from_attention(
+    _foresight: Foresight, trainer: Trainer, target: Task, selection: Selection, _find: FindTask
+) -> list[str | None]:
+    return [prompt_sha256(attending_start(trainer, target, selection))]
+
+
 def _unknown(
     _foresight: Foresight, _trainer: Trainer, _target: Task, _selection: Selection, _find: FindTask
 ) -> list[str | None]:
@@ -320,7 +327,7 @@ def _unknown(
 
 STARTS: dict[Starts, Foresee] = {
     from_weights: _unknown,
-    from_attention: _unknown,
+    from_attention: _from_attention,
     from_each: _from_each,
     from_average: _from_average,
     from_mixture: _from_mixture,

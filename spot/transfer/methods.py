@@ -164,22 +164,29 @@ def from_attention(
     Raises:
         TrainingError: sources of another form than plain prompts.
     """
+
+    def attended(selection: Selection) -> list[Candidate]:
+        start = trainer.bank.put(attending_start(trainer, target, selection))
+        share = 1 / len(selection.sources)
+        return [Candidate(source=source, weight=share, start=start) for source in selection.sources]
+
+    return [attended(selection) for selection in selections]
+
+
+def attending_start(trainer: Trainer, target: Task, selection: Selection) -> np.ndarray:
+    """The prompt ``[3 + K, P, H]`` from which a target attends to K sources.
+
+    Raises:
+        TrainingError: as :func:`from_attention`.
+    """
     recipe = trainer.recipe
     if recipe.form != FORM_NAMES[0]:
         raise TrainingError(
             f"method attention mixes prompts before the input; the sources are of form {recipe.form}"
         )
-
-    def attended(selection: Selection) -> list[Candidate]:
-        values = [
-            trainer.start_from(trainer.bank.prompt(source.value)) for source in selection.sources
-        ]
-        own = start_of(recipe, trainer.backbone, target, selection.seed)
-        start = trainer.bank.put(attending(own, values, selection.seed))
-        share = 1 / len(values)
-        return [Candidate(source=source, weight=share, start=start) for source in selection.sources]
-
-    return [attended(selection) for selection in selections]
+    values = [trainer.start_from(trainer.bank.prompt(source.value)) for source in selection.sources]
+    own = start_of(recipe, trainer.backbone, target, selection.seed)
+    return attending(own, values, selection.seed)
 
 
 def from_mixture(

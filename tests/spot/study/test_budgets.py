@@ -48,7 +48,7 @@ PLAN = StudyPlan(
     target_seeds=2,
     k=[1, 2],
     measures=["average", "trial"],
-    methods=["average", "mixture"],
+    methods=["average", "attention", "mixture"],
     methods_k=[2],
     generic="first",
     train_limit=16,
@@ -107,6 +107,7 @@ def test_a_study_at_budgets_trains_what_its_rows_need_and_a_second_call_nothing(
         MOST_FREQUENT, BAG_OF_WORDS, "no transfer", "best of 3 restarts", "top-1 untrained",
         "best of 2 random sources", "best of top-1, average", "best of top-2, average", "best of top-1, trial",
         "best of top-2, trial", "generic first", "halving of top-2, average", "average of top-2",
+        "attention of top-2",
         "mixture of top-2", "oracle",
     ]  # fmt: skip
     assert list(found.trials[0].rows) == everything

@@ -44,7 +44,10 @@ def test_sources_and_targets_are_enough(tmp_path: Path) -> None:
         (LEAST + "k = []", "k is empty"),
         (LEAST + "target_seeds = true", "target_seeds must be a int"),
         (LEAST + 'measures = ["euclidean"]', "'euclidean' is not known"),
-        (LEAST + 'methods = ["best"]', "method 'best' is not known; choose from average, mixture"),
+        (
+            LEAST + 'methods = ["best"]',
+            "method 'best' is not known; choose from average, weights, attention, mixture",
+        ),
         (LEAST + 'generic = "z"', "not among the sources"),
         (LEAST + "k = [" + "9" * 5000 + "]", "too many digits"),
         (LEAST + "sizes = [0xfffffffff]", "at most 2147483647"),
