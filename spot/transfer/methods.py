@@ -160,9 +160,6 @@ def from_attention(
 ) -> list[list[Candidate]]:
     """Start from the recipe's initialiser and the values of all sources, which every input mixes for itself
     (:func:`spot.prompts.forms.attention`).
-
-    Raises:
-        TrainingError: sources of another form than plain prompts.
     """
 
     def attended(selection: Selection) -> list[Candidate]:
@@ -174,18 +171,9 @@ def from_attention(
 
 
 def attending_start(trainer: Trainer, target: Task, selection: Selection) -> np.ndarray:
-    """The prompt ``[3 + K, P, H]`` from which a target attends to K sources.
-
-    Raises:
-        TrainingError: as :func:`from_attention`.
-    """
-    recipe = trainer.recipe
-    if recipe.form != FORM_NAMES[0]:
-        raise TrainingError(
-            f"method attention mixes prompts before the input; the sources are of form {recipe.form}"
-        )
+    """The prompt ``[3 + K, P, H]`` from which a target attends to K sources."""
     values = [trainer.start_from(trainer.bank.prompt(source.value)) for source in selection.sources]
-    own = start_of(recipe, trainer.backbone, target, selection.seed)
+    own = start_of(trainer.recipe, trainer.backbone, target, selection.seed)
     return attending(own, values, selection.seed)
 
 
@@ -257,9 +245,17 @@ class Method(NamedTuple):
     """What makes them of no use."""
 
     def training(self, trainer: Trainer) -> Trainer:
-        """What trains the target from its starts."""
+        """What trains the target from its starts.
+
+        Raises:
+            TrainingError: a method with a form of its own, for sources of another form than plain prompts.
+        """
         if not self.form:
             return trainer
+        if trainer.recipe.form != FORM_NAMES[0]:
+            raise TrainingError(
+                f"method {self.form} is made of prompts before the input; the sources are of form {trainer.recipe.form}"
+            )
         return trainer.alone(dataclasses.replace(trainer.recipe, form=self.form))
 
 

@@ -217,10 +217,12 @@ def run_transfers(
 
     Raises:
         RetrievalError: no comparable source in the bank, or not the one asked for.
+        TrainingError: a method that does not know what to do with prompts of the sources' form.
         SpotError: what training raises.
     """
     method, asking = METHODS[options.method], trainer.querying
     # fails before anything trains
+    training = method.training(trainer)
     retriever = retriever_of(asking, target, options) if method.retrieves else None
     restarts: list[list[StoredRun]] = [[] for _ in seeds]
     if options.baseline:
@@ -236,7 +238,6 @@ def run_transfers(
         for seed, query, baseline in zip(seeds, queries, baselines, strict=True)
     ]
     started = method.starts(trainer, target, selections, find_task)
-    training = method.training(trainer)
     specs = [
         [
             training.spec(target, selection.seed, "transfer", candidate.start)

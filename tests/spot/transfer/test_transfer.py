@@ -23,7 +23,6 @@ from spot.training.recipe import Recipe
 from spot.training.task_data import TaskData
 from spot.transfer.datasets import Datasets
 from spot.transfer.executors import Group, LocalExecutor
-from spot.transfer.methods import METHODS
 from spot.transfer.runs import Trainer
 from spot.transfer.sources import context_of, query_of, rank_for, retriever_for, sharing_texts
 from spot.transfer.transfer import (
@@ -648,6 +647,6 @@ def test_every_input_may_mix_the_values_of_the_sources_for_itself(world: World) 
 
 def test_prompts_of_another_form_are_not_mixed_by_attention(world: World) -> None:
     deep = dataclasses.replace(world.trainer.recipe, form="deep")
-    trainer = world.trainer.alone(deep)
-    with pytest.raises(TrainingError, match=r"mixes prompts before the input; .* of form deep"):
-        METHODS["attention"].starts(trainer, world.target, [], get_task)
+    options = TransferOptions(method="attention")
+    with pytest.raises(TrainingError, match=r"prompts before the input; .* of form deep"):
+        run_transfer(world.trainer.alone(deep), world.target, seed=0, options=options)
