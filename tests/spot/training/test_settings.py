@@ -17,7 +17,6 @@ from spot.training.optimizers import Optimizer
 from spot.training.recipe import Recipe
 from spot.training.settings import Setting, setting
 
-
 FREE_TEXT = ("init", "toward", "together")
 
 
