@@ -59,15 +59,14 @@ def run_at_budgets(study: Study) -> BudgetFindings:
         transferred for target in oracle_targets(study) for transferred in study.oracles_of(target)
     ]
     trials = [trial for sample in (main, *others) for trial in sample.trials()]
-    study.say("how well each measure ranks")
-    cases = study.cases(oracles)
+    cases = study.cases(oracles) if oracles else []
     return BudgetFindings(
         plan=plan,
         budgets=evaluations(recipe.steps, recipe.plan().evaluate_every, DOUBLING),
         trials=trials,
         examples=recipe.curve_limit,
-        retrieval=evaluate(cases, plan.measures, k=telling(plan.k, cases)),
-        calibration=calibration(cases) if "evidence" in plan.measures else None,
+        retrieval=evaluate(cases, plan.measures, k=telling(plan.k, cases)) if cases else {},
+        calibration=calibration(cases) if cases and "evidence" in plan.measures else None,
         partial=study.partial,
     )
 
@@ -94,6 +93,8 @@ def check_curves(study: Study) -> None:
 
 def oracle_targets(study: Study) -> list[Task]:
     """Targets that start from every source."""
+    if not study.plan.oracle:
+        return []
     return study.among_targets(study.plan.oracle_targets)
 
 

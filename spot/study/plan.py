@@ -47,6 +47,8 @@ class StudyPlan:
         untrained: whether the first source's prompt, untrained, is a row.
         oracle_targets: targets that start from every source; all if empty. The others start from those alone that rows
             need.
+        oracle: whether there are any such targets; without them a study at budgets takes a fraction of its time, and
+            says nothing of how well measures rank.
         recipe: options of the sources' recipe, as the command line takes them.
         target_recipe: what in it is otherwise for targets: their steps, schedule, rate, batch, lengths, evaluation.
     """
@@ -67,6 +69,7 @@ class StudyPlan:
     random_sources: int = 0
     untrained: bool = False
     oracle_targets: Sequence[str] = ()
+    oracle: bool = True
     recipe: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     target_recipe: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -93,6 +96,13 @@ class StudyPlan:
             raise SpotError(
                 f"study: seeds must be at most {SEEDS}, k, sizes and train_limit at most {WHOLE}"
             )
+        if not self.oracle and (self.oracle_targets or not self.at_budgets):
+            why = (
+                "oracle_targets name some"
+                if self.oracle_targets
+                else "all methods but those at budgets are read off its runs"
+            )
+            raise SpotError(f"study: oracle = false, but {why}")
         if self.at_budgets and not self.target_recipe.get("curve_limit"):
             raise SpotError(NO_CURVES)
         if self.generic and self.generic not in self.sources:
@@ -119,7 +129,7 @@ def read_plan(path: Path) -> StudyPlan:
     kinds: dict[str, Any] = {
         "sources": list, "targets": list, "methods": list, "measures": list,
         "k": list, "methods_k": list, "sizes": list, "size_targets": list, "oracle_targets": list,
-        "restarts": int, "random_sources": int, "untrained": bool,
+        "restarts": int, "random_sources": int, "untrained": bool, "oracle": bool,
         "source_seeds": int, "target_seeds": int, "train_limit": int, "generic": str, "recipe": dict,
         "target_recipe": dict,
     }  # fmt: skip
@@ -161,6 +171,7 @@ evaluate_every = 20
 # [target_recipe]   what is otherwise for targets, such as steps = 120; queries follow the sources' recipe
 #
 # At every budget of steps, from test scores along the way: with restarts = 4, random_sources = 3, untrained = true or
-# oracle_targets = ["wn_living"] above, and curve_limit = 200, evaluate_spacing = "doubling" for targets.
+# oracle_targets = ["wn_living"] above, and curve_limit = 200, evaluate_spacing = "doubling" for targets. There
+# oracle = false tries no target from every source.
 """
 """What ``spot study --example`` prints."""

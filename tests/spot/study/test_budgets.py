@@ -125,6 +125,13 @@ def test_a_study_at_budgets_trains_what_its_rows_need_and_a_second_call_nothing(
     ]
     assert tables[0] == tables[1]
     assert set(tables[0]) == set(TABLES)
+    less = dataclasses.replace(
+        again, plan=dataclasses.replace(PLAN, oracle_targets=[], oracle=False)
+    )
+    without = run_at_budgets(less)
+    assert list(without.trials[0].rows) == everything[:-1]
+    assert set(write_budget_tables(without, tmp_path / "c")) == {*TABLES} - {"retrieval"}
+    assert write_budget_plots(without, tmp_path / "c")
     text = (tmp_path / "a" / "tables.md").read_text(encoding="utf-8")
     assert "| best of 3 restarts |" in text
     assert [path.stem for path in write_budget_plots(found, tmp_path)] == list(BUDGET_PLOTS)

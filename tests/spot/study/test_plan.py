@@ -59,6 +59,11 @@ def test_sources_and_targets_are_enough(tmp_path: Path) -> None:
         (LEAST + "restarts = true", "restarts must be a int"),
         (LEAST + "untrained = 1", "untrained must be a bool"),
         (LEAST + 'oracle_targets = ["z"]', "oracle_targets: 'z' is not among the targets"),
+        (LEAST + "oracle = false", "all methods but those at budgets are read off its runs"),
+        (
+            LEAST + 'oracle = false\noracle_targets = ["c"]',
+            "oracle = false, but oracle_targets name some",
+        ),
         (LEAST + 'size_targets = ["a"]', "size_targets: 'a' is not among the targets"),
         ('sources = [1]\ntargets = ["c"]', "sources must hold texts"),
     ],
