@@ -93,17 +93,15 @@ def train_source(
             trainer, chosen, learnt, searched, seed=seeds.first_seed, start=begin
         )
         address = prompt_sha256(begin.prompt) if begin else None
-        train = trainer.run_all
         if trainer.recipe.shared:
             trainer, learnt = sharing(trainer, learnt)
-            train = trainer.run_together
         specs = [
             trainer.spec(task, seed, "source", address) for task in learnt for seed in seeds.range
         ]
         if dry_run:
             show_plan(foreseen_runs(trainer, specs), trainer, bank.shown, out)
             return
-        report_sources(trainer, chosen, specs, train(specs), found, out)
+        report_sources(trainer, chosen, specs, trainer.run_all(specs), found, out)
 
 
 @takes_groups

@@ -225,7 +225,7 @@ class Trainer:
 
     def run_together(self, specs: Sequence[RunSpec]) -> list[StoredRun]:
         """Runs that share a part of their prompts (:func:`sharing`), those of a seed in one program; or from the bank,
-        where that holds all of a seed.
+        where that holds all of a seed. The mixture's is the last of each seed, and the tasks' stand in its order.
 
         Raises:
             Interrupted: as :meth:`run_all`.
@@ -238,10 +238,12 @@ class Trainer:
         by_seed: dict[int, list[PlannedRun]] = {}
         for run in runs:
             by_seed.setdefault(run.identity.seed, []).append(run)
-        members = self.recipe.together.split()[0].split("+")
+        mixture, _ = self.recipe.together.rsplit(" ", 1)
         for each in by_seed.values():
-            if {run.identity.task.name for run in each} != {*members, "+".join(members)}:
-                raise TrainingError(f"{', '.join(members)} share a part, and train together alone")
+            names = [run.identity.task.name for run in each]
+            if names[-1] != mixture or "+".join(names[:-1]) != mixture:
+                sharers = mixture.replace("+", ", ")
+                raise TrainingError(f"{sharers} share a part, and train together alone")
         lacking = [
             each for each in by_seed.values() if not {run.digest for run in each} <= stored.keys()
         ]
