@@ -72,6 +72,61 @@ def import_prompt(
     )
 
 
+def record_ensemble(
+    bank: Bank,
+    prompts: np.ndarray,
+    *,
+    task: TaskRecord,
+    backbone: BackboneRecord,
+    form: str,
+    by: str,
+    weights: Sequence[float] = (),
+    members: Sequence[str],
+    metrics: Mapping[str, float],
+) -> str:
+    """Store prompts ``[N, ..., P, H]`` of one task that answer together as one source run; returns its digest.
+
+    As imported prompts, ensembles are of no recipe that others share, and are never ranked against keys.
+
+    Args:
+        bank: where to.
+        prompts: all of one form and length.
+        task: that they answer.
+        backbone: that they were trained for.
+        form: of each.
+        by: how they answer together.
+        weights: of each, where the way has any.
+        members: what each was: digests of runs, or names of files.
+        metrics: of their answers to development examples, ``score`` among them.
+
+    Raises:
+        BankError: no prompts, or of another width than the backbone's.
+    """
+    values = checked_prompt(prompts)
+    told = {"by": by, "weights": [float(weight) for weight in weights]}
+    recipe = RecipeRecord(
+        backbone=backbone,
+        prompt_length=values.shape[-2],
+        key_step=0,
+        family=digest("ensemble", *values.shape[:-2]),
+        options={"form": form, "ensemble": told},
+    )
+    snapshot = SnapshotRecord(prompt=values, step=0)
+    address = prompt_sha256(values)
+    return bank.record_run(
+        RunRecord(
+            identity=RunIdentity(recipe=recipe, task=task, seed=0, role="source", data=address),
+            steps=0,
+            metric="score",
+            score=metrics["score"],
+            metrics=metrics,
+            value=dataclasses.replace(snapshot, score=metrics["score"]),
+            key=snapshot,
+            environment={"made of": list(members)},
+        )
+    )
+
+
 @dataclasses.dataclass(frozen=True)
 class Exported:
     """A prompt that leaves a bank.

@@ -21,7 +21,7 @@ from bank.listing import list_runs
 from spot.backbone.load import load_backbone
 from spot.backbone.process import prepare_process
 from spot.cli.prompts import asked
-from spot.inference.ensembles import AVERAGE, ENSEMBLES, Voters
+from spot.inference.ensembles import AVERAGE, ENSEMBLES, Voters, weights_of
 from spot.inference.many import Given, answer_all
 from spot.transfer.gain import paired_gain
 from tasks import Split, get_task
@@ -73,7 +73,8 @@ def main() -> None:
                 Voters([each[number] for each in answers[:-1]], sets[number].examples)
                 for number in (0, 1)
             )
-            given = {way: ENSEMBLES[way].answers(voters, development) for way in ENSEMBLES}
+            weights = weights_of(development)
+            given = {name: way(voters, weights) for name, way in ENSEMBLES.items()}
             given[AVERAGE] = answers[-1][0].texts
             examples, best = sets[0].examples, answers[0][0].texts
             singles = [task.score(each[0].texts, examples)["score"] for each in answers[:-1]]

@@ -18,7 +18,8 @@ from spot.cli.prompts import (
     PromptsOption,
     asked,
     find_prompt,
-    given_prompt,
+    form_of,
+    prompt_for,
     refuse_bank,
 )
 from spot.training.settings import LENGTH, SEED, WHOLE
@@ -305,10 +306,12 @@ def _read(
     context: typer.Context, names: Sequence[str], bank: BankOption, where: BackboneOption
 ) -> tuple[list[Given], Backbone]:
     """Prompts and their backbone."""
+    from spot.inference.many import Given
+
     refuse_bank(context, names)
     files = [find_prompt(name, bank) for name in names]
     backbone = where.load()
-    return [given_prompt(backbone, file) for file in files], backbone
+    return [Given(prompt_for(backbone, file), form_of(file)) for file in files], backbone
 
 
 def _one(

@@ -103,7 +103,8 @@ def evaluate(
     out: JsonOption,
 ) -> None:
     """Score prompts on a split of a task, and ensembles of them; without --prompt, the bare backbone."""
-    from spot.inference.ensembles import AVERAGE
+    from spot.errors import SpotError
+    from spot.inference.ensembles import AVERAGE, WEIGHTED
     from spot.inference.many import answer_all
     from spot.inference.predict import ranks
     from tasks.task import Split, take
@@ -123,8 +124,10 @@ def evaluate(
     way = decoding.checked(context, ranked=ranks(evaluate_by, examples))
     backbone = where.load()
     prompts = [given_prompt(backbone, file) for file in files]
+    if ways and any(given.ensemble for given in prompts):
+        raise SpotError("--ensemble: one of the prompts is an ensemble already; name its prompts")
     sets = [asked(backbone, examples, max_input=max_input, name=learnable.name)]
-    if "weighted" in ways:
+    if WEIGHTED in ways:
         sets.append(asked(backbone, of(Split.DEV), max_input=max_input, name=learnable.name))
     if cut := sets[0].tokens.cut:
         errors().print(
@@ -166,7 +169,7 @@ def _ways(asked_for: Sequence[str], names: Sequence[str], split: str) -> list[st
         SpotError: an unknown one, fewer than two prompts, or weights that would be learnt on what they are scored on.
     """
     from spot.errors import SpotError
-    from spot.inference.ensembles import AVERAGE, ENSEMBLES
+    from spot.inference.ensembles import AVERAGE, ENSEMBLES, WEIGHTED
     from tasks.choices import choose
 
     known = (*ENSEMBLES, AVERAGE)
@@ -175,10 +178,10 @@ def _ways(asked_for: Sequence[str], names: Sequence[str], split: str) -> list[st
     chosen = [way for way in known if way in asked_for or ALL in asked_for]
     if chosen and len(names) < 2:
         raise SpotError("--ensemble: an ensemble is of two prompts or more; give --prompt again")
-    if "weighted" in chosen and split != "test":
+    if WEIGHTED in chosen and split != "test":
         if ALL not in asked_for:
             raise SpotError("--ensemble weighted learns on dev; score it on test")
-        chosen.remove("weighted")
+        chosen.remove(WEIGHTED)
     return chosen
 
 
@@ -199,17 +202,18 @@ def _together(
         count: of prompts.
         sets: what is scored, and where weights are learnt the examples for that.
     """
-    from spot.inference.ensembles import ENSEMBLES, Voters
+    from spot.inference.ensembles import AVERAGE, ENSEMBLES, WEIGHTED, Voters, weights_of
 
     voters = [
         Voters([each[number] for each in answers[:count]], one.examples)
         for number, one in enumerate(sets)
     ]
     for way in ways:
-        if way in ENSEMBLES:
-            yield way, ENSEMBLES[way].answers(voters[0], voters[-1])
-        else:
+        if way == AVERAGE:
             yield way, answers[-1][0].texts
+        else:
+            weights = weights_of(voters[-1]) if way == WEIGHTED else ()
+            yield way, ENSEMBLES[way](voters[0], weights)
 
 
 @dataclasses.dataclass(frozen=True)

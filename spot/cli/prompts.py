@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -75,7 +76,11 @@ def prompt_of_bank(name: str, bank: Bank) -> PromptFile:
 
 
 def prompt_for(backbone: Backbone, file: PromptFile | None) -> np.ndarray:
-    """The prompt ``[..., P, H]``, if it was not made for another backbone; none has no tokens."""
+    """The prompt ``[..., P, H]``, if it was not made for another backbone; none has no tokens.
+
+    Raises:
+        PromptError: it was, it is of another shape, or there are several that answer together.
+    """
     import numpy as np
 
     from spot.prompts.initializers import check_fits
@@ -83,7 +88,7 @@ def prompt_for(backbone: Backbone, file: PromptFile | None) -> np.ndarray:
 
     if file is None:
         return np.zeros((0, backbone.width), np.float32)
-    file = file.for_width(backbone.width)
+    file = file.alone().for_width(backbone.width)
     check_backbone(file, backbone)
     return check_fits(
         file.prompt, backbone, file.prompt.shape[-2], form=file.form, where=str(file.path)
@@ -120,10 +125,32 @@ def refuse_bank(context: typer.Context, prompts: Sequence[str]) -> None:
 
 
 def given_prompt(backbone: Backbone, file: PromptFile | None) -> Given:
-    """The same with its form."""
-    from spot.inference.many import Given
+    """The same with its form, or all of several that answer together.
 
-    return Given(prompt_for(backbone, file), form_of(file))
+    Raises:
+        PromptError: as :func:`prompt_for`, or a way to answer together that is not known.
+    """
+    import dataclasses
+
+    import numpy as np
+
+    from spot.errors import PromptError
+    from spot.inference.ensembles import ENSEMBLES, Ensemble
+    from spot.inference.many import Given
+    from spot.prompts.files import ENSEMBLE
+    from tasks.choices import choose
+
+    if file is None or file.ensemble is None:
+        return Given(prompt_for(backbone, file), form_of(file))
+    by, weights = file.ensemble
+    choose(by, ENSEMBLES, f"{file.path}: ensemble", error=PromptError)
+    options = {name: option for name, option in file.recipe.items() if name != ENSEMBLE}
+    told = {**file.metadata, "recipe": json.dumps({"form": file.form} | options)}
+    prompts = [
+        prompt_for(backbone, dataclasses.replace(file, prompt=prompt, metadata=told))
+        for prompt in file.prompt
+    ]
+    return Given(np.stack(prompts), file.form, ensemble=Ensemble(by, weights))
 
 
 INPUT = 512

@@ -21,9 +21,8 @@ from spot.cli.prompts import (
     PromptOption,
     asked,
     find_prompt,
-    form_of,
+    given_prompt,
     given_texts,
-    prompt_for,
     refuse_bank,
 )
 
@@ -50,7 +49,7 @@ def predict_texts(
     """Answer texts with a prompt; inputs are in the task's own `key: text` form."""
     from spot.errors import SpotError
     from spot.inference.decoding import MAX_NEW_TOKENS
-    from spot.inference.predict import predict
+    from spot.inference.many import answer_all
     from tasks.task import Example
 
     refuse_bank(context, [prompt])
@@ -64,10 +63,10 @@ def predict_texts(
     examples = [Example(inputs=text, target="", choices=labels) for text in inputs]
     file = find_prompt(prompt, bank)  # before what takes long
     backbone = where.load()
-    soft = prompt_for(backbone, file)
-    tokens = asked(backbone, examples).tokens
+    given, questions = given_prompt(backbone, file), asked(backbone, examples)
     way = dataclasses.replace(way, max_new_tokens=way.max_new_tokens or MAX_NEW_TOKENS)
-    answers = predict(backbone, soft, examples, tokens, form=form_of(file), decoding=way)
+    ((answered,),) = answer_all(backbone, [given], [questions], decoding=way)
+    answers = answered.texts
     if len(set(answers)) == 1 and len(set(inputs)) >= SUSPICIOUS:
         tell(
             f"the same answer to all {len(inputs)} texts; `spot eval` on labelled ones says whether the prompt has "

@@ -83,7 +83,7 @@ def train_source(
             "--dry-run does not know what auto will find; leave one of them out"
         )
     with opened_to_plan(bank) if dry_run else bank.open(create=True) as opened:
-        begin = prompt_of_bank(start, opened) if start else None
+        begin = prompt_of_bank(start, opened).alone() if start else None
         trainer, chosen = training.make(
             opened, learnt, what="sources", executor=executor, surely=not dry_run
         )
@@ -222,7 +222,7 @@ def _query_of_file(path: Path, bank: Bank) -> tuple[Retriever, Query]:
     from spot.retrieval.query import Query, partition_of
     from spot.retrieval.rank import Retriever
 
-    file = read_prompt(path)
+    file = read_prompt(path).alone()
     return Retriever(bank, partition_of(file, bank)), Query(file.prompt, file.start)
 
 

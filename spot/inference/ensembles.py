@@ -2,7 +2,7 @@
 section 6).
 
 Prompts of an ensemble answer in one pass over one frozen model, so that N of them cost one batch of N times the rows in
-place of N models.
+place of N models. What a bank keeps of one is the stack of its prompts and an :class:`Ensemble`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import scipy.optimize
@@ -19,8 +20,8 @@ from spot.errors import SpotError
 from spot.inference.predict import Answers
 from tasks.task import Example
 
-AVERAGE = "average"
-"""The mean of the prompts, ``[..., P, H]``: one prompt, which answers by itself."""
+AVERAGE, WEIGHTED = "average", "weighted"
+"""The mean of the prompts, ``[..., P, H]``: one prompt, which answers by itself; and the way that learns weights."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +54,10 @@ class Voters:
         ]
 
 
-def vote(voters: Voters, development: Voters | None) -> list[str]:
+Weights: TypeAlias = Sequence[float] | np.ndarray
+
+
+def vote(voters: Voters, weights: Weights) -> list[str]:
     """The answer that most prompts give; of equally many, the one whose first prompt stands first.
 
     The ensemble of Lester et al. (2021, section 6).
@@ -62,21 +66,20 @@ def vote(voters: Voters, development: Voters | None) -> list[str]:
     return [Counter(texts).most_common(1)[0][0] for texts in given]
 
 
-def likelihood(voters: Voters, development: Voters | None) -> list[str]:
+def likelihood(voters: Voters, weights: Weights) -> list[str]:
     """The choice of the highest log-probability on average, a product of experts."""
     return _highest(voters, [values.mean(axis=0) for values in voters.log_probabilities()])
 
 
-def probability(voters: Voters, development: Voters | None) -> list[str]:
+def probability(voters: Voters, weights: Weights) -> list[str]:
     """The choice of the highest probability on average, a mixture of experts."""
     return _highest(voters, [logsumexp(values, axis=0) for values in voters.log_probabilities()])
 
 
-def weighted(voters: Voters, development: Voters | None) -> list[str]:
+def weighted(voters: Voters, weights: Weights) -> list[str]:
     """The choice of the highest weighted sum of log-probabilities; see :func:`weights_of`."""
-    assert development is not None
-    weights = weights_of(development)
-    return _highest(voters, [weights @ values for values in voters.log_probabilities()])
+    each = np.asarray(weights, np.float64)
+    return _highest(voters, [each @ values for values in voters.log_probabilities()])
 
 
 def weights_of(development: Voters) -> np.ndarray:
@@ -122,23 +125,35 @@ def _highest(voters: Voters, scores: Sequence[np.ndarray]) -> list[str]:
     ]
 
 
-@dataclasses.dataclass(frozen=True)
-class Ensemble:
-    """A way to put answers together.
-
-    Attributes:
-        answers: ``answers(voters, development) -> texts``, one an example.
-        learns: whether it needs answers to development examples.
-    """
-
-    answers: Callable[[Voters, Voters | None], list[str]]
-    learns: bool = False
-
-
-ENSEMBLES: Mapping[str, Ensemble] = {
-    "vote": Ensemble(vote),
-    "likelihood": Ensemble(likelihood),
-    "probability": Ensemble(probability),
-    "weighted": Ensemble(weighted, learns=True),
+ENSEMBLES: Mapping[str, Callable[[Voters, Weights], list[str]]] = {
+    "vote": vote,
+    "likelihood": likelihood,
+    "probability": probability,
+    WEIGHTED: weighted,
 }
 """Ways to put answers of several prompts together, by name; :data:`AVERAGE` puts the prompts themselves together."""
+
+
+class Ensemble(NamedTuple):
+    """How several prompts answer as one.
+
+    Attributes:
+        by: name of a way (:data:`ENSEMBLES`).
+        weights: ``[N]`` of its prompts, where the way weighs them; else none.
+    """
+
+    by: str
+    weights: Sequence[float] = ()
+
+    def answers(self, voters: Voters) -> Answers:
+        """What the prompts answer together. Their losses are means over the prompts; scores are those of each alone.
+
+        Raises:
+            SpotError: generated answers, and a way that needs probabilities of choices.
+        """
+        losses = [each.losses for each in voters.answers if each.losses is not None]
+        return Answers(
+            ENSEMBLES[self.by](voters, self.weights),
+            all(each.ranked for each in voters.answers),
+            np.mean(losses, axis=0) if len(losses) == len(voters.answers) else None,
+        )

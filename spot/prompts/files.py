@@ -9,7 +9,7 @@ import dataclasses
 import json
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,9 @@ from spot.prompts.formats import RANKS, READERS, START, TENSOR, Tensors
 from spot.prompts.prefix_rows import folded
 from tasks.errors import shown
 
+ENSEMBLE = "ensemble"
+"""Entry of a recipe's options: how several prompts answer together."""
+
 LARGEST = 2**28
 """Bytes of a file with a prompt; 1,000 tokens of the widest models take a quarter of it."""
 
@@ -34,7 +37,7 @@ class PromptFile:
 
     Attributes:
         path: where it was read.
-        prompt: float32 ``[P, H]``.
+        prompt: float32 ``[..., P, H]``, or N of them ``[N, ..., P, H]`` that answer together (:attr:`ensemble`).
         metadata: facts by name, all text; see :func:`bank.files.exported` for the names that a bank writes.
         tensor: its name in the file, where tensors have names.
         start: mean token ``[H]`` of the prompt that its run started from, where the file says it.
@@ -83,15 +86,50 @@ class PromptFile:
         Raises:
             PromptError: a form that is not known, or another than the array's axes allow.
         """
-        by_rank = next(name for name, rank in RANKS.items() if rank == self.prompt.ndim)
-        recipe = self.recipe
+        recipe, axes = self.recipe, self.prompt.ndim - (self.ensemble is not None)
+        by_rank = next((name for name, rank in RANKS.items() if rank == axes), "")
         name = recipe.get("form", "prompt") if recipe else self.adapter_form or by_rank
-        if RANKS.get(name) != self.prompt.ndim:
+        if RANKS.get(name) != axes:
             raise PromptError(
                 f"{self.path}: its recipe says form {shown(name)}, its shape is {list(self.prompt.shape)}; "
                 "export it again"
             )
         return str(name)
+
+    @property
+    def ensemble(self) -> tuple[str, Sequence[float]] | None:
+        """By what way N prompts answer together, and their weights or none; ``None`` of one prompt.
+
+        Raises:
+            PromptError: what stands there is no such thing.
+        """
+        told = self.recipe.get(ENSEMBLE)
+        if told is None:
+            return None
+        by, weights = (told.get("by"), told.get("weights")) if isinstance(told, dict) else (0, 0)
+        if not (
+            isinstance(by, str)
+            and isinstance(weights, list)
+            and all(isinstance(weight, float) and 0 <= weight < np.inf for weight in weights)
+            and len(weights) in (0, len(self.prompt))
+        ):
+            raise PromptError(
+                f"{self.path}: says {shown(told)} of how its prompts answer together; export it again"
+            )
+        return by, weights
+
+    def alone(self) -> PromptFile:
+        """The same, of which something needs one prompt.
+
+        Raises:
+            PromptError: several that answer together.
+        """
+        if self.ensemble is not None:
+            raise PromptError(
+                f"{self.path}: holds {len(self.prompt)} prompts that answer together, and one is wanted; name one of "
+                "those that it was made of"
+            )
+        return self
 
     def number(self, name: str) -> int | None:
         """A fact that is a whole number, or ``None`` where the file does not say it."""
@@ -182,13 +220,14 @@ def _read_file(path: Path) -> PromptFile:
     except (ValueError, MemoryError) as error:
         raise PromptError(f"{path}: damaged ({error})") from error
     prompt = checked_prompt(values, where=str(path))
-    if prompt.ndim not in RANKS.values():
+    if start is not None:
+        start = _checked_start(path, start, prompt)
+    file = PromptFile(path, prompt, metadata, tensor=name, start=start)
+    if prompt.ndim not in RANKS.values() and file.ensemble is None:
         raise PromptError(
             f"{path}: expected an array [P, H], or [E, P, H], found shape {list(prompt.shape)[:9]}"
         )
-    if start is not None:
-        start = _checked_start(path, start, prompt)
-    return PromptFile(path, prompt, metadata, tensor=name, start=start)
+    return file
 
 
 def _checked_start(path: Path, start: np.ndarray, prompt: np.ndarray) -> np.ndarray:

@@ -57,7 +57,7 @@ def make_initializer(
     """
     kind, _, argument = name.partition(":")
     if kind == "file" and argument:
-        file = read_prompt(Path(argument), length=length).for_width(backbone.width)
+        file = read_prompt(Path(argument), length=length).alone().for_width(backbone.width)
         check_backbone(file, backbone)
         prompt = check_fits(file.prompt, backbone, length, form=form, where=argument)
         return lambda seed: prompt

@@ -53,7 +53,7 @@ def write_prompt(
     with _writing(path):
         values, facts = checked_prompt(prompt), dict(metadata or {})
         if chosen == "peft":
-            form = PromptFile(path, values, facts).form
+            form = PromptFile(path, values, facts).alone().form
             files = peft.adapter_files(values, form, facts, config or {}, where=path)
             _place(path, files, folder=True)
         else:

@@ -184,6 +184,105 @@ def test_ensembles_stand_beside_their_prompts(spot: Spot, tmp_path: Path) -> Non
     assert f"{paths[1]}: test answers (true)" in table
 
 
+def kept_ensemble(spot: Spot, tmp_path: Path, by: str) -> tuple[list[str], dict[str, Any]]:
+    """``--prompt`` of three prompts, and what keeping them as ``wn_pos@together`` prints."""
+    rng = np.random.default_rng(0)
+    paths = [tmp_path / f"{name}.npy" for name in "abc"]
+    for path in paths:
+        np.save(path, rng.normal(size=(4, WIDTH)).astype(np.float32))
+    prompts = [str(part) for path in paths for part in ("--prompt", path)]
+    kept = spot("ensemble", "wn_pos", *prompts, "--by", by, "--tag", "together", "--json")
+    return prompts, kept.document
+
+
+@pytest.mark.parametrize("by", ["vote", "likelihood", "probability", "weighted"])
+def test_an_ensemble_of_the_bank_answers_as_its_prompts_do_together(
+    spot: Spot, tmp_path: Path, by: str
+) -> None:
+    prompts, kept = kept_ensemble(spot, tmp_path, by)
+    assert len(kept["weights"]) == (3 if by == "weighted" else 0)
+    assert kept["dev"][-1]["of"] == f"{by} of 3"
+    ask = ("eval", "wn_pos", "--limit", "40")
+    together = spot(*ask, *prompts, "--ensemble", by, "--json").document["ensembles"][by]
+    if by == "weighted":  # here learnt on 40 development examples, there on all
+        few = spot("ensemble", "wn_pos", *prompts, "--by", by, "--limit", "40", "--json").document
+        assert few["run"] != kept["run"]
+        kept = few
+    for name in (kept["run"][:12], "wn_pos@together"):
+        alone = spot(*ask, "--prompt", kept["run"][:12], "--json").document
+        assert alone["scores"] == together, name
+    exported = tmp_path / "together.safetensors"
+    assert spot("bank", "export", kept["run"], exported).code == 0
+    file = spot(*ask, "--prompt", exported, "--json").document
+    assert file == alone
+    table = spot("matrix", "wn_pos", "--limit", "40", "--prompt", exported, "--json").document
+    assert table["scores"][str(exported)]["wn_pos"] == together
+    assert spot("bank", "verify").code == 0
+    shown = spot("bank", "show", kept["run"]).document
+    assert shown["recipe"]["ensemble"] == {"by": by, "weights": kept["weights"]}
+    assert shown["environment"]["made of"] == prompts[1::2]
+    assert shown["metrics"] == {
+        name: score for name, score in kept["dev"][-1].items() if name != "of"
+    }
+
+
+def test_an_ensemble_predicts_and_travels_as_a_prompt_does(spot: Spot, tmp_path: Path) -> None:
+    _, kept = kept_ensemble(spot, tmp_path, "likelihood")
+    ask = (*ASK, "--prompt", "wn_pos@together")
+    answer = spot(*ask)
+    assert answer.out.strip() in ("animal", "plant")
+    assert spot("bank", "push", tmp_path / "published").code == 0
+    other = ("--bank", "other.sqlite")
+    assert spot("bank", "pull", tmp_path / "published", *other).code == 0
+    assert spot(*ask, *other).out == answer.out
+    again = spot("ensemble", "wn_pos", "--prompt", kept["run"], "--prompt", "a.npy").error
+    assert again == f"{kept['run']}: is an ensemble already; name its prompts"
+    ask = ("eval", "wn_pos", "--ensemble", "vote", "--prompt", "wn_pos@together")
+    assert "is an ensemble already" in spot(*ask, "--prompt", "a.npy").error
+    for command in (
+        ("train-source", "wn_isa", "--start", "wn_pos@together", "--steps", "1"),
+        ("recycle", "--prompt", "wn_pos@together", "--to", "tiny", "--out", "b.safetensors"),
+        ("analyze", "edits", "wn_pos", "--prompt", "wn_pos@together"),
+        ("bank", "export", "wn_pos@together", "folder"),
+    ):
+        line = spot(*command).error
+        assert "holds 3 prompts that answer together, and one is wanted" in line, command
+    assert "no key can be compared with this query" in spot("retrieve", "wn_living").error
+
+
+@pytest.mark.parametrize(
+    ("more", "complaint"),
+    [
+        ((), "an ensemble is of two prompts or more"),
+        (("--by", "votes"), "ensemble 'votes' is not known; did you mean 'vote'"),
+        (("--prompt", "a.npy", "--prompt", "b.npy"), "b.npy: of form prompt and shape [4, 256]"),
+        (("--prompt", "a.npy", "--prompt", "a.npy", "--tag", "best"), "'best' is computed"),
+    ],
+)
+def test_what_makes_no_entry_of_the_bank_is_refused(
+    spot: Spot, tmp_path: Path, more: tuple[str, ...], complaint: str
+) -> None:
+    for name, length in (("a", 3), ("b", 4)):
+        np.save(tmp_path / f"{name}.npy", np.ones((length, WIDTH), np.float32))
+    assert complaint in spot("ensemble", "wn_pos", "--limit", "2", *more).error
+    assert not (tmp_path / "bank.sqlite").exists()
+
+
+@pytest.mark.parametrize(
+    "told", [3, {"by": 1, "weights": []}, {"by": "vote", "weights": [0.5]}, {"by": "vote"}]
+)
+def test_a_file_that_tells_no_way_to_answer_together_is_refused(
+    spot: Spot, tmp_path: Path, told: object
+) -> None:
+    stacked, recipe = np.stack([PROMPT, PROMPT]), json.dumps({"form": "prompt", "ensemble": told})
+    write_prompt(tmp_path / "a.safetensors", stacked, {"recipe": recipe})
+    line = spot(*ASK, "--prompt", "a.safetensors").error
+    assert "of how its prompts answer together; export it again" in line
+    unknown = json.dumps({"form": "prompt", "ensemble": {"by": "council", "weights": []}})
+    write_prompt(tmp_path / "b.safetensors", stacked, {"recipe": unknown})
+    assert "ensemble 'council' is not known" in spot(*ASK, "--prompt", "b.safetensors").error
+
+
 def test_words_stand_in_place_of_a_prompt(spot: Spot) -> None:
     ask = ("eval", "wn_pos", "--limit", "4", "--shots", "2", "--max-input", "512")
     bare = spot(*ask, "--json").document

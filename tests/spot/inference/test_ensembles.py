@@ -43,15 +43,15 @@ THREE = [
 
 
 def test_a_vote_is_of_answers_and_ties_go_to_the_first_prompt() -> None:
-    assert ENSEMBLES["vote"].answers(voters(THREE, "aaa"), None) == ["a", "b", "a"]
+    assert ENSEMBLES["vote"](voters(THREE, "aaa"), ()) == ["a", "b", "a"]
 
 
 def test_means_are_of_logarithms_or_of_probabilities() -> None:
     table = np.array(THREE)
     products = [CHOICES[i] for i in np.prod(table, axis=0).argmax(axis=1)]
     means = [CHOICES[i] for i in table.mean(axis=0).argmax(axis=1)]
-    assert ENSEMBLES["likelihood"].answers(voters(THREE, "aaa"), None) == products
-    assert ENSEMBLES["probability"].answers(voters(THREE, "aaa"), None) == means
+    assert ENSEMBLES["likelihood"](voters(THREE, "aaa"), ()) == products
+    assert ENSEMBLES["probability"](voters(THREE, "aaa"), ()) == means
     assert products[0] == "b"
 
 
@@ -78,7 +78,7 @@ def test_weights_are_those_of_the_smallest_loss() -> None:
         assert loss(weights) <= loss(other) + 1e-6
     free = minimize(lambda w: loss(np.abs(w)), np.ones(3), method="Nelder-Mead")
     assert abs(free.fun - loss(weights)) < 1e-3
-    assert ENSEMBLES["weighted"].answers(given, given) == [
+    assert ENSEMBLES["weighted"](given, weights) == [
         CHOICES[i] for i in np.einsum("n,enc->ec", weights, logs).argmax(axis=1)
     ]
 
@@ -86,10 +86,10 @@ def test_weights_are_those_of_the_smallest_loss() -> None:
 def test_generated_answers_have_votes_alone() -> None:
     examples = [Example(inputs="", target="x")] * 2
     given = Voters([Answers(["x", "y"], False, None), Answers(["z", "y"], False, None)], examples)
-    assert ENSEMBLES["vote"].answers(given, None) == ["x", "y"]
+    assert ENSEMBLES["vote"](given, ()) == ["x", "y"]
     for name in ("likelihood", "probability"):
         with pytest.raises(SpotError, match="generated answers have no probability"):
-            ENSEMBLES[name].answers(given, None)
+            ENSEMBLES[name](given, ())
     unknown = voters(THREE, "zzz")
     with pytest.raises(SpotError, match="with known answers; there are none"):
         weights_of(unknown)
