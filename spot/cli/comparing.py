@@ -29,9 +29,9 @@ def compare(
     system: Annotated[
         list[str] | None,
         typer.Option(
-            help="zero-shot, few-shot, 'prompt tuning', SPoT, 'deep prompts', prefix-tuning, 'model tuning' or "
-            "'multi-task model tuning'; may be given several times; all if left out, SPoT where the bank has sources, "
-            "and the last where there are tasks --beside."
+            help="zero-shot, few-shot, 'prompt tuning', SPoT, 'deep prompts', prefix-tuning, 'model tuning', and "
+            "'multi-task model tuning' where there are tasks --beside: these if left out. Or 'learnt weights', "
+            "'attention over sources', suffix, 'decoder prompt' or infix-tuning; may be given several times."
         ),
     ] = None,
     seeds: SeedOptions,
@@ -71,15 +71,14 @@ def compare(
     from spot.errors import SpotError
     from spot.study.plots import check_picture, write_points
     from spot.training.model_tuning import OPTIMIZER
-    from spot.transfer.comparison import SYSTEMS, TOGETHER, Comparison
+    from spot.transfer.comparison import SYSTEMS, Comparison
     from spot.transfer.comparison import compare as compare_systems
     from spot.transfer.transfer import TransferOptions
     from tasks.choices import choose
 
     for name in system or ():
-        choose(name, SYSTEMS, "system", error=SpotError)
-    if TOGETHER in (system or ()) and not beside:
-        raise SpotError(f"{TOGETHER} is of several tasks; name others by --beside")
+        if SYSTEMS[choose(name, SYSTEMS, "system", error=SpotError)].beside and not beside:
+            raise SpotError(f"{name} is of several tasks; name others by --beside")
     if plot:
         check_picture(plot)
     options = TransferOptions(
@@ -91,12 +90,10 @@ def compare(
     task, *others = find_tasks([target, *(beside or ())])
     with bank.open(create=True) as opened:
         trainer, chosen = training.make(opened, [task], what="target")
-        wanted = list(system or SYSTEMS)
+        wanted = list(system or _usual(beside=bool(others)))
         if not system and not opened.sources(trainer.querying.partition):
-            wanted.remove("SPoT")
+            wanted = [name for name in wanted if not SYSTEMS[name].sources]
             tell(f"SPoT is left out: {bank.shown} has no sources to compare with")
-        if not others:
-            wanted = [name for name in wanted if name != TOGETHER]
         rows = compare_systems(
             Comparison(
                 trainer=trainer,
@@ -131,6 +128,13 @@ def compare(
         return
     counted = f"{len(seeds.range)} seed{'s' if len(seeds.range) > 1 else ''}"
     print_rows([_shown(row) for row in rows], title=f"{task.name} test, {counted}")
+
+
+def _usual(*, beside: bool) -> list[str]:
+    """Systems that are compared where none is named."""
+    from spot.transfer.comparison import SYSTEMS
+
+    return [name for name, system in SYSTEMS.items() if system.usual and system.beside <= beside]
 
 
 def _document(row: Row) -> dict[str, Any]:

@@ -154,12 +154,16 @@ def _with_encoder(config: Config) -> tuple[int, ...]:
     return ()
 
 
+OWN = 3
+"""Arrays ``[P, H]`` of a prompt that attends to sources, in front of those: itself and the network's two layers."""
+
+
 def attention(parameters: Array, config: Config) -> Soft:
     """A prompt and those of K sources, of which every input adds its own mixture (ATTEMPT, Asai et al. 2022).
 
     ``[N, 3 + K, P, H]``: the prompt, the network's two layers of P hidden units, and the sources, which do not train.
     """
-    sources = jax.lax.stop_gradient(parameters[:, 3:])
+    sources = jax.lax.stop_gradient(parameters[:, OWN:])
     return Soft(parameters[:, 0], attended=Attended(sources, parameters[:, 1], parameters[:, 2]))
 
 

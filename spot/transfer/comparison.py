@@ -13,7 +13,7 @@ import numpy as np
 
 from spot.backbone.load import Backbone
 from spot.inference.predict import predict
-from spot.prompts.forms import FORMS
+from spot.prompts.forms import FORMS, OWN
 from spot.prompts.reparameterization import trainable
 from spot.retrieval.bootstrap import Estimate
 from spot.training.defaults import share_of_form
@@ -23,7 +23,7 @@ from spot.training.prompt_tuning import step_of
 from spot.training.recipe import Recipe
 from spot.training.task_data import MixtureData, SplitData, TaskData, data_of
 from spot.transfer.gain import score_interval
-from spot.transfer.methods import mixture_of
+from spot.transfer.methods import METHODS, mixture_of
 from spot.transfer.runs import Trainer
 from spot.transfer.transfer import TransferOptions, run_transfers
 from tasks.mixture import Mixture
@@ -31,9 +31,6 @@ from tasks.prompt_design import designed, worked
 from tasks.task import Example, Split, Task, most_frequent_target
 from tasks.tokenize import Lengths, tokenize
 from tasks.tokenized import Tokenized
-
-TOGETHER = "multi-task model tuning"
-"""The system that wants other tasks."""
 
 DESIGNED = 512
 """Tokens of an input with words in front of it."""
@@ -160,9 +157,10 @@ def trained_form(form: str) -> Callable[[Comparison], Outcome]:
         specs = [trainer.spec(comparison.task, seed, "baseline") for seed in comparison.seeds]
         runs = trainer.run_all(specs)
         tested = trainer.test_all(comparison.task, runs)
+        shape = FORMS[form].shape(trainer.backbone.config, recipe.prompt_length)
         return Outcome(
             [evaluation.answers for evaluation in tested],
-            **_cost_of(trainer.backbone, recipe),
+            **_cost_of(trainer.backbone, recipe, shape),
             steps=float(np.mean([run.steps for run in runs])),
             seconds=float(np.mean([run.seconds for run in runs])),
         )
@@ -170,27 +168,35 @@ def trained_form(form: str) -> Callable[[Comparison], Outcome]:
     return system
 
 
-def _cost_of(backbone: Backbone, recipe: Recipe) -> dict[str, int]:
-    """What a prompt of a recipe costs, as an :class:`Outcome` says it."""
-    shape = FORMS[recipe.form].shape(backbone.config, recipe.prompt_length)
+def _cost_of(backbone: Backbone, recipe: Recipe, shape: Sequence[int]) -> dict[str, int]:
+    """What a prompt ``[..., P, H]`` of a recipe costs, as an :class:`Outcome` says it; sources in it do not train."""
     trained = trainable(np.zeros(shape, np.float32), recipe.mlp_width, 0, shared=recipe.shared)
     state = step_of(backbone, recipe).state_bytes(trained)
-    return {"trained": math.prod(shape), "kept": math.prod(shape), "state": state}
+    own = (OWN, *shape[1:]) if recipe.form == "attention" else shape
+    return {"trained": math.prod(own), "kept": math.prod(shape), "state": state}
 
 
-def transferred(comparison: Comparison) -> Outcome:
-    """SPoT: the best on dev of runs that start from the most similar sources' values."""
-    options = dataclasses.replace(comparison.options, baseline=False)
-    results = run_transfers(
-        comparison.trainer, comparison.task, seeds=comparison.seeds, options=options
-    )
-    runs = [[one.run for one in result.candidates if one.run is not None] for result in results]
-    return Outcome(
-        [result.outcome_test.answers for result in results],
-        **_cost_of(comparison.trainer.backbone, comparison.trainer.recipe),
-        steps=float(np.mean([result.steps for result in results])),
-        seconds=float(np.mean([sum(run.seconds for run in each) for each in runs])),
-    )
+def transferred(name: str) -> Callable[[Comparison], Outcome]:
+    """A method of transfer from the most similar sources: ``best`` on dev of runs from each is SPoT."""
+
+    def system(comparison: Comparison) -> Outcome:
+        options = dataclasses.replace(comparison.options, method=name, baseline=False)
+        trainer, method = comparison.trainer, METHODS[name]
+        results = run_transfers(trainer, comparison.task, seeds=comparison.seeds, options=options)
+        runs = [
+            list({one.run.digest: one.run for one in result.candidates if one.run}.values())
+            for result in results
+        ]
+        recipe = method.training(trainer).recipe
+        shape = trainer.bank.prompt(results[0].chosen_run.value).shape
+        return Outcome(
+            [result.outcome_test.answers for result in results],
+            **_cost_of(trainer.backbone, recipe, shape),
+            steps=float(np.mean([result.steps for result in results])),
+            seconds=float(np.mean([sum(run.seconds for run in each) for each in runs])),
+        )
+
+    return system
 
 
 def tuned(comparison: Comparison) -> Outcome:
@@ -253,16 +259,37 @@ def size_of(backbone: Backbone) -> int:
     return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(backbone.weights))
 
 
-SYSTEMS: Mapping[str, Callable[[Comparison], Outcome]] = {
-    "most frequent answer": most_frequent,
-    "zero-shot": zero_shot,
-    "few-shot": few_shot,
-    "prompt tuning": trained_form("prompt"),
-    "SPoT": transferred,
-    "deep prompts": trained_form("deep"),
-    "prefix-tuning": trained_form("prefix"),
-    "model tuning": tuned,
-    TOGETHER: tuned_together,
+class System(NamedTuple):
+    """A row of the table.
+
+    Attributes:
+        outcome: what it answers.
+        usual: whether it is compared where none is named.
+        sources: whether it starts from those of a bank.
+        beside: whether it learns other tasks together with the target.
+    """
+
+    outcome: Callable[[Comparison], Outcome]
+    usual: bool = True
+    sources: bool = False
+    beside: bool = False
+
+
+SYSTEMS: Mapping[str, System] = {
+    "most frequent answer": System(most_frequent),
+    "zero-shot": System(zero_shot),
+    "few-shot": System(few_shot),
+    "prompt tuning": System(trained_form("prompt")),
+    "SPoT": System(transferred("best"), sources=True),
+    "learnt weights": System(transferred("weights"), usual=False, sources=True),
+    "attention over sources": System(transferred("attention"), usual=False, sources=True),
+    "suffix": System(trained_form("suffix"), usual=False),
+    "decoder prompt": System(trained_form("decoder"), usual=False),
+    "deep prompts": System(trained_form("deep")),
+    "prefix-tuning": System(trained_form("prefix")),
+    "infix-tuning": System(trained_form("infix"), usual=False),
+    "model tuning": System(tuned),
+    "multi-task model tuning": System(tuned_together, beside=True),
 }
 """Systems by name, the cheapest first."""
 
@@ -278,7 +305,7 @@ def compare(comparison: Comparison, systems: Sequence[str]) -> list[Row]:
     numbers = size_of(comparison.trainer.backbone)
     rows = []
     for name in systems:
-        outcome = SYSTEMS[name](comparison)
+        outcome = SYSTEMS[name].outcome(comparison)
         examples = comparison.test.examples
         scores = [
             comparison.task.score(list(answers), examples)["score"] for answers in outcome.answers

@@ -70,6 +70,12 @@ def test_every_system_has_its_row(
         assert rows["model tuning"].share == 1.0
         assert rows["model tuning"].outcome.kept == size_of(backbone)
         assert rows["zero-shot"].share == 0.0
+        one = 4 * backbone.width
+        assert rows["suffix"].outcome.kept == rows["decoder prompt"].outcome.kept == one
+        assert rows["prefix-tuning"].outcome.kept > rows["infix-tuning"].outcome.kept > one
+        assert rows["learnt weights"].outcome.trained == one
+        attention = rows["attention over sources"].outcome
+        assert (attention.trained, attention.kept) == (3 * one, 5 * one), "two sources stay"
         both = rows["multi-task model tuning"]
         assert both.outcome.kept == size_of(backbone)
         data = data_of(mixture_of(target, [tasks["first"]]), backbone, short, named=True)
