@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import flax.nnx as nnx
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
+from spot.backbone.config import Config
+from spot.backbone.load import Backbone, find_model
 from spot.backbone.model import AnyModel
 from spot.backbone.tokenizer import SENTINELS
+from spot.errors import BackboneError
+
+TOKENIZER_FILES = (
+    "spiece.model",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+)
+"""What of a folder in Hugging Face's format belongs to its tokenizer."""
 
 
 def named_tensors(model: AnyModel) -> dict[str, np.ndarray]:
@@ -56,3 +70,36 @@ def save_backbone(
     (folder / "tokenizer_config.json").write_text(
         json.dumps(settings, indent=2) + "\n", encoding="utf-8"
     )
+
+
+def tokenizer_files(backbone: Backbone) -> list[Path]:
+    """Those of a backbone's tokenizer.
+
+    Raises:
+        BackboneError: it was read from a file that holds the whole model, of which no folder can be made.
+    """
+    source = find_model(backbone.name)
+    files = [source / name for name in TOKENIZER_FILES if (source / name).is_file()]
+    if not files:
+        raise BackboneError(
+            f"{backbone.name} is one file with its tokenizer; only models in Hugging Face's folders can be changed and "
+            "saved"
+        )
+    return files
+
+
+def save_changed(
+    backbone: Backbone, weights: Any, folder: Path, *, config: Config | None = None
+) -> Path:
+    """Write a backbone with other weights, or another config, and the tokenizer as it was; returns the folder.
+
+    Raises:
+        BackboneError: as :func:`tokenizer_files`.
+    """
+    files = tokenizer_files(backbone)
+    model: Any = nnx.merge(backbone.graph, weights)
+    model.config = config or backbone.config
+    save_backbone(model, folder)
+    for file in files:
+        shutil.copy(file, folder / file.name)
+    return folder

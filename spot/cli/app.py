@@ -40,12 +40,14 @@ def make_app(*, only_bank: bool = False) -> typer.Typer:
             tasks,
             tools,
             training,
+            tuning,
         )
 
         for module in (
             training,
             pretraining,
             adaptation,
+            tuning,
             study,
             evaluation,
             comparing,

@@ -12,8 +12,8 @@ import typer
 from spot.cli.groups import takes_groups
 from spot.cli.options import BankOption, JsonOption, TrainerOptions, find_tasks
 from spot.cli.output import duration, print_json, print_rows, size, tell
-from spot.cli.recipes import finite
 from spot.cli.transfer_options import RankingOptions, SeedOptions
+from spot.cli.tuning import TuningRate
 from spot.training.settings import WHOLE
 
 if TYPE_CHECKING:
@@ -46,15 +46,7 @@ def compare(
             help="A task on which multi-task model tuning trains too, told by its name; may be given several times."
         ),
     ] = None,
-    tuning_rate: Annotated[
-        float,
-        typer.Option(
-            help="Learning rate of model tuning, relative to the weights' scale.",
-            min=1e-9,
-            max=WHOLE,
-            callback=finite,
-        ),
-    ] = 0.001,
+    tuning_rate: TuningRate = 0.001,
     plot: Annotated[
         Path | None,
         typer.Option(help="Draw score against the share of numbers that are trained, a PNG file."),

@@ -20,6 +20,9 @@ from spot.training.settings import LENGTH, WHOLE
 if TYPE_CHECKING:
     from tasks.task import Example
 
+BARE = "bare backbone"
+"""A row without a prompt."""
+
 LIMIT = 200
 """Examples of a task: a standard deviation of 3.5 points at most."""
 
@@ -32,6 +35,9 @@ def matrix(
     prompt: PromptsOption = None,
     best: Annotated[
         bool, typer.Option("--best", help="The best run of every task in the bank, too.")
+    ] = False,
+    bare: Annotated[
+        bool, typer.Option("--bare", help="The backbone without a prompt, too: a tuned model, say.")
     ] = False,
     split: Annotated[str, typer.Option(help="train, dev or test.")] = "test",
     limit: Annotated[
@@ -62,10 +68,12 @@ def matrix(
     from tasks.task import Split, take
 
     names = [*(prompt or []), *(_best_of(bank) if best else [])]
-    if not names:
+    if not names and not bare:
         raise SpotError("nothing to score: name prompts by --prompt, or take the bank's by --best")
     if not best:
         refuse_bank(context, names)
+    if bare:
+        names.append("")
     if plot:
         check_picture(plot)
     learnable = find_scored(tasks, split)
@@ -87,7 +95,7 @@ def matrix(
                 task.name: dict(task.score(each.texts, one.examples))
                 for task, one, each in zip(learnable, sets, row, strict=True)
             }
-            for name, row in zip(names, answers, strict=True)
+            for name, row in zip((name or BARE for name in names), answers, strict=True)
         },
         floor={
             task.name: most_frequent(task, one.examples)[1]

@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.nnx as nnx
 import jax
 import numpy as np
 
 from spot.backbone.config import T5Config
-from spot.backbone.export import save_backbone
-from spot.backbone.load import Backbone, find_model
+from spot.backbone.export import save_changed
+from spot.backbone.load import Backbone
 from spot.backbone.t5 import T5
 from spot.errors import TrainingError
-from spot.training.checkpoint import write_atomically
+from spot.training.checkpoint import claim, write_atomically
 from spot.training.jobs import Plan, Reporter
 from spot.training.model_tuning import OPTIMIZER
 from spot.training.optimizers import Optimizer
@@ -44,15 +43,6 @@ from tasks.objectives import (
     read_lines,
     tokenize_corpus,
 )
-
-TOKENIZER_FILES = (
-    "spiece.model",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-)
-"""What of a folder in Hugging Face's format belongs to its tokenizer."""
 
 LARGEST_VOCABULARY = 2**16
 """Tokens of a corpus are kept in 16 bits each."""
@@ -147,9 +137,10 @@ def adapt(
     }
     if not adaptation.sentinel:  # which came later
         del told["sentinel"]
-    _claim(folder / "adaptation.json", told)
+    claim(folder / "adaptation.json", told)
     if not adaptation.steps:
-        return Adapted(_saved(backbone, backbone.weights, config, folder), None, None)
+        saved = save_changed(backbone, backbone.weights, folder / "model", config=config)
+        return Adapted(saved, None, None)
     train, held_out = hold_out(_tokens(backbone, corpora, folder))
     held = Held(held_out, objective, adaptation.batch_size)
     model: T5 = nnx.merge(backbone.graph, backbone.weights)
@@ -169,22 +160,11 @@ def adapt(
         folder=folder / "training",
         reporter=reporter,
     )
-    saved = _saved(backbone, jax.device_put(result.final), config, folder)
+    weights = jax.device_put(result.final)
+    saved = save_changed(backbone, weights, folder / "model", config=config)
     history = result.progress.history
     write_atomically(folder / "curve.json", json.dumps(history, indent=1).encode())
     return Adapted(saved, before, float(history[-1]["held_out_loss"]))
-
-
-def _saved(backbone: Backbone, weights: Any, config: T5Config, folder: Path) -> Path:
-    """The folder of a model that has other weights or another config, and the tokenizer as it was."""
-    model: T5 = nnx.merge(backbone.graph, weights)
-    model.config = config
-    save_backbone(model, folder / "model")
-    source = find_model(backbone.name)
-    for name in TOKENIZER_FILES:
-        if (source / name).is_file():
-            shutil.copy(source / name, folder / "model" / name)
-    return folder / "model"
 
 
 def _objective(backbone: Backbone, adaptation: Adaptation) -> Objective:
@@ -216,20 +196,6 @@ def _sentinel(backbone: Backbone) -> int:
             "T5's sentinels"
         )
     return last
-
-
-def _claim(path: Path, told: Mapping[str, Any]) -> None:
-    """Write down whose folder this is.
-
-    Raises:
-        TrainingError: that of another adaptation.
-    """
-    content = json.dumps(told, indent=1).encode()
-    if path.is_file() and path.read_bytes() != content:
-        raise TrainingError(
-            f"{path.parent}: holds another adaptation ({path.name} says which); choose another --folder"
-        )
-    write_atomically(path, content)
 
 
 def _tokens(backbone: Backbone, corpora: Sequence[Path], folder: Path) -> np.ndarray:

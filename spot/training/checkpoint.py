@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,20 @@ from spot.errors import TrainingError
 
 DIGEST = hashlib.sha256().digest_size
 """A checkpoint begins with the sha256 of what follows."""
+
+
+def claim(path: Path, told: Mapping[str, Any]) -> None:
+    """Write down what a folder is for.
+
+    Raises:
+        TrainingError: for something else.
+    """
+    content = json.dumps(told, indent=1).encode()
+    if path.is_file() and path.read_bytes() != content:
+        raise TrainingError(
+            f"{path.parent}: holds another training ({path.name} says which); choose another --folder"
+        )
+    write_atomically(path, content)
 
 
 def write_atomically(path: Path, content: bytes) -> None:

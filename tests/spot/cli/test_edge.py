@@ -213,6 +213,8 @@ def test_a_bank_that_is_something_else_is_one_line(spot: Spot, tmp_path: Path) -
         ("retrieve", "wn_pos", "--top-k", "-1"),
         ("pretrain", "text.txt"),
         ("adapt", "text.txt"),
+        ("tune", "wn_pos"),
+        ("ensemble",),
     ],
     ids=" ".join,
 )
@@ -451,6 +453,9 @@ def test_texts_are_utf_8_in_any_locale(bank_path: Path) -> None:
         ("train-source", "wn_pos", "--checkpoint-seconds", "nan"),
         ("pretrain", "text.txt", "--folder", "x", "--learning-rate", "nan"),
         ("adapt", "text.txt", "--folder", "x", "--learning-rate", "nan"),
+        ("tune", "wn_pos", "--folder", "x", "--tuning-rate", "0"),
+        ("tune", "wn_pos", "--folder", "x", "--tuning-rate", "nan"),
+        ("ensemble", "wn_pos", "--limit", -1),
         ("pretrain", "text.txt", "--folder", "x", "--width", 10**30),
         ("eval", "wn_pos", "--limit", 10**30),
         ("bank", "evaluate-retrieval", "--k", 10**30),
@@ -524,6 +529,7 @@ def blocked(tmp_path: Path) -> Path:
         ("train-source", "wn_pos", "--log-dir"),
         ("pretrain", "file", "--folder"),
         ("adapt", "file", "--folder"),
+        ("tune", "wn_pos", "--folder"),
     ],
     ids=lambda arguments: " ".join(arguments),
 )

@@ -88,7 +88,7 @@ def test_the_module_of_the_command_needs_no_heavy_import() -> None:
     [
         ("spot ba", {"bank"}),
         ("spot bank ", {name for _, name in (c for c in ALL if c[0] == "bank")}),
-        ("spot t", {"tasks", "transfer", "train-source"}),
+        ("spot t", {"tasks", "transfer", "train-source", "tune"}),
         ("spot bank runs --ro", {"--role"}),
     ],
 )

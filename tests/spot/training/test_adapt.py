@@ -94,9 +94,7 @@ def test_a_run_that_was_interrupted_ends_with_the_same_model(
     for name in ("model.safetensors", "config.json", "spiece.model"):
         assert (again.folder / name).read_bytes() == (adapted.folder / name).read_bytes()
     other = dataclasses.replace(ADAPTATION, steps=30)
-    with pytest.raises(
-        TrainingError, match=r"holds another adaptation .*; choose another --folder"
-    ):
+    with pytest.raises(TrainingError, match=r"holds another training .*; choose another --folder"):
         adapt(backbone, other, [corpus], tmp_path)
 
 
