@@ -17,7 +17,7 @@ $(VENV)/installed: pyproject.toml .ci/constraints.txt
 
 $(VENV)/installed-test: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt \
-		gguf hypothesis matplotlib 'psycopg[binary]' pytest pytest-xdist pyarrow datasets rouge-score sacrebleu \
+		gguf hypothesis matplotlib nltk 'psycopg[binary]' pytest pytest-xdist pyarrow datasets rouge-score sacrebleu \
 		mypy ruff
 	touch $@
 

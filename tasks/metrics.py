@@ -14,7 +14,7 @@ import numpy as np
 from tasks.choices import choose
 from tasks.errors import TaskError
 from tasks.scored import Examples, Labels, Predictions, Scored, answers_of
-from tasks.written import corpus, rouge
+from tasks.written import corpus, meteor, rouge
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,6 +177,7 @@ METRICS: dict[str, Metric] = {
     "rouge1": mean_of(rouge("rouge1")),
     "rouge2": mean_of(rouge("rouge2")),
     "rougeL": mean_of(rouge("rougeL")),
+    "meteor": mean_of(meteor),
     "word_subset": dataclasses.replace(mean_of(names_referent), needs_truth=True),
 }
 """Metrics by name; ``f1_over_answers`` is MultiRC's F1a, the F1 of ``True`` over all answers together."""

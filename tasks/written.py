@@ -1,5 +1,5 @@
 """Scores of written texts against references, by the packages that papers use: BLEU and chrF by sacrebleu, ROUGE by
-rouge-score. Both come with the extra ``generation``."""
+rouge-score, METEOR by NLTK. All come with the extra ``generation``."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from tasks.scored import Examples, Labels, Predictions, Scored, answers_of
 
 SACREBLEU = ("sacrebleu.metrics", "sacrebleu")
 ROUGE_SCORE = ("rouge_score.rouge_scorer", "rouge-score")
+NLTK = ("nltk.translate.meteor_score", "nltk")
 """A module, and the package that it is in."""
 
 
@@ -43,6 +44,37 @@ def rouge(name: str) -> Callable[[str, Scored], float]:
     return share
 
 
+def meteor(prediction: str, example: Scored) -> float:
+    """METEOR (Banerjee and Lavie 2005) as NLTK computes it, of lower-cased words and punctuation, with the constants of
+    Lavie and Agarwal (2007), against the reference for which it is highest. NLTK looks synonyms up behind its stemmer,
+    so that it knows those alone that are their own stems.
+
+    Raises:
+        TaskError: as :func:`synonyms`.
+    """
+    words = package("nltk.tokenize", "nltk").wordpunct_tokenize
+    references = [words(answer) for answer in answers_of(example)]
+    found = package(*NLTK).meteor_score(references, words(prediction), wordnet=synonyms())
+    return float(found)
+
+
+@functools.cache
+def synonyms() -> Any:
+    """WordNet as NLTK reads it, by which METEOR knows synonyms. It is never downloaded here.
+
+    Raises:
+        TaskError: NLTK finds none.
+    """
+    wordnet = package("nltk.corpus", "nltk").wordnet
+    try:
+        wordnet.ensure_loaded()
+    except (LookupError, OSError) as error:
+        raise TaskError(
+            "METEOR needs WordNet's synonyms, and NLTK finds none; `python -m nltk.downloader wordnet` fetches them"
+        ) from error
+    return wordnet
+
+
 @functools.cache
 def _scorer(name: str) -> Any:
     return package(*ROUGE_SCORE).RougeScorer([name], use_stemmer=True)
@@ -67,15 +99,18 @@ def require(names: Sequence[str]) -> None:
     """Import what the metrics of these names need, before time is spent on what they shall score.
 
     Raises:
-        TaskError: a package is not installed.
+        TaskError: a package is not installed, or there is no WordNet for METEOR.
     """
     for name in names:
         if name in NEEDS:
             package(*NEEDS[name])
+        if name == "meteor":
+            synonyms()
 
 
 NEEDS = {
     **dict.fromkeys(("bleu", "chrf"), SACREBLEU),
     **dict.fromkeys(("rouge1", "rouge2", "rougeL"), ROUGE_SCORE),
+    "meteor": NLTK,
 }
 """Module and package of metrics that need one."""

@@ -396,7 +396,8 @@ def targets_for(name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
 def test_gold_predictions_score_100_and_the_order_of_examples_does_not_matter(name: str) -> None:
     labels, targets = targets_for(name)
     scored = [Example(inputs="x", target=t, group=t, label="True") for t in targets]
-    assert compute(name, list(targets), scored, labels) == pytest.approx(100)
+    gold = compute(name, list(targets), scored, labels)
+    assert gold == pytest.approx(100, abs=0.4 if name == "meteor" else None), "one chunk is some"
     guesses = [targets[1], *targets[1:]]
     order = [2, 0, 3, 1]
     again = compute(name, [guesses[i] for i in order], [scored[i] for i in order], labels)
