@@ -36,6 +36,40 @@ class Multiplied(NamedTuple):
         """P."""
         return int(self.shared.shape[-2])
 
+    @classmethod
+    def begun(cls, start: np.ndarray) -> Multiplied:
+        """Of one task, whose own part says nothing yet."""
+        return cls(start[None], np.zeros_like(start)[None])
+
+
+class RankOne(NamedTuple):
+    """``shared * (1 + tokens) (1 + widths)^T``: times a matrix of rank one (Wang et al. 2023, equation 2).
+
+    Theirs is ``u v^T``; counted from 1, a factor that says nothing is zero, as the parts of the other ways are.
+    """
+
+    shared: Stack
+    """``[N, ..., P, H]`` float32, of N tasks, equal in all of them."""
+    tokens: Stack
+    """``[N, ..., P, 1]`` float32, a task's own factor a token."""
+    widths: Stack
+    """``[N, ..., 1, H]`` float32, its own factor a dimension."""
+
+    def output(self) -> Array:
+        """The prompts ``[N, ..., P, H]``."""
+        return jnp.asarray(self.shared * (1.0 + self.tokens) * (1.0 + self.widths))
+
+    @property
+    def length(self) -> int:
+        """P."""
+        return int(self.shared.shape[-2])
+
+    @classmethod
+    def begun(cls, start: np.ndarray) -> RankOne:
+        """Of one task, whose own part says nothing yet."""
+        shared = start[None]
+        return cls(shared, np.zeros_like(shared[..., :1]), np.zeros_like(shared[..., :1, :]))
+
 
 class Added(NamedTuple):
     """``shared + own``; an own part begins at zero."""
@@ -53,6 +87,11 @@ class Added(NamedTuple):
     def length(self) -> int:
         """P."""
         return int(self.shared.shape[-2])
+
+    @classmethod
+    def begun(cls, start: np.ndarray) -> Added:
+        """Of one task, whose own part says nothing yet."""
+        return cls(start[None], np.zeros_like(start)[None])
 
 
 class Concatenated(NamedTuple):
@@ -72,11 +111,28 @@ class Concatenated(NamedTuple):
         """P."""
         return int(self.shared.shape[-2] + self.own.shape[-2])
 
+    @classmethod
+    def begun(cls, start: np.ndarray) -> Concatenated:
+        """Of one task.
 
-SharedParts: TypeAlias = Multiplied | Added | Concatenated
+        Raises:
+            PromptError: one token alone, which cannot be divided.
+        """
+        length = start.shape[-2]
+        if length < 2:
+            raise PromptError(
+                "a prompt of one token has no room for a shared part and one of its own; "
+                "set --prompt-length to 2 or more"
+            )
+        half = -(-length // 2)
+        return cls(start[None, ..., :half, :], start[None, ..., half:, :])
+
+
+SharedParts: TypeAlias = Multiplied | RankOne | Added | Concatenated
 
 SHARED: Mapping[str, type[SharedParts]] = {
     "multiply": Multiplied,
+    "rank_one": RankOne,
     "add": Added,
     "concatenate": Concatenated,
 }
@@ -89,17 +145,7 @@ def begun(start: np.ndarray, way: str) -> SharedParts:
     Raises:
         PromptError: one token alone, which cannot be divided.
     """
-    kind = SHARED[way]
-    if kind is not Concatenated:
-        return kind(start[None], np.zeros_like(start)[None])
-    length = start.shape[-2]
-    if length < 2:
-        raise PromptError(
-            "a prompt of one token has no room for a shared part and one of its own; "
-            "set --prompt-length to 2 or more"
-        )
-    half = -(-length // 2)
-    return kind(start[None, ..., :half, :], start[None, ..., half:, :])
+    return SHARED[way].begun(start)
 
 
 def summed(gradient: Any, firsts: Array) -> Any:

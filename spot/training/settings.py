@@ -33,7 +33,7 @@ FORM_NAMES = (
     "decoder",
     "attention",
 )
-SHARED_NAMES = ("", "multiply", "add", "concatenate")
+SHARED_NAMES = ("", "multiply", "rank_one", "add", "concatenate")
 EVALUATIONS = ("auto", "rank", "generate")
 OPTIMIZERS = ("adafactor", "adamw")
 CROSS_ENTROPY = "cross_entropy"
@@ -155,8 +155,8 @@ class RecipeSettings:
     )
     shared: str = setting(
         "",
-        "Tasks trained together have prompts of a shared part and one of their own: multiply, add or concatenate "
-        "(train-source).",
+        "Tasks trained together have prompts of a shared part and one of their own: multiply, rank_one, add "
+        "or concatenate (train-source).",
         shapes_key=True,
         later=True,
         choices=SHARED_NAMES,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -37,11 +38,13 @@ from tests.spot.training.test_step import ragged_batch
 from tests.spot.training.toy import Recorder
 
 RATE = 0.01
-MAKE = {
+MAKE: dict[str, Callable[..., jax.Array]] = {
     "multiply": lambda shared, own: shared * (1 + own),
+    "rank_one": lambda shared, u, v: shared * jnp.outer(1 + u[:, 0], 1 + v[0]),
     "add": lambda shared, own: shared + own,
     "concatenate": lambda shared, own: jnp.concatenate([shared, own]),
 }
+"""A prompt of its shared part and of what is the task's own."""
 
 
 def test_every_way_is_an_option() -> None:
@@ -77,7 +80,8 @@ def test_a_shared_part_trains_on_the_sum_of_the_tasks_losses(way: str, backbone:
     )
     stacks = [trainable(each, 0, 0, shared=way) for each in (start, start, other)]
     trained = jax.tree.map(lambda *each: jnp.concatenate([jnp.asarray(x) for x in each]), *stacks)
-    own = {"shared": trained.shared[0], "own": trained.own[:2]}
+    parts_of = dict(zip(trained._fields, trained, strict=True))
+    own = {name: part[0 if name == "shared" else slice(2)] for name, part in parts_of.items()}
     state, firsts = step.init(trained), np.array([0, 0, 2], np.int32)
     theirs = optax.adamw(RATE, weight_decay=0.01)
     their_state = theirs.init(own)
@@ -87,7 +91,10 @@ def test_a_shared_part_trains_on_the_sum_of_the_tasks_losses(way: str, backbone:
         plain = make_step(backbone.graph, Optimizer(), steps=10, form=FORMS["prompt"])
 
         def made(tree: dict[str, jax.Array]) -> jax.Array:
-            both = [MAKE[way](tree["shared"], tree["own"][row]) for row in (0, 1)]
+            names = [name for name in trained._fields if name != "shared"]
+            both = [
+                MAKE[way](tree["shared"], *(tree[name][row] for name in names)) for row in (0, 1)
+            ]
             return jnp.stack([*both, jnp.asarray(other)])
 
         prompts, back = jax.vjp(made, parameters)
@@ -109,7 +116,9 @@ def test_a_shared_part_trains_on_the_sum_of_the_tasks_losses(way: str, backbone:
             firsts=firsts,
         )
     assert_close(trained.shared[0], own["shared"], relative=1e-4)
-    assert_close(trained.own[:2], own["own"], relative=1e-4)
+    for name, part in own.items():
+        if name != "shared":
+            assert_close(getattr(trained, name)[:2], part, relative=1e-4)
     np.testing.assert_array_equal(trained.shared[0], trained.shared[1])
     assert np.abs(np.asarray(trained.shared[2] - trained.shared[0])).max() > 0.1
 
