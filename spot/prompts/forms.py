@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -98,27 +98,36 @@ def deep(parameters: Array, config: Config) -> Soft:
     return Soft(parameters[:, 0], layers=parameters[:, 1:])
 
 
-def prefix(*kinds: str) -> Form:
+Kinds: TypeAlias = tuple[str, ...]
+"""Of attention: ``encoder``, ``decoder`` and ``cross``, from the decoder to what is encoded; none stands for all."""
+
+
+def prefix(
+    kinds_of: Callable[[Config], Kinds] = lambda _config: (),
+    soft: Callable[[Array, Config, Kinds], Soft] = prefixes.soft,
+) -> Form:
     """Prefix-tuning: keys and values in front of those of every layer's attention (Li and Liang 2021, section 4.2).
 
     Args:
-        kinds: of attention: ``encoder``, ``decoder`` and ``cross``, from the decoder to what is encoded; without any,
-            all that a model has.
+        kinds_of: of a model's attention that has any.
+        soft: of them and the parameters.
     """
     return Form(
-        lambda parameters, config: prefixes.soft(parameters, config, kinds),
-        axes=lambda config: prefix_rows.axes(config, kinds),
-        begun=lambda tokens, backbone, _shape: prefixes.begun(tokens, backbone, kinds),
+        lambda parameters, config: soft(parameters, config, kinds_of(config)),
+        axes=lambda config: prefix_rows.axes(config, kinds_of(config)),
+        begun=lambda tokens, backbone, _shape: prefixes.begun(
+            tokens, backbone, kinds_of(backbone.config)
+        ),
         states=False,
     )
 
 
-def infix(parameters: Array, config: Config) -> Soft:
+def infix(parameters: Array, config: Config, kinds: Kinds) -> Soft:
     """Keys and values between the input and the answer, which the input does not see (Li and Liang 2021, section 7.3).
 
     Of an encoder-decoder these are all but the encoder's.
     """
-    soft = prefixes.soft(parameters, config, _behind_input(config))
+    soft = prefixes.soft(parameters, config, kinds)
     blind = (
         None
         if "encoder" in config.attentions
@@ -127,7 +136,7 @@ def infix(parameters: Array, config: Config) -> Soft:
     return soft._replace(blind=blind)
 
 
-def _behind_input(config: Config) -> tuple[str, ...]:
+def _behind_input(config: Config) -> Kinds:
     return tuple(kind for kind in config.attentions if kind != "encoder")
 
 
@@ -201,17 +210,10 @@ FORMS: Mapping[str, Form] = {
     "prompt": Form(prompt),
     "deep": Form(deep, axes=lambda config: (config.layers,)),
     "prefix": prefix(),
-    "prefix_encoder": prefix("encoder"),
-    "prefix_decoder": prefix("decoder"),
-    "prefix_cross": prefix("cross"),
-    "infix": Form(
-        infix,
-        axes=lambda config: prefix_rows.axes(config, _behind_input(config)),
-        begun=lambda tokens, backbone, _shape: prefixes.begun(
-            tokens, backbone, _behind_input(backbone.config)
-        ),
-        states=False,
-    ),
+    "prefix_encoder": prefix(lambda _config: ("encoder",)),
+    "prefix_decoder": prefix(lambda _config: ("decoder",)),
+    "prefix_cross": prefix(lambda _config: ("cross",)),
+    "infix": prefix(_behind_input, infix),
     "suffix": Form(suffix, suffix=True),
     "decoder": Form(decoder, axes=_with_encoder),
     "attention": Form(
