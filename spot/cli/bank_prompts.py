@@ -125,12 +125,12 @@ def import_file(
             backbone=model,
             key=early.prompt if early else None,
             seed=seed if seed is not None else value.number("seed") or 0,
-            origin=_origin(value),
+            origin=origin_of(value),
         )
     say(f"stored as run {run[:12]} in {opened}")
 
 
-def _origin(file: PromptFile) -> str:
+def origin_of(file: PromptFile) -> str:
     """Where a prompt comes from: its file, and the prompt of another model that it was made of."""
     parent = file.metadata.get("recycled_from")
     if parent is None:

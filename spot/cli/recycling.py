@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from spot.cli.groups import takes_groups
 from spot.cli.options import BackboneOption, BankOption, JsonOption
 from spot.cli.output import print_json, say
-from spot.cli.prompts import PromptOption, find_prompt, prompt_for, refuse_bank
+from spot.cli.prompts import PromptsOption, find_prompt, prompt_for, refuse_bank
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from bank import Bank
+    from spot.backbone.load import Backbone
+    from spot.prompts.files import PromptFile
+    from spot.prompts.recycling import Recycler
+
+KEPT = ("task", "seed")
+"""What a recycled prompt still is."""
 
 
 @takes_groups
 def recycle(
     context: typer.Context,
     *,
-    prompt: PromptOption = "",
+    prompt: PromptsOption = None,
     to: Annotated[
         str, typer.Option("--to", help="The backbone that the prompt shall be for, as --backbone.")
     ],
@@ -27,56 +39,56 @@ def recycle(
             help="linear (least squares), combination (of the nearest pieces) or network (one hidden layer)."
         ),
     ] = "linear",
-    path: Annotated[Path, typer.Option("--out", help="Where it goes, a file .safetensors.")],
+    path: Annotated[
+        Path | None, typer.Option("--out", help="Where one prompt goes, a file .safetensors.")
+    ] = None,
+    into: Annotated[
+        str, typer.Option(help="A bank that takes all prompts in, each as a source of its task.")
+    ] = "",
     bank: BankOption,
     where: BackboneOption,
     out: JsonOption,
 ) -> None:
-    """Map a prompt of --backbone to another model, by the pieces that both vocabularies share; nothing is trained on a
+    """Map prompts of --backbone to another model, by the pieces that both vocabularies share; nothing is trained on a
     task.
 
-    The file says where the prompt comes from. Evaluate it, or start a run from it with --init file:PATH.
+    File and bank say where a prompt comes from. Evaluate it, or start a run from it: --init file:PATH, or --start RUN.
     """
-    from bank.vectors import prompt_sha256
+    from bank import Bank
     from spot.backbone.load import load_backbone
     from spot.errors import SpotError
     from spot.prompts.recycling import MAPS, fit_recycler
-    from spot.prompts.write import write_prompt
     from tasks.choices import choose
 
     choose(by, MAPS, "map", error=SpotError)
-    if not prompt:
-        raise SpotError("no prompt to map; name one by --prompt")
-    if path.suffix != ".safetensors":
-        raise SpotError(
-            f"{path}: the prompt goes into a file .safetensors, which says where it comes from"
-        )
-    refuse_bank(context, [prompt])
-    file = find_prompt(prompt, bank)
+    names = list(prompt or [])
+    _check(names, path, into)
+    refuse_bank(context, names)
+    files = [find_prompt(name, bank) for name in names]
     source = where.load()
-    values = prompt_for(source, file)
+    values = [prompt_for(source, file) for file in files]
     target = load_backbone(to, dtype=where.dtype or "float32")
     recycler = fit_recycler(source, target, by)
-    mapped = recycler.recycle(values)
-    facts = {
-        "backbone": target.name,
-        "fingerprint": target.fingerprint,
-        "recycled_from": prompt_sha256(values),
-        "recycled_from_backbone": source.name,
-        "recycled_from_fingerprint": source.fingerprint,
-        "recycled_by": by,
-    }
-    known = file.metadata if file else {}
-    kept = {name: known[name] for name in ("task", "seed") if name in known}
-    write_prompt(path, mapped, kept | facts)
+    mapped = [
+        _mapped(prompt, file, recycler, source, target, by)
+        for prompt, file in zip(values, files, strict=True)
+    ]
+    places = []
+    if path is not None:
+        places = [_write(path, mapped[0])]
+    else:
+        with Bank.open(into) as opened:
+            places = [_import(opened, one, target) for one in mapped]
     if out.json:
         print_json(
-            facts
-            | {
+            {
                 "shared pieces": recycler.shared,
                 "held-out cosine": recycler.cosine,
                 "held-out error": recycler.error,
-                "file": str(path),
+                "prompts": [
+                    dict(one.metadata) | {"kept as": place}
+                    for one, place in zip(mapped, places, strict=True)
+                ],
             }
         )
         return
@@ -84,7 +96,86 @@ def recycle(
         f"{recycler.shared} shared pieces; on those held out, cosine {recycler.cosine:.3f} to the true rows, "
         f"{100 * recycler.error:.0f} % of their variance not explained"
     )
-    say(f"wrote {path}: use it with --backbone {target.name}, as --prompt or --init file:{path}")
+    for name, place in zip(names, places, strict=True):
+        if path is not None:
+            say(
+                f"wrote {place}: use it with --backbone {target.name}, as --prompt or --init file:{place}"
+            )
+        else:
+            say(f"{name}: run {place[:12]} in {into}: use it with --backbone {target.name}")
+
+
+def _check(names: list[str], path: Path | None, into: str) -> None:
+    """Refuse what names no prompt, or no single place for all of them.
+
+    Raises:
+        SpotError: it does.
+    """
+    from spot.errors import SpotError
+
+    if not names:
+        raise SpotError("no prompt to map; name one by --prompt")
+    if (path is None) == (not into):
+        raise SpotError("say where prompts go: one to a file by --out, or any number --into a bank")
+    if path is not None and len(names) > 1:
+        raise SpotError(f"{path}: takes one prompt; several go --into a bank")
+    if path is not None and path.suffix != ".safetensors":
+        raise SpotError(
+            f"{path}: the prompt goes into a file .safetensors, which says where it comes from"
+        )
+
+
+def _mapped(
+    prompt: np.ndarray,
+    file: PromptFile | None,
+    recycler: Recycler,
+    source: Backbone,
+    target: Backbone,
+    by: str,
+) -> PromptFile:
+    """A prompt ``[P, H]`` for the other model, with what it was made of."""
+    import dataclasses
+
+    from bank.vectors import prompt_sha256
+
+    assert file is not None  # one was named
+    facts = {
+        "backbone": target.name,
+        "fingerprint": target.fingerprint,
+        "recycled_from": prompt_sha256(prompt),
+        "recycled_from_backbone": source.name,
+        "recycled_from_fingerprint": source.fingerprint,
+        "recycled_by": by,
+    }
+    kept: Mapping[str, str] = {name: file.metadata[name] for name in KEPT if name in file.metadata}
+    return dataclasses.replace(
+        file, prompt=recycler.recycle(prompt), metadata={**kept, **facts}, start=None
+    )
+
+
+def _write(path: Path, mapped: PromptFile) -> str:
+    """Write it; returns where."""
+    from spot.prompts.write import write_prompt
+
+    write_prompt(path, mapped.prompt, mapped.metadata)
+    return str(path)
+
+
+def _import(bank: Bank, mapped: PromptFile, target: Backbone) -> str:
+    """Put it into a bank, with where it comes from; returns its run."""
+    from bank import TaskRecord
+    from bank.files import import_prompt
+    from spot.cli.bank_prompts import origin_of
+    from spot.training.recipe import backbone_record
+
+    return import_prompt(
+        bank,
+        mapped.prompt,
+        task=TaskRecord(name=mapped.metadata.get("task", "unknown"), family="imported"),
+        backbone=backbone_record(target),
+        seed=mapped.number("seed") or 0,
+        origin=origin_of(mapped),
+    )
 
 
 def add_to(app: typer.Typer) -> None:

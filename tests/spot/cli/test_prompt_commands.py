@@ -325,7 +325,8 @@ def test_a_prompt_is_mapped_to_another_model_and_says_where_it_comes_from(
     ask = ("recycle", "--prompt", "a.safetensors", "--to", "tiny", "--out", "b.safetensors")
     document = spot(*ask, "--json").document
     assert document["held-out cosine"] > 0.99
-    assert document["recycled_from"] == prompt_sha256(PROMPT)
+    (told,) = document["prompts"]
+    assert (told["recycled_from"], told["kept as"]) == (prompt_sha256(PROMPT), "b.safetensors")
     mapped = read_prompt(tmp_path / "b.safetensors")
     assert (mapped.fingerprint, mapped.metadata["task"]) == (fingerprint, "wn_pos")
     assert spot("eval", "wn_pos", "--limit", "2", "--prompt", "b.safetensors").code == 0
@@ -339,10 +340,44 @@ def test_a_prompt_is_mapped_to_another_model_and_says_where_it_comes_from(
     )
 
 
+def test_recycled_prompts_go_into_a_bank_with_where_they_come_from(
+    spot: Spot, tmp_path: Path, fingerprint: str
+) -> None:
+    for number, name in enumerate("ab"):
+        facts = {"fingerprint": fingerprint, "task": f"wn_{name}", "seed": str(number)}
+        write_prompt(tmp_path / f"{name}.safetensors", PROMPT + number, facts)
+    prompts = ("--prompt", "a.safetensors", "--prompt", "b.safetensors")
+    into = ("--to", "tiny", "--into", "other.sqlite")
+    document = spot("recycle", *prompts, *into, "--json").document
+    other = ("--bank", "other.sqlite")
+    for told, name, number in zip(document["prompts"], "ab", (0, 1), strict=True):
+        shown = spot("bank", "show", told["kept as"], *other).document
+        assert (shown["task"], shown["seed"]) == (f"wn_{name}", number)
+        assert shown["environment"]["imported from"] == (
+            f"{name}.safetensors, recycled from {prompt_sha256(PROMPT + number)} of tiny"
+        )
+    again = spot("recycle", *prompts, *into).out
+    assert f"a.safetensors: run {document['prompts'][0]['kept as'][:12]} in other.sqlite" in again
+    assert spot(*ASK, "--prompt", "wn_b@best", *other).code == 0
+    assert spot("bank", "verify", *other).code == 0
+
+
 @pytest.mark.parametrize(
     ("more", "complaint"),
     [
         (("--out", "b.safetensors"), "no prompt to map; name one by --prompt"),
+        (
+            ("--prompt", "a.npy"),
+            "say where prompts go: one to a file by --out, or any number --into",
+        ),
+        (
+            ("--prompt", "a.npy", "--out", "b.safetensors", "--into", "b.sqlite"),
+            "say where prompts go",
+        ),
+        (
+            ("--prompt", "a.npy", "--prompt", "a.npy", "--out", "b.safetensors"),
+            "b.safetensors: takes one prompt; several go --into a bank",
+        ),
         (
             ("--prompt", "a.npy", "--out", "b.npy"),
             "b.npy: the prompt goes into a file .safetensors",
