@@ -129,7 +129,10 @@ class Foresight:
         for run in runs:
             task = trainer.datasets.task(run.spec.task)
             plan = trainer.recipe.plan(stop_at_key=run.spec.role == "query")
-            known = _Known(run, task, trainer.recipe, steps or plan.steps)
+            takes = steps or plan.steps
+            if trainer.recipe.shared and isinstance(task, Mixture):
+                takes = 0  # it is what its members share
+            known = _Known(run, task, trainer.recipe, takes)
             self._known.setdefault(run.digest, known)
         return runs
 

@@ -138,3 +138,12 @@ def test_an_evaluation_tells_what_was_answered(
     assert sum(facts["answered"]["true"].values()) == 16
     assert facts["answered"]["loss"] > 0
     assert spot(*command).out.splitlines()[-1].startswith("test answers (true): ")
+
+
+def test_what_tasks_share_trains_with_them(spot: Spot, short: list[str], tmp_path: Path) -> None:
+    sources = ["train-source", "first.toml", "second.toml", "--shared", "add", *short]
+    plan = spot(*sources, "--dry-run", "--json").document
+    assert [(row["train"], row["steps"]) for row in plan["wanted"]] == [(1, 10), (1, 10), (1, 0)]
+    assert plan["steps"] == 20
+    trained = spot(*sources, "--json").document
+    assert {run["run"] for run in trained["runs"]} == {name[:12] for name in known(plan, "source")}
