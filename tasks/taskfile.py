@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tasks.answers import UNANSWERABLE
@@ -13,6 +13,7 @@ from tasks.choices import choose
 from tasks.errors import TaskError, shown
 from tasks.files import file_digest
 from tasks.formatting import formatter_of
+from tasks.guess import Guess
 from tasks.metrics import METRICS
 from tasks.readers import FORMATS, Writing, format_of
 from tasks.sources import Source
@@ -28,15 +29,13 @@ EXAMPLE = """\
 # Lines that begin with "# " and a key are options: take the "# " away to use one.
 
 name = "{name}"
-family = "sentiment"          # any word; groups tasks in listings and reports
-metrics = ["accuracy"]        # {metrics}
+family = "{family}"          # any word; groups tasks in listings and reports
+{metric}metrics = ["accuracy"]        # {metrics}
 
 [data]
 # Paths are relative to this file; .csv, .tsv, .jsonl, .json (a list, or SQuAD's) and .parquet.
 # With train alone, development and test rows are cut from it by a hash of each row.
-train = "{name}_train.csv"
-# dev = "{name}_dev.csv"
-# test = "{name}_test.csv"
+{data}
 
 # How the files are written, where the suffix does not say it.
 # format = "csv"              # {formats}
@@ -73,8 +72,8 @@ train = "{name}_train.csv"
 
 [format]
 # What the model reads: names in braces are columns. What it shall write: the label column.
-template = "review: {{text}}"
-label = "label"
+template = {template}
+label = {label}
 # In place of label, where several answers are right: the first is the target, all are accepted. A text, a list of
 # texts, or SQuAD's answers in any of their shapes.
 # answers = "answers"
@@ -92,17 +91,56 @@ label = "label"
 # spaced_punctuation = true   # a space on both sides of punctuation, as T5 reads SQuAD
 # mark = {{ column = "text", word = "word", index = "index" }}  # asterisks around the word at or next to an index (WSC)
 
-[labels]
-# Raw value in the data = word that the model writes. Leave the table out for free text.
-"0" = "bad"
-"1" = "good"
+# Raw value in the data = word that the model writes. Without this table it writes free text.
+{labels}
 """
+
+OF_EXAMPLE = Guess(("text",), "label", {"0": "bad", "1": "good"})
+"""What a task file says before it is edited."""
 
 
 def example_task_file(name: str) -> str:
     """A commented task file to start from; ``name`` may be any text, and is quoted as TOML wants it."""
-    quoted = json.dumps(name, ensure_ascii=False)[1:-1]
-    return EXAMPLE.format(name=quoted, metrics=", ".join(METRICS), formats=", ".join(FORMATS))
+    files = {part: f"{name}_{part}.csv" for part in PARTS}
+    return _written(name, "sentiment", "review: {text}", OF_EXAMPLE, files, given=["train"])
+
+
+def guessed_task_file(name: str, guessed: Guess, files: Mapping[str, str]) -> str:
+    """A commented task file that says what was guessed of its data; ``files`` are its parts."""
+    template = " ".join(f"{column}: {{{column}}}" for column in guessed.texts)
+    shown = {part: files.get(part, f"{name}_{part}.csv") for part in PARTS}
+    return _written(name, "user", template, guessed, shown, given=list(files))
+
+
+def _written(
+    name: str,
+    family: str,
+    template: str,
+    guessed: Guess,
+    files: Mapping[str, str],
+    *,
+    given: Sequence[str],
+) -> str:
+    """The example filled in; what is not given stands there as an option."""
+    labels = [f"{_quoted(raw)} = {_quoted(word)}" for raw, word in guessed.labels.items()]
+    return EXAMPLE.format(
+        name=_quoted(name)[1:-1],
+        family=family,
+        metric="" if labels else "# ",
+        metrics=", ".join(METRICS),
+        formats=", ".join(FORMATS),
+        data="\n".join(
+            f"{'' if part in given else '# '}{part} = {_quoted(file)}"
+            for part, file in files.items()
+        ),
+        template=_quoted(template),
+        label=_quoted(guessed.label),
+        labels="\n".join(["[labels]", *labels] if labels else ["# [labels]"]),
+    )
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
 
 
 def load_task_file(path: Path) -> Task:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -77,19 +78,48 @@ def _show(name: str, data: DataOption, out: JsonOption) -> None:
 @takes_groups
 def init_task(
     path: Annotated[Path, typer.Argument(help="Where to write it, ending in .toml.")],
+    train: Annotated[
+        Path | None,
+        typer.Option(help="Your training rows; columns and labels are guessed from them."),
+    ] = None,
+    dev: Annotated[Path | None, typer.Option(help="Your development rows.")] = None,
+    test: Annotated[Path | None, typer.Option(help="Your test rows.")] = None,
+    label: Annotated[
+        str, typer.Option(help="The column that the model shall write, where no guess is sure.")
+    ] = "",
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
 ) -> None:
-    """Write a commented task file to start from."""
+    """Write a commented task file to start from, or one that fits your data."""
     from tasks.errors import TaskError
-    from tasks.taskfile import example_task_file
+    from tasks.guess import guess
+    from tasks.taskfile import example_task_file, guessed_task_file
 
     if path.suffix != ".toml":
         raise TaskError(f"{path}: a task file's name ends in .toml")
     if path.exists() and not force:
         raise TaskError(f"{path}: exists already; choose another name, or give --force")
-    content = example_task_file(path.stem)
-    path.write_text(content, encoding="utf-8")
-    say(f"wrote {path}; edit it, then: spot tasks {path}")
+    if train is None:
+        if dev or test or label:
+            raise TaskError(
+                "--dev, --test and --label go with --train, the file that is looked into"
+            )
+        path.write_text(example_task_file(path.stem), encoding="utf-8")
+        say(f"wrote {path}; edit it, then: spot tasks {path}")
+        return
+    guessed = guess(train, label)
+    parts = {"train": train, "dev": dev, "test": test}
+    files = {
+        part: os.path.relpath(file, path.parent).replace(os.sep, "/")
+        for part, file in parts.items()
+        if file is not None
+    }
+    path.write_text(guessed_task_file(path.stem, guessed, files), encoding="utf-8")
+    reads, count = ", ".join(guessed.texts), len(guessed.labels)
+    writes = f"one of {count} labels of" if count else "the text of"
+    say(f"wrote {path}: reads {reads}, writes {writes} {guessed.label}")
+    if any(word.isdigit() for word in guessed.labels.values()):
+        say("labels that are numbers say nothing to a model: give them words under [labels]")
+    say(f"look at it, then: spot tasks {path}")
 
 
 def add_to(app: typer.Typer) -> None:
@@ -98,4 +128,6 @@ def add_to(app: typer.Typer) -> None:
         "tasks",
         epilog="Example: spot tasks --family sentiment, or: spot tasks sst2 --data-dir data",
     )(list_tasks)
-    app.command("init-task", epilog="Example: spot init-task reviews.toml")(init_task)
+    app.command("init-task", epilog="Example: spot init-task reviews.toml --train reviews.csv")(
+        init_task
+    )

@@ -69,6 +69,27 @@ def test_a_new_task_file_is_read_once_its_data_exists(
     assert all(example["inputs"].startswith("review: film number") for example in shown["examples"])
 
 
+def test_a_new_task_file_fits_the_data_that_is_named(
+    spot: Spot, tmp_path: Path, reviews: Path
+) -> None:
+    (tmp_path / "mine").mkdir()
+    answer = spot("init-task", "mine/films.toml", "--train", "reviews_train.csv")
+    assert (answer.code, answer.err) == (0, "")
+    assert answer.out.splitlines() == [
+        "wrote mine/films.toml: reads text, writes one of 2 labels of label",
+        "labels that are numbers say nothing to a model: give them words under [labels]",
+        "look at it, then: spot tasks mine/films.toml",
+    ]
+    shown = spot("tasks", "mine/films.toml", "--json").document
+    assert sum(shown["sizes"].values()) == 80
+    assert {example["target"] for example in shown["examples"]} <= {"0", "1"}
+    assert all(example["inputs"].startswith("text: film number") for example in shown["examples"])
+    lost = spot("init-task", "other.toml", "--label", "label").error
+    assert lost.startswith("--dev, --test and --label go with --train")
+    assert "no such file" in spot("init-task", "other.toml", "--train", "none.csv").error
+    assert not (tmp_path / "other.toml").exists()
+
+
 def test_rows_that_are_left_out_are_counted_and_shown(
     spot: Spot, tmp_path: Path, reviews: Path
 ) -> None:

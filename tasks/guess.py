@@ -1,0 +1,116 @@
+"""What a task's data says of the task: which columns are read, which is written, and the label words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tasks.choices import choose
+from tasks.errors import TaskError
+from tasks.readers import Writing, reader_of
+from tasks.rows import Numbered, Row
+
+WRITTEN = (
+    "label", "labels", "class", "category", "topic", "sentiment", "intent", "target", "answer", "output", "summary",
+)  # fmt: skip
+"""Names of a column that is written, the surest first."""
+
+CLASSES = 100
+"""Most different labels that are listed; a column of more is free text."""
+
+
+class Guess(NamedTuple):
+    """What a task file would say.
+
+    Attributes:
+        texts: columns that the model reads, in the file's order.
+        label: the column that it writes.
+        labels: words by raw label, in alphabetical order; none of free text.
+    """
+
+    texts: Sequence[str]
+    label: str
+    labels: dict[str, str]
+
+
+def guess(path: Path, label: str = "") -> Guess:
+    """Guess from a file of training rows.
+
+    Args:
+        path: of a format that its suffix tells.
+        label: the column that is written, where that is known.
+
+    Raises:
+        TaskError: no such file or column, no rows, no column to read, or none that is surely the one to write.
+    """
+    rows = [row.values for row in reader_of(Writing())(path) if isinstance(row, Numbered)]
+    columns = _plain_columns(rows)
+    if not columns:
+        raise TaskError(f"{path}: has no rows of plain values to guess a task from")
+    if label:
+        choose(label, columns, f"{path}: column", error=TaskError)
+    else:
+        label = _written(path, rows, columns)
+    texts = [name for name in columns if name != label and _is_text(_values(rows, name))]
+    if not texts:
+        raise TaskError(f"{path}: has no column of text beside {label!r}")
+    values = sorted(set(_values(rows, label)))
+    listed = len(values) <= CLASSES and _repeats(rows, label)
+    return Guess(texts, label, {value: word_of(value) for value in values} if listed else {})
+
+
+def word_of(label: str) -> str:
+    """What a model writes for a raw label: small letters, and words apart. Of a number, itself."""
+    apart = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", label.strip())
+    return re.sub(r"[_\s-]+", " ", apart).strip().lower() or label
+
+
+def _plain_columns(rows: Sequence[Row]) -> list[str]:
+    """Names of the columns that hold texts, numbers or truths alone."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    return [
+        name
+        for name in names
+        if all(isinstance(row.get(name, ""), str | int | float) for row in rows)
+    ]
+
+
+def _values(rows: Iterable[Row], name: str) -> list[str]:
+    return [str(value) for row in rows if (value := row.get(name)) not in (None, "")]
+
+
+def _repeats(rows: Sequence[Row], name: str) -> bool:
+    """Whether values of a column come again and again."""
+    values = _values(rows, name)
+    return 2 <= len(set(values)) <= len(values) / 2
+
+
+def _written(path: Path, rows: Sequence[Row], columns: Sequence[str]) -> str:
+    """The column that is written: by its name, else the only one whose values repeat.
+
+    Raises:
+        TaskError: there is none, or there are several.
+    """
+    by_name: dict[str, Any] = {name.lower(): name for name in columns}
+    for name in WRITTEN:
+        if name in by_name:
+            return str(by_name[name])
+    repeating = [
+        name
+        for name in columns
+        if _repeats(rows, name) and len(set(_values(rows, name))) <= CLASSES
+    ]
+    if len(repeating) != 1:
+        found = ", ".join(repeating) or ", ".join(columns)
+        raise TaskError(
+            f"{path}: which column the model shall write is not clear among {found}; say it by --label"
+        )
+    return repeating[0]
+
+
+def _is_text(values: Sequence[str]) -> bool:
+    """Whether most values have letters, as numbers and dates have not."""
+    with_letters = sum(any(letter.isalpha() for letter in value) for value in values)
+    return with_letters * 2 > len(values)

@@ -1,0 +1,98 @@
+"""What is guessed of a task from its data, and the task file that says it."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from tasks.errors import TaskError
+from tasks.guess import Guess, guess, word_of
+from tasks.task import Split
+from tasks.taskfile import guessed_task_file, load_task_file
+
+
+def write(path: Path, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Path:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([columns, *rows])
+    return path
+
+
+TOPICS = ("MeanOfTransportation", "city", "comics_character")
+
+
+def topics(path: Path, columns: Sequence[str] = ("id", "sentence", "topic")) -> Path:
+    return write(path, columns, [(i, f"words of {i}", TOPICS[i % 3]) for i in range(12)])
+
+
+def test_labels_texts_and_what_is_neither_are_told_apart(tmp_path: Path) -> None:
+    expected = Guess(
+        ["sentence"],
+        "topic",
+        {
+            "MeanOfTransportation": "mean of transportation",
+            "city": "city",
+            "comics_character": "comics character",
+        },
+    )
+    assert guess(topics(tmp_path / "a.csv")) == expected
+    odd = guess(topics(tmp_path / "b.csv", ("id", "sentence", "kind of thing")))
+    assert odd == expected._replace(label="kind of thing"), "the only one whose values repeat"
+
+
+def test_a_guess_is_a_task(tmp_path: Path) -> None:
+    for part in ("train", "dev", "test"):
+        topics(tmp_path / f"{part}.csv")
+    path = tmp_path / "about.toml"
+    files = {part: f"{part}.csv" for part in ("train", "dev", "test")}
+    path.write_text(guessed_task_file("about", guess(tmp_path / "train.csv"), files))
+    task = load_task_file(path)
+    assert task.labels == ("mean of transportation", "city", "comics character")
+    assert task.metrics == ("accuracy",)
+    example = task.examples(Split.DEV)[0]
+    assert (example.inputs, example.target) == ("sentence: words of 0", "mean of transportation")
+
+
+def test_pairs_and_free_text_are_guessed_too(tmp_path: Path) -> None:
+    pairs = [(f"one {i}", f"other {i}", i % 2) for i in range(8)]
+    found = guess(write(tmp_path / "pairs.csv", ("premise", "hypothesis", "label"), pairs))
+    assert found == Guess(["premise", "hypothesis"], "label", {"0": "0", "1": "1"})
+    rows = [{"document": f"long {i}", "summary": f"short {i}", "more": {"a": 1}} for i in range(80)]
+    path = tmp_path / "texts.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    found = guess(path)
+    assert found == Guess(["document"], "summary", {})
+    (tmp_path / "sum.toml").write_text(guessed_task_file("sum", found, {"train": "texts.jsonl"}))
+    task = load_task_file(tmp_path / "sum.toml")
+    assert (task.labels, task.metrics) == ((), ("exact_match",))
+    assert sum(len(task.examples(split)) for split in Split) == 80
+
+
+@pytest.mark.parametrize(
+    ("label", "word"),
+    [("HUM", "hum"), ("NotEntailment", "not entailment"), ("-1", "1"), ("_", "_")],
+)
+def test_words_of_labels(label: str, word: str) -> None:
+    assert word_of(label) == word
+
+
+def test_what_cannot_be_guessed_is_said(tmp_path: Path) -> None:
+    path = topics(tmp_path / "a.csv")
+    with pytest.raises(
+        TaskError, match=r"a\.csv: column 'topics' is not known; did you mean 'topic'"
+    ):
+        guess(path, "topics")
+    rows = [(f"text {i}", i % 2, i % 3) for i in range(12)]
+    several = write(tmp_path / "b.csv", ("text", "one", "other"), rows)
+    with pytest.raises(TaskError, match="not clear among one, other; say it by --label"):
+        guess(several)
+    assert guess(several, "one").labels == {"0": "0", "1": "1"}
+    with pytest.raises(TaskError, match=r"no column of text beside 'label'"):
+        guess(write(tmp_path / "c.csv", ("number", "label"), [(i, i % 2) for i in range(8)]))
+    with pytest.raises(TaskError, match=r"d\.csv: no such file"):
+        guess(tmp_path / "d.csv")
+    with pytest.raises(TaskError, match="no rows"):
+        guess(write(tmp_path / "e.csv", ("text", "label"), []))
