@@ -109,8 +109,8 @@ def _raw_label(row: Row, column: str, labels: Mapping[str, str]) -> str:
     if raw not in labels:
         known = ", ".join(list(labels)[:20])
         raise ValueError(
-            f"unknown label {shown(raw)}; expected one of {known}; give it a word under [labels], or such rows are left "
-            f"out by skip = {{ {column} = [{json.dumps(raw[:20], ensure_ascii=False)}] }} under [data]"
+            f"unknown label {shown(raw)}; expected one of {known}; name it under [labels], or such rows are left out "
+            f"by skip = {{ {column} = [{json.dumps(raw[:20], ensure_ascii=False)}] }} under [data]"
         )
     return raw
 

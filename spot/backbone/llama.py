@@ -224,6 +224,24 @@ class Llama(LanguageModel[Read, list[KeysValues]]):
     def left(self, tokens: Array) -> dict[str, KeysValues]:
         return {"decoder": layers_of(self._read_prompts(Soft(tokens[None]), None))}
 
+    def layer_inputs(self, tokens: Array) -> Array:
+        length = len(tokens)
+        nothing = jnp.zeros((1, self.config.num_key_value_heads, 0, self.config.head_dim))
+        past = [(nothing, nothing)] * len(self.layers)
+        read: list[Array] = []
+        self._extend(
+            jnp.asarray(tokens, jnp.float32)[None],
+            past,
+            rotation(jnp.arange(length), self.config),
+            _causal(length),
+            jnp.zeros((1, 1, 1, length)),
+            None,
+            0,
+            states=False,
+            read=read,
+        )
+        return jnp.concatenate(read)
+
     def _read_prompts(self, soft: Soft, dropout: Dropout | None) -> list[KeysValues]:
         """Keys and values, two of ``[N, K, P, D]`` a layer, of a stack's prompts."""
         rows, length = soft.rows, soft.leading
@@ -263,6 +281,7 @@ class Llama(LanguageModel[Read, list[KeysValues]]):
         site: int,
         *,
         states: bool = True,
+        read: list[Array] | None = None,
         fed: list[Array] | None = None,
         grid: Grid | None = None,
         leaders: Leaders | None = None,
@@ -270,11 +289,14 @@ class Llama(LanguageModel[Read, list[KeysValues]]):
         """Embedded tokens ``x[B, Q, H]`` that follow what ``past`` holds, through all layers.
 
         Returns their last states and the keys and values of both; without ``states`` the last layer's attention
-        and feed-forward are left out. A packed sequence ``x[1, S, H]`` comes with its ``grid``, and with ``leaders``
+        and feed-forward are left out. ``read`` and ``fed`` take in what every layer's attention and feed-forward read.
+        A packed sequence ``x[1, S, H]`` comes with its ``grid``, and with ``leaders``
         in place of ``past`` where its first rows stand before the others.
         """
         layers: list[KeysValues] = []
         for i, block in enumerate(self.layers):
+            if read is not None:
+                read.append(x)
             normed = block.attention_norm(x)
             own = block.keys_values(normed, angles, grid)
             before = leaders.of(own) if leaders else past[i]

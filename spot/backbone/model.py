@@ -109,6 +109,13 @@ class LanguageModel(nnx.Module, Generic[Memory, Cache]):
         """
         raise NotImplementedError
 
+    def layer_inputs(self, tokens: Array) -> Array:
+        """States ``[E, P, H]`` float32 of tokens ``[P, H]``, read alone, before each of the E layers that read inputs.
+
+        With them as a deep prompt a decoder-only model computes what it would behind the tokens themselves.
+        """
+        raise NotImplementedError
+
     def prepare(self, soft: Soft) -> Soft:
         """The stack with what does not depend on inputs computed, for those who read many batches with it."""
         return soft

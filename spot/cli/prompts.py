@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -130,26 +129,18 @@ def given_prompt(backbone: Backbone, file: PromptFile | None) -> Given:
     Raises:
         PromptError: as :func:`prompt_for`, or a way to answer together that is not known.
     """
-    import dataclasses
-
     import numpy as np
 
     from spot.errors import PromptError
     from spot.inference.ensembles import ENSEMBLES, Ensemble
     from spot.inference.many import Given
-    from spot.prompts.files import ENSEMBLE
     from tasks.choices import choose
 
     if file is None or file.ensemble is None:
         return Given(prompt_for(backbone, file), form_of(file))
     by, weights = file.ensemble
     choose(by, ENSEMBLES, f"{file.path}: ensemble", error=PromptError)
-    options = {name: option for name, option in file.recipe.items() if name != ENSEMBLE}
-    told = {**file.metadata, "recipe": json.dumps({"form": file.form} | options)}
-    prompts = [
-        prompt_for(backbone, dataclasses.replace(file, prompt=prompt, metadata=told))
-        for prompt in file.prompt
-    ]
+    prompts = [prompt_for(backbone, one) for one in file.apart()]
     return Given(np.stack(prompts), file.form, ensemble=Ensemble(by, weights))
 
 

@@ -131,6 +131,14 @@ class PromptFile:
             )
         return self
 
+    def apart(self) -> list[PromptFile]:
+        """Every prompt of an ensemble by itself; of one prompt, that one."""
+        if self.ensemble is None:
+            return [self]
+        options = {name: option for name, option in self.recipe.items() if name != ENSEMBLE}
+        told = {**self.metadata, "recipe": json.dumps({"form": self.form} | options)}
+        return [dataclasses.replace(self, prompt=prompt, metadata=told) for prompt in self.prompt]
+
     def number(self, name: str) -> int | None:
         """A fact that is a whole number, or ``None`` where the file does not say it."""
         text = self.metadata.get(name, "")

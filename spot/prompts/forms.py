@@ -42,7 +42,7 @@ class Form:
         axes: sizes of a prompt's leading axes for a model; :data:`ANY` of one that may have any.
         begun: a prompt of a shape ``[..., P, H]`` from an initialiser's tokens ``[P, H]``, for a backbone.
         slots: whether parameters lead with N; else they are the model's weights, and there is one of them.
-        states: whether what trains are states of the model, whose norms may be held against the embedding's.
+        states: whether what trains stands where words do, so that its norm may be held against the embedding's.
         suffix: whether it stands behind the text, where inputs must leave room for it.
         packs: whether a packed sequence takes it.
     """
@@ -93,7 +93,8 @@ def deep(parameters: Array, config: Config) -> Soft:
     """Deep prompts: vectors ``[N, E, P, H]`` before every layer that reads the input (Liu et al. 2022, P-Tuning v2).
 
     The first layer's lead the input as a prompt's tokens do; before each further layer they take the place of what the
-    layers below made of them.
+    layers below made of them. They begin as what these make of an initialiser's tokens, so as a plain prompt; with
+    the tokens themselves in every layer SmolLM2 learns nothing in 60 steps.
     """
     return Soft(parameters[:, 0], layers=parameters[:, 1:])
 
@@ -208,7 +209,12 @@ WEIGHTS = Form(weights, slots=False)
 
 FORMS: Mapping[str, Form] = {
     "prompt": Form(prompt),
-    "deep": Form(deep, axes=lambda config: (config.layers,)),
+    "deep": Form(
+        deep,
+        axes=lambda config: (config.layers,),
+        begun=lambda tokens, backbone, _shape: prefixes.layer_inputs(tokens, backbone),
+        states=False,
+    ),
     "prefix": prefix(),
     "prefix_encoder": prefix(lambda _config: ("encoder",)),
     "prefix_decoder": prefix(lambda _config: ("decoder",)),

@@ -49,14 +49,24 @@ def rows(prefixes: Mapping[str, KeysValues], config: Config, kinds: Collection[s
 def begun(tokens: np.ndarray, backbone: Backbone, kinds: Collection[str]) -> np.ndarray:
     """``[2, R, P, H]`` of the keys and values that tokens ``[P, H]`` leave in the model: real activations, from which
     prefixes learn better than from random numbers (Li and Liang 2021, section 7.4)."""
-    left = _program(backbone.graph)(backbone.weights, jnp.asarray(tokens, jnp.float32))
-    return rows(left, backbone.config, kinds)
+    return rows(_computed("left", tokens, backbone), backbone.config, kinds)
+
+
+def layer_inputs(tokens: np.ndarray, backbone: Backbone) -> np.ndarray:
+    """``[E, P, H]`` of what every layer reads of tokens ``[P, H]``: a deep prompt that is, of a decoder-only model,
+    these tokens still."""
+    return np.asarray(_computed("layer_inputs", tokens, backbone))
+
+
+def _computed(what: str, tokens: np.ndarray, backbone: Backbone) -> Any:
+    """What a method of the model says of tokens ``[P, H]``."""
+    return _program(backbone.graph, what)(backbone.weights, jnp.asarray(tokens, jnp.float32))
 
 
 @functools.lru_cache(maxsize=16)
-def _program(graph: nnx.GraphDef[Any]) -> Callable[[Any, Array], dict[str, KeysValues]]:
-    def left(weights: Any, tokens: Array) -> dict[str, KeysValues]:
+def _program(graph: nnx.GraphDef[Any], what: str) -> Callable[[Any, Array], Any]:
+    def compute(weights: Any, tokens: Array) -> Any:
         model: AnyModel = nnx.merge(graph, weights)
-        return model.left(tokens)
+        return getattr(model, what)(tokens)
 
-    return jax.jit(left)
+    return jax.jit(compute)

@@ -42,10 +42,9 @@ LARGEST_RATE = 0.3
 RATE_PER_DEVIATION = 0.75
 """Rate of a short prompt beside the standard deviation of the embedding's entries: SmolLM2's 0.1 beside 0.136."""
 
-RATE_OF_FORM = {
-    "deep": 0.1,
-    **dict.fromkeys(("prefix", "prefix_encoder", "prefix_decoder", "prefix_cross", "infix"), 0.3),
-}
+RATE_OF_FORM = dict.fromkeys(
+    ("deep", "prefix", "prefix_encoder", "prefix_decoder", "prefix_cross", "infix"), 0.3
+)
 """Share of a prompt's rate that suits forms with vectors in every layer."""
 
 SHORT_PROMPT = 20
@@ -68,7 +67,7 @@ def learning_rate(deviation: float, prompt_length: int, form: str = "prompt") ->
     """The rate for an embedding whose entries have a standard deviation ``s``, and P prompt tokens.
 
     ``min(0.3, 0.75 s min(1, 20 / P)^1.5)``, of one digit: the paper's 0.3 for T5, 0.1 for SmolLM2 and 20 tokens; of
-    that a tenth for deep prompts, and 0.3 of it for prefixes.
+    that 0.3 for deep prompts and prefixes.
     """
     rate = RATE_PER_DEVIATION * deviation * min(1.0, SHORT_PROMPT / prompt_length) ** 1.5
     whole = min(LARGEST_RATE, float(f"{rate:.1g}"))

@@ -92,6 +92,39 @@ def test_behind_the_prefix_that_a_prompt_leaves_a_decoder_only_model_computes_th
     np.testing.assert_array_equal(ours, expected)
 
 
+def test_behind_the_deep_prompt_that_a_prompt_begins_as_a_decoder_only_model_computes_the_same(
+    llama: Case,
+) -> None:
+    each = [llama.model.layer_inputs(prompt) for prompt in llama.prompts]
+    assert each[0].shape == FORMS["deep"].shape(CONFIGS["llama"], llama.prompts.shape[1])
+    deep = Soft(llama.prompts, layers=jnp.stack(each)[:, 1:])
+    expected = llama.token_losses(llama.soft, llama.prompt_ids, llama.inputs, llama.targets)
+    ours = llama.token_losses(deep, llama.prompt_ids, llama.inputs, llama.targets)
+    assert_close(ours, expected, terms=300)
+
+
+def test_a_deep_prompt_of_an_encoder_begins_as_what_its_tokens_alone_leave(t5: Case) -> None:
+    """Of an input without text the deep prompt is the prompt."""
+    model, tokens = t5.model, t5.prompts[0]
+    states = model.layer_inputs(tokens)
+    np.testing.assert_array_equal(states[0], tokens)
+    deep = Soft(tokens[None], layers=states[None, 1:])
+    nothing = Inputs(t5.inputs.ids[:1], jnp.zeros_like(t5.inputs.mask[:1]))
+    alone = jnp.zeros(1, jnp.int32)
+    for soft in (deep, Soft(tokens[None])):
+        read = model.read(soft, alone, nothing).hidden[0, : len(tokens)]  # type: ignore[attr-defined]
+        assert_close(read, model.encoder_norm(_last(model, tokens)), terms=300)  # type: ignore[arg-type]
+
+
+def _last(model: T5, tokens: jax.Array) -> jax.Array:
+    """States behind the last encoder layer, of tokens alone."""
+    length, x = len(tokens), tokens[None]
+    bias = model._position_bias(model.encoder_bias[...], length, length, bidirectional=True)
+    for block in model.encoder:
+        x = block(x, block.project(x), bias, jnp.zeros((1, 1, 1, length)), None, 0)
+    return x[0]
+
+
 def layers_of_stack(each: list[KeysValues]) -> KeysValues:
     """``[A, K, P, D]`` of several prompts as two of ``[N, A, K, P, D]``."""
     keys, values = (jnp.stack(both) for both in zip(*each, strict=True))
