@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from bank import schema
 from bank.errors import BankError
-from bank.identity import by_name, digest
+from bank.identity import ENSEMBLE, by_name, digest
 from bank.names import ask_of, digest_named
 from bank.records import (
     BackboneRecord,
@@ -108,8 +108,8 @@ def record_ensemble(
         backbone=backbone,
         prompt_length=values.shape[-2],
         key_step=0,
-        family=digest("ensemble", *values.shape[:-2]),
-        options={"form": form, "ensemble": told},
+        family=digest(ENSEMBLE, *values.shape[:-2]),
+        options={"form": form, ENSEMBLE: told},
     )
     snapshot = SnapshotRecord(prompt=values, step=0)
     address = prompt_sha256(values)

@@ -10,6 +10,9 @@ from typing import Any
 DIGEST = 64
 """Characters of a whole digest or address."""
 
+ENSEMBLE = "ensemble"
+"""Entry of a recipe's options: how several prompts answer together."""
+
 IMPORTED = "imported"
 """Method of a transfer that trained nothing: what others measured of a target and its sources."""
 

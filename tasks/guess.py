@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from tasks.choices import choose
 from tasks.errors import TaskError
@@ -56,9 +56,8 @@ def guess(path: Path, label: str = "") -> Guess:
     texts = [name for name in columns if name != label and _is_text(_values(rows, name))]
     if not texts:
         raise TaskError(f"{path}: has no column of text beside {label!r}")
-    values = sorted(set(_values(rows, label)))
-    listed = len(values) <= CLASSES and _repeats(rows, label)
-    return Guess(texts, label, {value: word_of(value) for value in values} if listed else {})
+    labels = sorted(set(_values(rows, label))) if _repeats(rows, label) else []
+    return Guess(texts, label, {value: word_of(value) for value in labels})
 
 
 def word_of(label: str) -> str:
@@ -82,9 +81,9 @@ def _values(rows: Iterable[Row], name: str) -> list[str]:
 
 
 def _repeats(rows: Sequence[Row], name: str) -> bool:
-    """Whether values of a column come again and again."""
+    """Whether a column has few values, which come again and again."""
     values = _values(rows, name)
-    return 2 <= len(set(values)) <= len(values) / 2
+    return 2 <= len(set(values)) <= min(CLASSES, len(values) / 2)
 
 
 def _written(path: Path, rows: Sequence[Row], columns: Sequence[str]) -> str:
@@ -93,15 +92,11 @@ def _written(path: Path, rows: Sequence[Row], columns: Sequence[str]) -> str:
     Raises:
         TaskError: there is none, or there are several.
     """
-    by_name: dict[str, Any] = {name.lower(): name for name in columns}
+    by_name = {name.lower(): name for name in columns}
     for name in WRITTEN:
         if name in by_name:
-            return str(by_name[name])
-    repeating = [
-        name
-        for name in columns
-        if _repeats(rows, name) and len(set(_values(rows, name))) <= CLASSES
-    ]
+            return by_name[name]
+    repeating = [name for name in columns if _repeats(rows, name)]
     if len(repeating) != 1:
         found = ", ".join(repeating) or ", ".join(columns)
         raise TaskError(

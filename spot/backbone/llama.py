@@ -225,25 +225,14 @@ class Llama(LanguageModel[Read, list[KeysValues]]):
         return {"decoder": layers_of(self._read_prompts(Soft(tokens[None]), None))}
 
     def layer_inputs(self, tokens: Array) -> Array:
-        length = len(tokens)
-        nothing = jnp.zeros((1, self.config.num_key_value_heads, 0, self.config.head_dim))
-        past = [(nothing, nothing)] * len(self.layers)
         read: list[Array] = []
-        self._extend(
-            jnp.asarray(tokens, jnp.float32)[None],
-            past,
-            rotation(jnp.arange(length), self.config),
-            _causal(length),
-            jnp.zeros((1, 1, 1, length)),
-            None,
-            0,
-            states=False,
-            read=read,
-        )
+        self._read_prompts(Soft(tokens[None]), None, read)
         return jnp.concatenate(read)
 
-    def _read_prompts(self, soft: Soft, dropout: Dropout | None) -> list[KeysValues]:
-        """Keys and values, two of ``[N, K, P, D]`` a layer, of a stack's prompts."""
+    def _read_prompts(
+        self, soft: Soft, dropout: Dropout | None, read: list[Array] | None = None
+    ) -> list[KeysValues]:
+        """Keys and values, two of ``[N, K, P, D]`` a layer, of a stack's prompts; ``read`` as of :meth:`_extend`."""
         rows, length = soft.rows, soft.leading
         nothing = jnp.zeros((rows, self.config.num_key_value_heads, 0, self.config.head_dim))
         past = [(nothing, nothing)] * len(self.layers)
@@ -267,7 +256,7 @@ class Llama(LanguageModel[Read, list[KeysValues]]):
             ]
         mask = jnp.where(soft.visible(), 0.0, MASKED)[:, None, None, :]
         return self._extend(
-            x_NPH, past, angles, _causal(length), mask, dropout, 3001, states=False
+            x_NPH, past, angles, _causal(length), mask, dropout, 3001, states=False, read=read
         )[1]
 
     def _extend(
@@ -290,8 +279,8 @@ class Llama(LanguageModel[Read, list[KeysValues]]):
 
         Returns their last states and the keys and values of both; without ``states`` the last layer's attention
         and feed-forward are left out. ``read`` and ``fed`` take in what every layer's attention and feed-forward read.
-        A packed sequence ``x[1, S, H]`` comes with its ``grid``, and with ``leaders``
-        in place of ``past`` where its first rows stand before the others.
+        A packed sequence ``x[1, S, H]`` comes with its ``grid``, and with ``leaders`` in place of ``past`` where its
+        first rows stand before the others.
         """
         layers: list[KeysValues] = []
         for i, block in enumerate(self.layers):

@@ -452,26 +452,25 @@ class T5(LanguageModel[Encoded, Cache]):
     def left(self, tokens: Array) -> dict[str, KeysValues]:
         """See :meth:`LanguageModel.left`: encoder and decoder both read the tokens, and the decoder what is encoded."""
         read, memory = self._read_alone(tokens)
-        left = {
-            "encoder": [block.project(x)[1] for block, x in zip(self.encoder, read, strict=True)]
-        }
+        left = {"encoder": [keys_values for _, keys_values in read]}
         left |= self._decoder_left(
             memory, jnp.asarray(tokens, jnp.float32)[None], memory.mask, None
         )
         return {kind: layers_of(each) for kind, each in left.items()}
 
     def layer_inputs(self, tokens: Array) -> Array:
-        return jnp.concatenate(self._read_alone(tokens)[0])
+        return jnp.concatenate([x for x, _ in self._read_alone(tokens)[0]])
 
-    def _read_alone(self, tokens: Array) -> tuple[list[Array], Encoded]:
-        """What every encoder layer reads, ``[1, P, H]`` each, where tokens ``[P, H]`` are all there is, and their
-        encoding."""
+    def _read_alone(self, tokens: Array) -> tuple[list[tuple[Array, KeysValues]], Encoded]:
+        """What every encoder layer reads, ``[1, P, H]``, and its keys and values, where tokens ``[P, H]`` are all there
+        is; and their encoding."""
         length, read = len(tokens), []
         x_1LH, mask = jnp.asarray(tokens, jnp.float32)[None], jnp.zeros((1, 1, 1, length))
         bias_1KLL = self._position_bias(self.encoder_bias[...], length, length, bidirectional=True)
         for block in self.encoder:
-            read.append(x_1LH)
-            x_1LH = block(x_1LH, block.project(x_1LH), bias_1KLL, mask, None, 0)
+            projected = block.project(x_1LH)
+            read.append((x_1LH, projected[1]))
+            x_1LH = block(x_1LH, projected, bias_1KLL, mask, None, 0)
         return read, Encoded(self.encoder_norm(x_1LH), mask)
 
     def _decoder_left(

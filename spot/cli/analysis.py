@@ -14,6 +14,7 @@ from spot.cli.options import BackboneOption, BankOption, DataOption, JsonOption,
 from spot.cli.output import print_json, print_rows, say, tell
 from spot.cli.prompts import (
     INPUT,
+    MaxInput,
     PromptOption,
     PromptsOption,
     asked,
@@ -22,7 +23,7 @@ from spot.cli.prompts import (
     prompt_for,
     refuse_bank,
 )
-from spot.training.settings import LENGTH, SEED, WHOLE
+from spot.training.settings import SEED, WHOLE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,9 +51,7 @@ class ScoredOn:
     data: DataOption
     split: Annotated[str, typer.Option(help="train, dev or test.")] = "dev"
     limit: Annotated[int, typer.Option(help="Examples used; 0 uses all.", min=0, max=WHOLE)] = 200
-    max_input: Annotated[int, typer.Option(help="Longest input in tokens.", min=1, max=LENGTH)] = (
-        INPUT
-    )
+    max_input: MaxInput = INPUT
 
     def task(self, name: str) -> Task:
         """The task, before anything starts.

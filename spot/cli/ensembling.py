@@ -10,8 +10,8 @@ import typer
 from spot.cli.groups import takes_groups
 from spot.cli.options import BackboneOption, BankOption, DataOption, JsonOption, find_scored
 from spot.cli.output import print_json, print_rows, say
-from spot.cli.prompts import INPUT, PromptsOption, asked, find_prompt, given_prompt
-from spot.training.settings import LENGTH, WHOLE
+from spot.cli.prompts import INPUT, MaxInput, PromptsOption, asked, find_prompt, given_prompt
+from spot.training.settings import WHOLE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,9 +38,7 @@ def ensemble(
     limit: Annotated[
         int, typer.Option(help="Development examples used; 0 uses all.", min=0, max=WHOLE)
     ] = 0,
-    max_input: Annotated[
-        int, typer.Option(help="Longest input in tokens.", min=1, max=LENGTH)
-    ] = INPUT,
+    max_input: MaxInput = INPUT,
     bank: BankOption,
     where: BackboneOption,
     data: DataOption,

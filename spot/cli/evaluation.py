@@ -12,8 +12,17 @@ from spot.cli.decoding_options import DecodingOptions
 from spot.cli.groups import refuse_given, takes_groups
 from spot.cli.options import BackboneOption, BankOption, DataOption, JsonOption, find_scored
 from spot.cli.output import PARTIAL_DATA, errors, noted, print_json, print_rows, say
-from spot.cli.prompts import INPUT, PromptsOption, asked, find_prompt, given_prompt, refuse_bank
-from spot.training.settings import LENGTH, SEED, WHOLE
+from spot.cli.prompts import (
+    BARE,
+    INPUT,
+    MaxInput,
+    PromptsOption,
+    asked,
+    find_prompt,
+    given_prompt,
+    refuse_bank,
+)
+from spot.training.settings import SEED, WHOLE
 
 if TYPE_CHECKING:
     from spot.backbone.load import Backbone
@@ -92,9 +101,7 @@ def evaluate(
     split: Annotated[str, typer.Option(help="train, dev or test.")] = "test",
     limit: Annotated[int, typer.Option(help="Examples used; 0 uses all.", min=0, max=WHOLE)] = 0,
     evaluate_by: EvaluateBy = "auto",
-    max_input: Annotated[
-        int, typer.Option(help="Longest input in tokens.", min=1, max=LENGTH)
-    ] = INPUT,
+    max_input: MaxInput = INPUT,
     design: DesignOptions,
     decoding: DecodingOptions,
     bank: BankOption,
@@ -187,7 +194,7 @@ def _ways(asked_for: Sequence[str], names: Sequence[str], split: str) -> list[st
 
 def _called(name: str, count: int, words: str) -> str:
     """What a prompt among so many is called, with the words in front of its inputs."""
-    called = (name if count > 1 else "prompt") if name else "bare backbone"
+    called = (name if count > 1 else "prompt") if name else BARE
     return f"{called}, {words}" if words else called
 
 

@@ -14,14 +14,20 @@ from spot.cli.evaluation import EvaluateBy, most_frequent
 from spot.cli.groups import takes_groups
 from spot.cli.options import BackboneOption, BankOption, DataOption, JsonOption, find_scored
 from spot.cli.output import PARTIAL_DATA, print_json, print_rows, say, tell
-from spot.cli.prompts import INPUT, PromptsOption, asked, find_prompt, given_prompt, refuse_bank
-from spot.training.settings import LENGTH, WHOLE
+from spot.cli.prompts import (
+    BARE,
+    INPUT,
+    MaxInput,
+    PromptsOption,
+    asked,
+    find_prompt,
+    given_prompt,
+    refuse_bank,
+)
+from spot.training.settings import WHOLE
 
 if TYPE_CHECKING:
     from tasks.task import Example
-
-BARE = "bare backbone"
-"""A row without a prompt."""
 
 LIMIT = 200
 """Examples of a task: a standard deviation of 3.5 points at most."""
@@ -44,9 +50,7 @@ def matrix(
         int, typer.Option(help="Examples of a task; 0 uses all.", min=0, max=WHOLE)
     ] = LIMIT,
     evaluate_by: EvaluateBy = "auto",
-    max_input: Annotated[
-        int, typer.Option(help="Longest input in tokens.", min=1, max=LENGTH)
-    ] = INPUT,
+    max_input: MaxInput = INPUT,
     plot: Annotated[
         Path | None, typer.Option(help="Draw the table as a picture, a PNG file.")
     ] = None,

@@ -11,6 +11,7 @@ import typer
 from spot.cli.groups import refuse_given
 from spot.cli.options import BankOption
 from spot.cli.output import stdin_lines
+from spot.training.settings import LENGTH
 
 if TYPE_CHECKING:
     import numpy as np
@@ -146,6 +147,11 @@ def given_prompt(backbone: Backbone, file: PromptFile | None) -> Given:
 
 INPUT = 512
 """Tokens of an input that are read, if not told otherwise (:class:`tasks.tokenize.Lengths`)."""
+
+MaxInput = Annotated[int, typer.Option(help="Longest input in tokens.", min=1, max=LENGTH)]
+
+BARE = "bare backbone"
+"""What answers without a prompt."""
 
 
 def asked(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -73,7 +74,6 @@ def recycle(
         _mapped(prompt, file, recycler, source, target, by)
         for prompt, file in zip(values, files, strict=True)
     ]
-    places = []
     if path is not None:
         places = [_write(path, mapped[0])]
     else:
@@ -134,8 +134,6 @@ def _mapped(
     by: str,
 ) -> PromptFile:
     """A prompt ``[P, H]`` for the other model, with what it was made of."""
-    import dataclasses
-
     from bank.vectors import prompt_sha256
 
     assert file is not None  # one was named

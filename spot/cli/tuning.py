@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -13,11 +13,6 @@ from spot.cli.options import JsonOption, TrainerOptions, find_tasks
 from spot.cli.output import errors, print_json, say
 from spot.cli.recipes import finite
 from spot.training.settings import SEED, WHOLE, OptimizerSettings, settings_of
-
-if TYPE_CHECKING:
-    from spot.backbone.load import Backbone
-    from spot.training.recipe import Recipe
-    from tasks import Task
 
 OF_PROMPTS = (
     "form", "mlp_width", "shared", "prompt_length", "init", "key_step", "prompt_dropout", "toward", "toward_weight",
@@ -59,6 +54,7 @@ def tune(
     from spot.training.model_tuning import OPTIMIZER, tune_model
     from spot.training.progress import make_reporter
     from spot.training.recipe import recorded
+    from spot.transfer.methods import mixture_of
 
     refuse_given(context, OF_PROMPTS, "all weights train, and no prompt")
     learnt = find_tasks(tasks)
@@ -67,7 +63,10 @@ def tune(
         trainer, chosen = training.make(none, learnt, what="target")
     backbone, recipe = trainer.backbone, trainer.recipe
     tokenizer_files(backbone)  # refused before what takes long
-    data = _data(learnt, backbone, recipe, training)
+    *others, last = learnt
+    data = trainer.datasets.read(
+        mixture_of(last, others) if others else last, recipe, named=bool(others)
+    )
     optimizer = dataclasses.replace(OPTIMIZER, learning_rate=tuning_rate)
     told = {"backbone": backbone.fingerprint, "data": data.digest, "seed": seed}
     claim(
@@ -92,22 +91,6 @@ def tune(
         )
         return
     say(f"dev {tuned.metrics['score']:.2f}; model in {model}; use it with --backbone {model}")
-
-
-def _data(tasks: list[Task], backbone: Backbone, recipe: Recipe, training: TrainerOptions) -> Any:
-    """The splits of a task, or of several together whose inputs begin with their names."""
-    from spot.training.task_data import data_of
-    from spot.transfer.methods import mixture_of
-
-    *others, last = tasks
-    return data_of(
-        mixture_of(last, others) if others else last,
-        backbone,
-        recipe,
-        data_dir=training.data.folder,
-        allow_partial=training.data.allow_partial_data,
-        named=bool(others),
-    )
 
 
 def add_to(app: typer.Typer) -> None:

@@ -146,7 +146,7 @@ class Ensemble(NamedTuple):
     weights: Sequence[float] = ()
 
     def answers(self, voters: Voters) -> Answers:
-        """What the prompts answer together. Their losses are means over the prompts; scores are those of each alone.
+        """What the prompts answer together, with the mean of their losses; such answers have no scores.
 
         Raises:
             SpotError: generated answers, and a way that needs probabilities of choices.

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from bank.errors import BankError
+from bank.identity import ENSEMBLE
 from bank.vectors import checked_prompt, tokens
 from spot.backbone.files import check_file
 from spot.errors import BackboneError, PromptError, SpotError
@@ -23,9 +24,6 @@ from spot.prompts import peft
 from spot.prompts.formats import RANKS, READERS, START, TENSOR, Tensors
 from spot.prompts.prefix_rows import folded
 from tasks.errors import shown
-
-ENSEMBLE = "ensemble"
-"""Entry of a recipe's options: how several prompts answer together."""
 
 LARGEST = 2**28
 """Bytes of a file with a prompt; 1,000 tokens of the widest models take a quarter of it."""

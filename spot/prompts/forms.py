@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from spot.backbone.load import Backbone
 
 
-def _repeated(tokens: np.ndarray, backbone: Backbone, shape: tuple[int, ...]) -> np.ndarray:
-    """Tokens ``[P, H]`` in each of a prompt's leading axes."""
-    return np.broadcast_to(tokens, shape)
+def _as_they_are(tokens: np.ndarray, backbone: Backbone) -> np.ndarray:
+    """Tokens ``[P, H]``, which are a prompt."""
+    return tokens
 
 
 ANY, TYPICAL = -1, 6
@@ -40,7 +40,7 @@ class Form:
     Attributes:
         soft: the stack that models read, from parameters ``[N, ..., P, H]`` and the model's config.
         axes: sizes of a prompt's leading axes for a model; :data:`ANY` of one that may have any.
-        begun: a prompt of a shape ``[..., P, H]`` from an initialiser's tokens ``[P, H]``, for a backbone.
+        begun: a prompt ``[..., P, H]`` from an initialiser's tokens ``[P, H]``, for a backbone.
         slots: whether parameters lead with N; else they are the model's weights, and there is one of them.
         states: whether what trains stands where words do, so that its norm may be held against the embedding's.
         suffix: whether it stands behind the text, where inputs must leave room for it.
@@ -49,7 +49,7 @@ class Form:
 
     soft: Callable[[Any, Config], Soft]
     axes: Callable[[Config], tuple[int, ...]] = lambda _config: ()
-    begun: Callable[[np.ndarray, Backbone, tuple[int, ...]], np.ndarray] = _repeated
+    begun: Callable[[np.ndarray, Backbone], np.ndarray] = _as_they_are
     slots: bool = True
     states: bool = True
     suffix: bool = False
@@ -68,8 +68,8 @@ class Form:
 
     def start(self, tokens: np.ndarray, backbone: Backbone) -> np.ndarray:
         """Where a prompt starts for an initialiser's ``tokens[P, H]``, float32 ``[..., P, H]``."""
-        shape = self.shape(backbone.config, len(tokens))
-        return np.array(self.begun(tokens, backbone, shape), np.float32)
+        begun = np.array(self.begun(tokens, backbone), np.float32)
+        return begun.reshape(self.shape(backbone.config, len(tokens)))
 
     def made_up(self, backbone: Backbone, length: int) -> np.ndarray:
         """A prompt of P = ``length`` tokens that means nothing, float32 ``[..., P, H]``: to take the time with."""
@@ -116,9 +116,7 @@ def prefix(
     return Form(
         lambda parameters, config: soft(parameters, config, kinds_of(config)),
         axes=lambda config: prefix_rows.axes(config, kinds_of(config)),
-        begun=lambda tokens, backbone, _shape: prefixes.begun(
-            tokens, backbone, kinds_of(backbone.config)
-        ),
+        begun=lambda tokens, backbone: prefixes.begun(tokens, backbone, kinds_of(backbone.config)),
         states=False,
     )
 
@@ -177,7 +175,7 @@ def attention(parameters: Array, config: Config) -> Soft:
     return Soft(parameters[:, 0], attended=Attended(sources, parameters[:, 1], parameters[:, 2]))
 
 
-def _from_sources(tokens: np.ndarray, backbone: Backbone, shape: tuple[int, ...]) -> np.ndarray:
+def _from_sources(tokens: np.ndarray, backbone: Backbone) -> np.ndarray:
     raise PromptError(
         "a prompt of form attention begins at those of sources; use spot transfer --method attention"
     )
@@ -212,7 +210,7 @@ FORMS: Mapping[str, Form] = {
     "deep": Form(
         deep,
         axes=lambda config: (config.layers,),
-        begun=lambda tokens, backbone, _shape: prefixes.layer_inputs(tokens, backbone),
+        begun=prefixes.layer_inputs,
         states=False,
     ),
     "prefix": prefix(),

@@ -45,7 +45,7 @@ def make_initializer(
 
     Args:
         name: ``vocabulary``, ``labels``, ``uniform``, ``text:SENTENCE`` or ``file:PATH``; all but a file give tokens
-            ``[P, H]``, from which a form with more axes starts in each of them.
+            ``[P, H]``, from which forms with more axes start each in its way.
         backbone: whose embedding or width is used.
         length: P.
         form: name of what is trained.

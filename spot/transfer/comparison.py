@@ -21,12 +21,11 @@ from spot.training.model_tuning import tune_model, tuning_step
 from spot.training.optimizers import Optimizer
 from spot.training.prompt_tuning import step_of
 from spot.training.recipe import Recipe
-from spot.training.task_data import MixtureData, SplitData, TaskData, data_of
+from spot.training.task_data import MixtureData, SplitData, TaskData
 from spot.transfer.gain import score_interval
 from spot.transfer.methods import METHODS, mixture_of
 from spot.transfer.runs import Trainer
 from spot.transfer.transfer import TransferOptions, run_transfers
-from tasks.mixture import Mixture
 from tasks.prompt_design import designed, worked
 from tasks.task import Example, Split, Task, most_frequent_target
 from tasks.tokenize import Lengths, tokenize
@@ -207,21 +206,10 @@ def tuned(comparison: Comparison) -> Outcome:
 
 def tuned_together(comparison: Comparison) -> Outcome:
     """All weights, trained on the target and tasks beside it, each told by its name in front of the input."""
-    trainer = comparison.trainer
-
-    def data(task: Task | Mixture) -> TaskData | MixtureData:
-        where = trainer.datasets
-        return data_of(
-            task,
-            trainer.backbone,
-            trainer.recipe,
-            data_dir=where.data_dir,
-            allow_partial=where.allow_partial,
-            named=True,
-        )
-
     mixture = mixture_of(comparison.task, comparison.beside)
-    return _tuned(comparison, data(mixture), data(comparison.task)[Split.TEST])
+    read, recipe = comparison.trainer.datasets.read, comparison.trainer.recipe
+    test = read(comparison.task, recipe, named=True)[Split.TEST]
+    return _tuned(comparison, read(mixture, recipe, named=True), test)
 
 
 def _tuned(comparison: Comparison, data: TaskData | MixtureData, test: SplitData) -> Outcome:

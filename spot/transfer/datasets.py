@@ -69,14 +69,18 @@ class Datasets:
                 self.tell(line)
         return self._splits[asked]
 
-    def read(self, task: Task | Mixture, recipe: Recipe) -> TaskData | MixtureData:
-        """The same for who looks at a part of it once: nothing is told of it or kept."""
+    def read(
+        self, task: Task | Mixture, recipe: Recipe, *, named: bool = False
+    ) -> TaskData | MixtureData:
+        """The same for who looks at a part of it once: nothing is told of it or kept. ``named`` as of
+        :func:`data_of`."""
         return data_of(
             task,
             self.backbone,
             recipe,
             data_dir=self.data_dir,
             allow_partial=self.allow_partial,
+            named=named,
         )
 
 
