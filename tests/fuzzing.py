@@ -1165,8 +1165,8 @@ def damaged(reader: Reader, folder: Path, seed: int, index: int) -> bytes:
         return flipped(rng, content)
 
 
-def outcome(reader: Reader, folder: Path) -> str:
-    """``read``, ``refused``, or what else became of it."""
+def outcome(reader: Reader, folder: Path, index: int) -> str:
+    """``read``, ``refused``, or what else became of it; of a sound file that is refused, why."""
     from bank.errors import BankError
     from spot.errors import SpotError
     from tasks.errors import TaskError
@@ -1176,7 +1176,9 @@ def outcome(reader: Reader, folder: Path) -> str:
         reader.read(folder)
         return "read"
     except (SpotError, BankError, TaskError) as error:
-        return "refused" if "\n" not in str(error) else f"several lines: {str(error)[:100]!r}"
+        if "\n" in str(error):
+            return f"several lines: {str(error)[:100]!r}"
+        return "refused" if index != SOUND else f"a sound file is refused: {error}"
     except TooSlow:
         return f"more than {SECONDS:.0f} seconds of processor"
     except BaseException as error:
@@ -1213,7 +1215,7 @@ def work(reader: Reader, seeds: Path, seed: int, indices: list[int], answers: in
             began = time.monotonic()
             if content is not None:
                 (folder / reader.file).write_bytes(content)
-                found = outcome(reader, folder)
+                found = outcome(reader, folder, index)
             line = json.dumps([index, found, time.monotonic() - began])
             os.write(answers, f"{line}\n".encode())
             if found not in ("read", "refused"):
@@ -1303,6 +1305,8 @@ def main() -> None:
     )
     options = parser.parse_args()
     os.environ["JAX_PLATFORMS"] = "cpu"
+    # Arrow's own allocator reserves a gigabyte of addresses at once, which is all that a child may take.
+    os.environ["ARROW_DEFAULT_MEMORY_POOL"] = "system"
     began = time.monotonic()
     load_everything()
     with tempfile.TemporaryDirectory() as name:
@@ -1321,11 +1325,7 @@ def main() -> None:
             indices = [int(one)] if one else [SOUND, *range(options.each)]
             slowest = 0.0
             for index, found, seconds in answered(reader, seeds, options.seed, indices):
-                kind = (
-                    found
-                    if found == "read" or (found == "refused" and index != SOUND)
-                    else "failed"
-                )
+                kind = found if found in ("read", "refused") else "failed"
                 counts[kind] = counts.get(kind, 0) + 1
                 slowest = max(slowest, seconds)
                 if kind == "failed":
