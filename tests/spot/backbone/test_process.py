@@ -15,11 +15,11 @@ from spot.backbone.process import keep_freed_memory, run_in_turn
 if {keep}:
     keep_freed_memory()
     run_in_turn()
-program = jax.jit(lambda x: jnp.sort(jnp.sort(x[:, None] * x[None], axis=0), axis=1).sum())
+program = jax.jit(lambda x: (x[:, None] * x[None]).reshape(-1)[::-1].reshape(4000, 4000) @ x)
 x = jnp.arange(4000.0)
-for i in range(6):
+for i in range(13):
     program(x).block_until_ready()
-    if i == 2:
+    if i == 9:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
