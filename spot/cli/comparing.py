@@ -11,7 +11,7 @@ import typer
 
 from spot.cli.groups import takes_groups
 from spot.cli.options import BankOption, JsonOption, TrainerOptions, find_tasks
-from spot.cli.output import duration, print_json, print_rows, size, tell
+from spot.cli.output import duration, errors, print_json, print_rows, size, tell
 from spot.cli.transfer_options import RankingOptions, SeedOptions
 from spot.cli.tuning import TuningRate
 from spot.training.settings import WHOLE
@@ -63,6 +63,7 @@ def compare(
     from spot.errors import SpotError
     from spot.study.plots import check_picture, write_points
     from spot.training.model_tuning import OPTIMIZER
+    from spot.training.progress import make_reporter
     from spot.transfer.comparison import SYSTEMS, Comparison
     from spot.transfer.comparison import compare as compare_systems
     from spot.transfer.transfer import TransferOptions
@@ -86,18 +87,20 @@ def compare(
         if not system and not opened.sources(trainer.querying.partition):
             wanted = [name for name in wanted if not SYSTEMS[name].sources]
             tell(f"SPoT is left out: {bank.shown} has no sources to compare with")
-        rows = compare_systems(
-            Comparison(
-                trainer=trainer,
-                task=task,
-                seeds=seeds.range,
-                shots=shots,
-                options=options,
-                tuning=dataclasses.replace(OPTIMIZER, learning_rate=tuning_rate),
-                beside=others,
-            ),
-            wanted,
+        comparison = Comparison(
+            trainer=trainer,
+            task=task,
+            seeds=seeds.range,
+            shots=shots,
+            options=options,
+            tuning=dataclasses.replace(OPTIMIZER, learning_rate=tuning_rate),
+            beside=others,
+            reporters=lambda title: make_reporter(title, errors()),
         )
+        rows = []
+        for row in compare_systems(comparison, wanted):
+            tell(f"{row.system}: {row.score.mean:.2f} [{row.score.low:.1f}, {row.score.high:.1f}]")
+            rows.append(row)
     if plot:
         trains = [row for row in rows if row.share]
         write_points(

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -22,6 +22,7 @@ from spot.training.optimizers import Optimizer
 from spot.training.prompt_tuning import step_of
 from spot.training.recipe import Recipe
 from spot.training.task_data import MixtureData, SplitData, TaskData
+from spot.transfer.executors import Reporters
 from spot.transfer.gain import score_interval
 from spot.transfer.methods import METHODS, mixture_of
 from spot.transfer.runs import Trainer
@@ -47,6 +48,7 @@ class Comparison:
         options: of transfer.
         tuning: how all weights are trained.
         beside: tasks on which one model is tuned together with the target.
+        reporters: gives the tuning of every model its progress sink.
     """
 
     trainer: Trainer
@@ -56,6 +58,7 @@ class Comparison:
     options: TransferOptions
     tuning: Optimizer
     beside: Sequence[Task] = ()
+    reporters: Reporters = lambda _title: None
 
     @property
     def test(self) -> SplitData:
@@ -226,6 +229,7 @@ def _tuned(comparison: Comparison, data: TaskData | MixtureData, test: SplitData
             optimizer=comparison.tuning,
             folder=folder,
             checkpoint_seconds=trainer.checkpoint_seconds,
+            reporter=comparison.reporters(f"tune {data.task.name}, seed {seed}"),
         )
         answers.append(_without_prompt(model.backbone, test.examples, test.tokens, trainer.recipe))
         seconds.append(model.seconds)
@@ -282,8 +286,8 @@ SYSTEMS: Mapping[str, System] = {
 """Systems by name, the cheapest first."""
 
 
-def compare(comparison: Comparison, systems: Sequence[str]) -> list[Row]:
-    """Every system on the task's test split.
+def compare(comparison: Comparison, systems: Sequence[str]) -> Iterator[Row]:
+    """Every system on the task's test split, as each is known.
 
     Raises:
         RetrievalError: SPoT without a comparable source in the bank.
@@ -291,20 +295,16 @@ def compare(comparison: Comparison, systems: Sequence[str]) -> list[Row]:
         SpotError: what training raises.
     """
     numbers = size_of(comparison.trainer.backbone)
-    rows = []
     for name in systems:
         outcome = SYSTEMS[name].outcome(comparison)
         examples = comparison.test.examples
         scores = [
             comparison.task.score(list(answers), examples)["score"] for answers in outcome.answers
         ]
-        rows.append(
-            Row(
-                system=name,
-                score=score_interval(comparison.task, examples, outcome.answers),
-                scores=scores,
-                outcome=outcome,
-                share=outcome.trained / numbers,
-            )
+        yield Row(
+            system=name,
+            score=score_interval(comparison.task, examples, outcome.answers),
+            scores=scores,
+            outcome=outcome,
+            share=outcome.trained / numbers,
         )
-    return rows

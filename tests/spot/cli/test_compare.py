@@ -28,6 +28,7 @@ def test_systems_stand_side_by_side(spot: Spot, tmp_path: Path) -> None:
     again = spot(*ask, *systems)
     assert "wn_usage test, 1 seed" in again.out
     assert "prompt tuning" in again.out
+    assert f"prompt tuning: {tuning['score']:.2f} [" in again.err, "as soon as it is known"
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def test_every_system_has_its_row(
             beside=[tasks["first"]],
         )
         with pytest.raises(RetrievalError, match="holds no source yet"):
-            compare(comparison, ["SPoT"])
+            list(compare(comparison, ["SPoT"]))
         for name in ("first", "second"):
             trainer.run(tasks[name], seed=0, role="source")
         rows = {row.system: row for row in compare(comparison, list(SYSTEMS))}
@@ -86,4 +86,4 @@ def test_every_system_has_its_row(
         answers = predict(model, nothing, asked.examples, asked.tokens, method="rank")
         assert list(both.outcome.answers[0]) == answers
         with pytest.raises(TaskError, match="at least two tasks"):
-            compare(dataclasses.replace(comparison, beside=[]), ["multi-task model tuning"])
+            list(compare(dataclasses.replace(comparison, beside=[]), ["multi-task model tuning"]))
