@@ -28,24 +28,27 @@ class Guess(NamedTuple):
         texts: columns that the model reads, in the file's order.
         label: the column that it writes.
         labels: words by raw label, in alphabetical order; none of free text.
+        untrained: raw labels that no training row has.
     """
 
     texts: Sequence[str]
     label: str
     labels: dict[str, str]
+    untrained: Sequence[str] = ()
 
 
-def guess(path: Path, label: str = "") -> Guess:
+def guess(path: Path, label: str = "", others: Sequence[Path] = ()) -> Guess:
     """Guess from a file of training rows.
 
     Args:
         path: of a format that its suffix tells.
         label: the column that is written, where that is known.
+        others: files of development and test rows, which may have labels of their own.
 
     Raises:
         TaskError: no such file or column, no rows, no column to read, or none that is surely the one to write.
     """
-    rows = [row.values for row in reader_of(Writing())(path) if isinstance(row, Numbered)]
+    rows = _rows(path)
     columns = _plain_columns(rows)
     if not columns:
         raise TaskError(f"{path}: has no rows of plain values to guess a task from")
@@ -56,8 +59,16 @@ def guess(path: Path, label: str = "") -> Guess:
     texts = [name for name in columns if name != label and _is_text(_values(rows, name))]
     if not texts:
         raise TaskError(f"{path}: has no column of text beside {label!r}")
-    labels = sorted(set(_values(rows, label))) if _repeats(rows, label) else []
-    return Guess(texts, label, {value: word_of(value) for value in labels})
+    if not _repeats(rows, label):
+        return Guess(texts, label, {})
+    trained = set(_values(rows, label))
+    met = {value for other in others for value in _values(_rows(other), label)}
+    labels = {value: word_of(value) for value in sorted(trained | met)}
+    return Guess(texts, label, labels, tuple(sorted(met - trained)))
+
+
+def _rows(path: Path) -> list[Row]:
+    return [row.values for row in reader_of(Writing())(path) if isinstance(row, Numbered)]
 
 
 def word_of(label: str) -> str:

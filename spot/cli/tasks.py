@@ -80,7 +80,7 @@ def init_task(
     path: Annotated[Path, typer.Argument(help="Where to write it, ending in .toml.")],
     train: Annotated[
         Path | None,
-        typer.Option(help="Your training rows; columns and labels are guessed from them."),
+        typer.Option(help="Your training rows; columns and labels are guessed from your data."),
     ] = None,
     dev: Annotated[Path | None, typer.Option(help="Your development rows.")] = None,
     test: Annotated[Path | None, typer.Option(help="Your test rows.")] = None,
@@ -90,7 +90,7 @@ def init_task(
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
 ) -> None:
     """Write a commented task file to start from, or one that fits your data."""
-    from tasks.errors import TaskError
+    from tasks.errors import TaskError, shown
     from tasks.guess import guess
     from tasks.taskfile import example_task_file, guessed_task_file
 
@@ -106,7 +106,7 @@ def init_task(
         path.write_text(example_task_file(path.stem), encoding="utf-8")
         say(f"wrote {path}; edit it, then: spot tasks {path}")
         return
-    guessed = guess(train, label)
+    guessed = guess(train, label, [file for file in (dev, test) if file is not None])
     parts = {"train": train, "dev": dev, "test": test}
     files = {
         part: os.path.relpath(file, path.parent).replace(os.sep, "/")
@@ -117,6 +117,9 @@ def init_task(
     reads, count = ", ".join(guessed.texts), len(guessed.labels)
     writes = f"one of {count} labels of" if count else "the text of"
     say(f"wrote {path}: reads {reads}, writes {writes} {guessed.label}")
+    if guessed.untrained:
+        missing = ", ".join(map(shown, guessed.untrained))
+        say(f"in no training row, so that they cannot be learnt: {missing}")
     if any(word.isdigit() for word in guessed.labels.values()):
         say("labels that are numbers say nothing to a model: give them words under [labels]")
     say(f"look at it, then: spot tasks {path}")

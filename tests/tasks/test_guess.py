@@ -43,6 +43,17 @@ def test_labels_texts_and_what_is_neither_are_told_apart(tmp_path: Path) -> None
     assert odd == expected._replace(label="kind of thing"), "the only one whose values repeat"
 
 
+def test_labels_of_other_files_are_labels_too(tmp_path: Path) -> None:
+    train = topics(tmp_path / "train.csv")
+    columns = ("id", "sentence", "topic")
+    dev = write(tmp_path / "dev.csv", columns, [(0, "words", "city"), (1, "words", "Monument")])
+    bare = write(tmp_path / "test.csv", columns[:2], [(0, "words")])
+    found = guess(train, others=[dev, bare])
+    assert list(found.labels) == ["MeanOfTransportation", "Monument", "city", "comics_character"]
+    assert found.untrained == ("Monument",)
+    assert guess(train, others=[train]) == guess(train)
+
+
 def test_a_guess_is_a_task(tmp_path: Path) -> None:
     for part in ("train", "dev", "test"):
         topics(tmp_path / f"{part}.csv")

@@ -84,6 +84,12 @@ def test_a_new_task_file_fits_the_data_that_is_named(
     assert sum(shown["sizes"].values()) == 80
     assert {example["target"] for example in shown["examples"]} <= {"0", "1"}
     assert all(example["inputs"].startswith("text: film number") for example in shown["examples"])
+    (tmp_path / "more.csv").write_text("text,label\na film,2\n")
+    more = spot("init-task", "more.toml", "--train", "reviews_train.csv", "--test", "more.csv")
+    assert more.out.splitlines()[:2] == [
+        "wrote more.toml: reads text, writes one of 3 labels of label",
+        "in no training row, so that they cannot be learnt: '2'",
+    ]
     lost = spot("init-task", "other.toml", "--label", "label").error
     assert lost.startswith("--dev, --test and --label go with --train")
     assert "no such file" in spot("init-task", "other.toml", "--train", "none.csv").error
