@@ -54,6 +54,8 @@ def main() -> None:
     gc.set_threshold(100_000)
     sys.unraisablehook = _unraisable
     warnings.showwarning = _show_warning
+    # transformers is here for its tokenizers, which need no PyTorch; else it says so in front of every answer
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     code: Any = 0
     failure: BaseException | None = None
     try:

@@ -404,6 +404,13 @@ def test_standard_input_that_is_not_utf_8_is_one_line_with_its_number(tmp_path: 
     assert one_line(answer) == "standard input, line 2: not UTF-8 text"
 
 
+def test_a_command_that_reads_a_tokenizer_does_not_advise_pytorch() -> None:
+    before = "import atexit; atexit.register(lambda: __import__('transformers'))"
+    with process("--version", before=before) as command:
+        out, err = command.communicate(timeout=120)
+    assert (command.returncode, out.startswith(b"spot "), err) == (0, True, b"")
+
+
 @pytest.mark.skipif(os.name != "posix", reason="arguments are bytes")
 @pytest.mark.parametrize(
     "settings",
