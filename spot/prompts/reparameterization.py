@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -43,11 +44,6 @@ class Reparameterized(NamedTuple):
         rows, *leading, length, width = self.prompt.shape
         added = added_NPW.reshape(rows, length, *leading, width)
         return jnp.asarray(self.prompt) + jnp.moveaxis(added, 1, -2)
-
-    @property
-    def length(self) -> int:
-        """P."""
-        return int(self.prompt.shape[-2])
 
 
 MADE = (Reparameterized, *SHARED.values())
@@ -88,4 +84,4 @@ def prompts_of(trained: Any) -> Any:
 
 def prompt_length(trained: Any) -> int:
     """P of what trains."""
-    return trained.length if isinstance(trained, MADE) else int(trained.shape[-2])
+    return int(jax.eval_shape(prompts_of, trained).shape[-2])

@@ -31,11 +31,6 @@ class Multiplied(NamedTuple):
         """The prompts ``[N, ..., P, H]``."""
         return jnp.asarray(self.shared * (1.0 + self.own))
 
-    @property
-    def length(self) -> int:
-        """P."""
-        return int(self.shared.shape[-2])
-
     @classmethod
     def begun(cls, start: np.ndarray) -> Multiplied:
         """Of one task, whose own part says nothing yet."""
@@ -59,11 +54,6 @@ class RankOne(NamedTuple):
         """The prompts ``[N, ..., P, H]``."""
         return jnp.asarray(self.shared * (1.0 + self.tokens) * (1.0 + self.widths))
 
-    @property
-    def length(self) -> int:
-        """P."""
-        return int(self.shared.shape[-2])
-
     @classmethod
     def begun(cls, start: np.ndarray) -> RankOne:
         """Of one task, whose own part says nothing yet."""
@@ -83,11 +73,6 @@ class Added(NamedTuple):
         """The prompts ``[N, ..., P, H]``."""
         return jnp.asarray(self.shared + self.own)
 
-    @property
-    def length(self) -> int:
-        """P."""
-        return int(self.shared.shape[-2])
-
     @classmethod
     def begun(cls, start: np.ndarray) -> Added:
         """Of one task, whose own part says nothing yet."""
@@ -105,11 +90,6 @@ class Concatenated(NamedTuple):
     def output(self) -> Array:
         """The prompts ``[N, ..., P, H]``."""
         return jnp.concatenate([jnp.asarray(self.shared), jnp.asarray(self.own)], axis=-2)
-
-    @property
-    def length(self) -> int:
-        """P."""
-        return int(self.shared.shape[-2] + self.own.shape[-2])
 
     @classmethod
     def begun(cls, start: np.ndarray) -> Concatenated:

@@ -105,6 +105,7 @@ class Loop:
         )
         self.optimizer = step.init(self.trained)
         self.blank = on_host(start)
+        self.length = prompt_length(self.blank) if step.slots else 0
         self.slots: dict[int, Slot] = {}
         self.size, self.clock, self.turn = slots, 0, 0
         self.failures: list[DivergenceError] = []
@@ -132,7 +133,7 @@ class Loop:
         batches = {number: slot.next() for number, slot in self.slots.items()}
         parts: Sequence[Any] = list(batches.values())
         if self.step.slots:
-            parts = self.step.cut(batches, prompt_length(self.blank))
+            parts = self.step.cut(batches, self.length)
         active = np.array([number in self.slots for number in range(self.size)])
         self.trained, self.optimizer, losses = self.step.run(
             self.trained,
