@@ -35,6 +35,7 @@ def import_prompt(
     *,
     task: TaskRecord,
     backbone: BackboneRecord,
+    form: str = "prompt",
     key: np.ndarray | None = None,
     seed: int = 0,
     score: float = 0.0,
@@ -43,19 +44,21 @@ def import_prompt(
     """Store a prompt ``[..., P, H]`` that others trained as a source run; returns the run's digest.
 
     Its recipe is unknown, so imported prompts form a partition of their own and are never ranked against keys
-    that were trained here. Without ``key`` the prompt itself stands in as its key. ``origin`` says where it came from.
+    that were trained here. Without ``key`` the prompt itself stands in as its key. ``form`` says how a model reads it,
+    ``origin`` where it came from.
 
     Raises:
         BankError: no prompt, one of another width than the backbone's, or a key of another shape.
     """
     value = checked_prompt(value)
     axes = list(value.shape[:-2])
+    told = {} if form == "prompt" else {"form": form}
     recipe = RecipeRecord(
         backbone=backbone,
         prompt_length=value.shape[-2],
         key_step=0,
-        family=digest("imported", *axes),  # prompts of other axes cannot be compared
-        options={"imported": True} | ({"axes": axes} if axes else {}),
+        family=digest("imported", *told.values(), *axes),  # others cannot be compared
+        options={"imported": True} | told | ({"axes": axes} if axes else {}),
     )
     return bank.record_run(
         RunRecord(

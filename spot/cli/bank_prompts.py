@@ -13,7 +13,7 @@ import typer
 from spot.cli.groups import takes_groups
 from spot.cli.options import BankOption, DataOption
 from spot.cli.output import say
-from spot.training.settings import SEED
+from spot.training.settings import SEED, WHOLE
 
 if TYPE_CHECKING:
     from spot.prompts.files import PromptFile
@@ -93,6 +93,12 @@ def import_file(
             "stands in."
         ),
     ] = "",
+    width: Annotated[
+        int | None,
+        typer.Option(
+            help="How wide that model is, which PEFT's prefixes do not say.", min=1, max=WHOLE
+        ),
+    ] = None,
     seed: Annotated[
         int | None,
         typer.Option(
@@ -111,8 +117,8 @@ def import_file(
     from spot.prompts.files import read_prompt
     from spot.prompts.made_for import backbone_of, check_backbone
 
-    value = read_prompt(path)
-    early = read_prompt(key) if key else None
+    value = _of_width(read_prompt(path), width)
+    early = _of_width(read_prompt(key), width) if key else None
     model = backbone_of(value, name=backbone, fingerprint=fingerprint)
     check_backbone(value, model)
     if early:
@@ -123,11 +129,26 @@ def import_file(
             value.prompt,
             task=TaskRecord(name=task, family=family),
             backbone=model,
+            form=value.form,
             key=early.prompt if early else None,
             seed=seed if seed is not None else value.number("seed") or 0,
             origin=origin_of(value),
         )
     say(f"stored as run {run[:12]} in {opened}")
+
+
+def _of_width(file: PromptFile, width: int | None) -> PromptFile:
+    """The same for a model of that width, where one is given.
+
+    Raises:
+        PromptError: the prompt has another width.
+    """
+    from spot.errors import PromptError
+
+    sized = file.for_width(width) if width else file
+    if width and sized.prompt.shape[-1] != width:
+        raise PromptError(f"{file.path}: is {sized.prompt.shape[-1]} wide, and --width {width}")
+    return sized
 
 
 def origin_of(file: PromptFile) -> str:

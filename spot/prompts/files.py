@@ -86,7 +86,7 @@ class PromptFile:
         """
         recipe, axes = self.recipe, self.prompt.ndim - (self.ensemble is not None)
         by_rank = next((name for name, rank in RANKS.items() if rank == axes), "")
-        name = recipe.get("form", "prompt") if recipe else self.adapter_form or by_rank
+        name = recipe.get("form", self.adapter_form or by_rank)
         if RANKS.get(name) != axes:
             raise PromptError(
                 f"{self.path}: its recipe says form {shown(name)}, its shape is {list(self.prompt.shape)}; "

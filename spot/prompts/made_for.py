@@ -70,8 +70,7 @@ def backbone_of(file: PromptFile, *, name: str = "", fingerprint: str = "") -> B
     """
     if file.width_unknown:
         raise PromptError(
-            f"{file.path}: a prefix's adapter does not say how wide its model is; start a run from it, with "
-            "--init file:PATH"
+            f"{file.path}: a prefix's adapter does not say how wide its model is; give --width"
         )
     name = name or file.metadata.get("backbone", "")
     if not name:

@@ -17,6 +17,7 @@ from bank.vectors import prompt_sha256
 from spot.backbone.load import load_backbone
 from spot.prompts.files import read_prompt
 from spot.prompts.write import write_prompt
+from tests.spot.prompts.samples import adapter
 
 Spot = Callable[..., Any]
 
@@ -338,6 +339,37 @@ def test_a_prompt_is_mapped_to_another_model_and_says_where_it_comes_from(
     assert shown["environment"]["imported from"] == (
         f"b.safetensors, recycled from {prompt_sha256(PROMPT)} of tiny"
     )
+
+
+def test_an_imported_prompt_stays_of_its_form(spot: Spot, tmp_path: Path, fingerprint: str) -> None:
+    rng = np.random.default_rng(3)
+    shapes = {"suffix": (3, WIDTH), "deep": (4, 3, WIDTH), "infix": (2, 2, 3, WIDTH)}
+    for form, shape in shapes.items():
+        facts = {"fingerprint": fingerprint, "backbone": "tiny", "recipe": f'{{"form": "{form}"}}'}
+        write_prompt(tmp_path / f"{form}.safetensors", rng.normal(size=shape), facts)
+        assert spot("bank", "import", f"{form}.safetensors", "--task", form).code == 0
+        spot("bank", "export", f"{form}@latest", "back.safetensors")
+        assert read_prompt(tmp_path / "back.safetensors").form == form
+    ask = ("eval", "wn_pos", "--limit", "4", "--json", "--prompt")
+    assert spot(*ask, "suffix.safetensors").document == spot(*ask, "suffix@latest").document
+
+
+def test_a_prefix_of_peft_is_imported_for_a_model_of_a_width(spot: Spot, tmp_path: Path) -> None:
+    layers, heads = 2, 128
+    facts = {"peft_type": "PREFIX_TUNING", "num_layers": layers, "token_dim": heads}
+    stored = np.random.default_rng(4).normal(size=(3, layers * 2 * heads)).astype(np.float32)
+    folder = adapter(tmp_path / "adapter", stored, base_model_name_or_path="tiny", **facts)
+    ask = ("bank", "import", folder.name, "--task", "t")
+    assert spot(*ask).error.endswith("does not say how wide its model is; give --width")
+    assert spot(*ask, "--width", WIDTH).code == 0
+    (run,) = spot("bank", "runs", "--json").document["runs"]
+    spot("bank", "export", run["run"], "back.safetensors")
+    back = read_prompt(tmp_path / "back.safetensors")
+    assert (back.form, back.prompt.shape) == ("prefix_decoder", (2, 1, 3, WIDTH))
+    np.testing.assert_array_equal(back.prompt, read_prompt(folder).for_width(WIDTH).prompt)
+    np.save(tmp_path / "a.npy", PROMPT)
+    ask = ("bank", "import", "a.npy", "--task", "t", "--backbone", "tiny", "--width", 7)
+    assert spot(*ask).error == f"a.npy: is {WIDTH} wide, and --width 7"
 
 
 def test_recycled_prompts_go_into_a_bank_with_where_they_come_from(
