@@ -1,8 +1,8 @@
 """The ablations of Lester et al. (2021), figure 3: prompt length, initialiser, pre-training objective, LM adaptation.
 
     python benchmarks/ablations.py lengths initializers --backbone tiny --tasks wn_pos wn_living
-    python benchmarks/ablations.py lengths initializers --backbone smollm2 --tasks sst2 --steps 60 --batch-size 8 \\
-        --max-input 48 --data-dir DATA --allow-partial-data
+    python benchmarks/ablations.py lengths initializers --backbone smollm2 --tasks wn_living --steps 60 \\
+        --batch-size 8 --max-input 48 --train-limit 64 --dev-limit 60 --schedule linear
     python benchmarks/ablations.py objectives steps --corpus CORPUS.txt.gz --tasks wn_pos wn_living
 
 ``lengths`` are figure 3 a, ``initializers`` b, ``objectives`` c and ``steps`` d. The paper's T5s have learnt span
@@ -55,6 +55,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--prompt-length", type=int, default=20, help="where that is not varied")
     parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--schedule", default="constant")
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--max-input", type=int, default=64)
     parser.add_argument("--train-limit", type=int, default=1000)
@@ -145,7 +146,8 @@ def scores(bar: Bar, given: argparse.Namespace, bank: Bank) -> dict[str, list[fl
     backbone = load_backbone(bar.backbone)
     deviation = float(backbone.embedding.std())
     rate = learning_rate(deviation, bar.recipe.prompt_length)
-    recipe = dataclasses.replace(bar.recipe, optimizer=Optimizer(learning_rate=rate))
+    optimizer = Optimizer(learning_rate=rate, schedule=given.schedule)
+    recipe = dataclasses.replace(bar.recipe, optimizer=optimizer)
     datasets = Datasets(backbone, data_dir=given.data_dir, allow_partial=given.allow_partial_data)
     trainer = Trainer(bank, backbone, recipe, datasets=datasets, folder=given.folder / "runs")
     found = {}
