@@ -70,6 +70,24 @@ def tuning_step(backbone: Backbone, recipe: Recipe, optimizer: Optimizer) -> Ste
     )
 
 
+def tuning_digest(
+    backbone: Backbone,
+    data: TaskData | MixtureData,
+    recipe: Recipe,
+    seed: int,
+    optimizer: Optimizer = OPTIMIZER,
+) -> str:
+    """What makes two trainings of all weights the same."""
+    told = [
+        backbone.fingerprint,
+        data.digest,
+        seed,
+        recorded(recipe),
+        dataclasses.asdict(optimizer),
+    ]
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
 def tune_model(
     backbone: Backbone,
     data: TaskData | MixtureData,
@@ -112,16 +130,9 @@ def tune_model(
         return [data.score(Split.DEV, answers.texts)]
 
     results: list[Result] = []
-    told = [
-        backbone.fingerprint,
-        data.digest,
-        seed,
-        recorded(recipe),
-        dataclasses.asdict(optimizer),
-    ]
     began = time.monotonic()
     job = Job(
-        identity=hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest(),
+        identity=tuning_digest(backbone, data, recipe, seed, optimizer),
         plan=dataclasses.replace(recipe.plan(), checkpoint_seconds=checkpoint_seconds),
         start=lambda: backbone.weights,
         stream=lambda: WholeBatches(data.batches(recipe.batch_size, seed, loss=recipe.loss)),

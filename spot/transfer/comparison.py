@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -17,7 +18,7 @@ from spot.prompts.forms import FORMS, OWN
 from spot.prompts.reparameterization import trainable
 from spot.retrieval.bootstrap import Estimate
 from spot.training.defaults import share_of_form
-from spot.training.model_tuning import tune_model, tuning_step
+from spot.training.model_tuning import tune_model, tuning_digest, tuning_step
 from spot.training.optimizers import Optimizer
 from spot.training.prompt_tuning import step_of
 from spot.training.recipe import Recipe
@@ -216,29 +217,32 @@ def tuned_together(comparison: Comparison) -> Outcome:
 
 
 def _tuned(comparison: Comparison, data: TaskData | MixtureData, test: SplitData) -> Outcome:
-    """What models of all seeds answer to the target's test examples."""
-    trainer = comparison.trainer
-    answers, seconds = [], []
+    """What models of all seeds answer to the target's test examples; their checkpoints go when all have answered."""
+    trainer, tuning = comparison.trainer, comparison.tuning
+    answers, seconds, folders = [], [], []
     for seed in comparison.seeds:
-        folder = trainer.folder and trainer.folder / f"tuned-{data.task.name}-{seed}"
+        name = tuning_digest(trainer.backbone, data, trainer.recipe, seed, tuning)[:20]
+        folders.append(trainer.folder and trainer.folder / name)
         model = tune_model(
             trainer.backbone,
             data,
             trainer.recipe,
             seed=seed,
-            optimizer=comparison.tuning,
-            folder=folder,
+            optimizer=tuning,
+            folder=folders[-1],
             checkpoint_seconds=trainer.checkpoint_seconds,
             reporter=comparison.reporters(f"tune {data.task.name}, seed {seed}"),
         )
         answers.append(_without_prompt(model.backbone, test.examples, test.tokens, trainer.recipe))
         seconds.append(model.seconds)
+    for folder in filter(None, folders):
+        shutil.rmtree(folder, ignore_errors=True)
     numbers = size_of(trainer.backbone)
     return Outcome(
         answers,
         trained=numbers,
         kept=numbers,
-        state=tuning_step(trainer.backbone, trainer.recipe, comparison.tuning).state_bytes(
+        state=tuning_step(trainer.backbone, trainer.recipe, tuning).state_bytes(
             trainer.backbone.weights
         ),
         steps=float(trainer.recipe.steps),

@@ -30,7 +30,8 @@ def test_every_system_has_its_row(
     short = dataclasses.replace(recipe, steps=10, key_step=5, evaluate_every=5, evaluate_by="rank")
     target, options = tasks["target"], TransferOptions(top_k=2)
     with Bank.open(tmp_path / "bank.sqlite") as bank:
-        trainer = Trainer(bank, backbone, short)
+        runs = tmp_path / "runs"
+        trainer = Trainer(bank, backbone, short, folder=runs)
         comparison = Comparison(
             trainer=trainer,
             task=target,
@@ -85,5 +86,6 @@ def test_every_system_has_its_row(
         nothing = np.zeros((0, backbone.width), np.float32)
         answers = predict(model, nothing, asked.examples, asked.tokens, method="rank")
         assert list(both.outcome.answers[0]) == answers
+        assert list(runs.iterdir()) == [], "checkpoints of models are large"
         with pytest.raises(TaskError, match="at least two tasks"):
             list(compare(dataclasses.replace(comparison, beside=[]), ["multi-task model tuning"]))
