@@ -117,8 +117,8 @@ def import_file(
     from spot.prompts.files import read_prompt
     from spot.prompts.made_for import backbone_of, check_backbone
 
-    value = _of_width(read_prompt(path), width)
-    early = _of_width(read_prompt(key), width) if key else None
+    value = _of_width(read_prompt(path).alone(), width)
+    early = _of_width(read_prompt(key).alone(), width) if key else None
     model = backbone_of(value, name=backbone, fingerprint=fingerprint)
     check_backbone(value, model)
     if early:

@@ -350,6 +350,10 @@ def test_an_imported_prompt_stays_of_its_form(spot: Spot, tmp_path: Path, finger
         assert spot("bank", "import", f"{form}.safetensors", "--task", form).code == 0
         spot("bank", "export", f"{form}@latest", "back.safetensors")
         assert read_prompt(tmp_path / "back.safetensors").form == form
+    told = {"backbone": "tiny", "recipe": '{"ensemble": {"by": "vote", "weights": []}}'}
+    write_prompt(tmp_path / "both.safetensors", rng.normal(size=(2, 3, WIDTH)), told)
+    refused = spot("bank", "import", "both.safetensors", "--task", "both").error
+    assert "holds 2 prompts that answer together, and one is wanted" in refused
     ask = ("eval", "wn_pos", "--limit", "4", "--json", "--prompt")
     assert spot(*ask, "suffix.safetensors").document == spot(*ask, "suffix@latest").document
 
