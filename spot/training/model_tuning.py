@@ -7,8 +7,6 @@ task then costs a copy of the model.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,6 +21,7 @@ from spot.training.jobs import CHECKPOINT_SECONDS, Job, Reporter, Result, Silent
 from spot.training.loop import fit
 from spot.training.optimizers import Optimizer
 from spot.training.parts import Batch, whole_batch
+from spot.training.pretrain import digest_of
 from spot.training.prompt_tuning import UNSELECTING, TaskStream
 from spot.training.recipe import Recipe, recorded
 from spot.training.step import Step, make_step
@@ -75,17 +74,18 @@ def tuning_digest(
     data: TaskData | MixtureData,
     recipe: Recipe,
     seed: int,
-    optimizer: Optimizer = OPTIMIZER,
+    optimizer: Optimizer,
 ) -> str:
     """What makes two trainings of all weights the same."""
-    told = [
-        backbone.fingerprint,
-        data.digest,
-        seed,
-        recorded(recipe),
-        dataclasses.asdict(optimizer),
-    ]
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+    return digest_of(
+        [
+            backbone.fingerprint,
+            data.digest,
+            seed,
+            recorded(recipe),
+            dataclasses.asdict(optimizer),
+        ]
+    )
 
 
 def tune_model(
