@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bank.records import Outcome as Outcome
     from bank.records import Partition as Partition
     from bank.records import RecipeRecord as RecipeRecord
+    from bank.records import RecyclerRecord as RecyclerRecord
     from bank.records import RunIdentity as RunIdentity
     from bank.records import RunRecord as RunRecord
     from bank.records import SnapshotRecord as SnapshotRecord
@@ -37,6 +38,7 @@ _HOMES = {
     "Outcome": "bank.records",
     "Partition": "bank.records",
     "RecipeRecord": "bank.records",
+    "RecyclerRecord": "bank.records",
     "RunIdentity": "bank.records",
     "RunRecord": "bank.records",
     "Selection": "bank.selection",

@@ -7,10 +7,13 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bank.identity import DIGEST
 from bank.records import ROLES, SIGNATURE
+
+if TYPE_CHECKING:
+    import numpy as np
 
 TOLERANCE = 1e-6
 """How far numbers that say the same may lie apart."""
@@ -80,7 +83,7 @@ def _number(cell: Any) -> float:
     raise ValueError("a finite number")
 
 
-def _seconds(cell: Any) -> float:
+def _not_negative(cell: Any) -> float:
     if _number(cell) >= 0:
         return float(cell)
     raise ValueError("a number of at least 0")
@@ -110,6 +113,31 @@ def _vector(cell: Any) -> Vector:
     content = as_bytes(cell)
     numbers = np.frombuffer(content, "<f4", len(content) // 4)
     return Vector(len(content) / 4, bool(np.isfinite(numbers).all()))
+
+
+def numbers_of(content: bytes) -> dict[str, np.ndarray]:
+    """Arrays of a file ``.safetensors``, by name.
+
+    Raises:
+        ValueError: no such file, or numbers that are not finite.
+    """
+    import numpy as np
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        arrays: dict[str, np.ndarray] = load(content)
+    except (SafetensorError, TypeError, KeyError) as error:
+        raise ValueError("arrays as a file .safetensors") from error
+    if not all(np.isfinite(array).all() for array in arrays.values()):
+        raise ValueError("finite numbers")
+    return arrays
+
+
+def _numbers(cell: Any) -> bytes:
+    content = as_bytes(cell)
+    numbers_of(content)
+    return content
 
 
 def _shares(cell: Any) -> bytes:
@@ -205,6 +233,10 @@ def _time(cell: Any) -> dt.datetime:
 
 COLUMNS: Mapping[str, Mapping[str, Callable[[Any], Any]]] = {
     "backbone": {"fingerprint": _digest, "name": _words, "width": _positive, "config": _mapping},
+    "recycler": {
+        "digest": _digest, "source_id": _count, "target_id": _count, "method": _words, "shared": _positive,
+        "cosine": _number, "error": _not_negative, "numbers": _numbers, "created": _time,
+    },
     "task": {"name": _words, "family": _words, "description": _mapping, "content": _digest, "texts": as_bytes,
              "signature": _shares},
     "recipe": {
@@ -217,7 +249,7 @@ COLUMNS: Mapping[str, Mapping[str, Callable[[Any], Any]]] = {
     "run": {
         "digest": _digest, "recipe_id": _count, "task_id": _count, "role": _role, "seed": _count, "steps": _count,
         "metric": _words, "score": _number, "metrics": _metrics, "history": _history, "environment": _mapping,
-        "started_from": _digest, "seconds": _seconds, "created": _time, "data": _words, "start": _vector,
+        "started_from": _digest, "seconds": _not_negative, "created": _time, "data": _words, "start": _vector,
         "removed": _time,
     },
     "tag": {"run_id": _count, "name": _tag},

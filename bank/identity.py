@@ -99,6 +99,11 @@ def by_name(backbone: str) -> str:
     return digest("by name", backbone)
 
 
+def recycler_digest(source: str, target: str, method: str, numbers: bytes) -> str:
+    """Two maps are the same where the fingerprints of their backbones, method and numbers are."""
+    return digest("recycler", source, target, method, hashlib.sha256(numbers).hexdigest())
+
+
 def run_digest(
     recipe: str, task: str, data: str, seed: int, role: str, started_from: str | None
 ) -> str:

@@ -9,8 +9,30 @@ from sqlalchemy.orm import Session
 
 from bank import schema
 from bank.errors import BankError
-from bank.records import Partition, RecipeRecord, SourceRecipe
+from bank.records import BackboneRecord, Partition, RecipeRecord, SourceRecipe
 from bank.sessions import get_or_add, reading
+
+
+def put_backbone(session: Session, record: BackboneRecord) -> schema.Backbone:
+    """The backbone's row, added where it is missing.
+
+    Raises:
+        BankError: the bank holds it with another width.
+    """
+    backbone = get_or_add(
+        session,
+        schema.Backbone,
+        {"fingerprint": record.fingerprint},
+        name=record.name,
+        width=record.width,
+        config=dict(record.config),
+    )
+    if backbone.width != record.width:
+        raise BankError(
+            f"backbone {record.name} is {backbone.width} wide in this bank, and the prompt "
+            f"{record.width}; it was made for another model, whose name or fingerprint it needs"
+        )
+    return backbone
 
 
 def put_recipe(session: Session, record: RecipeRecord) -> schema.Recipe:
@@ -19,19 +41,7 @@ def put_recipe(session: Session, record: RecipeRecord) -> schema.Recipe:
     Raises:
         BankError: a backbone that the bank holds with another width.
     """
-    backbone = get_or_add(
-        session,
-        schema.Backbone,
-        {"fingerprint": record.backbone.fingerprint},
-        name=record.backbone.name,
-        width=record.backbone.width,
-        config=dict(record.backbone.config),
-    )
-    if backbone.width != record.backbone.width:
-        raise BankError(
-            f"backbone {record.backbone.name} is {backbone.width} wide in this bank, and the prompt "
-            f"{record.backbone.width}; it was made for another model, whose name or fingerprint it needs"
-        )
+    backbone = put_backbone(session, record.backbone)
     return get_or_add(
         session,
         schema.Recipe,

@@ -72,6 +72,29 @@ class TaskRecord:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class RecyclerRecord:
+    """A map that makes prompts of one backbone into prompts of another.
+
+    Attributes:
+        source: whose prompts are mapped.
+        target: whose they become.
+        method: how the map was fitted.
+        shared: pieces that both vocabularies have.
+        cosine: of mapped and true rows of pieces that a second map was not fitted on.
+        error: squared error of these beside their variance.
+        numbers: of the map, arrays by name.
+    """
+
+    source: BackboneRecord
+    target: BackboneRecord
+    method: str
+    shared: int
+    cosine: float
+    error: float
+    numbers: Mapping[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class RecipeRecord:
     """A recipe: its options, and the digest of those that shape a prompt up to the key step."""
 

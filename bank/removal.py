@@ -127,4 +127,10 @@ def _delete_unused(session: Session) -> None:
     run_of_recipe = exists().where(schema.Run.recipe_id == schema.Recipe.id)
     session.execute(delete(schema.Recipe).where(~run_of_recipe))
     recipe_of_backbone = exists().where(schema.Recipe.backbone_id == schema.Backbone.id)
-    session.execute(delete(schema.Backbone).where(~recipe_of_backbone))
+    recycler_of_backbone = exists().where(
+        or_(
+            schema.Recycler.source_id == schema.Backbone.id,
+            schema.Recycler.target_id == schema.Backbone.id,
+        )
+    )
+    session.execute(delete(schema.Backbone).where(~or_(recipe_of_backbone, recycler_of_backbone)))

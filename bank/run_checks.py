@@ -9,7 +9,7 @@ from typing import Any
 
 from bank.cells import CORRELATIONS, TOLERANCE, cut, same
 from bank.contents import Check, Contents, Problems, Row
-from bank.identity import SHAPING, recipe_digest, recipe_family, run_digest
+from bank.identity import SHAPING, recipe_digest, recipe_family, recycler_digest, run_digest
 
 
 def backbone_width(row: Row, contents: Contents) -> Problems:
@@ -21,13 +21,24 @@ def backbone_width(row: Row, contents: Contents) -> Problems:
 
 def is_used(row: Row, contents: Contents) -> Problems:
     by = {
-        "backbone": ("recipe", "backbone_id"),
-        "recipe": ("run", "recipe_id"),
-        "task": ("run", "task_id"),
-    }
-    table, column = by[row.table]
-    if table not in contents.unread and not contents.children(table, column, row.id):
-        yield f"{row}: no {table} belongs to it"
+        "backbone": (
+            ("recipe", "backbone_id"), ("recycler", "source_id"), ("recycler", "target_id"),
+        ),
+        "recipe": (("run", "recipe_id"),),
+        "task": (("run", "task_id"),),
+    }[row.table]  # fmt: skip
+    if not any(
+        table in contents.unread or contents.children(table, column, row.id) for table, column in by
+    ):
+        yield f"{row}: no {by[0][0]} belongs to it"
+
+
+def recycler_digests(row: Row, contents: Contents) -> Problems:
+    backbones = [contents.parent(row, column) for column in ("source_id", "target_id")]
+    parts: list[Any] = [backbone and backbone["fingerprint"] for backbone in backbones]
+    parts += [row["method"], row["numbers"]]
+    if None not in parts and row["digest"] not in (None, recycler_digest(*parts)):
+        yield f"{row}: its digest does not follow from its content"
 
 
 def task_description(row: Row, contents: Contents) -> Problems:
@@ -216,6 +227,7 @@ def evaluation_fits(row: Row, contents: Contents) -> Problems:
 
 CHECKS: Mapping[str, tuple[Check, ...]] = {
     "backbone": (backbone_width, is_used),
+    "recycler": (recycler_digests,),
     "task": (task_description, is_used),
     "recipe": (recipe_digests, is_used),
     "prompt": (prompt_shape,),

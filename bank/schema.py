@@ -55,6 +55,31 @@ class Backbone(Base):
     config: Mapped[dict[str, Any]]
 
 
+class Recycler(Base):
+    """A map that makes prompts of one backbone into prompts of another (Lester et al. 2022), fitted once.
+
+    ``numbers`` are its arrays, as a file ``.safetensors``; ``shared``, ``cosine`` and ``error`` say how well it does on
+    pieces that it was not fitted on. ``digest`` is that of backbones, method and numbers.
+    """
+
+    __tablename__ = "recycler"
+    __table_args__ = (UniqueConstraint("source_id", "target_id", "method"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    digest: Mapped[str] = mapped_column(String(64), unique=True)
+    source_id: Mapped[int] = mapped_column(ForeignKey("backbone.id"))
+    target_id: Mapped[int] = mapped_column(ForeignKey("backbone.id"))
+    method: Mapped[str] = mapped_column(String(64))
+    shared: Mapped[int]
+    cosine: Mapped[float]
+    error: Mapped[float]
+    numbers: Mapped[bytes] = mapped_column(LargeBinary)
+    created: Mapped[dt.datetime] = mapped_column(default=_now)
+
+    source: Mapped[Backbone] = relationship(foreign_keys=[source_id])
+    target: Mapped[Backbone] = relationship(foreign_keys=[target_id])
+
+
 class Task(Base):
     """A task or mixture that prompts were trained on.
 

@@ -15,6 +15,7 @@ from bank import (
     key_store,
     prompts,
     recipes,
+    recyclers,
     removal,
     runs,
     schema,
@@ -29,6 +30,7 @@ from bank.records import (
     Evaluation,
     Outcome,
     Partition,
+    RecyclerRecord,
     RunIdentity,
     RunRecord,
     SourceRecipe,
@@ -200,6 +202,14 @@ class Bank:
         """
         return prompts.put(self.engine, prompt)
 
+    def record_recycler(self, record: RecyclerRecord) -> str:
+        """Store a map between two backbones; returns its digest. One of its method that is held already is kept.
+
+        Raises:
+            BankError: numbers that are not finite, or a backbone that the bank holds with another width.
+        """
+        return recyclers.record_recycler(self.engine, record)
+
     def tag(self, name: str, tags: Sequence[str]) -> str:
         """Give a run tags that it lacks; returns its digest.
 
@@ -300,6 +310,19 @@ class Bank:
             BankError: neither is in the bank, the name is ambiguous, or the run is removed or has no such snapshot.
         """
         return prompts.find_prompt(self.engine, name, kind)
+
+    def recycler(self, source: str, target: str, method: str) -> tuple[str, RecyclerRecord] | None:
+        """The map of a method from one backbone to another with its digest, or ``None``.
+
+        Args:
+            source: fingerprint of the backbone whose prompts are mapped.
+            target: of that whose they become.
+            method: how it was fitted.
+
+        Raises:
+            BankError: damaged numbers.
+        """
+        return recyclers.get_recycler(self.engine, source, target, method)
 
     def partitions(self) -> list[Partition]:
         """Every combination of backbone, length, key step and recipe family that has source keys."""

@@ -13,10 +13,10 @@ from bank.driver_errors import database_errors
 from bank.errors import BankError
 from bank.location import shown
 
-HEAD = "0006"
+HEAD = "0007"
 """The newest migration; a test compares it with the folder."""
 
-VERSIONS = ("0001", "0002", "0003", "0004", "0005", "0006")
+VERSIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")
 
 TABLES = frozenset(
     {
@@ -53,12 +53,18 @@ ADDED: Mapping[str, Mapping[str, Mapping[str, str]]] = {
     },
     "0005": {"run": {"removed": NO_TIME}},
     "0006": {"task": {"signature": "NULL"}},
+    "0007": {},
 }
 """Columns that each migration added to tables, each as a reader of an older bank finds it."""
 
 NO_EVALUATIONS = f"SELECT {NO_NUMBER} AS id, {NO_NUMBER} AS run_id, NULL AS data, NULL AS metrics, NULL AS answers"
 
 NO_TAGS = f"SELECT {NO_NUMBER} AS id, {NO_NUMBER} AS run_id, NULL AS name"
+
+NO_RECYCLERS = (
+    f"SELECT {NO_NUMBER} AS id, NULL AS digest, {NO_NUMBER} AS source_id, {NO_NUMBER} AS target_id, NULL AS method, "
+    f"{NO_NUMBER} AS shared, {NO_NUMBER} AS cosine, {NO_NUMBER} AS error, NULL AS numbers, {NO_TIME} AS created"
+)
 
 MEMBERS = "SELECT row_number() OVER () AS id, task_id, name FROM (SELECT DISTINCT task.id AS task_id, {}) AS members"
 
@@ -79,6 +85,7 @@ NEW: Mapping[str, Mapping[str, Mapping[str, str]]] = {
         }
     },
     "0005": {"tag": dict.fromkeys(("sqlite", "postgresql"), f"{NO_TAGS} WHERE 1 = 0")},
+    "0007": {"recycler": dict.fromkeys(("sqlite", "postgresql"), f"{NO_RECYCLERS} WHERE 1 = 0")},
 }
 """Tables that each migration added, by the database's kind, each as a reader of an older bank finds it."""
 

@@ -156,7 +156,9 @@ def origin_of(file: PromptFile) -> str:
     parent = file.metadata.get("recycled_from")
     if parent is None:
         return file.path.name
-    return f"{file.path.name}, recycled from {parent} of {file.metadata.get('recycled_from_backbone', 'another model')}"
+    model = file.metadata.get("recycled_from_backbone", "another model")
+    by = f" by map {file.metadata['recycled_by_map']}" if "recycled_by_map" in file.metadata else ""
+    return f"{file.path.name}, recycled from {parent} of {model}{by}"
 
 
 @takes_groups

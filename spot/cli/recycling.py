@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -54,6 +54,7 @@ def recycle(
     task.
 
     File and bank say where a prompt comes from. Evaluate it, or start a run from it: --init file:PATH, or --start RUN.
+    The bank of --into keeps the map too, and does not have it fitted again for the same two models.
     """
     from bank import Bank
     from spot.backbone.load import load_backbone
@@ -69,19 +70,20 @@ def recycle(
     source = where.load()
     values = [prompt_for(source, file) for file in files]
     target = load_backbone(to, dtype=where.dtype or "float32")
-    recycler = fit_recycler(source, target, by)
-    mapped = [
-        _mapped(prompt, file, recycler, source, target, by)
-        for prompt, file in zip(values, files, strict=True)
-    ]
+    kept: str | None = None
     if path is not None:
+        recycler = fit_recycler(source, target, by)
+        mapped = _mapped(values, files, recycler, source, target, kept)
         places = [_write(path, mapped[0])]
     else:
         with Bank.open(into) as opened:
+            recycler, kept = _held_or_fitted(opened, source, target, by)
+            mapped = _mapped(values, files, recycler, source, target, kept)
             places = [_import(opened, one, target) for one in mapped]
     if out.json:
         print_json(
             {
+                "map": kept,
                 "shared pieces": recycler.shared,
                 "held-out cosine": recycler.cosine,
                 "held-out error": recycler.error,
@@ -92,6 +94,8 @@ def recycle(
             }
         )
         return
+    if kept:
+        say(f"map {kept[:12]} is kept in {into}")
     say(
         f"{recycler.shared} shared pieces; on those held out, cosine {recycler.cosine:.3f} to the true rows, "
         f"{100 * recycler.error:.0f} % of their variance not explained"
@@ -125,30 +129,61 @@ def _check(names: list[str], path: Path | None, into: str) -> None:
         )
 
 
+def _held_or_fitted(
+    bank: Bank, source: Backbone, target: Backbone, by: str
+) -> tuple[Recycler, str | None]:
+    """The map that a bank holds, or one that is fitted and put there; with its digest, where it is kept."""
+    from bank import RecyclerRecord
+    from spot.prompts.recycling import MAPS, Recycler, fit_recycler
+    from spot.training.recipe import backbone_record
+
+    found = bank.recycler(source.fingerprint, target.fingerprint, by)
+    if found is not None:
+        digest, held = found
+        return Recycler(by, held.numbers, held.shared, held.cosine, held.error), digest
+    fitted = fit_recycler(source, target, by)
+    if not MAPS[by].kept:
+        return fitted, None
+    record = RecyclerRecord(
+        source=backbone_record(source),
+        target=backbone_record(target),
+        method=by,
+        shared=fitted.shared,
+        cosine=fitted.cosine,
+        error=fitted.error,
+        numbers=fitted.numbers,
+    )
+    return fitted, bank.record_recycler(record)
+
+
 def _mapped(
-    prompt: np.ndarray,
-    file: PromptFile | None,
+    prompts: Sequence[np.ndarray],
+    files: Sequence[PromptFile | None],
     recycler: Recycler,
     source: Backbone,
     target: Backbone,
-    by: str,
-) -> PromptFile:
-    """A prompt ``[P, H]`` for the other model, with what it was made of."""
+    digest: str | None,
+) -> list[PromptFile]:
+    """Prompts ``[P, H]`` for the other model, with what they were made of."""
     from bank.vectors import prompt_sha256
 
-    assert file is not None  # one was named
-    facts = {
-        "backbone": target.name,
-        "fingerprint": target.fingerprint,
-        "recycled_from": prompt_sha256(prompt),
-        "recycled_from_backbone": source.name,
-        "recycled_from_fingerprint": source.fingerprint,
-        "recycled_by": by,
-    }
-    kept: Mapping[str, str] = {name: file.metadata[name] for name in KEPT if name in file.metadata}
-    return dataclasses.replace(
-        file, prompt=recycler.recycle(prompt), metadata={**kept, **facts}, start=None
-    )
+    by = {"recycled_by": recycler.method} | ({"recycled_by_map": digest} if digest else {})
+    mapped = []
+    for prompt, file in zip(prompts, files, strict=True):
+        assert file is not None  # one was named
+        facts = {
+            "backbone": target.name,
+            "fingerprint": target.fingerprint,
+            "recycled_from": prompt_sha256(prompt),
+            "recycled_from_backbone": source.name,
+            "recycled_from_fingerprint": source.fingerprint,
+        }
+        kept = {name: file.metadata[name] for name in KEPT if name in file.metadata}
+        made = recycler.recycle(prompt)
+        mapped.append(
+            dataclasses.replace(file, prompt=made, metadata={**kept, **facts, **by}, start=None)
+        )
+    return mapped
 
 
 def _write(path: Path, mapped: PromptFile) -> str:

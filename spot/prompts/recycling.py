@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -20,8 +21,8 @@ from spot.backbone.tokenizer import Tokenizer
 from spot.errors import PromptError
 from tasks.choices import choose
 
-Map = Callable[[np.ndarray], np.ndarray]
-"""From vectors ``[n, H]`` of one model to ``[n, H']`` of another, float32."""
+Numbers: TypeAlias = Mapping[str, np.ndarray]
+"""What a map is made of: float32 arrays by name."""
 
 RIDGES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 """Of the linear map: shares of the mean variance that are added to each direction's. The best on pieces that it is not
@@ -67,14 +68,28 @@ class Pieces:
         return float(np.square(mapped - self.target).sum() / max(float(spread), 1e-12))
 
 
-def linear(pieces: Pieces) -> Map:
+class Method(NamedTuple):
+    """A way to map vectors of one model to another's.
+
+    Attributes:
+        fit: to pieces that they share.
+        apply: what was fitted, to vectors ``[n, H]``; gives ``[n, H']`` float32.
+        kept: whether what was fitted is smaller than what it was fitted to, and a bank keeps it.
+    """
+
+    fit: Callable[[Pieces], Numbers]
+    apply: Callable[[Numbers, np.ndarray], np.ndarray]
+    kept: bool = True
+
+
+def fit_linear(pieces: Pieces) -> Numbers:
     """The affine map of the least squared error, with a ridge: ``v2v-lin`` of Lester et al. (2022)."""
     some, unseen = pieces.apart()
-    errors = [unseen.left_over(_ridge(some, ridge)(unseen.source)) for ridge in RIDGES]
-    return _ridge(pieces, RIDGES[int(np.argmin(errors))])
+    fitted = [apply_linear(_ridge(some, ridge), unseen.source) for ridge in RIDGES]
+    return _ridge(pieces, RIDGES[int(np.argmin([unseen.left_over(rows) for rows in fitted]))])
 
 
-def _ridge(pieces: Pieces, share: float) -> Map:
+def _ridge(pieces: Pieces, share: float) -> Numbers:
     source, target = (rows.astype(np.float64) for rows in (pieces.source, pieces.target))
     mean, mean_target = source.mean(axis=0), target.mean(axis=0)
     centred = source - mean
@@ -83,30 +98,40 @@ def _ridge(pieces: Pieces, share: float) -> Map:
     weights = np.linalg.solve(
         covariance + ridge * np.eye(len(covariance)), centred.T @ (target - mean_target)
     )
-    return lambda rows: ((rows - mean) @ weights + mean_target).astype(np.float32)
+    return {
+        "weights": weights.astype(np.float32),
+        "offset": (mean_target - mean @ weights).astype(np.float32),
+    }
 
 
-def combination(pieces: Pieces) -> Map:
-    """Each vector as the best sum of its nearest pieces in one model, and the same sum of them in the other:
-    ``lin-comb`` of Lester et al. (2022), of few pieces in place of all."""
-    source = pieces.source.astype(np.float64)
+def apply_linear(numbers: Numbers, rows: np.ndarray) -> np.ndarray:
+    """``rows @ weights + offset``."""
+    mapped = rows.astype(np.float64) @ numbers["weights"] + numbers["offset"]
+    return np.asarray(mapped, np.float32)
+
+
+def fit_combination(pieces: Pieces) -> Numbers:
+    """The pieces themselves: each vector is the best sum of its nearest ones in one model, and the same sum of them in
+    the other. ``lin-comb`` of Lester et al. (2022), of few pieces in place of all."""
+    return {"source": pieces.source, "target": pieces.target}
+
+
+def apply_combination(numbers: Numbers, rows: np.ndarray) -> np.ndarray:
+    """The sums of pieces of the other model."""
+    source, target = numbers["source"].astype(np.float64), numbers["target"]
     norms = np.maximum(np.linalg.norm(source, axis=1), 1e-12)
-
-    def mapped(rows: np.ndarray) -> np.ndarray:
-        out = np.zeros((len(rows), pieces.target.shape[1]), np.float32)
-        for i, row in enumerate(rows.astype(np.float64)):
-            near = np.argsort(-np.abs(source @ row) / norms, kind="stable")[:NEAREST]
-            shares = np.linalg.lstsq(source[near].T, row, rcond=1e-6)[0]
-            out[i] = shares @ pieces.target[near]
-        return out
-
-    return mapped
+    out = np.zeros((len(rows), target.shape[1]), np.float32)
+    for i, row in enumerate(rows.astype(np.float64)):
+        near = np.argsort(-np.abs(source @ row) / norms, kind="stable")[:NEAREST]
+        shares = np.linalg.lstsq(source[near].T, row, rcond=1e-6)[0]
+        out[i] = shares @ target[near]
+    return out
 
 
-def network(pieces: Pieces) -> Map:
+def fit_network(pieces: Pieces) -> Numbers:
     """One hidden layer beside the linear map, trained on what that leaves over: ``v2v-nn`` of Lester et al. (2022)."""
-    straight = linear(pieces)
-    left = pieces.target - straight(pieces.source)
+    straight = fit_linear(pieces)
+    left = pieces.target - apply_linear(straight, pieces.source)
     scale = float(np.sqrt(np.mean(np.square(pieces.source)))) or 1.0
     rng = np.random.default_rng(0)
     inputs, outputs = pieces.source.shape[1], pieces.target.shape[1]
@@ -118,14 +143,9 @@ def network(pieces: Pieces) -> Map:
     }
     optimizer = optax.adam(optax.linear_schedule(MLP_RATE, 0.0, MLP_STEPS))
 
-    def made(parameters: Mapping[str, jax.Array], rows: jax.Array) -> jax.Array:
-        return (
-            jnp.tanh(rows / scale @ parameters["into"] + parameters["bias"][None])
-            @ parameters["out"]
-        )
-
     def loss(parameters: Mapping[str, jax.Array], rows: jax.Array, targets: jax.Array) -> jax.Array:
-        return jnp.square(made(parameters, rows) - targets).sum(axis=-1).mean()
+        made = _hidden_layer(parameters, rows / scale)
+        return jnp.square(made - targets).sum(axis=-1).mean()
 
     def step(carry: tuple[dict[str, jax.Array], optax.OptState], rows: jax.Array) -> tuple:  # type: ignore[type-arg]
         parameters, state = carry
@@ -139,13 +159,25 @@ def network(pieces: Pieces) -> Map:
         (trained, _), _ = jax.lax.scan(
             step, (parameters, optimizer.init(parameters)), jnp.asarray(order)
         )
-    return lambda rows: straight(rows) + np.asarray(made(trained, jnp.asarray(rows, jnp.float32)))
+    layer = {name: np.asarray(array) for name, array in trained.items()}
+    return {**straight, **layer, "into": layer["into"] / np.float32(scale)}
 
 
-MAPS: Mapping[str, Callable[[Pieces], Map]] = {
-    "linear": linear,
-    "combination": combination,
-    "network": network,
+def _hidden_layer(numbers: Mapping[str, jax.Array], rows: jax.Array) -> jax.Array:
+    return jnp.tanh(rows @ numbers["into"] + numbers["bias"][None]) @ numbers["out"]
+
+
+def apply_network(numbers: Numbers, rows: np.ndarray) -> np.ndarray:
+    """The linear map's rows, and what the layer adds to them."""
+    layer = {name: jnp.asarray(numbers[name]) for name in ("into", "bias", "out")}
+    beside = np.asarray(_hidden_layer(layer, jnp.asarray(rows, jnp.float32)))
+    return np.asarray(apply_linear(numbers, rows) + beside)
+
+
+MAPS: Mapping[str, Method] = {
+    "linear": Method(fit_linear, apply_linear),
+    "combination": Method(fit_combination, apply_combination, kept=False),
+    "network": Method(fit_network, apply_network),
 }
 """Ways to map vectors of one model to another's, by name."""
 
@@ -155,13 +187,15 @@ class Recycler:
     """A map between two models.
 
     Attributes:
-        map: fitted on all shared pieces.
+        method: its name in :data:`MAPS`.
+        numbers: fitted on all shared pieces.
         shared: how many there are.
         cosine: of mapped and true rows, on average over pieces that a second map was not fitted on.
         error: squared error of these beside their variance.
     """
 
-    map: Map
+    method: str
+    numbers: Numbers
     shared: int
     cosine: float
     error: float
@@ -176,7 +210,7 @@ class Recycler:
             raise PromptError(
                 f"a prompt of shape {list(prompt.shape)} holds no places of words; only the form 'prompt' is mapped"
             )
-        return self.map(prompt)
+        return MAPS[self.method].apply(self.numbers, prompt)
 
 
 def fit_recycler(source: Backbone, target: Backbone, name: str = "linear") -> Recycler:
@@ -198,11 +232,13 @@ def fit_recycler(source: Backbone, target: Backbone, name: str = "linear") -> Re
             f"{source.name} and {target.name} share {count} pieces of their vocabularies; a map needs {FEWEST}"
         )
     some, unseen = pieces.apart()
-    mapped = MAPS[name](some)(unseen.source)
+    method = MAPS[name]
+    mapped = method.apply(method.fit(some), unseen.source)
     products = (mapped * unseen.target).sum(axis=1)
     norms = np.linalg.norm(mapped, axis=1) * np.linalg.norm(unseen.target, axis=1)
     return Recycler(
-        map=MAPS[name](pieces),
+        method=name,
+        numbers=method.fit(pieces),
         shared=count,
         cosine=float((products / np.maximum(norms, 1e-12)).mean()),
         error=unseen.left_over(mapped),

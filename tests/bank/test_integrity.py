@@ -22,6 +22,7 @@ from bank import (
     CandidateRecord,
     Partition,
     RecipeRecord,
+    RecyclerRecord,
     RunIdentity,
     RunRecord,
     SnapshotRecord,
@@ -50,6 +51,16 @@ RECIPE = RecipeRecord(
     key_step=10,
     family=recipe_family(OPTIONS),
     options=OPTIONS,
+)
+
+MAP = RecyclerRecord(
+    source=RECIPE.backbone,
+    target=RECIPE.backbone,
+    method="linear",
+    shared=100,
+    cosine=1.0,
+    error=0.0,
+    numbers={"weights": np.eye(4, dtype=np.float32)},
 )
 
 
@@ -136,6 +147,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with Bank.open(path) as bank:
         fill(bank, seeds=2)
         bank.put(np.ones((3, 4)))
+        bank.record_recycler(MAP)
         mixture = trained("cats+dogs", 0, "transfer", (50.0,) * 3)
         members = dataclasses.replace(
             mixture.identity.task, description={"family": "toys", "tasks": ["cats", "dogs"]}

@@ -223,6 +223,7 @@ def test_a_reader_of_an_older_bank_finds_the_columns_of_the_newest(
         assert keys.vectors("average").shape == (1, keys.width)
         assert bank.evaluation(keys.runs[0], "a" * 64) is None
         assert bank.count_rows()["member"] == 2
+        assert bank.recycler("a" * 64, "b" * 64, "linear") is None
         bank.check_task(task)
         assert verify(bank) == []
     with Bank.open(url) as bank:

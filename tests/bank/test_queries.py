@@ -279,6 +279,7 @@ def test_statistics_count_every_table(bank: Bank, transfer: TransferRecord) -> N
         "member": 0,
         "prompt": 8,
         "recipe": 1,
+        "recycler": 0,
         "run": 4,
         "snapshot": 8,
         "tag": 0,

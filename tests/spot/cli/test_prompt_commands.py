@@ -390,12 +390,37 @@ def test_recycled_prompts_go_into_a_bank_with_where_they_come_from(
         shown = spot("bank", "show", told["kept as"], *other).document
         assert (shown["task"], shown["seed"]) == (f"wn_{name}", number)
         assert shown["environment"]["imported from"] == (
-            f"{name}.safetensors, recycled from {prompt_sha256(PROMPT + number)} of tiny"
+            f"{name}.safetensors, recycled from {prompt_sha256(PROMPT + number)} of tiny by map "
+            + document["map"]
         )
     again = spot("recycle", *prompts, *into).out
+    assert f"map {document['map'][:12]} is kept in other.sqlite" in again
     assert f"a.safetensors: run {document['prompts'][0]['kept as'][:12]} in other.sqlite" in again
     assert spot(*ASK, "--prompt", "wn_b@best", *other).code == 0
     assert spot("bank", "verify", *other).code == 0
+
+
+def test_a_bank_s_map_is_not_fitted_again(
+    spot: Spot, tmp_path: Path, fingerprint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number, name in enumerate("ab"):
+        facts = {"fingerprint": fingerprint, "task": "wn_pos"}
+        write_prompt(tmp_path / f"{name}.safetensors", PROMPT + number, facts)
+    ask = ("recycle", "--to", "tiny", "--into", "other.sqlite", "--json", "--prompt")
+    sums = spot(*ask, "a.safetensors", "--by", "combination").document
+    assert sums["map"] is None  # it is the two embeddings themselves
+    fitted = spot(*ask, "a.safetensors").document
+    monkeypatch.setattr("spot.prompts.recycling.fit_recycler", None)
+    held = spot(*ask, "b.safetensors").document
+    for name in ("map", "shared pieces", "held-out cosine", "held-out error"):
+        assert held[name] == fitted[name]
+    with Bank.open(tmp_path / "other.sqlite") as bank:
+        values = [bank.find_prompt(one["prompts"][0]["kept as"]) for one in (fitted, held)]
+        (_, record) = bank.recycler(fingerprint, fingerprint, "linear") or ("", None)
+    assert record is not None
+    for prompt, value in zip((PROMPT, PROMPT + 1), values, strict=True):
+        expected = prompt.astype(np.float64) @ record.numbers["weights"] + record.numbers["offset"]
+        np.testing.assert_array_equal(value, expected.astype(np.float32))
 
 
 @pytest.mark.parametrize(

@@ -61,10 +61,13 @@ def test_a_turned_embedding_is_found_again(
 def test_sums_of_pieces_are_the_same_sums_of_the_other_model_s() -> None:
     rng = np.random.default_rng(2)
     pieces = Pieces(rng.normal(size=(300, 2 * NEAREST)), rng.normal(size=(300, 12)))
-    mapped = MAPS["combination"](pieces)
-    assert_close(mapped(pieces.source[:7]), pieces.target[:7], terms=1000)
+    method = MAPS["combination"]
+    numbers = method.fit(pieces)
+    assert_close(method.apply(numbers, pieces.source[:7]), pieces.target[:7], terms=1000)
     pair = np.array([[2.0, -1.0]]) @ pieces.source[:2]
-    assert_close(mapped(pair), np.array([[2.0, -1.0]]) @ pieces.target[:2], terms=1000)
+    assert_close(
+        method.apply(numbers, pair), np.array([[2.0, -1.0]]) @ pieces.target[:2], terms=1000
+    )
 
 
 def test_the_network_goes_beyond_what_is_straight(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,7 +78,9 @@ def test_the_network_goes_beyond_what_is_straight(monkeypatch: pytest.MonkeyPatc
     train, unseen = Pieces(source[:700], target[:700]), Pieces(source[700:], target[700:])
 
     def error(name: str) -> float:
-        return float(np.square(MAPS[name](train)(unseen.source) - unseen.target).mean())
+        method = MAPS[name]
+        mapped = method.apply(method.fit(train), unseen.source)
+        return float(np.square(mapped - unseen.target).mean())
 
     assert error("network") < 0.5 * error("linear")
 
