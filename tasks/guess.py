@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from tasks.answers import answer_texts, is_null
 from tasks.choices import choose
 from tasks.errors import TaskError
 from tasks.readers import Writing, reader_of
@@ -20,6 +21,12 @@ WRITTEN = (
 CLASSES = 100
 """Most different labels that are listed; a column of more is free text."""
 
+WORDS = 12
+"""Most words of a label; a column with a longer value is free text, however often that comes again."""
+
+IDENTIFIER = re.compile(r"(.*[_-])?(id|idx|qid|uid|uuid|guid)", re.IGNORECASE)
+"""Names of a column that numbers rows, in whatever letters."""
+
 
 class Guess(NamedTuple):
     """What a task file would say.
@@ -29,12 +36,14 @@ class Guess(NamedTuple):
         label: the column that it writes.
         labels: words by raw label, in alphabetical order; none of free text.
         untrained: raw labels that no training row has.
+        several: whether that column holds answers, all of which are right.
     """
 
     texts: Sequence[str]
     label: str
     labels: dict[str, str]
     untrained: Sequence[str] = ()
+    several: bool = False
 
 
 def guess(path: Path, label: str = "", others: Sequence[Path] = ()) -> Guess:
@@ -49,16 +58,18 @@ def guess(path: Path, label: str = "", others: Sequence[Path] = ()) -> Guess:
         TaskError: no such file or column, no rows, no column to read, or none that is surely the one to write.
     """
     rows = _rows(path)
-    columns = _plain_columns(rows)
+    columns, answers = _plain_columns(rows), _answer_columns(rows)
     if not columns:
         raise TaskError(f"{path}: has no rows of plain values to guess a task from")
     if label:
-        choose(label, columns, f"{path}: column", error=TaskError)
+        choose(label, [*columns, *answers], f"{path}: column", error=TaskError)
     else:
-        label = _written(path, rows, columns)
-    texts = [name for name in columns if name != label and _is_text(_values(rows, name))]
+        label = _written(path, rows, columns, answers)
+    texts = [name for name in columns if name != label and _is_read(rows, name)]
     if not texts:
         raise TaskError(f"{path}: has no column of text beside {label!r}")
+    if label in answers:
+        return Guess(texts, label, {}, several=True)
     if not _repeats(rows, label):
         return Guess(texts, label, {})
     trained = set(_values(rows, label))
@@ -87,18 +98,37 @@ def _plain_columns(rows: Sequence[Row]) -> list[str]:
     ]
 
 
+def _answer_columns(rows: Sequence[Row]) -> list[str]:
+    """Names of the columns that hold lists of answers, in any of the shapes that tasks read."""
+    names = dict.fromkeys(
+        name for row in rows for name, value in row.items() if isinstance(value, list | dict)
+    )
+    return [name for name in names if _are_answers([row.get(name) for row in rows])]
+
+
+def _are_answers(values: Sequence[object]) -> bool:
+    try:
+        texts = [answer_texts(value) for value in values if not is_null(value)]
+    except ValueError:
+        return False
+    return any(texts)
+
+
 def _values(rows: Iterable[Row], name: str) -> list[str]:
     return [str(value) for row in rows if (value := row.get(name)) not in (None, "")]
 
 
 def _repeats(rows: Sequence[Row], name: str) -> bool:
-    """Whether a column has few values, which come again and again."""
+    """Whether a column has few values, none of them long, which come again and again."""
     values = _values(rows, name)
-    return 2 <= len(set(values)) <= min(CLASSES, len(values) / 2)
+    few = 2 <= len(set(values)) <= min(CLASSES, len(values) / 2)
+    return few and all(len(value.split()) <= WORDS for value in set(values))
 
 
-def _written(path: Path, rows: Sequence[Row], columns: Sequence[str]) -> str:
-    """The column that is written: by its name, else the only one whose values repeat.
+def _written(
+    path: Path, rows: Sequence[Row], columns: Sequence[str], answers: Sequence[str]
+) -> str:
+    """The column that is written: by its name, else the only one of answers, else the only one whose values repeat.
 
     Raises:
         TaskError: there is none, or there are several.
@@ -108,15 +138,20 @@ def _written(path: Path, rows: Sequence[Row], columns: Sequence[str]) -> str:
         if name in by_name:
             return by_name[name]
     repeating = [name for name in columns if _repeats(rows, name)]
-    if len(repeating) != 1:
-        found = ", ".join(repeating) or ", ".join(columns)
+    if len(answers) == 1:
+        return answers[0]
+    if len(repeating) != 1 or answers:
+        found = ", ".join([*answers, *repeating]) or ", ".join(columns)
         raise TaskError(
             f"{path}: which column the model shall write is not clear among {found}; say it by --label"
         )
     return repeating[0]
 
 
-def _is_text(values: Sequence[str]) -> bool:
-    """Whether most values have letters, as numbers and dates have not."""
+def _is_read(rows: Sequence[Row], name: str) -> bool:
+    """Whether most values of a column have letters, as numbers and dates have not, and name no row and no truth."""
+    if IDENTIFIER.fullmatch(name) or all(isinstance(row.get(name, True), bool) for row in rows):
+        return False
+    values = _values(rows, name)
     with_letters = sum(any(letter.isalpha() for letter in value) for value in values)
     return with_letters * 2 > len(values)

@@ -30,7 +30,7 @@ EXAMPLE = """\
 
 name = "{name}"
 family = "{family}"          # any word; groups tasks in listings and reports
-{metric}metrics = ["accuracy"]        # {metrics}
+{metric}        # {metrics}
 
 [data]
 # Paths are relative to this file; .csv, .tsv, .jsonl, .json (a list, or SQuAD's) and .parquet.
@@ -73,10 +73,10 @@ family = "{family}"          # any word; groups tasks in listings and reports
 [format]
 # What the model reads: names in braces are columns. What it shall write: the label column.
 template = {template}
-label = {label}
+{label}
 # In place of label, where several answers are right: the first is the target, all are accepted. A text, a list of
 # texts, or SQuAD's answers in any of their shapes.
-# answers = "answers"
+{answers}
 # unanswerable = "unanswerable"  # what the model shall write where there is no answer
 # choices = ["one", "other"]  # columns of the answers that a row allows; its label is the right one's text, or by
 #                             # [labels] its column
@@ -126,7 +126,7 @@ def _written(
     return EXAMPLE.format(
         name=_quoted(name)[1:-1],
         family=family,
-        metric="" if labels else "# ",
+        metric=_written_metrics(guessed),
         metrics=", ".join(METRICS),
         formats=", ".join(FORMATS),
         data="\n".join(
@@ -134,9 +134,24 @@ def _written(
             for part, file in files.items()
         ),
         template=_quoted(template),
-        label=_quoted(guessed.label),
+        **_written_columns(guessed),
         labels="\n".join(["[labels]", *labels] if labels else ["# [labels]"]),
     )
+
+
+def _written_columns(guessed: Guess) -> dict[str, str]:
+    """The lines of the column that is written, of which one is an option."""
+    named = _quoted(guessed.label)
+    if guessed.several:
+        return {"label": '# label = "label"', "answers": f"answers = {named}"}
+    return {"label": f"label = {named}", "answers": '# answers = "answers"'}
+
+
+def _written_metrics(guessed: Guess) -> str:
+    """The line of metrics; an option where nothing tells which."""
+    if guessed.several:
+        return 'metrics = ["exact_match", "token_f1"]'
+    return f'{"" if guessed.labels else "# "}metrics = ["accuracy"]'
 
 
 def _quoted(text: str) -> str:

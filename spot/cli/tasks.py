@@ -115,7 +115,8 @@ def init_task(
     }
     path.write_text(guessed_task_file(path.stem, guessed, files), encoding="utf-8")
     reads, count = ", ".join(guessed.texts), len(guessed.labels)
-    writes = f"one of {count} labels of" if count else "the text of"
+    what = "the first answer of" if guessed.several else "the text of"
+    writes = f"one of {count} labels of" if count else what
     say(f"wrote {path}: reads {reads}, writes {writes} {guessed.label}")
     if guessed.untrained:
         missing = ", ".join(map(shown, guessed.untrained))

@@ -82,6 +82,31 @@ def test_pairs_and_free_text_are_guessed_too(tmp_path: Path) -> None:
     assert sum(len(task.examples(split)) for split in Split) == 80
 
 
+@pytest.mark.parametrize("shape", ["texts", "squad"])
+def test_answers_are_found_among_passages_that_come_again(tmp_path: Path, shape: str) -> None:
+    rows = [
+        {
+            "qid": f"5a{i}b",
+            "question": f"What is said of {i}?",
+            "context": f"A passage of {i % 3}, of many more words than any label of a class would ever have.",
+            "impossible": False,
+            "answers": [f"some {i}", "many"] if shape == "texts" else {"text": [f"some {i}"], "answer_start": [2]},
+        }
+        for i in range(40)
+    ]  # fmt: skip
+    path = tmp_path / "train.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    found = guess(path)
+    assert found == Guess(["question", "context"], "answers", {}, several=True)
+    assert found == guess(path, "answers")
+    (tmp_path / "qa.toml").write_text(guessed_task_file("qa", found, {"train": path.name}))
+    task = load_task_file(tmp_path / "qa.toml")
+    assert task.metrics == ("exact_match", "token_f1")
+    example = next(one for split in Split for one in task.examples(split) if "of 7?" in one.inputs)
+    assert example.inputs.startswith("question: What is said of 7? context: A passage of 1, of")
+    assert example.target == "some 7"
+
+
 @pytest.mark.parametrize(
     ("label", "word"),
     [("HUM", "hum"), ("NotEntailment", "not entailment"), ("-1", "1"), ("_", "_")],
