@@ -20,10 +20,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bank import Bank
-from spot.backbone.load import load_backbone
+from spot.backbone.load import Backbone, load_backbone
 from spot.backbone.process import prepare_process
 from spot.cli.output import print_rows
 from spot.training.configurations import Configuration, configurations
+from spot.training.defaults import learning_rate
 from spot.training.found import Found
 from spot.training.optimizers import Optimizer
 from spot.training.recipe import Recipe
@@ -39,7 +40,9 @@ def options() -> argparse.Namespace:
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--prompt-length", type=int, default=20)
-    parser.add_argument("--learning-rate", type=float, default=0.3, help="centre of the grid")
+    parser.add_argument(
+        "--learning-rate", type=float, help="centre of the grid; else the backbone's own"
+    )
     parser.add_argument("--schedule", default="constant")
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--batch-size", type=int, default=16)
@@ -54,7 +57,13 @@ def options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def recipe_of(given: argparse.Namespace) -> Recipe:
+def centre(given: argparse.Namespace, backbone: Backbone) -> float:
+    """The rate around which others are tried."""
+    own = learning_rate(float(backbone.embedding.std()), given.prompt_length)
+    return own if given.learning_rate is None else float(given.learning_rate)
+
+
+def recipe_of(given: argparse.Namespace, backbone: Backbone) -> Recipe:
     return Recipe(
         prompt_length=given.prompt_length,
         steps=given.steps,
@@ -65,7 +74,7 @@ def recipe_of(given: argparse.Namespace) -> Recipe:
         max_target=given.max_target,
         train_limit=given.train_limit,
         dev_limit=given.dev_limit,
-        optimizer=Optimizer(learning_rate=given.learning_rate, schedule=given.schedule),
+        optimizer=Optimizer(learning_rate=centre(given, backbone), schedule=given.schedule),
     )
 
 
@@ -112,8 +121,10 @@ def main() -> None:
     backbone = load_backbone(given.backbone, dtype=given.dtype)
     with Bank.open(given.bank) as bank:
         datasets = Datasets(backbone, data_dir=given.data_dir)
-        folder = given.runs / f"around-{given.learning_rate:g}"
-        trainer = Trainer(bank, backbone, recipe_of(given), datasets=datasets, folder=folder)
+        folder = given.runs / f"around-{centre(given, backbone):g}"
+        trainer = Trainer(
+            bank, backbone, recipe_of(given, backbone), datasets=datasets, folder=folder
+        )
         began = time.monotonic()
         found = trainer.search(tasks, ["learning_rate"], seed=given.seed)
         seconds = time.monotonic() - began
