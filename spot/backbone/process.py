@@ -28,7 +28,7 @@ def keep_compiled_programs() -> None:
     if not paths.prepare_cache():
         return
     jax.config.update("jax_compilation_cache_dir", str(paths.cache_folder() / "xla"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
 
 
