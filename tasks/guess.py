@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -10,19 +11,17 @@ from typing import NamedTuple
 from tasks.answers import answer_texts, is_null
 from tasks.choices import choose
 from tasks.errors import TaskError
-from tasks.readers import Writing, reader_of
-from tasks.rows import Numbered, Row
+from tasks.guess_writing import are_labels, guess_writing, rows_of
+from tasks.readers import Writing
+from tasks.rows import Row
 
 WRITTEN = (
     "label", "labels", "class", "category", "topic", "sentiment", "intent", "target", "answer", "output", "summary",
 )  # fmt: skip
 """Names of a column that is written, the surest first."""
 
-CLASSES = 100
-"""Most different labels that are listed; a column of more is free text."""
-
-WORDS = 12
-"""Most words of a label; a column with a longer value is free text, however often that comes again."""
+OF_ANSWERS = ("text", "answer_start")
+"""What SQuAD's answers say; an object that says more is something else, in which there may be a text."""
 
 IDENTIFIER = re.compile(r"(.*[_-])?(id|idx|qid|uid|uuid|guid)", re.IGNORECASE)
 """Names of a column that numbers rows, in whatever letters."""
@@ -37,6 +36,7 @@ class Guess(NamedTuple):
         labels: words by raw label, in alphabetical order; none of free text.
         untrained: raw labels that no training row has.
         several: whether that column holds answers, all of which are right.
+        writing: how the files are written, where their suffix does not say it.
     """
 
     texts: Sequence[str]
@@ -44,23 +44,29 @@ class Guess(NamedTuple):
     labels: dict[str, str]
     untrained: Sequence[str] = ()
     several: bool = False
+    writing: Writing = Writing()
 
 
-def guess(path: Path, label: str = "", others: Sequence[Path] = ()) -> Guess:
+def guess(path: Path, label: str = "", others: Sequence[Path] = (), *, encoding: str = "") -> Guess:
     """Guess from a file of training rows.
 
     Args:
-        path: of a format that its suffix tells.
+        path: of any format that tasks are read from; written as its suffix says, or as it turns out to be.
         label: the column that is written, where that is known.
-        others: files of development and test rows, which may have labels of their own.
+        others: files of development and test rows, written alike, which may have labels of their own.
+        encoding: of the files, where it is not UTF-8.
 
     Raises:
         TaskError: no such file or column, no rows, no column to read, or none that is surely the one to write.
     """
-    rows = _rows(path)
+    writing = guess_writing(path, encoding)
+    rows = rows_of(path, writing)
     columns, answers = _plain_columns(rows), _answer_columns(rows)
     if not columns:
-        raise TaskError(f"{path}: has no rows of plain values to guess a task from")
+        raise TaskError(
+            f"{path}: has no rows of plain values to guess a task from; the task file that `spot init-task` writes "
+            "without --train says how values within others are reached"
+        )
     if label:
         choose(label, [*columns, *answers], f"{path}: column", error=TaskError)
     else:
@@ -68,18 +74,28 @@ def guess(path: Path, label: str = "", others: Sequence[Path] = ()) -> Guess:
     texts = [name for name in columns if name != label and _is_read(rows, name)]
     if not texts:
         raise TaskError(f"{path}: has no column of text beside {label!r}")
-    if label in answers:
-        return Guess(texts, label, {}, several=True)
-    if not _repeats(rows, label):
-        return Guess(texts, label, {})
-    trained = set(_values(rows, label))
-    met = {value for other in others for value in _values(_rows(other), label)}
-    labels = {value: word_of(value) for value in sorted(trained | met)}
-    return Guess(texts, label, labels, tuple(sorted(met - trained)))
+    guessed = Guess(texts, label, {}, several=label in answers, writing=writing)
+    if not guessed.several and are_labels(_values(rows, label)):
+        trained = set(_values(rows, label))
+        met = {value for other in others for value in _values(rows_of(other, writing), label)}
+        labels = {value: word_of(value) for value in sorted(trained | met)}
+        guessed = guessed._replace(labels=labels, untrained=tuple(sorted(met - trained)))
+    return _named(guessed) if writing.columns else guessed
 
 
-def _rows(path: Path) -> list[Row]:
-    return [row.values for row in reader_of(Writing())(path) if isinstance(row, Numbered)]
+def _named(guessed: Guess) -> Guess:
+    """The same with names for columns that have none: ``text``, or several of them, and ``label``."""
+    texts, columns = guessed.texts, guessed.writing.columns
+    names = {guessed.label: "label"} | {
+        name: f"text{i}" if len(texts) > 1 else "text" for i, name in enumerate(texts, 1)
+    }
+    return guessed._replace(
+        texts=[names[name] for name in texts],
+        label="label",
+        writing=dataclasses.replace(
+            guessed.writing, columns=tuple(names.get(name, name) for name in columns)
+        ),
+    )
 
 
 def word_of(label: str) -> str:
@@ -89,12 +105,12 @@ def word_of(label: str) -> str:
 
 
 def _plain_columns(rows: Sequence[Row]) -> list[str]:
-    """Names of the columns that hold texts, numbers or truths alone."""
+    """Names of the columns that hold texts, numbers, truths or nothing."""
     names = dict.fromkeys(name for row in rows for name in row)
     return [
         name
         for name in names
-        if all(isinstance(row.get(name, ""), str | int | float) for row in rows)
+        if all(isinstance(row.get(name), str | int | float | None) for row in rows)
     ]
 
 
@@ -107,6 +123,8 @@ def _answer_columns(rows: Sequence[Row]) -> list[str]:
 
 
 def _are_answers(values: Sequence[object]) -> bool:
+    if any(isinstance(value, dict) and not value.keys() <= {*OF_ANSWERS} for value in values):
+        return False
     try:
         texts = [answer_texts(value) for value in values if not is_null(value)]
     except ValueError:
@@ -116,13 +134,6 @@ def _are_answers(values: Sequence[object]) -> bool:
 
 def _values(rows: Iterable[Row], name: str) -> list[str]:
     return [str(value) for row in rows if (value := row.get(name)) not in (None, "")]
-
-
-def _repeats(rows: Sequence[Row], name: str) -> bool:
-    """Whether a column has few values, none of them long, which come again and again."""
-    values = _values(rows, name)
-    few = 2 <= len(set(values)) <= min(CLASSES, len(values) / 2)
-    return few and all(len(value.split()) <= WORDS for value in set(values))
 
 
 def _written(
@@ -137,7 +148,7 @@ def _written(
     for name in WRITTEN:
         if name in by_name:
             return by_name[name]
-    repeating = [name for name in columns if _repeats(rows, name)]
+    repeating = [name for name in columns if are_labels(_values(rows, name))]
     if len(answers) == 1:
         return answers[0]
     if len(repeating) != 1 or answers:

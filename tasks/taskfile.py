@@ -38,7 +38,7 @@ family = "{family}"          # any word; groups tasks in listings and reports
 {data}
 
 # How the files are written, where the suffix does not say it.
-# format = "csv"              # {formats}
+{writing}# format = "csv"              # {formats}
 #   "label text": lines such as `1 a fine film`, columns label and text.
 #   "text and labels": two files, a line each: train = ["texts.txt", "labels.txt"], columns text and label.
 # columns = ["text", "label"] # names of the columns, where the first line is a row already
@@ -133,9 +133,22 @@ def _written(
             f"{'' if part in given else '# '}{part} = {_quoted(file)}"
             for part, file in files.items()
         ),
+        writing=_written_writing(guessed.writing),
         template=_quoted(template),
         **_written_columns(guessed),
         labels="\n".join(["[labels]", *labels] if labels else ["# [labels]"]),
+    )
+
+
+def _written_writing(writing: Writing) -> str:
+    """The lines of how files are written that are no options."""
+    said = {
+        name: list(value) if isinstance(value, tuple) else value
+        for name in ("format", "columns", "delimiter", "quoted", "encoding")
+        if (value := getattr(writing, name)) not in ("", (), None)
+    }
+    return "".join(
+        f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in said.items()
     )
 
 

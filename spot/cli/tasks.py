@@ -87,6 +87,9 @@ def init_task(
     label: Annotated[
         str, typer.Option(help="The column that the model shall write, where no guess is sure.")
     ] = "",
+    encoding: Annotated[
+        str, typer.Option(help="Encoding of your rows, such as latin-1, where it is not UTF-8.")
+    ] = "",
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
 ) -> None:
     """Write a commented task file to start from, or one that fits your data."""
@@ -99,14 +102,15 @@ def init_task(
     if path.exists() and not force:
         raise TaskError(f"{path}: exists already; choose another name, or give --force")
     if train is None:
-        if dev or test or label:
+        if dev or test or label or encoding:
             raise TaskError(
-                "--dev, --test and --label go with --train, the file that is looked into"
+                "--dev, --test, --label and --encoding go with --train, the file that is looked into"
             )
         path.write_text(example_task_file(path.stem), encoding="utf-8")
         say(f"wrote {path}; edit it, then: spot tasks {path}")
         return
-    guessed = guess(train, label, [file for file in (dev, test) if file is not None])
+    others = [file for file in (dev, test) if file is not None]
+    guessed = guess(train, label, others, encoding=encoding)
     parts = {"train": train, "dev": dev, "test": test}
     files = {
         part: os.path.relpath(file, path.parent).replace(os.sep, "/")

@@ -11,6 +11,7 @@ import pytest
 
 from tasks.errors import TaskError
 from tasks.guess import Guess, guess, word_of
+from tasks.readers import Writing
 from tasks.task import Split
 from tasks.taskfile import guessed_task_file, load_task_file
 
@@ -107,6 +108,67 @@ def test_answers_are_found_among_passages_that_come_again(tmp_path: Path, shape:
     assert example.target == "some 7"
 
 
+LONG_TEXT = "More words than any name of a column has, as they stand in the first line: {}"
+
+WRITTEN = [
+    ("a.tsv", Writing(quoted=True), ["text\ttopic", *(f'"of ""{i}"""\t{TOPICS[i % 3]}' for i in range(9))]),
+    ("b.csv", Writing(delimiter=";"), ["text;topic", *(f"one, {i};{TOPICS[i % 3]}" for i in range(9))]),
+    ("c.tsv", Writing(columns=("text", "label")), [f"{LONG_TEXT.format(i)}\t{TOPICS[i % 3]}" for i in range(9)]),
+    ("d.csv", Writing(columns=("label", "text")), [f"{TOPICS[i % 3]},word{i}" for i in range(9)]),
+    ("e.txt", Writing(format="label text"), [f"{i % 2} some words" for i in range(9)]),
+    ("f.txt", Writing(format="tsv", columns=("text1", "text2", "label")),
+     [f"premise {i}\thypothesis\t{i % 2}" for i in range(9)]),
+    ("g.csv", Writing(quoted=False), ["text,topic", *(f'"a mark {i},{TOPICS[i % 3]}' for i in range(7))]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "writing", "lines"), WRITTEN, ids=[one[0] for one in WRITTEN])
+def test_how_a_file_is_written_is_found(
+    tmp_path: Path, name: str, writing: Writing, lines: list[str]
+) -> None:
+    path = tmp_path / name
+    path.write_text("\n".join(lines) + "\n")
+    found = guess(path)
+    assert found.writing == writing
+    files = dict.fromkeys(("train", "dev", "test"), name)
+    (tmp_path / "t.toml").write_text(guessed_task_file("t", found, files))
+    examples = load_task_file(tmp_path / "t.toml").examples(Split.DEV)
+    headed = not writing.columns and not writing.format
+    assert len(examples) == len(lines) - headed
+    assert {one.target for one in examples} == set(found.labels.values())
+
+
+def test_a_text_may_be_missing(tmp_path: Path) -> None:
+    rows = [{"text": f"words {i}" if i else None, "label": i % 2} for i in range(8)]
+    path = tmp_path / "a.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    assert guess(path).texts == ["text"]
+
+
+def test_another_encoding_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes("".join(f"{i % 2} caf\xe9 {i}\n" for i in range(9)).encode("latin-1"))
+    with pytest.raises(TaskError, match=r"not utf-8 text.*takes an --encoding"):
+        guess(path)
+    with pytest.raises(TaskError, match="encoding 'latin-one' is not known"):
+        guess(path, encoding="latin-one")
+    found = guess(path, encoding="latin-1")
+    assert found.writing == Writing(format="label text", encoding="latin-1")
+    assert 'encoding = "latin-1"' in guessed_task_file("t", found, {"train": "a.txt"})
+
+
+def test_texts_and_labels_in_two_files_are_found(tmp_path: Path) -> None:
+    (tmp_path / "train_text.txt").write_text("".join(f"tweet {i}\n" for i in range(8)))
+    (tmp_path / "train_labels.txt").write_text("".join(f"{i % 2}\n" for i in range(8)))
+    found = guess(tmp_path / "train_text.txt")
+    assert (found.texts, found.label) == (["text"], "label")
+    path = tmp_path / "t.toml"
+    path.write_text(
+        guessed_task_file("t", found, dict.fromkeys(("train", "dev", "test"), "train_text.txt"))
+    )
+    assert len(load_task_file(path).examples(Split.TRAIN)) == 8
+
+
 @pytest.mark.parametrize(
     ("label", "word"),
     [("HUM", "hum"), ("NotEntailment", "not entailment"), ("-1", "1"), ("_", "_")],
@@ -130,5 +192,11 @@ def test_what_cannot_be_guessed_is_said(tmp_path: Path) -> None:
         guess(write(tmp_path / "c.csv", ("number", "label"), [(i, i % 2) for i in range(8)]))
     with pytest.raises(TaskError, match=r"d\.csv: no such file"):
         guess(tmp_path / "d.csv")
+    (tmp_path / "f.csv").write_text("text,label\none,two,three\n")
+    with pytest.raises(TaskError, match=r"f\.csv, row 2: 3 columns.*without --train writes"):
+        guess(tmp_path / "f.csv")
+    (tmp_path / "g.jsonl").write_text('{"passage": {"text": "a", "questions": []}}\n')
+    with pytest.raises(TaskError, match="values within others are reached"):
+        guess(tmp_path / "g.jsonl")
     with pytest.raises(TaskError, match="no rows"):
         guess(write(tmp_path / "e.csv", ("text", "label"), []))

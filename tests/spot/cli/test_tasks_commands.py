@@ -91,7 +91,7 @@ def test_a_new_task_file_fits_the_data_that_is_named(
         "in no training row, so that they cannot be learnt: '2'",
     ]
     lost = spot("init-task", "other.toml", "--label", "label").error
-    assert lost.startswith("--dev, --test and --label go with --train")
+    assert lost.startswith("--dev, --test, --label and --encoding go with --train")
     assert "no such file" in spot("init-task", "other.toml", "--train", "none.csv").error
     assert not (tmp_path / "other.toml").exists()
 
