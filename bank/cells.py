@@ -54,9 +54,9 @@ def _role(cell: Any) -> str:
 
 
 def _kind(cell: Any) -> str:
-    if cell in ("key", "value"):
+    if cell in ("key", "value", "own"):
         return str(cell)
-    raise ValueError("key or value")
+    raise ValueError("key, value or own")
 
 
 def _budget(cell: Any) -> str:

@@ -160,8 +160,9 @@ class RunIdentity:
 class RunRecord:
     """A finished run: who it is, its snapshots, and how it went.
 
-    Key and value have one shape, whose last two axes are the recipe's length and the backbone's width. ``start`` is the
-    mean token ``[W]`` float32 of the prompt that it started from, where that is known.
+    Key and value have one shape, whose last two axes are the recipe's length and the backbone's width. ``own`` is the
+    value's part that is the task's alone, where it shares another one, and may be shorter. ``start`` is the mean token
+    ``[W]`` float32 of the prompt that it started from, where that is known.
 
     Raises:
         BankError: a prompt or start that does not fit recipe and backbone, or a score that is no number.
@@ -178,6 +179,7 @@ class RunRecord:
     environment: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     seconds: float = 0.0
     start: np.ndarray | None = None
+    own: SnapshotRecord | None = None
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.score):
@@ -191,6 +193,9 @@ class RunRecord:
                 self._check_shape(
                     kind, snapshot.prompt.shape, (*self.value.prompt.shape[:-2], *expected)
                 )
+        if self.own is not None:
+            own, value = self.own.prompt.shape, self.value.prompt.shape
+            self._check_shape("own part", own, (*value[:-2], min(own[-2], value[-2]), value[-1]))
         if self.start is not None:
             start = checked_prompt(self.start[None], where=f"start of {self.identity.task.name}")[0]
             self._check_shape("start", start.shape, tokens(self.value.prompt).shape[1:])

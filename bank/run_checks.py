@@ -113,6 +113,15 @@ def run_snapshots(row: Row, contents: Contents) -> Problems:
         shapes.append(prompt and prompt["shape"])
         if None not in (snapshot["step"], row["steps"]) and snapshot["step"] > row["steps"]:
             yield f"{row}: its {kind} is of step {snapshot['step']}, after its {row['steps']} steps"
+    own, value = (
+        snapshot and contents.parent(snapshot, "prompt_id")
+        for snapshot in (contents.snapshot(row, kind) for kind in ("own", "value"))
+    )
+    if own and value:
+        length, width = own["length"], own["width"]
+        known = None not in (length, width, value["length"], value["width"])
+        if known and (width != value["width"] or length > value["length"]):
+            yield f"{row}: its own part has shape {[length, width]}, which is none of its value's"
     if len(shapes) == 2 and shapes[0] != shapes[1]:
         yield f"{row}: its key and value have different shapes"
     key = contents.snapshot(row, "key")

@@ -50,7 +50,7 @@ def record_runs(engine: Engine, records: Sequence[RunRecord]) -> list[str]:
 
 
 def _prepared(digest: str, record: RunRecord) -> _Prepared:
-    snapshots = {"key": record.key, "value": record.value}
+    snapshots = {"key": record.key, "value": record.value, "own": record.own}
     return _Prepared(
         digest,
         record,

@@ -215,12 +215,12 @@ class Tag(Base):
 
 
 class Snapshot(Base):
-    """A run's prompt at one moment: its early *key* or its best *value*."""
+    """A run's prompt at one moment: its early *key* or its best *value*; of one in two parts also its *own* at best."""
 
     __tablename__ = "snapshot"
     __table_args__ = (
         UniqueConstraint("run_id", "kind"),
-        CheckConstraint("kind in ('key','value')", name="kind"),
+        CheckConstraint("kind in ('key','value','own')", name="kind"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)

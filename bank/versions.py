@@ -13,10 +13,10 @@ from bank.driver_errors import database_errors
 from bank.errors import BankError
 from bank.location import shown
 
-HEAD = "0007"
+HEAD = "0008"
 """The newest migration; a test compares it with the folder."""
 
-VERSIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")
+VERSIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008")
 
 TABLES = frozenset(
     {
@@ -54,6 +54,7 @@ ADDED: Mapping[str, Mapping[str, Mapping[str, str]]] = {
     "0005": {"run": {"removed": NO_TIME}},
     "0006": {"task": {"signature": "NULL"}},
     "0007": {},
+    "0008": {},
 }
 """Columns that each migration added to tables, each as a reader of an older bank finds it."""
 

@@ -48,7 +48,10 @@ def export(
     ],
     *,
     kind: Annotated[
-        str, typer.Option(help="Which prompt of a run: value, also if left out, or key.")
+        str,
+        typer.Option(
+            help="Which prompt of a run: value, also if left out, key, or own, its part beside a shared one."
+        ),
     ] = "",
     format: Annotated[
         str, typer.Option(help="npy, safetensors or peft (a folder); else the name says it.")

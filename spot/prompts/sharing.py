@@ -31,6 +31,10 @@ class Multiplied(NamedTuple):
         """The prompts ``[N, ..., P, H]``."""
         return jnp.asarray(self.shared * (1.0 + self.own))
 
+    def own_part(self) -> Stack:
+        """What is a task's alone, ``[N, ..., P, H]``."""
+        return self.own
+
     @classmethod
     def begun(cls, start: np.ndarray) -> Multiplied:
         """Of one task, whose own part says nothing yet."""
@@ -54,6 +58,10 @@ class RankOne(NamedTuple):
         """The prompts ``[N, ..., P, H]``."""
         return jnp.asarray(self.shared * (1.0 + self.tokens) * (1.0 + self.widths))
 
+    def own_part(self) -> Stack:
+        """What is a task's alone as :class:`Multiplied` has it, ``[N, ..., P, H]``."""
+        return (1.0 + self.tokens) * (1.0 + self.widths) - 1.0
+
     @classmethod
     def begun(cls, start: np.ndarray) -> RankOne:
         """Of one task, whose own part says nothing yet."""
@@ -73,6 +81,10 @@ class Added(NamedTuple):
         """The prompts ``[N, ..., P, H]``."""
         return jnp.asarray(self.shared + self.own)
 
+    def own_part(self) -> Stack:
+        """What is a task's alone, ``[N, ..., P, H]``."""
+        return self.own
+
     @classmethod
     def begun(cls, start: np.ndarray) -> Added:
         """Of one task, whose own part says nothing yet."""
@@ -90,6 +102,10 @@ class Concatenated(NamedTuple):
     def output(self) -> Array:
         """The prompts ``[N, ..., P, H]``."""
         return jnp.concatenate([jnp.asarray(self.shared), jnp.asarray(self.own)], axis=-2)
+
+    def own_part(self) -> Stack:
+        """What is a task's alone, ``[N, ..., floor(P / 2), H]``."""
+        return self.own
 
     @classmethod
     def begun(cls, start: np.ndarray) -> Concatenated:

@@ -25,6 +25,7 @@ from spot.inference.predict import Questions, answer_many, mean_losses
 from spot.prompts.forms import FORMS
 from spot.prompts.initializers import check_fits, file_address, make_initializer
 from spot.prompts.reparameterization import prompts_of, trainable
+from spot.prompts.sharing import SharedParts
 from spot.training.jobs import CHECKPOINT_SECONDS, GiveUp, Job, Progress, Reporter, Result, Silent
 from spot.training.loop import fit
 from spot.training.recipe import Recipe
@@ -54,6 +55,7 @@ class TrainedPrompt:
         value: ``[..., P, H]`` of the best development score.
         value_step: its step.
         key: ``[..., P, H]`` at the recipe's key step.
+        own: the value's part that is the task's alone, ``[..., P, H]`` or half of its tokens; ``None`` where it is all.
         metrics: development metrics of the value.
         history: one row an evaluation: step, mean training loss, development metrics, and, by which nothing was
             selected, the ``prompt norm``, and where the recipe has a ``curve_limit`` the ``test score`` on those.
@@ -73,6 +75,7 @@ class TrainedPrompt:
     steps: int
     seconds: float
     diagnostics: Diagnostics | None = None
+    own: np.ndarray | None = None
 
 
 class TaskStream:
@@ -163,6 +166,9 @@ def prompt_job(
 
     def ended(result: Result) -> None:
         trained = trained_prompt(result, start, started_from, clock.seconds)
+        if isinstance(result.best, SharedParts) and not is_shared_part(recipe, data):
+            own = np.asarray(result.best.own_part())[0]
+            trained = dataclasses.replace(trained, own=own)
         moved = trained.value - start if FORMS[recipe.form].states else None
         diagnostics = diagnose(backbone, data, trained, moved, result.progress.best_facts)
         if diagnostics and toward:
@@ -194,9 +200,14 @@ def prompt_job(
 
 def stream_of(data: TaskData | MixtureData, recipe: Recipe, seed: int) -> TaskStream | NoBatches:
     """Training batches of a run: none of the mixture of tasks that share, whose prompt is what these train together."""
-    if recipe.together and recipe.together == together(data):
+    if is_shared_part(recipe, data):
         return NoBatches()
     return TaskStream(data.batches(recipe.batch_size, seed, loss=recipe.loss))
+
+
+def is_shared_part(recipe: Recipe, data: TaskData | MixtureData) -> bool:
+    """Whether a run is of the mixture of tasks that share a part, and is that part."""
+    return bool(recipe.together) and recipe.together == together(data)
 
 
 def together(data: TaskData | MixtureData) -> str:

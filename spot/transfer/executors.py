@@ -210,18 +210,20 @@ def run_record(
         environment: where it trained, on what, and beside whom.
     """
     score = trained.metrics["score"]
+    value = SnapshotRecord(prompt=trained.value, step=trained.value_step, score=score)
     return RunRecord(
         identity=dataclasses.replace(run.identity, task=task),
         steps=trained.steps,
         metric="score",
         score=score,
-        value=SnapshotRecord(prompt=trained.value, step=trained.value_step, score=score),
+        value=value,
         key=SnapshotRecord(prompt=trained.key, step=recipe.key_step),
         metrics=trained.metrics,
         history=trained.history,
         environment=environment,
         seconds=trained.seconds,
         start=trained.start,
+        own=None if trained.own is None else dataclasses.replace(value, prompt=trained.own),
     )
 
 

@@ -148,6 +148,9 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
         fill(bank, seeds=2)
         bank.put(np.ones((3, 4)))
         bank.record_recycler(MAP)
+        wolves = trained("wolves", 0, "source", (50.0, 60.0, 70.0))
+        own = dataclasses.replace(wolves.value, prompt=prompt_of("wolves/own", length=2))
+        bank.record_run(dataclasses.replace(wolves, own=own))
         mixture = trained("cats+dogs", 0, "transfer", (50.0,) * 3)
         members = dataclasses.replace(
             mixture.identity.task, description={"family": "toys", "tasks": ["cats", "dogs"]}
@@ -334,6 +337,8 @@ FAULTS = [
     ("UPDATE candidate SET transfer_id = 99 WHERE id = 1", "row 1 of candidate refers to a missing transfer"),
     ("DROP INDEX ix_run_task_id", "schema: index ix_run_task_id of run is missing"),
     ("ALTER TABLE run DROP COLUMN environment", "schema: column environment of run is missing"),
+    ("UPDATE prompt SET length = 5 WHERE id = (SELECT prompt_id FROM snapshot WHERE kind = 'own')",
+     "its own part has shape [5, 4], which is none of its value's"),
     ("DROP TABLE evaluation", "schema: table evaluation is missing"),
     ("CREATE TABLE task2 AS SELECT * FROM task; DROP TABLE task; ALTER TABLE task2 RENAME TO task; "
      "INSERT INTO task SELECT 9, name, family, description, content, texts, signature FROM task WHERE id = 1",

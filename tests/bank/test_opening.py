@@ -241,7 +241,7 @@ def test_a_trial_write_says_what_stops_it(bank: Bank, monkeypatch: pytest.Monkey
     with sqlite3.connect(path) as other:
         other.execute("UPDATE alembic_version SET version_num = '0002'")
     other.close()
-    with pytest.raises(BankError, match="its schema is 0002, not 0007; open it for writing"):
+    with pytest.raises(BankError, match="its schema is 0002, not 0008; open it for writing"):
         bank.try_write()
 
 

@@ -12,7 +12,6 @@ import pytest
 
 from bank import BackboneRecord, Bank, BankError, RecyclerRecord, RunRecord, Selection
 from bank.integrity import verify
-from bank.migrations.versions import v0007_recyclers
 from tests.bank.conftest import damage
 from tests.bank.test_migrations import downgrade
 
@@ -98,7 +97,7 @@ def test_a_purge_leaves_maps_and_their_backbones(
 def test_a_reader_of_an_older_bank_finds_none(tmp_path: Path) -> None:
     path = tmp_path / "bank.sqlite"
     with Bank.open(path) as bank:
-        downgrade(bank, v0007_recyclers.down_revision)
+        downgrade(bank, "0006")
     with Bank.open(path, create=False) as bank:
         assert bank.recycler("a" * 64, "b" * 64, "linear") is None
         assert verify(bank) == []

@@ -14,7 +14,8 @@ import numpy as np
 import optax
 import pytest
 
-from bank import Bank
+from bank import Bank, BankError
+from bank.integrity import verify
 from bank.selection import Selection
 from spot.backbone.load import Backbone
 from spot.errors import Interrupted, PromptError, TrainingError
@@ -157,6 +158,28 @@ def test_tasks_and_what_they_share_are_runs_of_the_bank(
         assert all(np.isnan(loss) or loss is None for loss in losses.values())
         held = trainer.run_together(specs)
         assert [run.digest for run in held] == [run.digest for run in runs]
+
+
+@pytest.mark.parametrize("way", SHARED)
+def test_a_prompt_is_its_shared_and_its_own_part(
+    tmp_path: Path, backbone: Backbone, shared_recipe: Recipe, chosen: list[Task], way: str
+) -> None:
+    steps = shared_recipe.steps  # one evaluation, so that all are of one step
+    recipe = dataclasses.replace(shared_recipe, shared=way, key_step=steps, evaluate_every=steps)
+    made = MAKE["multiply" if way == "rank_one" else way]
+    with Bank.open(tmp_path / "bank.sqlite") as bank:
+        trainer, learnt = sharing(Trainer(bank, backbone, recipe), chosen)
+        *runs, mixture = trainer.run_together([trainer.spec(task, 0, "source") for task in learnt])
+        shared = bank.prompt(mixture.value)
+        if way == "concatenate":
+            shared = shared[: -(-len(shared) // 2)]
+        for run in runs:
+            own = bank.find_prompt(run.digest, kind="own")
+            assert np.abs(own).max() > 1e-3
+            assert_close(bank.prompt(run.value), made(shared, own), relative=1e-5)
+        with pytest.raises(BankError, match="has no own; it has key, value"):
+            bank.find_prompt(mixture.digest, kind="own")
+        assert verify(bank) == []
 
 
 def test_one_of_another_seed_is_trained_apart_and_ends_the_same(
