@@ -1,7 +1,7 @@
 """Every test runs on two devices of the CPU and with strict numerics: no dtype or rank is promoted unasked, and no
 warning passes. It sees nothing of what the environment says to commands, and keeps its caches in a folder of the
-session. Programs are compiled without LLVM's optimisations, which take longer than such small ones run, unless
-``XLA_FLAGS`` says otherwise, as ``make interop`` does."""
+session. Programs are compiled without LLVM's optimisations and without MLIR's fusions, which take longer than such small
+ones run, unless ``XLA_FLAGS`` says otherwise, as ``make interop`` does."""
 
 import os
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ os.environ["JAX_NUMPY_DTYPE_PROMOTION"] = "strict"
 os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
 flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2".strip()
 if "optimization_level" not in flags:
-    flags += " --xla_backend_optimization_level=0"
+    flags += " --xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
 os.environ["XLA_FLAGS"] = flags
 for name in [name for name in os.environ if name.startswith("SPOT_") and name != "SPOT_CACHE"]:
     del os.environ[name]
