@@ -53,6 +53,15 @@ WHERE run.removed IS NULL
 ORDER BY tag
 """
 
+RECYCLERS = """
+SELECT recycler.digest, source.name, target.name, recycler.method, recycler.shared, recycler.cosine, recycler.error,
+       recycler.created
+FROM recycler
+JOIN backbone AS source ON source.id = recycler.source_id
+JOIN backbone AS target ON target.id = recycler.target_id
+ORDER BY recycler.id DESC
+"""
+
 RUN = """
 SELECT run.id AS id, run.digest AS digest, task.name AS task, task.family AS task_family, run.role AS role,
        run.seed AS seed, run.steps AS steps, run.metric AS metric, run.score AS score, run.metrics AS metrics,
@@ -165,6 +174,20 @@ def _asking(engine: Engine) -> Iterator[Ask]:
 
     with database_errors(engine.url), engine.connect() as connection, sound_reading(connection):
         yield ask
+
+
+def list_recyclers(engine: Engine) -> Rows:
+    """Maps between backbones, newest first, with how well each does on pieces that it was not fitted on."""
+    columns = ("recycler", "of", "for", "method", "shared pieces", "cosine", "error", "created")
+    with _asking(engine) as ask:
+        rows = [
+            dict(zip(columns, values, strict=True))
+            for values in ask(RECYCLERS, {"created": UtcTime})
+        ]
+        return [
+            row | {"recycler": row["recycler"][:12], "created": row["created"].isoformat()}
+            for row in rows
+        ]
 
 
 def list_tasks(engine: Engine) -> Rows:

@@ -1,7 +1,7 @@
 """Every test runs on two devices of the CPU and with strict numerics: no dtype or rank is promoted unasked, and no
 warning passes. It sees nothing of what the environment says to commands, and keeps its caches in a folder of the
-session. Programs are compiled without LLVM's optimisations and without MLIR's fusions, which take longer than such small
-ones run, unless ``XLA_FLAGS`` says otherwise, as ``make interop`` does."""
+session. Programs are compiled without LLVM's optimisations and MLIR's fusions, which take longer than such small ones
+run, unless ``XLA_FLAGS`` says otherwise, as ``make interop`` does."""
 
 import os
 from collections.abc import Iterator

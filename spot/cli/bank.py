@@ -93,6 +93,20 @@ def prompts(*, limit: Limit = PAGE, bank: BankOption, out: JsonOption) -> None:
     _show_page(rows, "prompts", limit, total, out)
 
 
+@app.command("recyclers", epilog="Example: spot bank recyclers --json")
+@takes_groups
+def recyclers(*, bank: BankOption, out: JsonOption) -> None:
+    """Maps of prompts from one backbone to another, which `spot recycle --into` fitted."""
+    from bank.listing import list_recyclers
+
+    with bank.connect() as engine:
+        rows = list_recyclers(engine)
+    if out.json:
+        print_json(rows)
+    else:
+        print_rows(rows)
+
+
 @app.command("transfers", epilog="Example: spot bank transfers --task rte")
 @takes_groups
 def transfers(

@@ -34,11 +34,12 @@ def test_json_is_one_document(spot: Spot, bank_path: Path, command: str) -> None
     assert answer.document
 
 
-@pytest.mark.parametrize("command", ["tasks", "runs", "prompts", "transfers"])
+@pytest.mark.parametrize("command", ["tasks", "runs", "prompts", "transfers", "recyclers"])
 def test_an_empty_bank_is_an_empty_list(spot: Spot, tmp_path: Path, command: str) -> None:
     Bank.open(tmp_path / "bank.sqlite").close()
     document = spot("bank", command, "--json").document
-    assert document == ([] if command == "tasks" else {"total": 0, command: []})
+    whole = command in ("tasks", "recyclers")
+    assert document == ([] if whole else {"total": 0, command: []})
     plain = spot("bank", command)
     assert plain.code == 0
     assert plain.out.strip()

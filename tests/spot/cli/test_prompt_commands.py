@@ -414,6 +414,11 @@ def test_a_bank_s_map_is_not_fitted_again(
     held = spot(*ask, "b.safetensors").document
     for name in ("map", "shared pieces", "held-out cosine", "held-out error"):
         assert held[name] == fitted[name]
+    (listed,) = spot("bank", "recyclers", "--bank", "other.sqlite", "--json").document
+    assert (listed["of"], listed["for"], listed["method"]) == ("tiny", "tiny", "linear")
+    assert listed["recycler"] == held["map"][:12]
+    assert listed["shared pieces"] == held["shared pieces"]
+    assert "linear" in spot("bank", "recyclers", "--bank", "other.sqlite").out
     with Bank.open(tmp_path / "other.sqlite") as bank:
         values = [bank.find_prompt(one["prompts"][0]["kept as"]) for one in (fitted, held)]
         (_, record) = bank.recycler(fingerprint, fingerprint, "linear") or ("", None)
