@@ -11,6 +11,7 @@ from typing import NamedTuple
 from tasks.answers import answer_texts, is_null
 from tasks.choices import choose
 from tasks.errors import TaskError
+from tasks.formats import UNLABELLED
 from tasks.guess_writing import are_labels, guess_writing, rows_of
 from tasks.readers import Writing
 from tasks.rows import Row
@@ -19,6 +20,9 @@ WRITTEN = (
     "label", "labels", "class", "category", "topic", "sentiment", "intent", "target", "answer", "output", "summary",
 )  # fmt: skip
 """Names of a column that is written, the surest first."""
+
+NO_LABEL = "-"
+"""What stands for a label that a row lacks, as where SNLI's annotators did not agree."""
 
 OF_ANSWERS = ("text", "answer_start")
 """What SQuAD's answers say; an object that says more is something else, in which there may be a text."""
@@ -37,6 +41,7 @@ class Guess(NamedTuple):
         untrained: raw labels that no training row has.
         several: whether that column holds answers, all of which are right.
         writing: how the files are written, where their suffix does not say it.
+        lacking: what stands for a label in rows without one, which are left out.
     """
 
     texts: Sequence[str]
@@ -45,6 +50,7 @@ class Guess(NamedTuple):
     untrained: Sequence[str] = ()
     several: bool = False
     writing: Writing = Writing()
+    lacking: Sequence[str] = ()
 
 
 def guess(path: Path, label: str = "", others: Sequence[Path] = (), *, encoding: str = "") -> Guess:
@@ -78,8 +84,12 @@ def guess(path: Path, label: str = "", others: Sequence[Path] = (), *, encoding:
     if not guessed.several and are_labels(_values(rows, label)):
         trained = set(_values(rows, label))
         met = {value for other in others for value in _values(rows_of(other, writing), label)}
-        labels = {value: word_of(value) for value in sorted(trained | met)}
-        guessed = guessed._replace(labels=labels, untrained=tuple(sorted(met - trained)))
+        lacking = ({NO_LABEL} & (trained | met)) | ({UNLABELLED} & (met - trained))
+        guessed = guessed._replace(
+            labels={value: word_of(value) for value in sorted((trained | met) - lacking)},
+            untrained=tuple(sorted(met - trained - lacking)),
+            lacking=tuple(sorted(lacking)),
+        )
     return _named(guessed) if writing.columns else guessed
 
 

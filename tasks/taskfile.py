@@ -47,7 +47,7 @@ family = "{family}"          # any word; groups tasks in listings and reports
 # encoding = "latin-1"        # default UTF-8; UTF-16 and UTF-32 are known by their byte-order mark
 
 # Rows that cannot be used are errors, unless they are left out, which is counted and shown by `spot tasks`.
-# skip = {{ label = ["-"] }}    # column = values of rows without a label; -1 is one where [labels] has it not
+{skip}    # column = values of rows without a label; -1 is one where [labels] has it not
 # skip_nulls = true           # rows with null or NaN in a column that is used
 # allow_bad_rows = 2          # at most so many rows of another number of columns
 
@@ -134,6 +134,7 @@ def _written(
             for part, file in files.items()
         ),
         writing=_written_writing(guessed.writing),
+        skip=_written_skip(guessed),
         template=_quoted(template),
         **_written_columns(guessed),
         labels="\n".join(["[labels]", *labels] if labels else ["# [labels]"]),
@@ -150,6 +151,13 @@ def _written_writing(writing: Writing) -> str:
     return "".join(
         f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in said.items()
     )
+
+
+def _written_skip(guessed: Guess) -> str:
+    """The line of rows that are left out, an option where all have a label."""
+    values = json.dumps(list(guessed.lacking or ["-"]))
+    mark = "" if guessed.lacking else "# "
+    return f"{mark}skip = {{ {_quoted(guessed.label) if mark == '' else 'label'} = {values} }}"
 
 
 def _written_columns(guessed: Guess) -> dict[str, str]:

@@ -138,6 +138,24 @@ def test_how_a_file_is_written_is_found(
     assert {one.target for one in examples} == set(found.labels.values())
 
 
+def test_rows_without_a_label_are_left_out(tmp_path: Path) -> None:
+    def part(name: str, marks: Sequence[str]) -> Path:
+        rows = [(f"premise {i}", marks[i % len(marks)]) for i in range(24)]
+        return write(tmp_path / name, ("text", "gold label"), rows)
+
+    train, test = part("train.csv", ("0", "1", "2", "-")), part("test.csv", ("0", "-1"))
+    found = guess(train, "gold label", [test])
+    assert (list(found.labels), found.lacking, found.untrained) == (
+        ["0", "1", "2"], ("-", "-1"), (),
+    )  # fmt: skip
+    files = {"train": "train.csv", "dev": "train.csv", "test": "test.csv"}
+    (tmp_path / "t.toml").write_text(guessed_task_file("t", found, files))
+    task = load_task_file(tmp_path / "t.toml")
+    assert [len(task.examples(split)) for split in Split] == [18, 18, 12]
+    three = guess(part("three.csv", ("-1", "0", "1")), "gold label")
+    assert (list(three.labels), three.lacking) == (["-1", "0", "1"], ())
+
+
 def test_a_text_may_be_missing(tmp_path: Path) -> None:
     rows = [{"text": f"words {i}" if i else None, "label": i % 2} for i in range(8)]
     path = tmp_path / "a.jsonl"
