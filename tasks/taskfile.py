@@ -155,9 +155,9 @@ def _written_writing(writing: Writing) -> str:
 
 def _written_skip(guessed: Guess) -> str:
     """The line of rows that are left out, an option where all have a label."""
-    values = json.dumps(list(guessed.lacking or ["-"]))
-    mark = "" if guessed.lacking else "# "
-    return f"{mark}skip = {{ {_quoted(guessed.label) if mark == '' else 'label'} = {values} }}"
+    if not guessed.lacking:
+        return '# skip = { label = ["-"] }'
+    return f"skip = {{ {_quoted(guessed.label)} = {json.dumps(list(guessed.lacking))} }}"
 
 
 def _written_columns(guessed: Guess) -> dict[str, str]:

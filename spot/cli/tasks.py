@@ -122,6 +122,9 @@ def init_task(
     what = "the first answer of" if guessed.several else "the text of"
     writes = f"one of {count} labels of" if count else what
     say(f"wrote {path}: reads {reads}, writes {writes} {guessed.label}")
+    if guessed.lacking:
+        lacking = ", ".join(map(shown, guessed.lacking))
+        say(f"rows whose {guessed.label} is {lacking} have no label, and are left out")
     if guessed.untrained:
         missing = ", ".join(map(shown, guessed.untrained))
         say(f"in no training row, so that they cannot be learnt: {missing}")
