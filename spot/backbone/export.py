@@ -15,12 +15,14 @@ from jax.typing import DTypeLike
 from spot.backbone.config import Config
 from spot.backbone.load import Backbone, find_model
 from spot.backbone.model import AnyModel
-from spot.backbone.tokenizer import SENTINELS
-from spot.errors import BackboneError
+from spot.backbone.tokenizer import SENTINELS, TransformersTokenizer
 
 TOKENIZER_FILES = (
     "spiece.model",
+    "sentencepiece.model",
     "tokenizer.json",
+    "vocab.json",
+    "merges.txt",
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",
@@ -72,34 +74,20 @@ def save_backbone(
     )
 
 
-def tokenizer_files(backbone: Backbone) -> list[Path]:
-    """Those of a backbone's tokenizer.
-
-    Raises:
-        BackboneError: it was read from a file that holds the whole model, of which no folder can be made.
-    """
-    source = find_model(backbone.name)
-    files = [source / name for name in TOKENIZER_FILES if (source / name).is_file()]
-    if not files:
-        raise BackboneError(
-            f"{backbone.name} is one file with its tokenizer; only models in Hugging Face's folders can be changed and "
-            "saved"
-        )
-    return files
-
-
 def save_changed(
     backbone: Backbone, weights: Any, folder: Path, *, config: Config | None = None
 ) -> Path:
     """Write a backbone with other weights, or another config, and the tokenizer as it was; returns the folder.
 
-    Raises:
-        BackboneError: as :func:`tokenizer_files`.
+    The tokenizer of a model that was read from one file is written as ``transformers`` writes its own.
     """
-    files = tokenizer_files(backbone)
     model: Any = nnx.merge(backbone.graph, weights)
     model.config = config or backbone.config
     save_backbone(model, folder)
-    for file in files:
-        shutil.copy(file, folder / file.name)
+    source = find_model(backbone.name)
+    if isinstance(backbone.tokenizer, TransformersTokenizer) and source.is_file():
+        backbone.tokenizer.save(folder)
+    for name in TOKENIZER_FILES:
+        if (source / name).is_file():
+            shutil.copy(source / name, folder / name)
     return folder

@@ -217,6 +217,10 @@ class TransformersTokenizer:
             None if backend is None else _literal(rule, controls - self._sentinels | surplus)
         )
 
+    def save(self, folder: Path) -> None:
+        """Write it as files that ``transformers`` reads."""
+        self._tokenizer.save_pretrained(str(folder))
+
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         if not texts:
             return []

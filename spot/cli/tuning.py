@@ -48,7 +48,7 @@ def tune(
     front of the input. What prompts cost kilobytes for costs a model here.
     """
     from bank import Bank
-    from spot.backbone.export import save_changed, tokenizer_files
+    from spot.backbone.export import save_changed
     from spot.paths import prepare_folders
     from spot.training.checkpoint import claim
     from spot.training.model_tuning import OPTIMIZER, tune_model
@@ -62,7 +62,6 @@ def tune(
     with Bank.open("sqlite:///:memory:") as none:
         trainer, chosen = training.make(none, learnt, what="target")
     backbone, recipe = trainer.backbone, trainer.recipe
-    tokenizer_files(backbone)  # refused before what takes long
     *others, last = learnt
     data = trainer.datasets.read(
         mixture_of(last, others) if others else last, recipe, named=bool(others)

