@@ -18,7 +18,8 @@ ALIASES = (BEST, LATEST)
 """Tags that are computed: the highest development score among a task's runs, and the run that ended last."""
 
 VERSIONS = """
-SELECT run.digest, run.score, run.created, backbone.name AS backbone, backbone.fingerprint
+SELECT run.digest, run.score, run.created, backbone.name AS backbone, backbone.fingerprint,
+       run.id IN (SELECT chosen_run_id FROM transfer WHERE transfer.task_id = task.id) AS chosen
 FROM run
 JOIN task ON task.id = run.task_id
 JOIN recipe ON recipe.id = run.recipe_id
@@ -41,6 +42,7 @@ class Version(NamedTuple):
     created: Any
     backbone: str
     fingerprint: str
+    chosen: bool
 
 
 def is_version(name: str) -> bool:
@@ -57,8 +59,9 @@ def ask_of(connection: Connection) -> Ask:
 def digest_named(ask: Ask, name: str) -> str:
     """The digest of the run that ``TASK@TAG`` names; any other name as it is.
 
-    Of several runs the best one stands for them, by its development score, and the last of equal ones. Runs whose only
-    purpose was a query are none of a task's versions, and removed ones are not found.
+    Of several runs the best one stands for them, by its development score; of equal ones that which a transfer chose,
+    whose test score it reported; and the last of those. Runs whose only purpose was a query are none of a task's
+    versions, and removed ones are not found.
 
     Raises:
         BankError: no such task or tag, or runs for several backbones, of which none is the better one.
@@ -75,7 +78,7 @@ def digest_named(ask: Ask, name: str) -> str:
     _check_one_backbone(name, runs)
     if tag == LATEST:
         return max(runs, key=lambda run: (str(run.created), run.digest)).digest
-    return max(runs, key=lambda run: (run.score, str(run.created), run.digest)).digest
+    return max(runs, key=lambda run: (run.score, run.chosen, str(run.created), run.digest)).digest
 
 
 def _unknown(task: str, tag: str) -> str:

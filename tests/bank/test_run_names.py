@@ -54,6 +54,23 @@ def test_the_best_and_the_latest_run_of_a_task_have_names(bank: Bank, make_run: 
     assert show_run(bank.engine, "sst2@latest")["run"] == first
 
 
+def test_of_equal_runs_the_best_is_that_which_a_transfer_chose(
+    bank: Bank, make_run: RunMaker
+) -> None:
+    source, query = (
+        bank.record_run(make_run("mnli")),
+        bank.record_run(make_run("rte", role="query")),
+    )
+    runs = [bank.record_run(make_run("rte", seed, role="transfer")) for seed in range(3)]
+    damage(bank, "UPDATE run SET created = '2026-02-02 00:00:00.000000'")
+    for chosen in runs:
+        with Bank.copied(str(bank.engine.url.database)) as copy:
+            copy.record_transfer(transfer_of(source, query, chosen))
+            assert show_run(copy.engine, "rte@best")["run"] == chosen
+    better = bank.record_run(make_run("rte", 3, role="transfer", score=91.0))
+    assert show_run(bank.engine, "rte@best")["run"] == better
+
+
 def test_a_tag_names_the_best_of_the_runs_that_have_it(bank: Bank, make_run: RunMaker) -> None:
     first, _, latest = three_runs(bank, make_run)
     assert bank.tag(first[:10], ["v1", "v1", "old"]) == first
