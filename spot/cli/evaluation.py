@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from spot.inference.diagnostics import Diagnostics
     from spot.inference.many import Asked, Given
     from spot.inference.predict import Answers
+    from spot.prompts.files import PromptFile
     from tasks.task import Example, Task
+    from tasks.tokenized import Tokenized
 
 EvaluateBy = Annotated[str, typer.Option(help="auto, rank (label likelihood) or generate.")]
 
@@ -140,6 +142,7 @@ def evaluate(
         errors().print(
             f"{cut} of {len(examples)} inputs are cut at {max_input} tokens (--max-input)"
         )
+    _tell_trained_lengths(files, sets[0].tokens)
     mean = [_mean(prompts)] if AVERAGE in ways else []
     answers = answer_all(backbone, [*prompts, *mean], sets, method=evaluate_by, decoding=way)
     found = Evaluated(
@@ -167,6 +170,17 @@ def evaluate(
     print_rows(noted([row | partial for row in rows]), title=title)
     for line in found.lines(split):
         say(line)
+
+
+def _tell_trained_lengths(files: Sequence[PromptFile | None], tokens: Tokenized) -> None:
+    """Say where prompts are asked longer inputs than those that they were trained and scored on."""
+    told = [file.recipe.get("max_input") for file in files if file]
+    trained = min((length for length in told if isinstance(length, int)), default=None)
+    longest = int(tokens.inputs.lengths.max(initial=0))
+    if trained is not None and longest > trained:
+        errors().print(
+            f"inputs have up to {longest} tokens; the run cut them at {trained}, as --max-input {trained} does"
+        )
 
 
 def _ways(asked_for: Sequence[str], names: Sequence[str], split: str) -> list[str]:

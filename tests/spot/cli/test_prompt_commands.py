@@ -284,6 +284,17 @@ def test_a_file_that_tells_no_way_to_answer_together_is_refused(
     assert "ensemble 'council' is not known" in spot(*ASK, "--prompt", "b.safetensors").error
 
 
+def test_inputs_longer_than_those_of_the_run_are_told(spot: Spot, tmp_path: Path) -> None:
+    for name, longest in (("short", 4), ("long", 512)):
+        recipe = json.dumps({"form": "prompt", "max_input": longest})
+        write_prompt(tmp_path / f"{name}.safetensors", PROMPT, {"recipe": recipe})
+    ask = ("eval", "wn_pos", "--limit", "2")
+    told = "tokens; the run cut them at 4, as --max-input 4 does"
+    assert told in spot(*ask, "--prompt", "short.safetensors").err
+    assert told not in spot(*ask, "--prompt", "short.safetensors", "--max-input", "4").err
+    assert "the run cut them" not in spot(*ask, "--prompt", "long.safetensors").err
+
+
 def test_words_stand_in_place_of_a_prompt(spot: Spot) -> None:
     ask = ("eval", "wn_pos", "--limit", "4", "--shots", "2", "--max-input", "512")
     bare = spot(*ask, "--json").document
