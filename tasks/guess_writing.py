@@ -18,8 +18,11 @@ DELIMITERS = ("", ";", "\t", "|", ",")
 QUOTED = (None, True, False)
 """Whether the fields of a table may stand between quotation marks, what its format says first."""
 
-UNNAMED = ("label text", "tsv", "csv")
-"""Formats in which files without a known suffix are looked for."""
+PLAIN = ("", ".txt", ".text", ".dat")
+"""Suffixes of a text that may be written in any way."""
+
+OF_PLAIN = ("label text", "tsv", "csv")
+"""Formats that are tried for such a text."""
 
 CLASSES = 100
 """Most different labels that are listed; a column of more is free text."""
@@ -79,12 +82,12 @@ def guess_writing(path: Path, encoding: str = "") -> Writing:
 
 
 def _ways(path: Path) -> Iterator[Writing]:
-    if any(path.suffix.lower() in format.suffixes for format in FORMATS.values()):
-        formats = [""]
+    if path.suffix.lower() not in PLAIN:
+        formats: Sequence[str] = [""]  # what the suffix says, or that it is not known
     elif labels_beside(path) != path and labels_beside(path).is_file():
         formats = ["text and labels"]
     else:
-        formats = [*UNNAMED]
+        formats = OF_PLAIN
     for format in formats:
         plain = Writing(format=format)
         if _is_table(path, plain):

@@ -208,6 +208,9 @@ def test_what_cannot_be_guessed_is_said(tmp_path: Path) -> None:
     assert guess(several, "one").labels == {"0": "0", "1": "1"}
     with pytest.raises(TaskError, match=r"no column of text beside 'label'"):
         guess(write(tmp_path / "c.csv", ("number", "label"), [(i, i % 2) for i in range(8)]))
+    (tmp_path / "d.xlsx").write_bytes(b"PK\x03\x04\xff\xfe")
+    with pytest.raises(TaskError, match=r"d\.xlsx: unknown format '\.xlsx'; expected one of"):
+        guess(tmp_path / "d.xlsx")
     with pytest.raises(TaskError, match=r"d\.csv: no such file"):
         guess(tmp_path / "d.csv")
     (tmp_path / "f.csv").write_text("text,label\none,two,three\n")
