@@ -121,10 +121,9 @@ def main() -> None:
     backbone = load_backbone(given.backbone, dtype=given.dtype)
     with Bank.open(given.bank) as bank:
         datasets = Datasets(backbone, data_dir=given.data_dir)
-        folder = given.runs / f"around-{centre(given, backbone):g}"
-        trainer = Trainer(
-            bank, backbone, recipe_of(given, backbone), datasets=datasets, folder=folder
-        )
+        recipe = recipe_of(given, backbone)
+        folder = given.runs / f"around-{recipe.optimizer.learning_rate:g}"
+        trainer = Trainer(bank, backbone, recipe, datasets=datasets, folder=folder)
         began = time.monotonic()
         found = trainer.search(tasks, ["learning_rate"], seed=given.seed)
         seconds = time.monotonic() - began

@@ -65,8 +65,7 @@ def guess(path: Path, label: str = "", others: Sequence[Path] = (), *, encoding:
     Raises:
         TaskError: no such file or column, no rows, no column to read, or none that is surely the one to write.
     """
-    writing = guess_writing(path, encoding)
-    rows = rows_of(path, writing)
+    writing, rows = guess_writing(path, encoding)
     columns, answers = _plain_columns(rows), _answer_columns(rows)
     if not columns:
         raise TaskError(

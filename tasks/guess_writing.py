@@ -46,8 +46,9 @@ def rows_of(path: Path, writing: Writing) -> list[Row]:
     return [row.values for row in reader_of(writing)(path) if isinstance(row, Numbered)]
 
 
-def guess_writing(path: Path, encoding: str = "") -> Writing:
-    """How a file is written: as its suffix says, or else the first way by which it has rows of several columns.
+def guess_writing(path: Path, encoding: str = "") -> tuple[Writing, list[Row]]:
+    """How a file is written: as its suffix says, or else the first way by which it has rows of several columns; and
+    these rows.
 
     Columns of a table without names are called ``column1`` and so on.
 
@@ -72,7 +73,8 @@ def guess_writing(path: Path, encoding: str = "") -> Writing:
         if _is_sound(rows, writing):
             return _with_names(path, writing, rows)
     if first is None:
-        return Writing(encoding=encoding)
+        writing = Writing(encoding=encoding)
+        return writing, rows_of(path, writing)
     if not path.is_file():
         raise first
     raise TaskError(
@@ -108,15 +110,16 @@ def _is_sound(rows: Sequence[Row], writing: Writing) -> bool:
     return not rows or len(rows[0]) > 1
 
 
-def _with_names(path: Path, writing: Writing, rows: Sequence[Row]) -> Writing:
+def _with_names(path: Path, writing: Writing, rows: list[Row]) -> tuple[Writing, list[Row]]:
     """The same; where a table's first line is a row like the others, with names for its columns."""
     if not rows or not _is_table(path, writing):
-        return writing
+        return writing, rows
     names = list(rows[0])
     if not any(_is_cell(name, [str(row[name]) for row in rows]) for name in names):
-        return writing
+        return writing, rows
     numbered = tuple(f"column{i}" for i in range(1, len(names) + 1))
-    return dataclasses.replace(writing, columns=numbered)
+    writing = dataclasses.replace(writing, columns=numbered)
+    return writing, rows_of(path, writing)
 
 
 def _is_cell(name: str, values: Sequence[str]) -> bool:

@@ -34,7 +34,10 @@ def tasks(*, bank: BankOption, out: JsonOption) -> None:
     from bank.listing import list_tasks
 
     with bank.connect() as engine:
-        rows = list_tasks(engine)
+        _show_all(list_tasks(engine), out)
+
+
+def _show_all(rows: list[dict[str, Any]], out: JsonOption) -> None:
     if out.json:
         print_json(rows)
     else:
@@ -100,11 +103,7 @@ def recyclers(*, bank: BankOption, out: JsonOption) -> None:
     from bank.listing import list_recyclers
 
     with bank.connect() as engine:
-        rows = list_recyclers(engine)
-    if out.json:
-        print_json(rows)
-    else:
-        print_rows(rows)
+        _show_all(list_recyclers(engine), out)
 
 
 @app.command("transfers", epilog="Example: spot bank transfers --task rte")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
@@ -59,7 +60,7 @@ def recycle(
     from bank import Bank
     from spot.backbone.load import load_backbone
     from spot.errors import SpotError
-    from spot.prompts.recycling import MAPS, fit_recycler
+    from spot.prompts.recycling import MAPS
     from tasks.choices import choose
 
     choose(by, MAPS, "map", error=SpotError)
@@ -70,16 +71,14 @@ def recycle(
     source = where.load()
     values = [prompt_for(source, file) for file in files]
     target = load_backbone(to, dtype=where.dtype or "float32")
-    kept: str | None = None
-    if path is not None:
-        recycler = fit_recycler(source, target, by)
+    with contextlib.ExitStack() as stack:
+        opened = stack.enter_context(Bank.open(into)) if into else None
+        recycler, kept = _held_or_fitted(opened, source, target, by)
         mapped = _mapped(values, files, recycler, source, target, kept)
-        places = [_write(path, mapped[0])]
-    else:
-        with Bank.open(into) as opened:
-            recycler, kept = _held_or_fitted(opened, source, target, by)
-            mapped = _mapped(values, files, recycler, source, target, kept)
+        if opened is not None:
             places = [_import(opened, one, target) for one in mapped]
+        elif path is not None:
+            places = [_write(path, mapped[0])]
     if out.json:
         print_json(
             {
@@ -130,19 +129,20 @@ def _check(names: list[str], path: Path | None, into: str) -> None:
 
 
 def _held_or_fitted(
-    bank: Bank, source: Backbone, target: Backbone, by: str
+    bank: Bank | None, source: Backbone, target: Backbone, by: str
 ) -> tuple[Recycler, str | None]:
-    """The map that a bank holds, or one that is fitted and put there; with its digest, where it is kept."""
+    """The map that a bank holds, or one that is fitted and put there if one is given; with its digest, where it is
+    kept."""
     from bank import RecyclerRecord
     from spot.prompts.recycling import MAPS, Recycler, fit_recycler
     from spot.training.recipe import backbone_record
 
-    found = bank.recycler(source.fingerprint, target.fingerprint, by)
-    if found is not None:
+    found = bank and bank.recycler(source.fingerprint, target.fingerprint, by)
+    if found:
         digest, held = found
         return Recycler(by, held.numbers, held.shared, held.cosine, held.error), digest
     fitted = fit_recycler(source, target, by)
-    if not MAPS[by].kept:
+    if bank is None or not MAPS[by].kept:
         return fitted, None
     record = RecyclerRecord(
         source=backbone_record(source),
