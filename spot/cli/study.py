@@ -35,11 +35,12 @@ SHOWN = {
         "method", "mean", "gain", "gain low", "gain high", "share of the oracle's gain", "steps",
     ),
     "rows": (
-        "row", "targets", "area", "area gain", "area gain low", "area gain high", "in half the steps", "sd",
+        "row", "targets", "area", "area gain", "area gain low", "area gain high", "in half the steps", "gain",
+        "gain low", "gain high", "over restarts", "over restarts low", "over restarts high", "sd",
     ),
     "goals": ("goal", "training examples", "row", "budget", "found", "found low", "found high", "wanted", "met"),
 }  # fmt: skip
-"""Tables that the terminal shows, and their columns there."""
+"""Tables that the terminal shows, and their columns there, of which a study has some."""
 
 
 @takes_groups
@@ -121,7 +122,7 @@ def study(
     for name, keep in SHOWN.items():
         if rows := written.get(name):
             print_rows(
-                [{column: row.get(column) for column in keep} for row in rows],
+                [{column: row[column] for column in keep if column in row} for row in rows],
                 title=f"{len(targets)} targets" if name != "goals" else "goals",
             )
     if partial:

@@ -31,6 +31,7 @@ from spot.study.budgets import (
 )
 from spot.study.plan import NO_CURVES, StudyPlan
 from spot.study.run import Study, further_methods
+from spot.training.recipe import Recipe
 from spot.training.settings import DOUBLING
 from spot.training.spacing import evaluations
 from spot.training.task_data import TaskData
@@ -62,7 +63,7 @@ def run_at_budgets(study: Study) -> BudgetFindings:
     cases = study.cases(oracles) if oracles else []
     return BudgetFindings(
         plan=plan,
-        budgets=evaluations(recipe.steps, recipe.plan().evaluate_every, DOUBLING),
+        budgets=budgets(recipe),
         trials=trials,
         examples=recipe.curve_limit,
         retrieval=evaluate(cases, plan.measures, k=telling(plan.k, cases)) if cases else {},
@@ -71,11 +72,16 @@ def run_at_budgets(study: Study) -> BudgetFindings:
     )
 
 
+def budgets(recipe: Recipe) -> list[int]:
+    """Steps at which rows are compared: where targets are evaluated, each twice the one before."""
+    return evaluations(recipe.steps, recipe.plan().evaluate_every, DOUBLING)
+
+
 def check_curves(study: Study) -> None:
     """Refuse a study at budgets whose targets have no scores along the way.
 
     Raises:
-        SpotError: no ``curve_limit``, or a schedule whose shape depends on the steps.
+        SpotError: no ``curve_limit``, or several budgets under a schedule whose shape depends on the steps.
     """
     recipe = study.target_recipe
     if not recipe.curve_limit:
@@ -84,10 +90,11 @@ def check_curves(study: Study) -> None:
         raise SpotError(
             "study: patience would end runs before a budget does; leave it out of target_recipe"
         )
-    if (schedule := recipe.optimizer.schedule) in ("linear", "cosine"):
+    schedule = recipe.optimizer.schedule
+    if schedule in ("linear", "cosine") and len(budgets(recipe)) > 1:
         raise SpotError(
             f"study: under the schedule {schedule} a run that stops early is none of fewer steps; give constant or "
-            "inverse_sqrt in target_recipe"
+            "inverse_sqrt in target_recipe, or evaluate_every = steps for one budget alone"
         )
 
 
@@ -336,7 +343,8 @@ class OneTarget:
                 rows[name] = Chosen([from_sources[seed, source.value] for source in sources])
         for k in self.plan.k:
             head = rows[head_row(k, self.plan.measures[0])]
-            if k > 1 and self.sample.whole and isinstance(head, Chosen):
+            races = k > 1 and self.sample.whole and len(budgets(recipe)) > 1
+            if races and isinstance(head, Chosen):
                 alone = self.history(self.baselines[seed])
                 rows[f"halving of top-{k}, {self.plan.measures[0]}"] = Raced(
                     [*head.histories, alone],

@@ -44,12 +44,14 @@ class Compared:
 
     Args of the constructor:
         trials: of one size.
-        budgets: steps.
+        findings: whose budgets and restarts these are.
     """
 
-    def __init__(self, trials: Sequence[BudgetTrial], budgets: Sequence[int]) -> None:
-        self.trials, self.budgets = trials, list(budgets)
+    def __init__(self, trials: Sequence[BudgetTrial], findings: BudgetFindings) -> None:
+        self.trials, self.budgets = trials, list(findings.budgets)
         self.names = row_names(trials)
+        restarts = restarts_row(findings.plan.restarts)
+        self.restarts = restarts if restarts in self.names else None
         self._arrays: dict[tuple[str, ...], np.ndarray] = {}
 
     def scores(self, *names: str) -> np.ndarray:
@@ -59,6 +61,11 @@ class Compared:
             each = [score_array(self.trials, targets, name, self.budgets) for name in names]
             self._arrays[names] = np.stack(each, axis=-1)
         return self._arrays[names]
+
+    @property
+    def several(self) -> bool:
+        """Whether there is more than one budget, and so a way from the first to the last."""
+        return len(self.budgets) > 1
 
     def targets(self, name: str) -> list[str]:
         """Targets that have a row."""
@@ -143,28 +150,37 @@ def _estimate(title: str, estimate: Estimate) -> Row:
 
 def of_plan(findings: BudgetFindings) -> Compared:
     """The trials with the plan's own number of training examples."""
-    return Compared(findings.of_size(findings.plan.train_limit), findings.budgets)
+    return Compared(findings.of_size(findings.plan.train_limit), findings)
 
 
 def row_rows(findings: BudgetFindings) -> list[Row]:
-    """A row of what is compared: score at every budget, area and its gain, steps to plain tuning's best, spread."""
+    """A row of what is compared: score at every budget and spread; of several budgets area, its gain, and steps to plain
+    tuning's best; of one the gains there."""
     compared = of_plan(findings)
     return [_row(compared, name) for name in compared.names]
 
 
 def _row(compared: Compared, name: str) -> Row:
     means = compared.scores(name)[..., 0].mean(axis=(0, 1))
-    taken, half = compared.steps_to_best(name)
     return (
         {"row": name, "targets": len(compared.targets(name))}
         | _by_budget(compared, means)
-        | {"area": float(means.mean())}
+        | (_along(compared, name, means) if compared.several else _gains(compared, name, 0))
+        | {
+            "sd": float(compared.spread(name)[-1]),
+            "all steps": compared.steps(name, compared.budgets[-1]),
+        }
+    )
+
+
+def _along(compared: Compared, name: str, means: np.ndarray) -> Row:
+    taken, half = compared.steps_to_best(name)
+    return (
+        {"area": float(means.mean())}
         | _estimate("area gain", compared.gain(name))
         | {
             "steps to plain's best": taken if math.isfinite(taken) else None,
             "in half the steps": half,
-            "sd": float(compared.spread(name)[-1]),
-            "all steps": compared.steps(name, compared.budgets[-1]),
         }
     )
 
@@ -177,8 +193,11 @@ def _by_budget(compared: Compared, scores: np.ndarray) -> Row:
 
 
 def budget_rows(findings: BudgetFindings) -> list[Row]:
-    """A row of what is compared and a budget: score, gain over no transfer there, spread, and all steps it takes."""
+    """A row of what is compared and a budget, where there are several: score, gain over no transfer and over restarts
+    there, spread, and all steps it takes."""
     compared = of_plan(findings)
+    if not compared.several:
+        return []
     return [row for name in compared.names for row in _at_each_budget(compared, name)]
 
 
@@ -192,9 +211,16 @@ def _at_each_budget(compared: Compared, name: str) -> Iterator[Row]:
                 "targets": len(compared.targets(name)),
                 "score": float(means[at]),
             }
-            | _estimate("gain", compared.gain(name, at=at))
+            | _gains(compared, name, at)
             | {"sd": float(spread[at]), "all steps": compared.steps(name, budget)}
         )
+
+
+def _gains(compared: Compared, name: str, at: int) -> Row:
+    gains = _estimate("gain", compared.gain(name, at=at))
+    if compared.restarts:
+        gains |= _estimate("over restarts", compared.gain(name, compared.restarts, at))
+    return gains
 
 
 def size_rows(findings: BudgetFindings) -> list[Row]:
@@ -225,7 +251,7 @@ def _sizes(findings: BudgetFindings) -> dict[int, Compared]:
     ]
     sizes = sorted({trial.size for trial in shared}, key=lambda size: size or math.inf)
     return {
-        size: Compared([trial for trial in shared if trial.size == size], findings.budgets)
+        size: Compared([trial for trial in shared if trial.size == size], findings)
         for size in sizes
     }
 
@@ -275,26 +301,27 @@ def goal_rows(findings: BudgetFindings) -> list[Row]:
             for k, name in heads.items():
                 if name in compared.names:
                     where = {"training examples": size or "all", "row": name}
-                    rows += [where | row for row in _goals(compared, plan.restarts, k, name)]
+                    rows += [where | row for row in _goals(compared, k, name)]
     return rows
 
 
-def _goals(compared: Compared, restarts: int, k: int, name: str) -> Iterator[Row]:
-    at, several = compared.plain_best, restarts_row(restarts)
-    if several in compared.names and k > 1:
-        beats = compared.gain(name, several, at)
+def _goals(compared: Compared, k: int, name: str) -> Iterator[Row]:
+    at = compared.plain_best
+    if compared.restarts and k > 1:
+        beats = compared.gain(name, compared.restarts, at)
         sure = beats.sure and beats.low > 0
-        yield _goal(f"points over {several}", compared, beats, BEATS, also=sure)
+        yield _goal(f"points over {compared.restarts}", compared, beats, BEATS, also=sure)
     if ORACLE in compared.names:
         share = compared.share_of_oracle(name, at)
         wanted = SHARE_OF_FIRST if k == 1 else SHARE_OF_SEVERAL
         yield _goal("percent of the oracle's gain", compared, share, wanted)
-    yield _goal(
-        "percent of targets at plain tuning's final score in half the steps",
-        compared,
-        compared.reach_final(name),
-        REACHING,
-    )
+    if compared.several:
+        yield _goal(
+            "percent of targets at plain tuning's final score in half the steps",
+            compared,
+            compared.reach_final(name),
+            REACHING,
+        )
 
 
 def _goal(
@@ -323,15 +350,18 @@ def write_budget_tables(findings: BudgetFindings, folder: Path) -> dict[str, lis
     """Every table as CSV, and the first six together as ``tables.md``."""
     written = {name: rows for name, build in TABLES.items() if (rows := build(findings))}
     level = f"{LEVEL:.0%} bootstrap intervals over targets and seeds"
+    way = (
+        "area: mean over budgets, which double, and its gain over no transfer with "
+        f"{level}; steps after which the median target has plain tuning's best score, and share of targets that need "
+        "half of plain tuning's steps for it; "
+    )
     headings = {
         "goals": f"What transfer should give where plain tuning is best, with {level}; a gain in points is met where "
         "its interval lies above zero too",
         "rows": f"Test score on at most {findings.examples} examples a target, mean over targets and seeds, of what is "
-        "chosen on dev when every run may have so many steps; area: mean over budgets, which double, and its gain over "
-        f"no transfer with {level}; steps after which the median target has plain tuning's best score, and share of "
-        "targets that need half of plain tuning's steps for it; mean standard deviation over seeds at the last budget; "
-        "all steps: of all runs that a row chooses from",
-        "budgets": f"Gain over no transfer at the same budget, with {level}",
+        f"chosen on dev when every run may have so many steps; {way if len(findings.budgets) > 1 else ''}"
+        "mean standard deviation over seeds at the last budget; all steps: of all runs that a row chooses from",
+        "budgets": f"Gain over no transfer, and over the best of restarts, at the same budget, with {level}",
         "sizes": "The same against the number of training examples, on the targets that were tried so",
         "targets": "Test score of every target, mean over seeds",
         "retrieval": "What the measures recover where all sources were tried, left-out targets, judged by dev scores",

@@ -12,7 +12,7 @@ from bank.vectors import average
 from spot.errors import SpotError
 from spot.retrieval.similarity import unit_rows
 from spot.study.baselines import MOST_FREQUENT
-from spot.study.budget_tables import of_plan
+from spot.study.budget_tables import Compared, of_plan
 from spot.study.budgets import (
     NO_TRANSFER,
     UNTRAINED,
@@ -21,6 +21,7 @@ from spot.study.budgets import (
     restarts_row,
 )
 from spot.study.findings import Findings
+from spot.study.plan import StudyPlan
 from spot.study.tables import score
 from tasks.task import Split
 
@@ -284,14 +285,15 @@ def gain_and_size(findings: Findings, pyplot: Any) -> Any:
 
 
 def score_and_steps(findings: BudgetFindings, pyplot: Any) -> Any:
-    """Test score of the main rows at every budget, mean over the targets and seeds that all of them have."""
-    compared, plan = of_plan(findings), findings.plan
-    heads = [head_row(k, plan.measures[0]) for k in plan.k]
-    main = [NO_TRANSFER, restarts_row(plan.restarts), *heads, UNTRAINED, MOST_FREQUENT]
+    """Test score of the main rows at every budget, mean over the targets and seeds that all of them have; nothing of
+    one budget."""
+    compared = of_plan(findings)
+    if not compared.several:
+        return None
     figure, axes = pyplot.subplots(figsize=(6.5, 4.2))
-    for name in [name for name in main if name in compared.names]:
+    for name in _main_rows(compared, findings.plan):
         scores = compared.scores(name)[..., 0].mean(axis=(0, 1))
-        flat = name in (UNTRAINED, MOST_FREQUENT)
+        flat = name in FLAT
         axes.plot(
             compared.budgets,
             scores,
@@ -307,6 +309,38 @@ def score_and_steps(findings: BudgetFindings, pyplot: Any) -> Any:
     axes.set_ylabel("test score")
     axes.legend(fontsize=8)
     return figure
+
+
+def scores_of_targets(findings: BudgetFindings, pyplot: Any) -> Any:
+    """Test score of the main rows on every target where plain tuning is best, mean over seeds; targets by what the
+    last of the rows that train gives over no transfer."""
+    compared = of_plan(findings)
+    names = _main_rows(compared, findings.plan)
+    at = compared.plain_best
+    means = {name: compared.scores(name)[:, :, at, 0].mean(axis=1) for name in names}
+    trained = [name for name in names if name not in FLAT]
+    order = np.argsort(means[trained[-1]] - means[NO_TRANSFER])
+    targets = compared.targets(NO_TRANSFER)
+    figure, axes = pyplot.subplots(figsize=(6.5, 1.2 + 0.38 * len(targets)))
+    for name in names:
+        marks = {"marker": "|", "markersize": 10} if name in FLAT else {"marker": "o"}
+        axes.plot(means[name][order], range(len(targets)), linestyle="", label=name, **marks)
+    axes.set_yticks(range(len(targets)), [targets[i] for i in order])
+    axes.grid(axis="y", alpha=0.3)
+    axes.set_xlabel(f"test score after {compared.budgets[at]} steps of every run")
+    axes.legend(fontsize=8)
+    return figure
+
+
+FLAT = (UNTRAINED, MOST_FREQUENT)
+"""Rows that no budget changes."""
+
+
+def _main_rows(compared: Compared, plan: StudyPlan) -> list[str]:
+    """Those that a picture can hold, of which a study has some."""
+    heads = [head_row(k, plan.measures[0]) for k in plan.k]
+    main = [NO_TRANSFER, restarts_row(plan.restarts), *heads, *FLAT]
+    return [name for name in main if name in compared.names]
 
 
 def _panels(pyplot: Any, count: int, height: float, **options: Any) -> tuple[Any, list[Any]]:
@@ -331,6 +365,7 @@ PLOTS: Mapping[str, Callable[[Findings, Any], Any]] = {
 """Pictures by the name of their file."""
 
 BUDGET_PLOTS: Mapping[str, Callable[[BudgetFindings, Any], Any]] = {
-    "score_and_steps": score_and_steps
+    "score_and_steps": score_and_steps,
+    "scores_of_targets": scores_of_targets,
 }
 """Those of a study at budgets."""

@@ -35,6 +35,7 @@ from spot.study.forecast import foresee_study
 from spot.study.plan import StudyPlan
 from spot.study.plots import BUDGET_PLOTS, write_budget_plots
 from spot.study.run import Study
+from spot.training.optimizers import Optimizer
 from spot.training.prompt_tuning import TEST_SCORE
 from spot.transfer.runs import Trainer
 from tasks.task import Split, Task
@@ -68,8 +69,7 @@ def study_of(world: World, tasks: dict[str, Task], **changes: object) -> Study:
         world.trainer.recipe,
         steps=12,
         key_step=4,
-        evaluate_every=2,
-        **({"evaluate_spacing": "doubling", "curve_limit": 10} | changes),
+        **({"evaluate_every": 2, "evaluate_spacing": "doubling", "curve_limit": 10} | changes),
     )
     return Study(PLAN, sources, targets, world.trainer, recipe, lambda _line: None)
 
@@ -165,6 +165,10 @@ def test_scores_along_the_way_are_those_of_the_same_examples_and_select_nothing(
     [
         ({"curve_limit": 0}, "give curve_limit in target_recipe"),
         ({"patience": 2}, "patience would end runs before a budget does"),
+        (
+            {"optimizer": Optimizer(schedule="linear")},
+            "under the schedule linear a run that stops early is none of fewer steps",
+        ),
     ],
 )
 def test_a_recipe_that_tells_nothing_of_budgets_is_refused(
@@ -205,6 +209,20 @@ def test_random_sources_depend_on_target_and_seed_and_not_on_the_ranking(
     draws = {tuple(s.task for s in drawn(ranked, 2, "target", seed)) for seed in range(20)}
     assert len(draws) > 1
     assert len(drawn(ranked, 99, "target", 0)) == len(ranked)
+
+
+def test_a_falling_schedule_has_one_budget_its_end(
+    world: World, tasks: dict[str, Task], tmp_path: Path
+) -> None:
+    falling = dataclasses.replace(world.trainer.recipe.optimizer, schedule="linear")
+    study = study_of(world, tasks, optimizer=falling, evaluate_every=12)
+    plan = dataclasses.replace(PLAN, measures=["average"], methods=[], sizes=[], size_targets=[])
+    found = run_at_budgets(dataclasses.replace(study, plan=plan))
+    assert list(found.budgets) == [12]
+    assert not [name for name in found.trials[0].rows if name.startswith("halving")]
+    assert set(write_budget_tables(found, tmp_path)) == {*TABLES} - {"budgets", "sizes"}
+    (picture,) = write_budget_plots(found, tmp_path)
+    assert picture.stem == "scores_of_targets"
 
 
 # -- by hand -------------------------------------------------------------------------------------------------
@@ -311,8 +329,27 @@ def test_gains_are_over_no_transfer_at_the_same_budget(findings: BudgetFindings)
     rows = {(row["row"], row["budget"]): row for row in budget_rows(findings)}
     assert rows["best of top-1, average", 10]["gain"] == pytest.approx(7.5)
     assert rows["best of top-1, average", 40]["gain"] == pytest.approx(3)
+    # a: 68 - 64; b: 78 - 84
+    assert rows["best of top-1, average", 40]["over restarts"] == pytest.approx(-1)
     assert rows["oracle", 10]["gain"] == pytest.approx(30), "of target a alone"
     assert rows[MOST_FREQUENT, 40]["score"] == 40
+
+
+def test_one_budget_has_gains_over_both_controls_and_no_way_there(findings: BudgetFindings) -> None:
+    ends = [
+        dataclasses.replace(
+            trial, rows={name: Given({40: row.score(40)}) for name, row in trial.rows.items()}
+        )
+        for trial in findings.trials
+    ]
+    alone = dataclasses.replace(findings, trials=ends, budgets=[40])
+    rows = {row["row"]: row for row in row_rows(alone)}
+    two = rows["best of top-2, average"]
+    # a: 70 to 60 and 64; b: 86 to 80 and 84
+    assert (two["gain"], two["over restarts"]) == (pytest.approx(8), pytest.approx(4))
+    assert not {"area", "in half the steps"} & set(two)
+    assert budget_rows(alone) == []
+    assert not [row for row in goal_rows(alone) if "half the steps" in row["goal"]]
 
 
 def test_goals_are_judged_at_plain_tunings_best_budget(findings: BudgetFindings) -> None:
@@ -335,7 +372,7 @@ def test_a_target_that_was_cut_is_marked(findings: BudgetFindings) -> None:
 
 
 def test_figures_of_one_target_and_seed_have_no_interval(findings: BudgetFindings) -> None:
-    alone = Compared(findings.trials[:1], BUDGETS)
+    alone = Compared(findings.trials[:1], findings)
     gain = alone.gain("oracle", at=0)
     assert gain.mean == 30
     assert np.isnan(gain.low)
