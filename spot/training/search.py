@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
 import itertools
-import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from bank.identity import digest
 from bank.vectors import prompt_sha256
 from spot.backbone.load import Backbone
 from spot.inference.predict import mean_losses
@@ -83,12 +82,12 @@ class Search:
         files = [file_address(start, recipe.prompt_length) for start in sorted(starts)]
         data = [[one.task.name, one.digest] for one in self.data]
         content = [recipe.record(self.backbone).digest, sorted(starts), searched, files, address]
-        return _sha256([*content, data, self.seed])
+        return digest(*content, data, self.seed)
 
     @functools.cached_property
     def digest(self) -> str:
         """Of everything that what it finds depends on."""
-        return _sha256([self.question, *(dataclasses.asdict(one) for one in self.tried)])
+        return digest(self.question, *(dataclasses.asdict(one) for one in self.tried))
 
     @functools.cached_property
     def rounds(self) -> Rounds:
@@ -197,10 +196,6 @@ class Search:
             reporter=reporters(f"{data.task.name}: {configuration}") or Silent(),
             data=data,
         )
-
-
-def _sha256(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def _development_losses(
