@@ -154,8 +154,8 @@ def of_plan(findings: BudgetFindings) -> Compared:
 
 
 def row_rows(findings: BudgetFindings) -> list[Row]:
-    """A row of what is compared: score at every budget and spread; of several budgets area, its gain, and steps to plain
-    tuning's best; of one the gains there."""
+    """A row of what is compared: score at every budget and spread; of several budgets area, its gain and steps to plain
+    tuning's best, of one the gains there."""
     compared = of_plan(findings)
     return [_row(compared, name) for name in compared.names]
 
