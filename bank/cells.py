@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import json
 import math
@@ -10,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bank.identity import DIGEST
+from bank.names import ALIASES
 from bank.records import ROLES, SIGNATURE
 
 if TYPE_CHECKING:
@@ -42,7 +44,7 @@ def _text(cell: Any) -> str:
 
 
 def _tag(cell: Any) -> str:
-    if isinstance(cell, str) and TAG.fullmatch(cell):
+    if isinstance(cell, str) and TAG.fullmatch(cell) and cell not in ALIASES:
         return cell
     raise ValueError("a tag")
 
@@ -78,8 +80,10 @@ def _positive(cell: Any) -> int:
 
 
 def _number(cell: Any) -> float:
-    if isinstance(cell, int | float) and not isinstance(cell, bool) and math.isfinite(cell):
-        return float(cell)
+    if isinstance(cell, int | float) and not isinstance(cell, bool):
+        with contextlib.suppress(OverflowError):  # whole numbers of hundreds of digits
+            if math.isfinite(number := float(cell)):
+                return number
     raise ValueError("a finite number")
 
 
@@ -153,6 +157,14 @@ def _shares(cell: Any) -> bytes:
 
 def _json(cell: Any) -> Any:
     return json.loads(cell) if isinstance(cell, str | bytes) else cell
+
+
+def _description(cell: Any) -> dict[str, Any]:
+    content = _mapping(cell)
+    members = content.get("tasks", [])
+    if isinstance(members, list) and all(isinstance(member, str) for member in members):
+        return content
+    raise ValueError("a JSON object whose tasks are names")
 
 
 def _mapping(cell: Any) -> dict[str, Any]:
@@ -237,7 +249,7 @@ COLUMNS: Mapping[str, Mapping[str, Callable[[Any], Any]]] = {
         "digest": _digest, "source_id": _count, "target_id": _count, "method": _words, "shared": _positive,
         "cosine": _number, "error": _not_negative, "numbers": _numbers, "created": _time,
     },
-    "task": {"name": _words, "family": _words, "description": _mapping, "content": _digest, "texts": as_bytes,
+    "task": {"name": _words, "family": _words, "description": _description, "content": _digest, "texts": as_bytes,
              "signature": _shares},
     "recipe": {
         "digest": _digest, "backbone_id": _count, "family": _digest, "prompt_length": _positive, "key_step": _count,

@@ -85,6 +85,7 @@ def record_ensemble(
     by: str,
     weights: Sequence[float] = (),
     members: Sequence[str],
+    examples: str,
     metrics: Mapping[str, float],
 ) -> str:
     """Store prompts ``[N, ..., P, H]`` of one task that answer together as one source run; returns its digest.
@@ -100,6 +101,7 @@ def record_ensemble(
         by: how they answer together.
         weights: of each, where the way has any.
         members: what each was: digests of runs, or names of files.
+        examples: digest of the development examples that the metrics are of; on others it is another run.
         metrics: of their answers to development examples, ``score`` among them.
 
     Raises:
@@ -115,10 +117,10 @@ def record_ensemble(
         options={"form": form, ENSEMBLE: told},
     )
     snapshot = SnapshotRecord(prompt=values, step=0)
-    address = prompt_sha256(values)
+    data = digest(prompt_sha256(values), examples)
     return bank.record_run(
         RunRecord(
-            identity=RunIdentity(recipe=recipe, task=task, seed=0, role="source", data=address),
+            identity=RunIdentity(recipe=recipe, task=task, seed=0, role="source", data=data),
             steps=0,
             metric="score",
             score=metrics["score"],

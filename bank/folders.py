@@ -1,4 +1,4 @@
-"""Files that are written beside their place and moved there when all of them are whole."""
+"""Files that are written in a stage, and moved to their place when all of them are whole."""
 
 from __future__ import annotations
 
@@ -9,16 +9,23 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+STAGE = ".part"
+"""Ends the name of a stage."""
+
 
 @contextmanager
-def stage_beside(path: Path) -> Iterator[Path]:
-    """A new folder beside a place, for what shall be moved there; it is gone afterwards.
+def stage_for(path: Path) -> Iterator[Path]:
+    """A new folder for what shall be moved to a place; it is gone afterwards.
+
+    It stands beside a place that is to be made, and within one that is there, which may be another file system, a link,
+    or the working folder.
 
     Raises:
         OSError: it cannot be made.
     """
     place = Path(os.path.abspath(path))
-    stage = place.with_name(f".{place.name[:100]}.{os.getpid()}.part")
+    name = f".{place.name[:100]}.{os.getpid()}{STAGE}"
+    stage = place / name if place.is_dir() else place.with_name(name)
     try:
         stage.mkdir()
         yield stage
@@ -28,13 +35,18 @@ def stage_beside(path: Path) -> Iterator[Path]:
 
 
 def move_in(stage: Path, folder: Path, names: Sequence[str]) -> None:
-    """Move files of a stage into a folder, in this order; a folder that is new or empty moves as one.
+    """Move files of a stage into a folder, in this order; a folder that is new moves as one.
 
     Raises:
         OSError: it cannot be written.
     """
-    if not (folder.is_dir() and any(folder.iterdir())):
+    if not folder.is_dir():
         os.replace(stage, folder)
         return
     for name in names:
         os.replace(stage / name, folder / name)
+
+
+def is_empty(folder: Path) -> bool:
+    """Whether a folder holds nothing but what a killed process left of its stage."""
+    return all(each.name.endswith(STAGE) for each in folder.iterdir())

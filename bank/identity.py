@@ -13,6 +13,9 @@ DIGEST = 64
 ENSEMBLE = "ensemble"
 """Entry of a recipe's options: how several prompts answer together."""
 
+OF_ENSEMBLE = f'%"{ENSEMBLE}":%'
+"""What the JSON of such options is like in SQL."""
+
 IMPORTED = "imported"
 """Method of a transfer that trained nothing: what others measured of a target and its sources."""
 

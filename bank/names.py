@@ -11,21 +11,26 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, text
 
 from bank.errors import BankError
+from bank.identity import OF_ENSEMBLE
 
 BEST, LATEST = "best", "latest"
 
 ALIASES = (BEST, LATEST)
-"""Tags that are computed: the highest development score among a task's runs, and the run that ended last."""
+"""Tags that are computed: the highest development score among a task's runs, and the run that ended last; ensembles,
+which have tags of their own, only where there is nothing else."""
 
-VERSIONS = """
+VERSIONS = f"""
 SELECT run.digest, run.score, run.created, backbone.name AS backbone, backbone.fingerprint,
-       run.id IN (SELECT chosen_run_id FROM transfer WHERE transfer.task_id = task.id) AS chosen
+       run.id IN (SELECT chosen_run_id FROM transfer WHERE transfer.task_id = task.id) AS chosen,
+       coalesce(CAST(recipe.options AS TEXT), '') LIKE '{OF_ENSEMBLE}' AS ensemble
 FROM run
 JOIN task ON task.id = run.task_id
 JOIN recipe ON recipe.id = run.recipe_id
 JOIN backbone ON backbone.id = recipe.backbone_id
-WHERE task.name = :task AND run.role <> 'query' AND run.removed IS NULL
+WHERE task.name = :task AND run.role <> 'query'
 """
+
+FOUND, REMOVED = " AND run.removed IS NULL", " AND run.removed IS NOT NULL"
 
 TAGGED = " AND run.id IN (SELECT run_id FROM tag WHERE name = :tag)"
 
@@ -43,6 +48,7 @@ class Version(NamedTuple):
     backbone: str
     fingerprint: str
     chosen: bool
+    ensemble: bool
 
 
 def is_version(name: str) -> bool:
@@ -56,12 +62,13 @@ def ask_of(connection: Connection) -> Ask:
     return lambda query, **parameters: connection.execute(text(query), parameters)
 
 
-def digest_named(ask: Ask, name: str) -> str:
+def digest_named(ask: Ask, name: str, *, removed: bool = False) -> str:
     """The digest of the run that ``TASK@TAG`` names; any other name as it is.
 
     Of several runs the best one stands for them, by its development score; of equal ones that which a transfer chose,
-    whose test score it reported; and the last of those. Runs whose only purpose was a query are none of a task's
-    versions, and removed ones are not found.
+    whose test score it reported; and the last of those. An ensemble stands for others by its own tags alone: its score
+    is of the examples that it was made on. Runs whose only purpose was a query are none of a task's versions, and
+    removed ones are not found, or they alone where ``removed`` asks for them.
 
     Raises:
         BankError: no such task or tag, or runs for several backbones, of which none is the better one.
@@ -69,12 +76,13 @@ def digest_named(ask: Ask, name: str) -> str:
     if not is_version(name):
         return name
     task, _, tag = name.rpartition("@")
-    rows = (
-        ask(VERSIONS, task=task) if tag in ALIASES else ask(VERSIONS + TAGGED, task=task, tag=tag)
-    )
+    query = VERSIONS + (REMOVED if removed else FOUND)
+    rows = ask(query, task=task) if tag in ALIASES else ask(query + TAGGED, task=task, tag=tag)
     runs = [Version(*row) for row in rows]
     if not runs:
         raise BankError(_unknown(task, tag))
+    if tag in ALIASES:
+        runs = [run for run in runs if not run.ensemble] or runs
     _check_one_backbone(name, runs)
     if tag == LATEST:
         return max(runs, key=lambda run: (str(run.created), run.digest)).digest

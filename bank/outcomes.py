@@ -273,7 +273,8 @@ def _transfer(session: Session, query: schema.Run, row: Measured) -> schema.Tran
             outcome_metrics={},
         )
         session.add(transfer)
-    transfer.baseline_metrics = None if row.baseline is None else {"score": row.baseline}
+    if row.baseline is not None:
+        transfer.baseline_metrics = {"score": row.baseline}
     return transfer
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Engine, select
+from sqlalchemy import ColumnElement, Engine, Text, cast, func, select
 from sqlalchemy.orm import Session
 
 from bank import schema
 from bank.errors import BankError
+from bank.identity import OF_ENSEMBLE
 from bank.records import BackboneRecord, Partition, RecipeRecord, SourceRecipe
 from bank.sessions import get_or_add, reading
 
@@ -80,6 +81,7 @@ def partitions(engine: Engine) -> list[Partition]:
             schema.Run.role == "source",
             schema.Run.removed.is_(None),
             schema.Snapshot.kind == "key",
+            func.coalesce(cast(schema.Recipe.options, Text), "").not_like(OF_ENSEMBLE),
         )
         .distinct()
     )
@@ -103,7 +105,11 @@ def source_recipes(engine: Engine) -> list[SourceRecipe]:
         .join(schema.Run.snapshots)
         .join(schema.Run.recipe)
         .join(schema.Recipe.backbone)
-        .where(schema.Run.role == "source", schema.Snapshot.kind == "key")
+        .where(
+            schema.Run.role == "source",
+            schema.Run.removed.is_(None),
+            schema.Snapshot.kind == "key",
+        )
         .order_by(schema.Run.recipe_id.desc(), schema.Run.task_id)
         .distinct()
     )

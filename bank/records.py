@@ -56,6 +56,9 @@ class TaskRecord:
         texts: hashes of its training sentences, little-endian uint64; empty where they are not known.
         signature: shares of its training examples, 0 to 1, that hold words of each hash, little-endian float16; empty
             where they are not known.
+
+    Raises:
+        BankError: a name or family without letters, or of several lines.
     """
 
     name: str
@@ -64,6 +67,11 @@ class TaskRecord:
     content: str = ""
     texts: bytes = b""
     signature: bytes = b""
+
+    def __post_init__(self) -> None:
+        for what, text in (("name", self.name), ("family", self.family)):
+            if not (text.strip() and text.isprintable()):
+                raise BankError(f"a task's {what} is {text!r}; expected a text in one line")
 
     @property
     def members(self) -> tuple[str, ...]:

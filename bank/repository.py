@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from bank.errors import BankError, reason
-from bank.folders import move_in, stage_beside
+from bank.folders import is_empty, move_in, stage_for
 from bank.manifest import Published, document_of, named_arrays, rows_of
 from bank.vectors import checked_prompt, prompt_sha256
 
@@ -60,26 +60,26 @@ def write_repository(folder: Path, published: Published, card: str) -> None:
     Raises:
         BankError: a place of something else, or one that cannot be written.
     """
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     if folder.exists() and not (
-        folder.is_dir() and (not any(folder.iterdir()) or (folder / MANIFEST).is_file())
+        folder.is_dir() and (is_empty(folder) or (folder / MANIFEST).is_file())
     ):
         raise BankError(f"{folder}: exists and is no published bank; choose another folder")
     content = json.dumps(document_of(published), ensure_ascii=False, allow_nan=False, indent=1)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with stage_beside(folder) as stage:
+        with stage_for(folder) as stage:
             save_file(dict(published.arrays), stage / PROMPTS)
             (stage / CARD).write_text(card, encoding="utf-8")
             (stage / MANIFEST).write_text(content + "\n", encoding="utf-8")
             for name in FILES:
                 (stage / name).chmod(0o644)  # the library lets nobody else read what it writes
             move_in(stage, folder, FILES)
-    except OSError as error:
-        raise BankError(
-            f"{folder}: cannot be written ({error.strerror or reason(error)}); choose another place"
-        ) from error
+    except (OSError, SafetensorError) as error:
+        said = getattr(error, "strerror", None) or reason(error)
+        raise BankError(f"{folder}: cannot be written ({said}); choose another place") from error
 
 
 # -- reading -----------------------------------------------------------------------------------------------------

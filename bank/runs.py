@@ -208,13 +208,14 @@ def _stored(row: schema.Run) -> StoredRun:
     )
 
 
-def find_run(session: Session, digest: str) -> schema.Run:
-    """A run by its digest, an unambiguous start of it, or as a version of its task (:mod:`bank.names`).
+def find_run(session: Session, digest: str, *, removed: bool = False) -> schema.Run:
+    """A run by its digest, an unambiguous start of it, or as a version of its task (:mod:`bank.names`), which is among
+    the ``removed`` ones or the others.
 
     Raises:
         BankError: no such run, or several whose digests begin so.
     """
-    digest = digest_named(ask_of(session.connection()), digest)
+    digest = digest_named(ask_of(session.connection()), digest, removed=removed)
     rows = session.scalars(
         select(schema.Run).where(named(schema.Run.digest, digest)).limit(2)
     ).all()

@@ -66,7 +66,11 @@ def select_runs(
     _check_known(session, schema.Task.name, selection.tasks, "task")
     _check_known(session, schema.Tag.name, selection.tags, "tag")
     state = schema.Run.removed.is_not(None) if removed else schema.Run.removed.is_(None)
-    query = select(schema.Run).join(schema.Run.task).where(state, *_conditions(session, selection))
+    query = (
+        select(schema.Run)
+        .join(schema.Run.task)
+        .where(state, *_conditions(session, selection, removed))
+    )
     runs = list(session.scalars(query.order_by(schema.Run.id)))
     if not runs and selection.named:
         raise BankError(
@@ -76,10 +80,10 @@ def select_runs(
     return runs
 
 
-def _conditions(session: Session, selection: Selection) -> list[ColumnElement[bool]]:
+def _conditions(session: Session, selection: Selection, removed: bool) -> list[ColumnElement[bool]]:
     """What a selection asks of runs and their tasks."""
     tagged = select(schema.Tag.run_id).where(schema.Tag.name.in_(selection.tags))
-    named = [find_run(session, name).id for name in selection.runs]
+    named = [find_run(session, name, removed=removed).id for name in selection.runs]
     asked = {
         schema.Task.name.in_(selection.tasks): selection.tasks,
         schema.Run.seed.in_(selection.seeds): selection.seeds,

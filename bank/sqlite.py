@@ -121,11 +121,11 @@ def reader(url: URL, path: Path) -> Engine:
 
     @event.listens_for(engine, "connect")
     def connected(_connection: Any, record: Any) -> None:
-        record.info.update(stamp=stamp(), look=stamp)
+        record.info.update(stamp=stamp(), look=stamp, new=True)
 
     @event.listens_for(engine, "checkout")
     def taken(_connection: Any, record: Any, _proxy: Any) -> None:
-        if record.info["stamp"] != stamp():
+        if not record.info.pop("new", False) and record.info["stamp"] != stamp():
             raise DisconnectionError  # the pool connects anew
 
     weakref.finalize(engine, _remove, copies)

@@ -325,7 +325,8 @@ class Bank:
         return recyclers.get_recycler(self.engine, source, target, method)
 
     def partitions(self) -> list[Partition]:
-        """Every combination of backbone, length, key step and recipe family that has source keys."""
+        """Every combination of backbone, length, key step and recipe family that has source keys; ensembles, which are
+        never ranked, make none."""
         return recipes.partitions(self.engine)
 
     def keys(self, partition: Partition, *, exclude: Sequence[str] = ()) -> Keys:

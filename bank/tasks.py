@@ -14,6 +14,9 @@ from bank.recipes import in_partition
 from bank.records import Partition, TaskRecord
 from bank.sessions import get, get_or_add, reading, some_at_once, transaction
 
+UNKNOWN = "imported"
+"""Family of a task of which a bank knows but that it has a prompt that others trained."""
+
 TEXTS = ("texts", "signature")
 """What is kept of a task's training texts."""
 
@@ -45,6 +48,8 @@ def put_task(session: Session, record: TaskRecord) -> schema.Task:
     check_same(session, task, record)
     if record.content and not task.content:
         task.content = record.content
+    if task.family == UNKNOWN and not task.description:
+        task.family, task.description = record.family, dict(record.description)
     _add_texts(task, record)
     return task
 

@@ -31,7 +31,7 @@ def choose(
     if name in known:
         return name
     near = get_close_matches(name, known, n=3 if listing else 1)
-    hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
+    hint = f"did you mean {' or '.join(repr(str(each)) for each in near)}? " if near else ""
     raise error(
         f"{what} {shown(name)} is not known; {hint}{listing or 'choose from ' + ', '.join(filter(None, known))}"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
@@ -115,7 +116,8 @@ class Numbers:
     @functools.cached_property
     def texts(self) -> tuple[str, ...]:
         """All of them, in their order."""
-        return tuple(map(self.text, range(round((self.high - self.low) / self.step) + 1)))
+        steps = (self.high - self.low) / self.step
+        return tuple(map(self.text, range(math.floor(steps + 1e-6) + 1)))  # 5 / 0.2 is not quite 25
 
     @functools.cached_property
     def decimals(self) -> int:
@@ -124,7 +126,8 @@ class Numbers:
 
     def text(self, steps: int) -> str:
         """The number so many steps above the lowest."""
-        return f"{self.low + steps / (1 / self.step):.{self.decimals}f}"
+        text = f"{self.low + steps / (1 / self.step):.{self.decimals}f}"
+        return text if float(text) else text.removeprefix("-")
 
 
 def _decimals(number: float) -> int:
@@ -150,7 +153,8 @@ def number_text(raw: object, numbers: Numbers) -> str:
         raise ValueError(f"label {shown(raw)} is no number") from error
     if not numbers.low <= value <= numbers.high:
         raise ValueError(f"label {shown(raw)} lies outside {numbers.low:g} to {numbers.high:g}")
-    return numbers.text(round((value - numbers.low) * (1 / numbers.step)))
+    steps = round((value - numbers.low) * (1 / numbers.step))
+    return numbers.texts[min(steps, len(numbers.texts) - 1)]
 
 
 def similarity_score(row: Row) -> Sequence[Example]:

@@ -18,6 +18,11 @@ Answered = Callable[[Row], Sequence[Example]]
 """From a row to an example without inputs, or to none."""
 
 
+def _group(values: Sequence[str]) -> str:
+    """What rows of one group share, and no others."""
+    return values[0] if len(values) == 1 else json.dumps(values) if values else ""
+
+
 def formatter_of(
     layout: Layout, labels: Mapping[str, str], split_key: Sequence[str] = ()
 ) -> Formatter:
@@ -43,7 +48,7 @@ def formatter_of(
         asked = functools.partial(
             dataclasses.replace,
             inputs=inputs,
-            group="-".join(text_in(row, column) for column in layout.group),
+            group=_group([text_in(row, column) for column in layout.group]),
             label=truth_of(row[layout.truth]) if layout.truth else "",
             cut=span if span[1] < len(inputs) else (0, 0),  # what stands last is the tail
         )

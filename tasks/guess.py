@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from tasks.answers import answer_texts, is_null
 from tasks.choices import choose
-from tasks.errors import TaskError
+from tasks.errors import TaskError, shown
 from tasks.formats import UNLABELLED
 from tasks.guess_writing import are_labels, guess_writing, rows_of
 from tasks.readers import Writing
@@ -42,6 +42,7 @@ class Guess(NamedTuple):
         several: whether that column holds answers, all of which are right.
         writing: how the files are written, where their suffix does not say it.
         lacking: what stands for a label in rows without one, which are left out.
+        nulls: whether rows lack a value that is read or written, and are left out too.
     """
 
     texts: Sequence[str]
@@ -51,6 +52,7 @@ class Guess(NamedTuple):
     several: bool = False
     writing: Writing = Writing()
     lacking: Sequence[str] = ()
+    nulls: bool = False
 
 
 def guess(path: Path, label: str = "", others: Sequence[Path] = (), *, encoding: str = "") -> Guess:
@@ -79,17 +81,55 @@ def guess(path: Path, label: str = "", others: Sequence[Path] = (), *, encoding:
     texts = [name for name in columns if name != label and _is_read(rows, name)]
     if not texts:
         raise TaskError(f"{path}: has no column of text beside {label!r}")
-    guessed = Guess(texts, label, {}, several=label in answers, writing=writing)
+    _check_names(path, texts)
+    later = [row for other in others for row in rows_of(other, writing)]
+    guessed = Guess(
+        texts,
+        label,
+        {},
+        several=label in answers,
+        writing=writing,
+        lacking=("",) if any(_is_blank(row.get(label)) for row in (*rows, *later)) else (),
+        nulls=any(is_null(row.get(name)) for row in (*rows, *later) for name in (*texts, label)),
+    )
     if not guessed.several and are_labels(_values(rows, label)):
-        trained = set(_values(rows, label))
-        met = {value for other in others for value in _values(rows_of(other, writing), label)}
+        trained, met = set(_values(rows, label)), set(_values(later, label))
         lacking = ({NO_LABEL} & (trained | met)) | ({UNLABELLED} & (met - trained))
         guessed = guessed._replace(
-            labels={value: word_of(value) for value in sorted((trained | met) - lacking)},
+            labels=words_of(sorted((trained | met) - lacking)),
             untrained=tuple(sorted(met - trained - lacking)),
-            lacking=tuple(sorted(lacking)),
+            lacking=(*guessed.lacking, *sorted(lacking)),
         )
+    _check_letters(path, [*texts, label, *guessed.labels])
     return _named(guessed) if writing.columns else guessed
+
+
+def _check_names(path: Path, columns: Sequence[str]) -> None:
+    """Refuse columns that a template cannot name.
+
+    Raises:
+        TaskError: naming the first.
+    """
+    for name in columns:
+        if set("{}") & set(name):
+            raise TaskError(
+                f"{path}: column {shown(name)} cannot stand in a template, whose braces name columns; rename it"
+            )
+
+
+def _check_letters(path: Path, texts: Sequence[str]) -> None:
+    """Refuse what no file of text can hold: half of a character, as broken JSON has.
+
+    Raises:
+        TaskError: naming the first.
+    """
+    for text in texts:
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise TaskError(
+                f"{path}: column or label {shown(text)} has a character that is no Unicode text; mend the file"
+            ) from error
 
 
 def _named(guessed: Guess) -> Guess:
@@ -108,9 +148,19 @@ def _named(guessed: Guess) -> Guess:
 
 
 def word_of(label: str) -> str:
-    """What a model writes for a raw label: small letters, and words apart. Of a number, itself."""
+    """What a model writes for a raw label: small letters, and words apart. Of a number or a sign, itself."""
     apart = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", label.strip())
-    return re.sub(r"[_\s-]+", " ", apart).strip().lower() or label
+    apart = re.sub(r"(?<=[^\W_])_+(?=[^\W_])|(?<=[^\W\d_])-+(?=[^\W\d_])", " ", apart)
+    return re.sub(r"\s+", " ", apart).lower() or label
+
+
+def words_of(labels: Iterable[str]) -> dict[str, str]:
+    """Words by raw label; labels that would get one word keep their own spelling, unless they differ in case alone."""
+    words = {label: word_of(label) for label in labels}
+    spelt: dict[str, set[str]] = {}
+    for label, word in words.items():
+        spelt.setdefault(word, set()).add(label.lower())
+    return {label: word if len(spelt[word]) == 1 else label for label, word in words.items()}
 
 
 def _plain_columns(rows: Sequence[Row]) -> list[str]:
@@ -142,7 +192,12 @@ def _are_answers(values: Sequence[object]) -> bool:
 
 
 def _values(rows: Iterable[Row], name: str) -> list[str]:
-    return [str(value) for row in rows if (value := row.get(name)) not in (None, "")]
+    found = (row.get(name) for row in rows)
+    return [str(value).strip() for value in found if not (is_null(value) or _is_blank(value))]
+
+
+def _is_blank(value: object) -> bool:
+    return isinstance(value, str) and not value.strip()
 
 
 def _written(

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from tasks.choices import choose
-from tasks.errors import TaskError
+from tasks.errors import TaskError, shown
 from tasks.scored import Examples, Labels, Predictions, Scored, answers_of
 from tasks.written import corpus, meteor, rouge
 
@@ -25,6 +25,8 @@ class Metric:
         score: ``(predictions, examples, labels)`` to points.
         share: of one prediction and its example, 0 to 1, where the score is the mean of these; else ``None``.
         needs_labels: it is of classes, and needs their words.
+        of_two: of two classes, no more.
+        of_numbers: answers are numbers.
         needs_groups: it scores examples of one group together.
         needs_truth: it scores whether an answer is right of which the row says whether it shall be.
     """
@@ -32,8 +34,20 @@ class Metric:
     score: Callable[[Predictions, Examples, Labels], float]
     share: Callable[[str, Scored], float] | None = None
     needs_labels: bool = False
+    of_two: bool = False
+    of_numbers: bool = False
     needs_groups: bool = False
     needs_truth: bool = False
+
+    def problem(self, labels: Labels) -> str:
+        """What is wrong with label words for this metric, or empty; free text has none."""
+        if self.needs_labels and len(labels) < 2:
+            return "needs at least two [labels]"
+        if self.of_two and len(labels) > 2:
+            return f"is of two labels, and the task has {len(labels)}; take macro_f1 or accuracy"
+        if self.of_numbers and (words := [word for word in labels if not is_number(word)]):
+            return f"is of numbers, and {shown(words[0])} is none; take accuracy"
+        return ""
 
 
 def mean_of(share: Callable[[str, Scored], float]) -> Metric:
@@ -67,8 +81,8 @@ def compute(name: str, predictions: Predictions, examples: Examples, labels: Lab
         TaskError: unknown metric, or one that needs label words the task has not.
     """
     metric = METRICS[choose(name, METRICS, "metric")]
-    if metric.needs_labels and len(labels) < 2:
-        raise TaskError(f"metric {name!r} needs label words; give [labels] in the task")
+    if problem := metric.problem(labels):
+        raise TaskError(f"metric {name!r} {problem}")
     return float(metric.score(predictions, examples, labels))
 
 
@@ -161,12 +175,12 @@ def names_referent(prediction: str, example: Scored) -> float:
 
 METRICS: dict[str, Metric] = {
     "accuracy": mean_of(equals_target),
-    "f1": Metric(f1, needs_labels=True),
+    "f1": Metric(f1, needs_labels=True, of_two=True),
     "macro_f1": Metric(macro_f1, needs_labels=True),
-    "matthews_correlation": Metric(matthews_correlation, needs_labels=True),
-    "pearson": Metric(pearson),
-    "spearman": Metric(spearman),
-    "f1_over_answers": Metric(f1, needs_labels=True),
+    "matthews_correlation": Metric(matthews_correlation, needs_labels=True, of_two=True),
+    "pearson": Metric(pearson, of_numbers=True),
+    "spearman": Metric(spearman, of_numbers=True),
+    "f1_over_answers": Metric(f1, needs_labels=True, of_two=True),
     "group_exact_match": Metric(group_exact_match, needs_groups=True),
     "exact_match": mean_of(equals_an_answer),
     "token_f1": mean_of(overlap_with_answers),
@@ -219,11 +233,15 @@ def _correlation(name: str, predictions: Predictions, examples: Examples) -> flo
 
 
 def _number(text: str) -> float:
+    return float(text) if is_number(text) else 0.0
+
+
+def is_number(text: str) -> bool:
+    """Whether a text is a finite number."""
     try:
-        value = float(text)
+        return bool(np.isfinite(float(text)))
     except ValueError:
-        return 0.0
-    return value if np.isfinite(value) else 0.0
+        return False
 
 
 DETERMINERS = frozenset(

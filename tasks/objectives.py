@@ -31,6 +31,8 @@ def read_lines(paths: Iterable[Path]) -> Iterator[str]:
             with opener(path, "rt", encoding="utf-8") as lines:
                 for line in lines:
                     yield line.strip()
+        except FileNotFoundError as error:
+            raise TaskError(f"{path}: no such file") from error
         except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
             raise TaskError(f"{path}: cannot be read as UTF-8 text ({error})") from error
         yield ""

@@ -146,7 +146,7 @@ class Skip:
 
     Attributes:
         values: column to the texts that mean no answer there, such as the label of rows without one.
-        nulls: columns of which none may be null.
+        nulls: columns of which none may be null, or lack in a row.
         label: the column of labels; a row without one is called so.
     """
 
@@ -162,7 +162,7 @@ class Skip:
             ValueError: a value that is no text.
         """
         for column in self.nulls:
-            if column in row and is_null(row[column]):
+            if is_null(row.get(column)):
                 return f"{NO_LABEL} (null)" if column == self.label else f"{column} is null"
         for column, values in self.values.items():
             if isinstance(row[column], list | dict) or is_null(row[column]):

@@ -48,7 +48,7 @@ family = "{family}"          # any word; groups tasks in listings and reports
 
 # Rows that cannot be used are errors, unless they are left out, which is counted and shown by `spot tasks`.
 {skip}    # column = values of rows without a label; -1 is one where [labels] has it not
-# skip_nulls = true           # rows with null or NaN in a column that is used
+{nulls}           # rows with null or NaN in a column that is used
 # allow_bad_rows = 2          # at most so many rows of another number of columns
 
 # Rows that stay in one split where several are cut from one file; give split_key or shared_texts.
@@ -135,6 +135,7 @@ def _written(
         ),
         writing=_written_writing(guessed.writing),
         skip=_written_skip(guessed),
+        nulls=f"{'' if guessed.nulls else '# '}skip_nulls = true",
         template=_quoted(template),
         **_written_columns(guessed),
         labels="\n".join(["[labels]", *labels] if labels else ["# [labels]"]),
@@ -157,7 +158,8 @@ def _written_skip(guessed: Guess) -> str:
     """The line of rows that are left out, an option where all have a label."""
     if not guessed.lacking:
         return '# skip = { label = ["-"] }'
-    return f"skip = {{ {_quoted(guessed.label)} = {json.dumps(list(guessed.lacking))} }}"
+    lacking = ", ".join(map(_quoted, guessed.lacking))
+    return f"skip = {{ {_quoted(guessed.label)} = [{lacking}] }}"
 
 
 def _written_columns(guessed: Guess) -> dict[str, str]:
@@ -176,7 +178,8 @@ def _written_metrics(guessed: Guess) -> str:
 
 
 def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
+    """As TOML wants it, which takes JSON's strings but for the one control character that JSON leaves."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def load_task_file(path: Path) -> Task:
@@ -227,8 +230,8 @@ def _metrics(file: TomlTable, layout: Layout, words: tuple[str, ...]) -> tuple[s
                 f"{file.path}: metric {shown(metric)} is no text; choose from {', '.join(METRICS)}"
             )
         needs = METRICS[choose(metric, METRICS, f"{file.path}: metric")]
-        if needs.needs_labels and len(words) < 2:
-            raise TaskError(f"{file.path}: metric {metric!r} needs at least two [labels]")
+        if problem := needs.problem(words):
+            raise TaskError(f"{file.path}: metric {metric!r} {problem}")
         if needs.needs_groups and not layout.group:
             raise TaskError(
                 f"{file.path}: metric {metric!r} needs format.group, the column of what is scored together"
@@ -249,7 +252,7 @@ def _labels(file: TomlTable) -> dict[str, str]:
         raise TaskError(
             f"{file.path}: every value of [labels] is {shown(word)}; expected two words or more"
         )
-    return dict(labels.values)
+    return {raw.strip(): word for raw, word in labels.values.items()}
 
 
 def _content(source: Source, file: TomlTable, layout: Layout, labels: Mapping[str, str]) -> str:

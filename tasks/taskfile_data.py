@@ -262,7 +262,7 @@ def _values_of(data: TomlTable, key: str) -> dict[str, frozenset[str]]:
                 f'is {shown(listed)}; expected a list of values, as in ["-", "-1"]',
             )
         values[column] = frozenset(
-            str(item).lower() if isinstance(item, bool) else str(item) for item in items
+            str(item).lower() if isinstance(item, bool) else str(item).strip() for item in items
         )
     return values
 

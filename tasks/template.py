@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import string
+import re
 from collections.abc import Mapping, Sequence
 
 from tasks.answers import UNANSWERABLE
@@ -16,6 +16,9 @@ MARK = ("column", "word", "index")
 
 LATER = ("choices", "numbers", "truth", "mark", "replace", "spaced_punctuation")
 """Keys that are part of a task's content as they are written, where they are given."""
+
+PART = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
+"""Of a template: a brace, written twice, or a column."""
 
 KEYS = ("template", "label", "answers", "unanswerable", "group", "cut", *LATER)
 
@@ -89,16 +92,9 @@ def read_layout(file: TomlTable, labels: Mapping[str, str]) -> Layout:
         )
     _check_one_kind(file, labels)
     try:
-        parsed = list(string.Formatter().parse(template))
+        pieces = _pieces(template)
     except ValueError as error:
         raise file.error("template", f"cannot be read: {error}") from error
-    pieces = [(literal, column) for literal, column, _, _ in parsed]
-    if written := next(
-        (column for _, column, form, conversion in parsed if form or conversion), None
-    ):
-        raise file.error(
-            "template", f"says how {shown(written)} is written; a column stands alone in its braces"
-        )
     layout = Layout(
         template=template,
         pieces=pieces,
@@ -121,6 +117,36 @@ def read_layout(file: TomlTable, labels: Mapping[str, str]) -> Layout:
     if layout.mark:
         choose(layout.mark[0], layout.columns, f"{file.path}: format.mark: the template's column")
     return layout
+
+
+def _pieces(template: str) -> list[tuple[str, str | None]]:
+    """Literals of a template, each with the column that follows it, or ``None`` at the end.
+
+    Whatever stands between braces names a column, colons and all, but for braces themselves.
+
+    Raises:
+        ValueError: a brace without another.
+    """
+    pieces: list[tuple[str, str | None]] = []
+    literal, end = "", 0
+
+    def plain(text: str) -> str:
+        if set("{}") & set(text):
+            raise ValueError(
+                f"a brace stands alone in {shown(text)}; columns stand in braces, a brace of the text is written twice"
+            )
+        return text
+
+    for found in PART.finditer(template):
+        literal += plain(template[end : found.start()])
+        end = found.end()
+        if found[1] is None:
+            literal += found[0][0]
+        else:
+            pieces.append((literal, found[1]))
+            literal = ""
+    literal += plain(template[end:])
+    return [*pieces, (literal, None)] if literal else pieces
 
 
 def _check_one_kind(file: TomlTable, labels: Mapping[str, str]) -> None:

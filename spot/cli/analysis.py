@@ -163,7 +163,15 @@ def edits(
         choose(name, EDITS, "edit", error=SpotError)
     scored = on.task(task)
     given, backbone = _one(context, prompt, bank, where)
-    changed = [one for name in edit or EDITS for one in EDITS[name](backbone, given, seed)]
+    changed = []
+    for name in edit or EDITS:
+        made = list(EDITS[name](backbone, given, seed))
+        if edit and not made:
+            raise SpotError(
+                f"--edit {name}: there is no such edit of a prompt of the form {given.form}, {given.prompt.shape[-2]} "
+                "tokens long"
+            )
+        changed += made
     prompts = [given, *(Given(one.prompt, given.form, one.blind) for one in changed)]
     whole, *scores = _scores(backbone, prompts, scored, on.asked(scored, backbone))
     rows: list[dict[str, Any]] = [{"edit": "none", "score": whole, "change": 0.0}]

@@ -184,12 +184,15 @@ def add_task_texts(
     from tasks import TaskError
 
     with bank.open(write=True) as opened:
-        for name in tasks or opened.lacking_texts():
+        wanted = tasks or opened.lacking_texts()
+        if not wanted:
+            say(f"no task of {opened} lacks its texts")
+        for name in wanted:
             try:
-                add_texts(opened, name, data.folder, allow_partial=data.allow_partial_data)
+                added = add_texts(opened, name, data.folder, allow_partial=data.allow_partial_data)
             except TaskError as error:
                 if tasks:
                     raise
                 say(f"{name}: not added ({error})")
             else:
-                say(f"{name}: added")
+                say(f"{name}: {'added' if added else 'has its texts already'}")

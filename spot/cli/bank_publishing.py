@@ -120,8 +120,10 @@ def card(
     bank: BankOption,
 ) -> None:
     """Print the card that `spot bank push` would write: tasks, metrics, recipes, lineage and licences in Markdown."""
+    from bank.location import bank_url
+
     content = _selected(bank, selection, evidence=evidence, licences=licences)
-    name = title or Path(bank.bank.rpartition("/")[2]).stem
+    name = title or Path(bank_url(bank.bank).database or "bank").stem  # of a URL nothing else
     say(_card(content, name, f"hub:OWNER/{name}").rstrip())
 
 

@@ -26,6 +26,9 @@ Runs = Annotated[
     typer.Argument(help="Runs: their digests, the starts of these, or TASK@TAG; else by options."),
 ]
 
+FEW = 8
+"""Runs that a line names."""
+
 DAYS = 365_000
 """The most that a purge looks back."""
 
@@ -35,7 +38,7 @@ def add_to(app: typer.Typer) -> None:
         (
             "tag",
             tag,
-            "spot bank tag 1f3a9c0b2d44 released, then: spot predict sst2 --prompt sst2@released",
+            "spot bank tag 1f3a9c0b2d44 released, then: spot eval sst2 --prompt sst2@released",
         ),
         ("untag", untag, "spot bank untag sst2@released released"),
         ("remove", remove, "spot bank remove --task sst2 --seed 3"),
@@ -73,9 +76,10 @@ def remove(runs: Runs = None, *, selection: SelectionOption, bank: BankOption) -
     chosen = _chosen(selection, runs)
     with bank.open(write=True) as opened:
         digests = opened.remove(chosen.selection)
-        say(
-            f"{len(digests)} runs removed in {opened}; `spot bank restore` with the same words brings them back"
+        few = (
+            [digest[:12] for digest in digests] if len(digests) <= FEW else ["with the same words"]
         )
+        say(f"{len(digests)} runs removed in {opened}; back by: spot bank restore {' '.join(few)}")
 
 
 @takes_groups

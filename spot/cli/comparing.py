@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from spot.cli.groups import takes_groups
+from spot.cli.groups import refuse_given, takes_groups
 from spot.cli.options import BankOption, JsonOption, TrainerOptions, find_tasks
-from spot.cli.output import duration, errors, print_json, print_rows, size, tell
+from spot.cli.output import (
+    PARTIAL_DATA,
+    duration,
+    errors,
+    noted,
+    print_json,
+    print_rows,
+    size,
+    tell,
+)
 from spot.cli.transfer_options import RankingOptions, SeedOptions
 from spot.cli.tuning import TuningRate
 from spot.training.settings import WHOLE
@@ -21,9 +30,18 @@ if TYPE_CHECKING:
 
 SHOTS = 1_000
 
+GIVEN: Mapping[str, tuple[Sequence[str | type], str]] = {
+    "sources": ([RankingOptions, "top_k"], "starts from sources"),
+    "shots": (["shots"], "is shown worked examples"),
+    "beside": (["beside"], "learns other tasks too"),
+    "tuning": (["tuning_rate"], "trains all weights"),
+}
+"""Options by what uses them (:class:`spot.transfer.comparison.System`), and what such a system does."""
+
 
 @takes_groups
 def compare(
+    context: typer.Context,
     target: Annotated[str, typer.Argument(help="The task: a name or the path of a task file.")],
     *,
     system: Annotated[
@@ -70,8 +88,14 @@ def compare(
     from tasks.choices import choose
 
     for name in system or ():
-        if SYSTEMS[choose(name, SYSTEMS, "system", error=SpotError)].beside and not beside:
+        used = SYSTEMS[choose(name, SYSTEMS, "system", error=SpotError)].uses
+        if "beside" in used and not beside:
             raise SpotError(f"{name} is of several tasks; name others by --beside")
+    if system:
+        used_by_some = {use for name in system for use in SYSTEMS[name].uses}
+        for use, (given, what) in GIVEN.items():
+            if use not in used_by_some:
+                refuse_given(context, given, f"no system that is compared {what}")
     if plot:
         check_picture(plot)
     options = TransferOptions(
@@ -85,7 +109,7 @@ def compare(
         trainer, chosen = training.make(opened, [task], what="target")
         wanted = list(system or _usual(beside=bool(others)))
         if not system and not opened.sources(trainer.querying.partition):
-            wanted = [name for name in wanted if not SYSTEMS[name].sources]
+            wanted = [name for name in wanted if "sources" not in SYSTEMS[name].uses]
             tell(f"SPoT is left out: {bank.shown} has no sources to compare with")
         comparison = Comparison(
             trainer=trainer,
@@ -97,6 +121,8 @@ def compare(
             beside=others,
             reporters=lambda title: make_reporter(title, errors()),
         )
+        partial = any(trainer.data(one).partial for one in (task, *others))
+        of_partial = {PARTIAL_DATA: True} if partial else {}
         rows = []
         for row in compare_systems(comparison, wanted):
             tell(f"{row.system}: {row.score.mean:.2f} [{row.score.low:.1f}, {row.score.high:.1f}]")
@@ -119,17 +145,24 @@ def compare(
                 "recipe": chosen.document(),
                 "systems": [_document(row) for row in rows],
             }
+            | of_partial
         )
         return
     counted = f"{len(seeds.range)} seed{'s' if len(seeds.range) > 1 else ''}"
-    print_rows([_shown(row) for row in rows], title=f"{task.name} test, {counted}")
+    print_rows(
+        noted([_shown(row) | of_partial for row in rows]), title=f"{task.name} test, {counted}"
+    )
 
 
 def _usual(*, beside: bool) -> list[str]:
     """Systems that are compared where none is named."""
     from spot.transfer.comparison import SYSTEMS
 
-    return [name for name, system in SYSTEMS.items() if system.usual and system.beside <= beside]
+    return [
+        name
+        for name, system in SYSTEMS.items()
+        if system.usual and ("beside" not in system.uses or beside)
+    ]
 
 
 def _document(row: Row) -> dict[str, Any]:

@@ -10,7 +10,15 @@ import typer
 from spot.cli.groups import takes_groups
 from spot.cli.options import BackboneOption, BankOption, DataOption, JsonOption, find_scored
 from spot.cli.output import print_json, print_rows, say
-from spot.cli.prompts import INPUT, MaxInput, PromptsOption, asked, find_prompt, given_prompt
+from spot.cli.prompts import (
+    INPUT,
+    MaxInput,
+    PromptsOption,
+    asked,
+    find_prompt,
+    given_prompt,
+    tell_trained_lengths,
+)
 from spot.training.settings import WHOLE
 
 if TYPE_CHECKING:
@@ -71,6 +79,7 @@ def ensemble(
     prompts = [given_prompt(backbone, file) for file in files]
     stacked = _stacked(names, prompts)
     questions = asked(backbone, examples, max_input=max_input, name=learnable.name)
+    tell_trained_lengths(files, questions.tokens)
     voters = Voters([row[0] for row in answer_all(backbone, prompts, [questions])], examples)
     chosen = Ensemble(by, list(weights_of(voters)) if by == WEIGHTED else ())
     metrics = learnable.score(chosen.answers(voters).texts, examples)
@@ -84,6 +93,7 @@ def ensemble(
             by=by,
             weights=chosen.weights,
             members=[_called(name, file) for name, file in zip(names, files, strict=True)],
+            examples=questions.tokens.digest,
             metrics=metrics,
         )
         if tag:

@@ -11,7 +11,7 @@ import typer
 from spot.cli.decoding_options import DecodingOptions
 from spot.cli.groups import refuse_given, takes_groups
 from spot.cli.options import BackboneOption, BankOption, DataOption, JsonOption, find_scored
-from spot.cli.output import PARTIAL_DATA, errors, noted, print_json, print_rows, say
+from spot.cli.output import PARTIAL_DATA, noted, print_json, print_rows, say
 from spot.cli.prompts import (
     BARE,
     INPUT,
@@ -21,6 +21,7 @@ from spot.cli.prompts import (
     find_prompt,
     given_prompt,
     refuse_bank,
+    tell_trained_lengths,
 )
 from spot.training.settings import SEED, WHOLE
 
@@ -29,9 +30,7 @@ if TYPE_CHECKING:
     from spot.inference.diagnostics import Diagnostics
     from spot.inference.many import Asked, Given
     from spot.inference.predict import Answers
-    from spot.prompts.files import PromptFile
     from tasks.task import Example, Task
-    from tasks.tokenized import Tokenized
 
 EvaluateBy = Annotated[str, typer.Option(help="auto, rank (label likelihood) or generate.")]
 
@@ -77,6 +76,7 @@ class DesignOptions:
 
     def applied(self, task: Task, data: DataOption, examples: Sequence[Example]) -> list[Example]:
         """Examples behind the words; those that are worked are not asked."""
+        from spot.errors import SpotError
         from tasks.prompt_design import designed, worked
         from tasks.task import Split
 
@@ -84,6 +84,11 @@ class DesignOptions:
         if self.shots:
             shown = worked(data.examples(task, Split.TRAIN), self.shots, self.shots_seed)
         left = [example for example in examples if example not in shown]
+        if not left:
+            raise SpotError(
+                f"--shots {self.shots}: all {len(examples)} examples of the split are worked ones, which leaves none "
+                "to ask; take fewer, or another --split"
+            )
         return designed(left, self.text_prompt, shown)
 
 
@@ -130,19 +135,18 @@ def evaluate(
         return design.applied(learnable, data, examples)
 
     examples = of(split)
-    way = decoding.checked(context, ranked=ranks(evaluate_by, examples))
+    ranked = ranks(evaluate_by, examples)
+    way = decoding.checked(context, ranked=ranked)
     backbone = where.load()
     prompts = [given_prompt(backbone, file) for file in files]
     if ways and any(given.ensemble for given in prompts):
         raise SpotError("--ensemble: one of the prompts is an ensemble already; name its prompts")
+    if ALL in (ensemble or []):
+        ways = [way for way in ways if _can(way, prompts, ranked)]
     sets = [asked(backbone, examples, max_input=max_input, name=learnable.name)]
     if WEIGHTED in ways:
         sets.append(asked(backbone, of(Split.DEV), max_input=max_input, name=learnable.name))
-    if cut := sets[0].tokens.cut:
-        errors().print(
-            f"{cut} of {len(examples)} inputs are cut at {max_input} tokens (--max-input)"
-        )
-    _tell_trained_lengths(files, sets[0].tokens)
+    tell_trained_lengths(files, sets[0].tokens)
     mean = [_mean(prompts)] if AVERAGE in ways else []
     answers = answer_all(backbone, [*prompts, *mean], sets, method=evaluate_by, decoding=way)
     found = Evaluated(
@@ -159,7 +163,8 @@ def evaluate(
     if out.json:
         print_json({"task": learnable.name, "split": split, "examples": len(examples)}
                    | found.document(split)
-                   | {"most frequent answer": floor, "cut inputs": cut, "decoding": way.options}
+                   | {"most frequent answer": {"answer": constant} | floor}
+                   | {"cut inputs": sets[0].tokens.cut, "decoding": way.options}
                    | ({"words": design.words()} if design.words() else {}) | partial)  # fmt: skip
         return
     rows = [
@@ -170,17 +175,6 @@ def evaluate(
     print_rows(noted([row | partial for row in rows]), title=title)
     for line in found.lines(split):
         say(line)
-
-
-def _tell_trained_lengths(files: Sequence[PromptFile | None], tokens: Tokenized) -> None:
-    """Say where prompts are asked longer inputs than those that they were trained and scored on."""
-    told = [file.recipe.get("max_input") for file in files if file]
-    trained = min((length for length in told if isinstance(length, int)), default=None)
-    longest = int(tokens.inputs.lengths.max(initial=0))
-    if trained is not None and longest > trained:
-        errors().print(
-            f"inputs have up to {longest} tokens; the run cut them at {trained}, as --max-input {trained} does"
-        )
 
 
 def _ways(asked_for: Sequence[str], names: Sequence[str], split: str) -> list[str]:
@@ -204,6 +198,18 @@ def _ways(asked_for: Sequence[str], names: Sequence[str], split: str) -> list[st
             raise SpotError("--ensemble weighted learns on dev; score it on test")
         chosen.remove(WEIGHTED)
     return chosen
+
+
+def _can(way: str, prompts: Sequence[Given], ranked: bool) -> bool:
+    """Whether an ensemble can be made: a mean of prompts of one form and length, all others but votes of answers that
+    are ranked."""
+    from spot.inference.ensembles import AVERAGE, VOTE
+
+    return _alike(prompts) if way == AVERAGE else ranked or way == VOTE
+
+
+def _alike(prompts: Sequence[Given]) -> bool:
+    return len({(given.form, given.prompt.shape) for given in prompts}) == 1
 
 
 def _called(name: str, count: int, words: str) -> str:
@@ -308,8 +314,7 @@ def _mean(prompts: Sequence[Given]) -> Given:
     from spot.errors import SpotError
     from spot.inference.many import Given
 
-    shapes = {(given.form, given.prompt.shape) for given in prompts}
-    if len(shapes) > 1:
+    if not _alike(prompts):
         raise SpotError("--ensemble average: prompts of several forms or lengths have no mean")
     values = np.mean([given.prompt.astype(np.float64) for given in prompts], axis=0)
     return Given(values.astype(np.float32), prompts[0].form)

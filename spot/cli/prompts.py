@@ -10,7 +10,7 @@ import typer
 
 from spot.cli.groups import refuse_given
 from spot.cli.options import BankOption
-from spot.cli.output import stdin_lines
+from spot.cli.output import stdin_lines, tell
 from spot.training.settings import LENGTH
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from spot.inference.many import Asked, Given
     from spot.prompts.files import PromptFile
     from tasks.task import Example
+    from tasks.tokenized import Tokenized
 
 PromptOption = Annotated[
     str,
@@ -114,6 +115,17 @@ def form_of(file: PromptFile | None) -> str:
     return file.form if file else "prompt"
 
 
+def tell_trained_lengths(files: Sequence[PromptFile | None], tokens: Tokenized) -> None:
+    """Say where prompts are asked longer inputs than those that they were trained and scored on."""
+    told = [file.recipe.get("max_input") for file in files if file]
+    trained = min((length for length in told if isinstance(length, int)), default=None)
+    longest = int(tokens.inputs.lengths.max(initial=0))
+    if trained is not None and longest > trained:
+        tell(
+            f"inputs have up to {longest} tokens; the run cut them at {trained}, as --max-input {trained} does"
+        )
+
+
 def refuse_bank(context: typer.Context, prompts: Sequence[str]) -> None:
     """Refuse ``--bank`` where no prompt comes from there."""
     if not any(map(in_bank, prompts)):
@@ -157,7 +169,7 @@ BARE = "bare backbone"
 def asked(
     backbone: Backbone, examples: Sequence[Example], *, max_input: int = INPUT, name: str = ""
 ) -> Asked:
-    """Examples as a backbone reads them."""
+    """Examples as a backbone reads them; says how many inputs are cut."""
     from spot.inference.many import Asked
     from tasks.tokenize import Lengths, tokenize
 
@@ -170,4 +182,9 @@ def asked(
         lengths=Lengths(inputs=max_input),
         name=name,
     )
+    if tokens.cut:
+        where = f"{name}: " if name else ""
+        tell(
+            f"{where}{tokens.cut} of {len(tokens)} inputs are cut at {max_input} tokens (--max-input)"
+        )
     return Asked(examples, tokens)

@@ -13,7 +13,7 @@ import typer
 from spot.cli.groups import takes_groups
 from spot.cli.options import BackboneOption, BankOption, JsonOption
 from spot.cli.output import print_json, say
-from spot.cli.prompts import PromptsOption, find_prompt, prompt_for, refuse_bank
+from spot.cli.prompts import PromptsOption, find_prompt, form_of, prompt_for, refuse_bank
 
 if TYPE_CHECKING:
     import numpy as np
@@ -68,6 +68,11 @@ def recycle(
     _check(names, path, into)
     refuse_bank(context, names)
     files = [find_prompt(name, bank) for name in names]
+    for name, file in zip(names, files, strict=True):
+        if (form := form_of(file)) != "prompt":
+            raise SpotError(
+                f"{name}: is of the form {form}; vectors of plain prompts alone are places of words, and are mapped"
+            )
     source = where.load()
     values = [prompt_for(source, file) for file in files]
     target = load_backbone(to, dtype=where.dtype or "float32")

@@ -67,7 +67,7 @@ def study(
 ) -> None:
     """Transfer from every source to every target, and compare methods, measures and budgets. Resumable."""
     from spot.paths import prepare_folders
-    from spot.study.along import check_curves, run_at_budgets
+    from spot.study.along import check_study, run_at_budgets
     from spot.study.budget_tables import write_budget_tables
     from spot.study.forecast import foresee_study
     from spot.study.plan import EXAMPLE, read_plan
@@ -96,15 +96,15 @@ def study(
             trainer, _ = training.make(opened, sources, what="sources", surely=False)
             recipe = _target_recipe(of_targets, trainer)
             told = Study(plan, sources, targets, trainer, recipe, errors().print)
-            if plan.at_budgets:
-                check_curves(told)
+            check_study(told)
             show_plan(foresee_study(told), trainer, bank.shown, out)
         return
-    prepare_folders(folder)
     with bank.open(create=True) as opened:
         trainer, _ = training.make(opened, sources, what="sources", executor=executor)
         recipe = _target_recipe(of_targets, trainer)
         told = Study(plan, sources, targets, trainer, recipe, errors().print)
+        check_study(told)
+        prepare_folders(folder)
         shown = str(opened)
         written: dict[str, list[Row]]
         if plan.at_budgets:

@@ -95,6 +95,7 @@ def init_task(
     """Write a commented task file to start from, or one that fits your data."""
     from tasks.errors import TaskError, shown
     from tasks.guess import guess
+    from tasks.metrics import is_number
     from tasks.taskfile import example_task_file, guessed_task_file
 
     if path.suffix != ".toml":
@@ -113,7 +114,7 @@ def init_task(
     guessed = guess(train, label, others, encoding=encoding)
     parts = {"train": train, "dev": dev, "test": test}
     files = {
-        part: os.path.relpath(file, path.parent).replace(os.sep, "/")
+        part: os.path.relpath(file.resolve(), path.parent.resolve()).replace(os.sep, "/")
         for part, file in parts.items()
         if file is not None
     }
@@ -128,7 +129,7 @@ def init_task(
     if guessed.untrained:
         missing = ", ".join(map(shown, guessed.untrained))
         say(f"in no training row, so that they cannot be learnt: {missing}")
-    if any(word.isdigit() for word in guessed.labels.values()):
+    if any(map(is_number, guessed.labels.values())):
         say("labels that are numbers say nothing to a model: give them words under [labels]")
     say(f"look at it, then: spot tasks {path}")
 

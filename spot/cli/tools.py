@@ -18,12 +18,15 @@ from spot.cli.options import (
 )
 from spot.cli.output import print_json, say, size, tell
 from spot.cli.prompts import (
+    INPUT,
+    MaxInput,
     PromptOption,
     asked,
     find_prompt,
     given_prompt,
     given_texts,
     refuse_bank,
+    tell_trained_lengths,
 )
 
 SUSPICIOUS = 10
@@ -41,6 +44,7 @@ def predict_texts(
     choices: Annotated[
         str, typer.Option(help="Allowed answers, separated by commas; without, free text.")
     ] = "",
+    max_input: MaxInput = INPUT,
     decoding: DecodingOptions,
     bank: BankOption,
     where: BackboneOption,
@@ -63,7 +67,9 @@ def predict_texts(
     examples = [Example(inputs=text, target="", choices=labels) for text in inputs]
     file = find_prompt(prompt, bank)  # before what takes long
     backbone = where.load()
-    given, questions = given_prompt(backbone, file), asked(backbone, examples)
+    given = given_prompt(backbone, file)
+    questions = asked(backbone, examples, max_input=max_input)
+    tell_trained_lengths([file], questions.tokens)
     way = dataclasses.replace(way, max_new_tokens=way.max_new_tokens or MAX_NEW_TOKENS)
     ((answered,),) = answer_all(backbone, [given], [questions], decoding=way)
     answers = answered.texts

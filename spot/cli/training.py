@@ -121,6 +121,7 @@ def transfer(
     """Find the best sources for a target, train from their values, compare with no transfer."""
     from spot.transfer.transfer import run_transfers
     from tasks import get_learnable
+    from tasks.errors import TaskError
 
     options = method.options(ranking)
     executor.check(context)
@@ -129,7 +130,12 @@ def transfer(
     from_files = {one.name: one for one in files}
 
     def find_task(name: str) -> Task | Mixture:
-        return from_files.get(name) or get_learnable(name)
+        try:
+            return from_files.get(name) or get_learnable(name)
+        except TaskError as error:
+            raise TaskError(
+                f"source {name!r} is no built-in task, and its data is needed again; give its file by --source-file"
+            ) from error
 
     with bank.open(write=not dry_run) as opened:
         trainer, chosen = training.make(

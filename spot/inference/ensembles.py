@@ -20,8 +20,9 @@ from spot.errors import SpotError
 from spot.inference.predict import Answers
 from tasks.task import Example
 
-AVERAGE, WEIGHTED = "average", "weighted"
-"""The mean of the prompts, ``[..., P, H]``: one prompt, which answers by itself; and the way that learns weights."""
+AVERAGE, VOTE, WEIGHTED = "average", "vote", "weighted"
+"""The mean of the prompts, ``[..., P, H]``: one prompt, which answers by itself; the way that needs no more than texts;
+and the one that learns weights."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,7 +127,7 @@ def _highest(voters: Voters, scores: Sequence[np.ndarray]) -> list[str]:
 
 
 ENSEMBLES: Mapping[str, Callable[[Voters, Weights], list[str]]] = {
-    "vote": vote,
+    VOTE: vote,
     "likelihood": likelihood,
     "probability": probability,
     WEIGHTED: weighted,

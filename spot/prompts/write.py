@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from bank.errors import BankError
-from bank.folders import move_in, stage_beside
+from bank.folders import is_empty, move_in, stage_for
 from bank.vectors import checked_prompt
 from spot.errors import PromptError
 from spot.prompts import peft
@@ -109,12 +109,12 @@ def _place(path: Path, files: Mapping[str, bytes], *, folder: bool) -> None:
     if (
         folder
         and path.exists()
-        and (not path.is_dir() or (any(path.iterdir()) and not peft.is_prompt(path)))
+        and (not path.is_dir() or (not is_empty(path) and not peft.is_prompt(path)))
     ):
         raise PromptError(
             f"{path}: exists and is no PEFT adapter of a prompt; choose another folder"
         )
-    with stage_beside(path) as stage:
+    with stage_for(path) as stage:
         for name, content in files.items():
             (stage / name).write_bytes(content)
         if folder:

@@ -82,6 +82,8 @@ def partition_of(file: PromptFile, bank: Bank) -> Partition:
             f"{file.path}: no key in bank {bank} can be compared with it; it differs in {differences}; train a query "
             "with the keys' backbone and recipe, or sources with its own"
         )
+    if trained := [partition for partition in fitting if partition.key_step]:
+        fitting = trained  # prompts that others made are a query's peers only where nothing else is
     if len(fitting) > 1:
         raise RetrievalError(
             f"{file.path}: {len(fitting)} groups of keys have {said['prompt_length']} tokens, and the file does not "

@@ -50,14 +50,14 @@ def run_at_budgets(study: Study) -> BudgetFindings:
         Interrupted: a signal stopped training; the same call goes on.
         SpotError: a target's recipe without scores along the way; what training and retrieval raise.
     """
-    check_curves(study)
+    check_study(study)
     plan, recipe = study.plan, study.target_recipe
     study.say(f"{len(study.sources)} sources x {plan.source_seeds} seeds")
     study.trainer.run_all(study.source_specs())
     main, *others = samples(study)
     main.prepare()
     oracles = [
-        transferred for target in oracle_targets(study) for transferred in study.oracles_of(target)
+        transferred for target in study.oracle_targets for transferred in study.oracles_of(target)
     ]
     trials = [trial for sample in (main, *others) for trial in sample.trials()]
     cases = study.cases(oracles) if oracles else []
@@ -75,6 +75,17 @@ def run_at_budgets(study: Study) -> BudgetFindings:
 def budgets(recipe: Recipe) -> list[int]:
     """Steps at which rows are compared: where targets are evaluated, each twice the one before."""
     return evaluations(recipe.steps, recipe.plan().evaluate_every, DOUBLING)
+
+
+def check_study(study: Study) -> None:
+    """Refuse a study that would train and then have nothing to say.
+
+    Raises:
+        SpotError: targets with fewer than two sources to rank; at budgets, a recipe without scores along the way.
+    """
+    study.check_sources()
+    if study.plan.at_budgets:
+        check_curves(study)
 
 
 def check_curves(study: Study) -> None:
@@ -98,18 +109,13 @@ def check_curves(study: Study) -> None:
         )
 
 
-def oracle_targets(study: Study) -> list[Task]:
-    """Targets that start from every source."""
-    if not study.plan.oracle:
-        return []
-    return study.among_targets(study.plan.oracle_targets)
-
-
 def samples(study: Study) -> list[Sample]:
     """All numbers of training examples that a study asks for, the plan's ``train_limit`` first."""
-    sizes = [size for size in study.plan.sizes if size != study.plan.train_limit]
     whole = Sample(study, study.plan.train_limit, study.targets, whole=True)
-    return [whole, *(Sample(study, size, study.sized_targets, whole=False) for size in sizes)]
+    return [
+        whole,
+        *(Sample(study, size, study.sized_targets, whole=False) for size in study.plan.sizes),
+    ]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -249,7 +255,7 @@ class OneTarget:
             rows |= {head_row(k, measure): list(ranked[:k]) for k in plan.k}
         if whole and (generic := [each for each in first if each.task == plan.generic]):
             rows[f"generic {plan.generic}"] = generic
-        if whole and self.task.name in {each.name for each in oracle_targets(self.sample.study)}:
+        if whole and self.task.name in {each.name for each in self.sample.study.oracle_targets}:
             rows[ORACLE] = list(first)
         return rows
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from spot.study.along import OneTarget, Sample, oracle_targets, samples
+from spot.study.along import OneTarget, Sample, samples
 from spot.study.run import ORACLE, SIZED, Study, further_methods
 from spot.transfer.forecast import Foresight, foresee_transfers
 from spot.transfer.runs import Trainer
 from spot.transfer.transfer import TransferOptions
-from tasks import Mixture
-from tasks.overlaps import overlapping
 from tasks.task import Task
 
 
@@ -33,7 +31,7 @@ def foresee_study(study: Study) -> Foresight:
             seeds=range(study.plan.target_seeds),
             options=options,
             find_task=study.find_task,
-            coming=None if whole else coming_sources(study, target),
+            coming=None if whole else study.coming_sources(target),
             counted=not _among_oracles(options, trainer.recipe == study.of_targets.recipe),
         )
     return foresight
@@ -44,7 +42,8 @@ def _transfers(study: Study) -> Iterator[tuple[Trainer, Task, TransferOptions]]:
     kinds = [ORACLE, *further_methods(study.plan).values()]
     for options in kinds:
         for target in study.targets:
-            if options.get("source") != target.name:
+            source = options.get("source")
+            if source is None or source in study.coming_sources(target):
                 yield study.of_targets, target, study.options(**options)
     for size in study.plan.sizes:
         for target in study.sized_targets:
@@ -66,7 +65,7 @@ def _foresee_budgets(foresight: Foresight, study: Study, whole: bool) -> None:
             foresight.add(sample.trainer, sample.baseline_specs(target))
             foresight.add(sample.trainer.querying, sample.query_specs(target))
     made = [each for each in further_methods(study.plan).values() if each["method"] != "generic"]
-    of_all = [(target, ORACLE) for target in oracle_targets(study)]
+    of_all = [(target, ORACLE) for target in study.oracle_targets]
     for target, asked in [*of_all, *((target, each) for target in study.targets for each in made)]:
         foresee_transfers(
             foresight,
@@ -75,7 +74,7 @@ def _foresee_budgets(foresight: Foresight, study: Study, whole: bool) -> None:
             seeds=range(study.plan.target_seeds),
             options=study.options(**asked),
             find_task=study.find_task,
-            coming=None if whole else coming_sources(study, target),
+            coming=None if whole else study.coming_sources(target),
         )
     for sample in samples(study):
         for target in sample.targets:
@@ -91,24 +90,10 @@ def _foresee_heads(foresight: Foresight, sample: Sample, target: Task, whole: bo
     if whole and len(queries) == len(held):
         foresight.add(sample.trainer, OneTarget(sample, target, queries).source_specs())
         return
-    if sample.whole and target.name in {each.name for each in oracle_targets(study)}:
+    if sample.whole and target.name in {each.name for each in study.oracle_targets}:
         return
     each = len(sample.measures) * max(plan.k)
     if sample.whole:
         each += plan.random_sources + bool(plan.generic)
-    count = plan.target_seeds * min(each, len(coming_sources(study, target)))
+    count = plan.target_seeds * min(each, len(study.coming_sources(target)))
     foresight.add_later(sample.trainer, target, count, after="the query")
-
-
-def coming_sources(study: Study, target: Task) -> list[str]:
-    """Names of the sources that there will be for a target: the study's and the bank's, without those known to share
-    its texts."""
-    known = {task.name: task for task in study.sources}
-    bank = study.trainer.bank.sources(study.trainer.partition)
-    out = {target.name, *overlapping(target.name)}
-
-    def holds_target(task: Task | Mixture | None) -> bool:
-        return isinstance(task, Mixture) and any(m.name == target.name for m in task.members)
-
-    names = dict.fromkeys([*known, *bank])
-    return [name for name in names if name not in out and not holds_target(known.get(name))]

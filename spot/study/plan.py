@@ -17,6 +17,11 @@ from tasks.tomlfile import read_toml
 TRAINED_METHODS = ("average", "weights", "attention", "mixture")
 """Methods that train anew for every k; ``best`` and ``halving`` are read off the oracle's runs."""
 
+LISTS = (
+    "sources", "targets", "k", "methods", "methods_k", "measures", "sizes", "size_targets", "oracle_targets",
+)  # fmt: skip
+"""What names several, each of which is tried once."""
+
 NO_CURVES = (
     "study: restarts, random_sources, untrained and oracle_targets compare test scores along the way; give curve_limit "
     "in target_recipe, such as 200"
@@ -77,6 +82,12 @@ class StudyPlan:
         for name in ("sources", "targets", "k", "measures"):
             if not getattr(self, name):
                 raise SpotError(f"study: {name} is empty")
+        for name in LISTS:
+            given = list(getattr(self, name))
+            if twice := [each for each in given if given.count(each) > 1]:
+                raise SpotError(
+                    f"study: {name} has {twice[0]!r} twice; name each once, more seeds are target_seeds"
+                )
         for measure in self.measures:
             checked_measure(measure)
         for method in self.methods:
@@ -96,6 +107,14 @@ class StudyPlan:
             raise SpotError(
                 f"study: seeds must be at most {SEEDS}, k, sizes and train_limit at most {WHOLE}"
             )
+        if self.train_limit and self.train_limit in self.sizes:
+            raise SpotError(
+                f"study: sizes has {self.train_limit}, which is train_limit and tried anyway; leave it out"
+            )
+        if "train_limit" in self.target_recipe:
+            raise SpotError(
+                "study: target_recipe has train_limit; give it at the top of the file, beside sizes"
+            )
         if not self.oracle and (self.oracle_targets or not self.at_budgets):
             why = (
                 "oracle_targets name some"
@@ -107,6 +126,24 @@ class StudyPlan:
             raise SpotError(NO_CURVES)
         if self.generic and self.generic not in self.sources:
             raise SpotError(f"study: generic source {self.generic!r} is not among the sources")
+
+    def named(self, sources: Sequence[str], targets: Sequence[str]) -> StudyPlan:
+        """The plan with the names of its tasks, in their order, where it calls them by the paths of their files.
+
+        Raises:
+            SpotError: one task under two paths.
+        """
+        name = dict(zip(self.sources, sources, strict=True)) | dict(
+            zip(self.targets, targets, strict=True)
+        )
+        return dataclasses.replace(
+            self,
+            sources=sources,
+            targets=targets,
+            generic=name.get(self.generic, ""),
+            oracle_targets=[name[each] for each in self.oracle_targets],
+            size_targets=[name[each] for each in self.size_targets],
+        )
 
     @property
     def at_budgets(self) -> bool:
@@ -126,9 +163,7 @@ def read_plan(path: Path) -> StudyPlan:
         content = read_toml(path)
     except TaskError as error:
         raise SpotError(str(error)) from error
-    kinds: dict[str, Any] = {
-        "sources": list, "targets": list, "methods": list, "measures": list,
-        "k": list, "methods_k": list, "sizes": list, "size_targets": list, "oracle_targets": list,
+    kinds: dict[str, Any] = dict.fromkeys(LISTS, list) | {
         "restarts": int, "random_sources": int, "untrained": bool, "oracle": bool,
         "source_seeds": int, "target_seeds": int, "train_limit": int, "generic": str, "recipe": dict,
         "target_recipe": dict,

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from bank import StoredRun
+from spot.errors import SpotError
 from spot.retrieval.cases import Case, cases_of_bank, telling
 from spot.retrieval.evaluate import calibration, evaluate
 from spot.retrieval.keys import KeySet
@@ -22,6 +23,7 @@ from spot.transfer.runs import Trainer
 from spot.transfer.sources import context_of
 from spot.transfer.transfer import TransferOptions, Transferred, run_transfers
 from tasks import Mixture, get_learnable
+from tasks.overlaps import overlapping
 from tasks.task import Split, Task
 
 Others = dict[tuple[str, int], dict[str, tuple[RunScores, int]]]
@@ -63,7 +65,7 @@ def run_study(
 
 @dataclasses.dataclass(frozen=True)
 class Study:
-    """A study under way; its fields are the arguments of :func:`run_study`."""
+    """A study under way; its fields are the arguments of :func:`run_study`, the plan with the names of its tasks."""
 
     plan: StudyPlan
     sources: Sequence[Task | Mixture]
@@ -71,6 +73,37 @@ class Study:
     trainer: Trainer
     target_recipe: Recipe
     say: Callable[[str], None]
+
+    def __post_init__(self) -> None:
+        names = ([task.name for task in tasks] for tasks in (self.sources, self.targets))
+        object.__setattr__(self, "plan", self.plan.named(*names))
+
+    def check_sources(self) -> None:
+        """Refuse targets that start from every source, of which there is but one: no measure ranks one.
+
+        Raises:
+            SpotError: naming the first such target.
+        """
+        for target in self.oracle_targets:
+            found = self.coming_sources(target)
+            if len(found) < 2:
+                raise SpotError(
+                    f"study: {target.name} has {' and '.join(found) or 'nothing'} to start from, and a ranking needs "
+                    "two; add sources that share no text with it"
+                )
+
+    def coming_sources(self, target: Task) -> list[str]:
+        """Names of the sources that there will be for a target: the study's and the bank's, without those known to
+        share its texts."""
+        known = {task.name: task for task in self.sources}
+        bank = self.trainer.bank.sources(self.trainer.partition)
+        out = {target.name, *overlapping(target.name)}
+
+        def holds_target(task: Task | Mixture | None) -> bool:
+            return isinstance(task, Mixture) and any(m.name == target.name for m in task.members)
+
+        names = dict.fromkeys([*known, *bank])
+        return [name for name in names if name not in out and not holds_target(known.get(name))]
 
     def source_specs(self) -> list[RunSpec]:
         """Runs of the sources."""
@@ -81,11 +114,12 @@ class Study:
         ]
 
     def run(self) -> Findings:
+        self.check_sources()
         plan = self.plan
         self.say(f"{len(self.sources)} sources x {plan.source_seeds} seeds")
         self.trainer.run_all(self.source_specs())
         oracles = list(self.oracles())
-        others = self.others()
+        others = self.others(oracles)
         sized = [
             self.with_size(size, target) for size in plan.sizes for target in self.sized_targets
         ]
@@ -103,10 +137,14 @@ class Study:
         """Targets that are tried with other numbers of training examples."""
         return self.among_targets(self.plan.size_targets)
 
+    @property
+    def oracle_targets(self) -> list[Task]:
+        """Targets that start from every source."""
+        return self.among_targets(self.plan.oracle_targets) if self.plan.oracle else []
+
     def among_targets(self, names: Sequence[str]) -> list[Task]:
-        """Targets by what the plan calls them, which of a file is its path; all where no name is given."""
-        called = zip(self.plan.targets, self.targets, strict=True)
-        return [target for name, target in called if not names or name in names]
+        """Targets by name; all where no name is given."""
+        return [target for target in self.targets if not names or target.name in names]
 
     @property
     def partial(self) -> frozenset[str]:
@@ -136,12 +174,16 @@ class Study:
         self.say(f"{target.name}: from every source, and without")
         return self.transfers(self.of_targets, target, **ORACLE)
 
-    def others(self) -> Others:
-        """What methods beside the oracle give."""
+    def others(self, oracles: Sequence[Transferred]) -> Others:
+        """What methods beside the oracle give; the generic source where the oracle could start from it."""
         others: Others = {}
+        started = {
+            (oracle.target, each.source.task) for oracle in oracles for each in oracle.candidates
+        }
         for name, options in further_methods(self.plan).items():
             for target in self.targets:
-                if options.get("source") == target.name:
+                source = options.get("source")
+                if source and (target.name, source) not in started:
                     continue
                 self.say(f"{target.name}: {name}")
                 results = self.transfers(self.of_targets, target, **options)
@@ -218,11 +260,17 @@ class Study:
 
         def case_of(oracle: Transferred) -> Case:
             query = trainer.bank.prompt(oracle.query.key or "")
-            return next(
+            of_query = (
                 case
                 for case in known
                 if case.target == oracle.target and np.array_equal(case.query, query)
             )
+            if (case := next(of_query, None)) is None:
+                raise SpotError(
+                    f"study: {oracle.target} can start from one source alone, and a ranking needs two; add sources "
+                    "that share no text with it"
+                )
+            return case
 
         return [case_of(oracle) for oracle in oracles]
 

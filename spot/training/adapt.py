@@ -14,14 +14,13 @@ from typing import NamedTuple
 
 import flax.nnx as nnx
 import jax
-import numpy as np
 
 from spot.backbone.config import T5Config
 from spot.backbone.export import save_changed
 from spot.backbone.load import Backbone
 from spot.backbone.t5 import T5
 from spot.errors import TrainingError
-from spot.training.checkpoint import claim, write_atomically
+from spot.training.checkpoint import MADE, claim, write_atomically
 from spot.training.jobs import Plan, Reporter
 from spot.training.model_tuning import OPTIMIZER
 from spot.training.optimizers import Optimizer
@@ -32,16 +31,13 @@ from spot.training.pretrain import (
     held_out_loss,
     run_phase,
 )
-from spot.training.pretrain_data import hold_out
+from spot.training.pretrain_data import TOKENS, claim_text, hold_out, tokens_of
 from spot.training.pretrain_streams import ObjectiveStream
 from tasks.choices import choose
 from tasks.objectives import (
     Objective,
     PrefixLM,
     SpanCorruption,
-    open_corpus,
-    read_lines,
-    tokenize_corpus,
 )
 
 LARGEST_VOCABULARY = 2**16
@@ -137,11 +133,22 @@ def adapt(
     }
     if not adaptation.sentinel:  # which came later
         del told["sentinel"]
+    if adaptation.steps:
+        _check_vocabulary(backbone)
+        claim_text(
+            corpora,
+            folder,
+            made=MADE,
+            follows=(TOKENS,),
+            vocabulary=backbone.tokenizer.fingerprint,
+        )
     claim(folder / "adaptation.json", told)
     if not adaptation.steps:
         saved = save_changed(backbone, backbone.weights, folder / "model", config=config)
         return Adapted(saved, None, None)
-    train, held_out = hold_out(_tokens(backbone, corpora, folder))
+    train, held_out = hold_out(
+        tokens_of(corpora, backbone.tokenizer, folder, end=config.eos_token_id)
+    )
     held = Held(held_out, objective, adaptation.batch_size)
     model: T5 = nnx.merge(backbone.graph, backbone.weights)
     before = held_out_loss(backbone.graph, held)(backbone.weights)
@@ -198,19 +205,14 @@ def _sentinel(backbone: Backbone) -> int:
     return last
 
 
-def _tokens(backbone: Backbone, corpora: Sequence[Path], folder: Path) -> np.ndarray:
-    """All tokens ``[n]`` of the corpora, made once.
+def _check_vocabulary(backbone: Backbone) -> None:
+    """Refuse a vocabulary whose tokens do not fit into the file of tokens.
 
     Raises:
-        TrainingError: a vocabulary whose tokens do not fit.
+        TrainingError: it has too many pieces.
     """
     if backbone.tokenizer.size > LARGEST_VOCABULARY:
         raise TrainingError(
             f"the vocabulary of {backbone.name} has {backbone.tokenizer.size} pieces; at most {LARGEST_VOCABULARY} "
             "can be adapted"
         )
-    path = folder / "corpus.uint16"
-    if not path.exists():
-        end = backbone.config.eos_token_id
-        tokenize_corpus(read_lines(corpora), backbone.tokenizer.encode, path, end=end)
-    return open_corpus(path)

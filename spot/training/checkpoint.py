@@ -20,14 +20,19 @@ DIGEST = hashlib.sha256().digest_size
 """A checkpoint begins with the sha256 of what follows."""
 
 
+MADE = ("training", "model")
+"""What a folder holds once a model has trained there."""
+
+
 def claim(path: Path, told: Mapping[str, Any]) -> None:
-    """Write down what a folder is for.
+    """Write down what a folder is for, in which ``MADE`` may follow.
 
     Raises:
-        TrainingError: for something else.
+        TrainingError: these are there, of something else.
     """
     content = json.dumps(told, indent=1).encode()
-    if path.is_file() and path.read_bytes() != content:
+    begun = any((path.parent / name).exists() for name in MADE)
+    if begun and path.is_file() and path.read_bytes() != content:
         raise TrainingError(
             f"{path.parent}: holds another training ({path.name} says which); choose another --folder"
         )

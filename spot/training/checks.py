@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from spot.errors import TrainingError
@@ -10,7 +11,8 @@ from tasks.choices import choose
 
 
 def check_settings(settings: Any) -> None:
-    """Refuse values out of their bounds and names that are not known.
+    """Refuse values out of their bounds and names that are not known; whole numbers become what their setting is, since
+    1 and 1.0 are one recipe.
 
     Args:
         settings: a dataclass whose fields carry a :class:`spot.training.settings.Setting`.
@@ -18,6 +20,9 @@ def check_settings(settings: Any) -> None:
     Raises:
         TrainingError: naming the first such setting.
     """
+    for field in dataclasses.fields(settings):
+        if isinstance(field.default, float) and type(value := getattr(settings, field.name)) is int:
+            object.__setattr__(settings, field.name, float(value))
     for name, setting in settings_of(settings).items():
         value, words = getattr(settings, name), (setting.option or name).replace("_", " ")
         if setting.choices:

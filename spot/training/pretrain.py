@@ -63,7 +63,8 @@ def pretrain(
         raise TrainingError(
             "the supervised phase needs examples; give --supervised, or --supervised-steps 0"
         )
-    tokenizer, corpus = prepare(corpora, folder, vocab_size=plan.config.vocab_size)
+    made = [*(phase.name for phase in plan.phases()), "model"]
+    tokenizer, corpus = prepare(corpora, folder, vocab_size=plan.config.vocab_size, made=made)
     train, held_out = hold_out(corpus)
     dtype = jnp.bfloat16 if plan.bfloat16 else jnp.float32
     model = random_model(plan.config, seed=plan.seed, dtype=dtype)

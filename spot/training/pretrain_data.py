@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +17,9 @@ from tasks.wordings import Labelled
 
 HELD_OUT_BLOCK, HELD_OUT_EVERY = 8192, 150
 """One block of this many tokens in so many is never trained on."""
+
+VOCABULARY, TOKENS = "spiece.model", "corpus.uint16"
+"""Files of a folder that follow from its corpora."""
 
 
 def hold_out(corpus: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -34,16 +38,57 @@ def hold_out(corpus: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(kept), np.concatenate(held_out)
 
 
+def claim_text(
+    corpora: Sequence[Path],
+    folder: Path,
+    *,
+    made: Sequence[str],
+    follows: Sequence[str],
+    vocabulary: str = "",
+) -> None:
+    """Write down which text a folder is for; what was made of an earlier text goes, unless something has learnt it.
+
+    Args:
+        corpora: text files.
+        folder: of tokens and training.
+        made: names in the folder of what has learnt the text.
+        follows: names of files that follow from the text, and are made anew.
+        vocabulary: fingerprint of the tokenizer that reads it, where it is not made of the text.
+
+    Raises:
+        TaskError: a file that cannot be read.
+        TrainingError: the folder's training is on another text.
+    """
+    told = hashlib.sha256(vocabulary.encode())
+    for line in read_lines(corpora):
+        told.update(f"{line}\n".encode())
+    path, text = folder / "corpus.sha256", told.hexdigest()
+    if path.is_file() and path.read_text(encoding="utf-8") != text:
+        if any((folder / name).exists() for name in made):
+            raise TrainingError(
+                f"{folder}: holds a training on another text, or this one has changed; choose another --folder"
+            )
+        for name in follows:
+            (folder / name).unlink(missing_ok=True)
+    write_atomically(path, text.encode())
+
+
 def prepare(
-    corpora: Sequence[Path], folder: Path, *, vocab_size: int, sample: int = 250_000
+    corpora: Sequence[Path],
+    folder: Path,
+    *,
+    vocab_size: int,
+    sample: int = 250_000,
+    made: Sequence[str] = (),
 ) -> tuple[Tokenizer, np.ndarray]:
     """Train the tokenizer and tokenise the corpus to uint16 ``[n]`` in ``folder``, once; later calls read them back.
 
     Raises:
-        TrainingError: no vocabulary of that size can be trained, or the folder has one of another size.
+        TrainingError: no vocabulary of that size can be trained, the folder has one of another size, or what is
+            ``made`` there has learnt another text.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    model = folder / "spiece.model"
+    claim_text(corpora, folder, made=made, follows=(VOCABULARY, TOKENS))
+    model = folder / VOCABULARY
     if not model.exists():
         lines = (line for line in read_lines(corpora) if line)
         try:
@@ -58,10 +103,17 @@ def prepare(
         raise TrainingError(
             f"{model}: has {tokenizer.size} pieces with sentinels, expected {vocab_size}"
         )
-    tokens = folder / "corpus.uint16"
-    if not tokens.exists():
-        tokenize_corpus(read_lines(corpora), tokenizer.encode, tokens, end=1)
-    return tokenizer, open_corpus(tokens)
+    return tokenizer, tokens_of(corpora, tokenizer, folder, end=1)
+
+
+def tokens_of(
+    corpora: Sequence[Path], tokenizer: Tokenizer, folder: Path, *, end: int
+) -> np.ndarray:
+    """All tokens ``[n]`` uint16 of a folder's corpora, with ``end`` behind documents; made once."""
+    path = folder / TOKENS
+    if not path.exists():
+        tokenize_corpus(read_lines(corpora), tokenizer.encode, path, end=end)
+    return open_corpus(path)
 
 
 def read_supervised(paths: Sequence[Path]) -> dict[str, list[Labelled]]:

@@ -261,31 +261,30 @@ class System(NamedTuple):
     Attributes:
         outcome: what it answers.
         usual: whether it is compared where none is named.
-        sources: whether it starts from those of a bank.
-        beside: whether it learns other tasks together with the target.
+        uses: what it uses that others do not: ``sources`` of a bank, tasks ``beside`` the target, worked examples
+            (``shots``), the optimiser of all weights (``tuning``).
     """
 
     outcome: Callable[[Comparison], Outcome]
     usual: bool = True
-    sources: bool = False
-    beside: bool = False
+    uses: tuple[str, ...] = ()
 
 
 SYSTEMS: Mapping[str, System] = {
     "most frequent answer": System(most_frequent),
     "zero-shot": System(zero_shot),
-    "few-shot": System(few_shot),
+    "few-shot": System(few_shot, uses=("shots",)),
     "prompt tuning": System(trained_form("prompt")),
-    "SPoT": System(transferred("best"), sources=True),
-    "learnt weights": System(transferred("weights"), usual=False, sources=True),
-    "attention over sources": System(transferred("attention"), usual=False, sources=True),
+    "SPoT": System(transferred("best"), uses=("sources",)),
+    "learnt weights": System(transferred("weights"), usual=False, uses=("sources",)),
+    "attention over sources": System(transferred("attention"), usual=False, uses=("sources",)),
     "suffix": System(trained_form("suffix"), usual=False),
     "decoder prompt": System(trained_form("decoder"), usual=False),
     "deep prompts": System(trained_form("deep")),
     "prefix-tuning": System(trained_form("prefix")),
     "infix-tuning": System(trained_form("infix"), usual=False),
-    "model tuning": System(tuned),
-    "multi-task model tuning": System(tuned_together, beside=True),
+    "model tuning": System(tuned, uses=("tuning",)),
+    "multi-task model tuning": System(tuned_together, uses=("tuning", "beside")),
 }
 """Systems by name, the cheapest first."""
 

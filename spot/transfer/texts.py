@@ -39,8 +39,9 @@ def with_texts(
 
 def add_texts(
     bank: Bank, name: str, data_dir: Path | None = None, *, allow_partial: bool = False
-) -> None:
-    """Add to a bank what it lacks of the texts of a task or mixture, which is named or in a file.
+) -> bool:
+    """Add to a bank what it lacks of the texts of a task or mixture, which is named or in a file; says whether that was
+    anything.
 
     Raises:
         BankError: the bank holds no such task, or another one under its name.
@@ -49,4 +50,8 @@ def add_texts(
     task = get_learnable(name)
     record = task_record(task)
     bank.check_task(record)
-    bank.record_texts(with_texts(record, task, bank, data_dir, allow_partial=allow_partial))
+    known = with_texts(record, task, bank, data_dir, allow_partial=allow_partial)
+    if known is record:
+        return False
+    bank.record_texts(known)
+    return True

@@ -12,7 +12,7 @@ import pytest
 from bank.integrity import verify
 from spot.errors import SpotError
 from spot.retrieval.bootstrap import nested_bootstrap
-from spot.study.along import OneTarget, Sample, drawn, oracle_targets, run_at_budgets
+from spot.study.along import OneTarget, Sample, drawn, run_at_budgets
 from spot.study.baselines import BAG_OF_WORDS, MOST_FREQUENT
 from spot.study.budget_tables import (
     TABLES,
@@ -178,14 +178,41 @@ def test_a_recipe_that_tells_nothing_of_budgets_is_refused(
         run_at_budgets(study_of(world, tasks, **changes))
 
 
-def test_targets_of_files_are_called_by_their_paths(world: World, tasks: dict[str, Task]) -> None:
-    study = study_of(world, tasks)
+def test_tasks_of_files_are_called_by_their_paths_in_a_plan_and_by_their_names_in_a_study(
+    world: World, tasks: dict[str, Task]
+) -> None:
+    paths = dataclasses.replace(
+        PLAN, sources=["a/first.toml", "second", "third"], targets=["a/target.toml", "fourth"],
+        generic="a/first.toml", oracle_targets=["a/target.toml"], size_targets=[],
+    )  # fmt: skip
+    study = dataclasses.replace(study_of(world, tasks), plan=paths)
+    assert study.plan == dataclasses.replace(PLAN, size_targets=[])
+    assert [target.name for target in study.oracle_targets] == ["target"]
+    assert [target.name for target in study.sized_targets] == ["target", "fourth"]
+    twice = dataclasses.replace(paths, targets=["a/target.toml", "b/target.toml"])
+    with pytest.raises(SpotError, match="targets has 'target' twice"):
+        dataclasses.replace(study, plan=twice, targets=[tasks["target"], tasks["target"]])
+
+
+def test_one_source_is_no_ranking_and_is_refused_before_anything_trains(
+    world: World, tasks: dict[str, Task]
+) -> None:
     plan = dataclasses.replace(
-        PLAN, targets=["a/target.toml", "fourth"], oracle_targets=["a/target.toml"], size_targets=[]
+        PLAN, sources=["first"], generic="", measures=["average"], methods=[], sizes=[], k=[1]
     )
-    called = dataclasses.replace(study, plan=plan)
-    assert [target.name for target in oracle_targets(called)] == ["target"]
-    assert [target.name for target in called.sized_targets] == ["target", "fourth"]
+    recipe = dataclasses.replace(
+        world.trainer.recipe, prompt_length=3
+    )  # the bank has none of these
+    study = dataclasses.replace(
+        study_of(world, tasks),
+        plan=plan,
+        sources=[tasks["first"]],
+        trainer=untraining(world.trainer.with_recipe(recipe)),
+    )
+    with pytest.raises(SpotError, match="target has first to start from, and a ranking needs two"):
+        run_at_budgets(study)
+    fewer = dataclasses.replace(plan, oracle_targets=[], oracle=False)
+    dataclasses.replace(study, plan=fewer).check_sources()
 
 
 def test_restarts_of_a_seed_are_its_own_run_and_others_that_no_seed_shares(

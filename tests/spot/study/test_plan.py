@@ -66,6 +66,11 @@ def test_sources_and_targets_are_enough(tmp_path: Path) -> None:
         ),
         (LEAST + 'size_targets = ["a"]', "size_targets: 'a' is not among the targets"),
         ('sources = [1]\ntargets = ["c"]', "sources must hold texts"),
+        (LEAST + "sizes = [8, 8]", "sizes has 8 twice; name each once"),
+        (LEAST + 'measures = ["average", "average"]', "measures has 'average' twice"),
+        ('sources = ["a"]\ntargets = ["c", "c"]', "targets has 'c' twice"),
+        (LEAST + "train_limit = 8\nsizes = [8]", "which is train_limit and tried anyway"),
+        (LEAST + "[target_recipe]\ntrain_limit = 8", "give it at the top of the file"),
     ],
 )
 def test_a_file_that_says_something_else_is_refused(
