@@ -164,7 +164,7 @@ def _description(cell: Any) -> dict[str, Any]:
     members = content.get("tasks", [])
     if isinstance(members, list) and all(isinstance(member, str) for member in members):
         return content
-    raise ValueError("a JSON object whose tasks are names")
+    raise ValueError("a list of names under its tasks")
 
 
 def _mapping(cell: Any) -> dict[str, Any]:

@@ -17,15 +17,15 @@ STAGE = ".part"
 def stage_for(path: Path) -> Iterator[Path]:
     """A new folder for what shall be moved to a place; it is gone afterwards.
 
-    It stands beside a place that is to be made, and within one that is there, which may be another file system, a link,
-    or the working folder.
+    It stands beside the place itself, wherever a link leads, so that moving is renaming; within one where another file
+    system begins.
 
     Raises:
         OSError: it cannot be made.
     """
-    place = Path(os.path.abspath(path))
+    place = Path(os.path.realpath(path))
     name = f".{place.name[:100]}.{os.getpid()}{STAGE}"
-    stage = place / name if place.is_dir() else place.with_name(name)
+    stage = place / name if os.path.ismount(place) else place.with_name(name)
     try:
         stage.mkdir()
         yield stage
@@ -35,7 +35,8 @@ def stage_for(path: Path) -> Iterator[Path]:
 
 
 def move_in(stage: Path, folder: Path, names: Sequence[str]) -> None:
-    """Move files of a stage into a folder, in this order; a folder that is new moves as one.
+    """Move files of a stage into a folder, in this order; a folder that is new moves as one, while one that is there may
+    be somebody's working folder, and stays.
 
     Raises:
         OSError: it cannot be written.

@@ -19,8 +19,10 @@ Answered = Callable[[Row], Sequence[Example]]
 
 
 def _group(values: Sequence[str]) -> str:
-    """What rows of one group share, and no others."""
-    return values[0] if len(values) == 1 else json.dumps(values) if values else ""
+    """What rows of one group share, and no others: values with ``-`` between, as MultiRC's passage and question."""
+    if len(values) == 1:
+        return values[0]
+    return "-".join(value.replace("\\", r"\\").replace("-", r"\-") for value in values)
 
 
 def formatter_of(

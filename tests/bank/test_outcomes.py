@@ -63,6 +63,14 @@ def test_importing_twice_keeps_one_and_a_new_score_replaces_the_old(stocked: Ban
     assert [o.score for o in outcomes(stocked)] == [71.0, 55.0]
 
 
+def test_a_baseline_that_was_measured_stays_until_another_one_is(stocked: Bank) -> None:
+    import_outcomes(stocked, [row(baseline=66.0)])
+    import_outcomes(stocked, [row(source="sst2", score=55.0)])
+    assert [o.baseline for o in outcomes(stocked)] == [66.0, 66.0]
+    import_outcomes(stocked, [row(baseline=50.0)])
+    assert [o.baseline for o in outcomes(stocked)] == [50.0, 50.0]
+
+
 def test_a_seed_of_the_source_may_be_named(stocked: Bank) -> None:
     import_outcomes(stocked, [row(source_seed=0)])
     (found,) = outcomes(stocked)

@@ -469,6 +469,22 @@ def test_a_published_bank_is_replaced_and_other_files_beside_it_stay(
     assert [path.name for path in folder.parent.iterdir()] == ["bank"]
 
 
+def test_a_folder_that_is_there_may_be_the_working_one_or_a_link(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    (tmp_path / "link").symlink_to(here)
+    monkeypatch.chdir(here)
+    for place in (Path(), tmp_path / "link"):
+        pushed(whole, place)
+        assert {path.name for path in here.iterdir()} == {PROMPTS, MANIFEST, CARD}
+        assert read_repository(here).rows["tasks"]
+    (tmp_path / "left").mkdir()
+    (tmp_path / "left" / ".left.1.part").mkdir()
+    assert read_repository(pushed(whole, tmp_path / "left")).rows["tasks"]
+
+
 KILLED = """
 import os, signal, sys
 from pathlib import Path

@@ -6,10 +6,11 @@ import datetime as dt
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from bank import Bank, BankError, Partition, RunRecord
-from bank.files import exported
+from bank import Bank, BankError, Partition, RunRecord, TaskRecord
+from bank.files import exported, record_ensemble
 from bank.integrity import verify
 from bank.listing import count, list_prompts, list_runs, list_tasks, show_run
 from bank.selection import Selection
@@ -52,6 +53,43 @@ def test_the_best_and_the_latest_run_of_a_task_have_names(bank: Bank, make_run: 
     assert exported(bank, "sst2@latest").metadata["run"] == latest
     damage(bank, f"UPDATE run SET created = '2020-02-02 00:00:00.000000' WHERE digest <> '{first}'")
     assert show_run(bank.engine, "sst2@latest")["run"] == first
+
+
+def test_an_ensemble_is_named_by_its_tags_and_not_by_its_score(
+    bank: Bank, make_run: RunMaker
+) -> None:
+    first = bank.record_run(make_run("sst2", score=80.0))
+    ask = {
+        "task": TaskRecord(name="sst2", family="sentiment"),
+        "backbone": make_run().identity.recipe.backbone, "form": "prompt", "by": "vote", "members": ["a", "b"],
+    }  # fmt: skip
+    prompts = np.stack([make_run().value.prompt, make_run("x").value.prompt])
+    best, fewer = (
+        record_ensemble(bank, prompts, examples=examples, metrics={"score": 99.0}, **ask)
+        for examples in ("all", "few")
+    )
+    assert best != fewer, "scores of other examples are of another run"
+    bank.tag(best, ["together"])
+    assert show_run(bank.engine, "sst2@together")["run"] == best
+    for alias in ("sst2@best", "sst2@latest"):
+        assert show_run(bank.engine, alias)["run"] == first
+    assert bank.partitions() == [Partition.of(make_run().identity.recipe)]
+    bank.remove(Selection(runs=[first]))
+    assert show_run(bank.engine, "sst2@best")["run"] in (best, fewer), "there is nothing else"
+    assert (bank.partitions(), bank.source_recipes()[1:]) == ([], [])
+
+
+def test_what_is_removed_by_a_name_comes_back_by_it(bank: Bank, make_run: RunMaker) -> None:
+    first, best, latest = three_runs(bank, make_run)
+    bank.tag(first, ["v1"])
+    for name, run in (("sst2@best", best), ("sst2@v1", first)):
+        assert bank.remove(Selection(runs=[name])) == [run]
+        assert bank.restore(Selection(runs=[name])) == [run]
+    bank.remove(Selection(tasks=["sst2"]))
+    with pytest.raises(BankError, match="task 'sst2' has no runs in the bank"):
+        show_run(bank.engine, "sst2@latest")
+    assert bank.source_recipes() == []
+    assert bank.restore(Selection(runs=["sst2@latest"])) == [latest]
 
 
 def test_of_equal_runs_the_best_is_that_which_a_transfer_chose(

@@ -21,8 +21,9 @@ from hypothesis.extra import numpy as hnp
 from sqlalchemy import select
 
 from bank import Bank, BankError, CandidateRecord, Evaluation, Partition, RunRecord, TaskRecord
+from bank.files import import_prompt
 from bank.integrity import verify
-from bank.listing import list_prompts, list_runs, list_transfers, show_run
+from bank.listing import list_prompts, list_runs, list_tasks, list_transfers, show_run
 from bank.records import ROLES, SIGNATURE
 from bank.schema import Base
 from bank.vectors import average, average_normalized, prompt_sha256, tokens
@@ -393,6 +394,29 @@ def test_a_prompt_that_cannot_be_is_refused_and_nothing_is_written(
     with pytest.raises(BankError, match=complaint):
         bank.record_run(make_run(**{kind: prompt}))
     assert set(bank.count_rows().values()) == {0}
+
+
+@pytest.mark.parametrize("text", ["", " ", "a\nb"])
+@pytest.mark.parametrize("name", ["name", "family"])
+def test_a_task_is_called_by_a_text_in_one_line(name: str, text: str) -> None:
+    with pytest.raises(BankError, match=f"a task's {name} is "):
+        TaskRecord(**{"name": "sst2", "family": "sentiment"} | {name: text})
+
+
+def test_a_task_that_was_imported_first_gets_its_family_from_who_trains_it(
+    bank: Bank, make_run: RunMaker
+) -> None:
+    import_prompt(
+        bank, make_run().value.prompt, task=TaskRecord(name="sst2", family="imported"),
+        backbone=make_run().identity.recipe.backbone,
+    )  # fmt: skip
+    bank.record_run(make_run("sst2"))
+    assert list_tasks(bank.engine)[0]["family"] == "sentiment"
+    import_prompt(
+        bank, make_run("x").value.prompt, task=TaskRecord(name="sst2", family="imported"),
+        backbone=make_run().identity.recipe.backbone,
+    )  # fmt: skip
+    assert list_tasks(bank.engine)[0]["family"] == "sentiment"
 
 
 def test_an_unknown_role_is_refused(make_run: RunMaker) -> None:

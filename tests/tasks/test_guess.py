@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tasks.errors import TaskError
-from tasks.guess import Guess, guess, word_of
+from tasks.guess import Guess, guess, word_of, words_of
 from tasks.readers import Writing
 from tasks.task import Split
 from tasks.taskfile import guessed_task_file, load_task_file
@@ -189,10 +189,73 @@ def test_texts_and_labels_in_two_files_are_found(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("label", "word"),
-    [("HUM", "hum"), ("NotEntailment", "not entailment"), ("-1", "1"), ("_", "_")],
-)
+    [
+        ("HUM", "hum"), ("NotEntailment", "not entailment"), ("not_entailment", "not entailment"),
+        ("self-help", "self help"), ("label_1", "label 1"), ("-1", "-1"), ("A-", "a-"), ("1-2", "1-2"), ("_", "_"),
+    ],
+)  # fmt: skip
 def test_words_of_labels(label: str, word: str) -> None:
     assert word_of(label) == word
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        (("-1", "0", "1"), ("-1", "0", "1")),
+        (("A", "A-", "B"), ("a", "a-", "b")),
+        (("a b", "a_b", "c"), ("a b", "a_b", "c")),
+        (("Sports", "sports"), ("sports", "sports")),
+    ],
+)
+def test_no_two_classes_get_one_word(labels: Sequence[str], words: Sequence[str]) -> None:
+    assert words_of(labels) == dict(zip(labels, words, strict=True))
+
+
+def test_blanks_around_labels_and_rows_that_lack_one_are_no_labels(tmp_path: Path) -> None:
+    rows = [(f"words {i}", (" pos", "neg ", "")[i % 3]) for i in range(24)]
+    found = guess(write(tmp_path / "a.csv", ("text", "label"), rows))
+    assert (found.labels, found.lacking) == ({"neg": "neg", "pos": "pos"}, ("",))
+    path = tmp_path / "t.toml"
+    files = dict.fromkeys(("train", "dev", "test"), "a.csv")
+    path.write_text(guessed_task_file("t", found, files))
+    assert len(load_task_file(path).examples(Split.TRAIN)) == 16
+    lines: list[dict[str, object]] = [
+        {"text": f"words {i}", "label": "ab"[i % 2]} for i in range(24)
+    ]
+    lines[3]["label"] = None
+    del lines[5]["label"]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    found = guess(tmp_path / "a.jsonl")
+    assert found.nulls
+    path.write_text(guessed_task_file("t", found, dict.fromkeys(files, "a.jsonl")))
+    assert len(load_task_file(path).examples(Split.TRAIN)) == 22
+
+
+@pytest.mark.parametrize(
+    ("column", "label", "complaint"),
+    [
+        ("a {b}", "x", r"column 'a \{b\}' cannot stand in a template"),
+        ("text", "x\\ud800", "has a character that is no Unicode text"),
+    ],
+)
+def test_what_no_task_file_can_say_is_refused(
+    tmp_path: Path, column: str, label: str, complaint: str
+) -> None:
+    lines = [f'{{"{column}": "words {i}", "label": "{(label, "y")[i % 2]}"}}' for i in range(8)]
+    (tmp_path / "a.jsonl").write_text("\n".join(lines))
+    with pytest.raises(TaskError, match=complaint):
+        guess(tmp_path / "a.jsonl")
+
+
+def test_odd_letters_of_columns_and_labels_are_written_as_toml_wants_them(tmp_path: Path) -> None:
+    rows = [(f"words {i}", "x\x7f" if i % 2 else "y") for i in range(8)]
+    found = guess(write(tmp_path / "a.csv", ("Tell us: why!", "label"), rows))
+    path = tmp_path / "t.toml"
+    path.write_text(
+        guessed_task_file("t", found, dict.fromkeys(("train", "dev", "test"), "a.csv")),
+        encoding="utf-8",
+    )
+    assert load_task_file(path).labels == ("x\x7f", "y")
 
 
 def test_what_cannot_be_guessed_is_said(tmp_path: Path) -> None:

@@ -185,6 +185,20 @@ def test_a_template_may_use_several_columns_braces_and_lines(tmp_path: Path) -> 
     assert example.choices == ("bad", "good")
 
 
+def test_a_column_of_the_template_may_have_any_letters_but_braces(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("Tell us: why!,label\nfine,1\n", encoding="utf-8")
+    task = load(tmp_path, GOOD.replace("{text}", "{Tell us: why!}"))
+    (example,) = task.formatter({"Tell us: why!": "fine", "label": 1})
+    assert example.inputs == "review: fine"
+
+
+def test_raw_labels_are_met_without_the_blanks_around_them(tmp_path: Path) -> None:
+    (example,) = load(tmp_path, GOOD.replace('"1" =', '" 1 " =')).formatter(
+        {"text": "fine", "label": "1 "}
+    )
+    assert example.target == "good"
+
+
 def test_without_labels_the_answer_is_free_text_scored_by_exact_match(tmp_path: Path) -> None:
     content = GOOD.split("[labels]")[0].replace('metrics = ["accuracy"]\n', "")
     task = load(tmp_path, content)
@@ -384,9 +398,16 @@ def test_null_is_an_error_with_its_row_or_left_out_and_counted(
         load(tmp_path, whole).examples(Split.TEST)
     task = load(tmp_path, of_data("skip_nulls = true", file="a.jsonl"))
     assert everything(task) == EXPECTED
-    assert task.source.skipped["train"] == {
-        "no label (null)" if column == "label" else "text is null": 3
-    }
+    why = "no label (null)" if column == "label" else "text is null"
+    assert task.source.skipped["train"] == {why: 3}
+    lacking = {"text": '"text": "fine"', "label": '"label": "1"'}
+    del lacking[column]
+    (tmp_path / "a.jsonl").write_text(
+        good + f"{{{', '.join(lacking.values())}}}\n", encoding="utf-8"
+    )
+    task = load(tmp_path, of_data("skip_nulls = true", file="a.jsonl"))
+    assert everything(task) == EXPECTED
+    assert task.source.skipped["train"] == {why: 1}, "a value that is not there at all"
 
 
 def test_null_in_a_column_that_is_not_used_is_no_matter(tmp_path: Path) -> None:
@@ -541,6 +562,13 @@ def test_a_group_is_scored_together(tmp_path: Path) -> None:
         Split.TEST
     )
     assert [example.group for example in examples] == ["q1", "q1", "2"]
+    several = load(tmp_path, content.replace('group = "question"', 'group = ["text", "question"]'))
+    rows = [
+        {"text": text, "question": question, "label": 1}
+        for text, question in (("1-1", "2"), ("1", "1-2"))
+    ]
+    (one,), (other,) = map(several.formatter, rows)
+    assert one.group != other.group
 
 
 def test_the_longest_field_is_cut_unless_another_is_named(tmp_path: Path) -> None:
@@ -736,7 +764,7 @@ MISTAKES: Mapping[str, tuple[str, str, str]] = {
     "template with an open brace": (
         "{text}",
         "{text",
-        "format.template cannot be read: expected '}'",
+        "format.template cannot be read: a brace stands alone in",
     ),
     "labels of another type": (
         '[labels]\n"0" = "bad"\n"1" = "good"\n',
@@ -894,10 +922,10 @@ MISTAKES: Mapping[str, tuple[str, str, str]] = {
         "name is a int too long to show",
     ),
     "no TOML": ("[data]", "[data", "not TOML ("),
-    "a column with a form": (
+    "a brace alone": (
         "{text}",
-        "{text!r:>9}",
-        "format.template says how 'text' is written; a column stands",
+        "{text} }",
+        "format.template cannot be read: a brace stands alone in ' }'",
     ),
 }
 
@@ -919,6 +947,22 @@ def test_metrics_of_classes_need_two_labels(tmp_path: Path, metric: str) -> None
     reason = f"metric {metric!r} needs at least two [labels]"
     assert refused(tmp_path, content.replace('"1" = "good"\n', "")) == reason
     assert refused(tmp_path, content.split("[labels]")[0]) == reason
+
+
+@pytest.mark.parametrize("metric", ["f1", "matthews_correlation", "f1_over_answers"])
+def test_metrics_of_two_labels_are_of_no_more(tmp_path: Path, metric: str) -> None:
+    content = GOOD.replace("accuracy", metric) + '"2" = "middling"\n'
+    reason = f"metric {metric!r} is of two labels, and the task has 3; take macro_f1 or accuracy"
+    assert refused(tmp_path, content) == reason
+
+
+@pytest.mark.parametrize("metric", ["pearson", "spearman"])
+def test_metrics_of_numbers_are_of_no_words(tmp_path: Path, metric: str) -> None:
+    content = GOOD.replace("accuracy", metric)
+    reason = f"metric {metric!r} is of numbers, and 'bad' is none; take accuracy"
+    assert refused(tmp_path, content) == reason
+    numbers = content.replace('"bad"', '"-1"').replace('"good"', '"1.5"')
+    assert load(tmp_path, numbers).metrics == (metric,)
 
 
 def test_labels_of_one_word_alone_are_no_classes(tmp_path: Path) -> None:

@@ -138,6 +138,10 @@ def test_push_pull_and_card_go_through_a_folder(
         "bank", "card", "--task", "mnli", "--title", "toys", "--licences", "words.toml"
     ).out
     assert printed.replace("hub:OWNER/toys", "out/toys") == card
+    url = f"sqlite:///{bank_path}?timeout=77&check_same_thread=false"
+    of_url = spot("bank", "card", "--bank", url).out
+    assert f"# {bank_path.stem}\n" in of_url
+    assert "timeout" not in of_url, "what else a URL holds may be a password"
     document = spot("bank", "pull", "out/toys", "--bank", "other.sqlite", "--json").document
     assert (len(document["added"]), document["transfers"]) == (2, 0)
     with Bank.open("other.sqlite", create=False) as bank:
