@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from spot.prompts.write import write_prompt
 from tests.spot.cli.conftest import Spot
 
 WIDTH = 256
@@ -17,6 +18,8 @@ def _prompts(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for name, length in (("a.npy", 4), ("b.npy", 4), ("c.npy", 3)):
         np.save(tmp_path / name, rng.normal(size=(length, WIDTH)).astype(np.float32))
+    deep = rng.normal(size=(4, 4, WIDTH)).astype(np.float32)
+    write_prompt(tmp_path / "deep.safetensors", deep, {"recipe": '{"form": "deep"}'})
 
 
 def test_neighbours_are_told_of_every_token(spot: Spot) -> None:
@@ -85,6 +88,10 @@ def test_norms_are_told_along_training(spot: Spot) -> None:
         (("units",), "no prompt to look into; name some by --prompt"),
         (("edits", "wn_pos", "--prompt", "a.npy", "--edit", "revers"), "did you mean 'reverse'"),
         (("edits", "wn_pos", "--prompt", "a.npy", "--split", "x"), "split 'x' is not known"),
+        (
+            ("edits", "wn_pos", "--prompt", "deep.safetensors", "--edit", "mask", "--limit", "2"),
+            "--edit mask: there is no such edit of a prompt of the form deep, 4 tokens long",
+        ),
         (("line", "wn_pos", "--prompt", "a.npy"), "a line is between two prompts; give"),
         (("line", "wn_pos", "--prompt", "a.npy", "--prompt", "c.npy"), "of one form and length"),
     ],

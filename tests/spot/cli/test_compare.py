@@ -37,6 +37,15 @@ def test_systems_stand_side_by_side(spot: Spot, tmp_path: Path) -> None:
         (("--system", "prompttuning"), "did you mean 'prompt tuning'"),
         (("--plot", "none/x.png"), "no such folder"),
         (("--system", "multi-task model tuning"), "name others by --beside"),
+        (
+            ("--system", "zero-shot", "--shots", "3"),
+            "--shots would not be used: no system that is compared is shown worked examples",
+        ),
+        (
+            ("--system", "few-shot", "--top-k", "2"),
+            "--top-k would not be used: no system that is compared starts from sources",
+        ),
+        (("--system", "SPoT", "--tuning-rate", "0.1"), "no system that is compared trains all"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(

@@ -41,6 +41,16 @@ def test_a_prompt_from_a_file_or_folder_answers(
     assert answer.out.strip() in ("animal", "plant")
 
 
+def test_texts_that_are_cut_are_told_of(spot: Spot, tmp_path: Path) -> None:
+    write_prompt(tmp_path / "a.npy", PROMPT)
+    answer = spot(*ASK, "--prompt", "a.npy", "--max-input", "2")
+    assert answer.err == "1 of 1 inputs are cut at 2 tokens (--max-input)\n"
+    edits = ("analyze", "edits", "wn_pos", "--prompt", "a.npy", "--limit", "2", "--edit", "reverse")
+    assert spot(*edits, "--max-input", "2").err == (
+        "wn_pos: 2 of 2 inputs are cut at 2 tokens (--max-input)\n"
+    )
+
+
 @pytest.mark.parametrize(
     "command", [ASK, ("eval", "wn_pos", "--limit", "2")], ids=lambda ask: ask[0]
 )
@@ -180,6 +190,11 @@ def test_ensembles_stand_beside_their_prompts(spot: Spot, tmp_path: Path) -> Non
     assert alone["scores"] == document["ensembles"]["average"]
     for one, path in zip(document["prompts"], paths, strict=True):
         assert one["scores"] == spot(*ask[:4], "--prompt", path, "--json").document["scores"]
+    np.save(tmp_path / "longer.npy", rng.normal(size=(5, WIDTH)).astype(np.float32))
+    longer = (*ask, "--prompt", "longer.npy", "--json", "--ensemble")
+    assert "prompts of several forms or lengths have no mean" in spot(*longer, "average").error
+    possible = spot(*longer, "all").document["ensembles"]
+    assert list(possible) == ["vote", "likelihood", "probability", "weighted"]
     table = spot(*ask, "--ensemble", "vote").out
     assert "vote of 3" in table
     assert f"{paths[1]}: test answers (true)" in table
@@ -205,9 +220,9 @@ def test_an_ensemble_of_the_bank_answers_as_its_prompts_do_together(
     assert kept["dev"][-1]["of"] == f"{by} of 3"
     ask = ("eval", "wn_pos", "--limit", "40")
     together = spot(*ask, *prompts, "--ensemble", by, "--json").document["ensembles"][by]
+    few = spot("ensemble", "wn_pos", *prompts, "--by", by, "--limit", "40", "--json").document
+    assert few["run"] != kept["run"], "scores of fewer examples are another run's"
     if by == "weighted":  # here learnt on 40 development examples, there on all
-        few = spot("ensemble", "wn_pos", *prompts, "--by", by, "--limit", "40", "--json").document
-        assert few["run"] != kept["run"]
         kept = few
     for name in (kept["run"][:12], "wn_pos@together"):
         alone = spot(*ask, "--prompt", kept["run"][:12], "--json").document
@@ -302,6 +317,8 @@ def test_words_stand_in_place_of_a_prompt(spot: Spot) -> None:
     assert bare["cut inputs"] == 0
     seeded = spot(*ask, "--shots-seed", "1", "--text-prompt", "Which kind of word?")
     assert "bare backbone, instruction and 2 worked examples" in seeded.out
+    none = spot("eval", "wn_pos", "--limit", "2", "--shots", "1000", "--split", "train").error
+    assert none.startswith("--shots 1000: all 2 examples of the split are worked ones")
     trained = spot("eval", "wn_pos", "--limit", "4", "--shots", "1", "--split", "train")
     assert trained.code == 0
 
@@ -343,6 +360,10 @@ def test_a_prompt_is_mapped_to_another_model_and_says_where_it_comes_from(
     assert (mapped.fingerprint, mapped.metadata["task"]) == (fingerprint, "wn_pos")
     assert spot("eval", "wn_pos", "--limit", "2", "--prompt", "b.safetensors").code == 0
     assert "wrote b.safetensors: use it with --backbone tiny" in spot(*ask).out
+    suffix = {"fingerprint": fingerprint, "recipe": '{"form": "suffix"}'}
+    write_prompt(tmp_path / "c.safetensors", PROMPT, suffix)
+    refused = ("recycle", "--prompt", "c.safetensors", "--to", "tiny", "--out", "d.safetensors")
+    assert spot(*refused).error.startswith("c.safetensors: is of the form suffix; vectors of plain")
     imported = ("bank", "import", "b.safetensors", "--task", "wn_pos")
     assert spot(*imported).code == 0
     run = spot("bank", "runs", "--json").document["runs"][0]["run"]

@@ -90,6 +90,10 @@ def test_a_new_task_file_fits_the_data_that_is_named(
         "wrote more.toml: reads text, writes one of 3 labels of label",
         "in no training row, so that they cannot be learnt: '2'",
     ]
+    (tmp_path / "a" / "deep").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "a" / "deep")
+    assert spot("init-task", "link/films.toml", "--train", "reviews_train.csv").code == 0
+    assert spot("tasks", "link/films.toml").code == 0
     lost = spot("init-task", "other.toml", "--label", "label").error
     assert lost.startswith("--dev, --test, --label and --encoding go with --train")
     assert "no such file" in spot("init-task", "other.toml", "--train", "none.csv").error

@@ -16,6 +16,7 @@ from spot.inference.predict import mean_losses
 from spot.training.adapt import Adaptation, Adapted, adapt
 from spot.training.recipe import Recipe
 from spot.training.task_data import TaskData
+from tasks.errors import TaskError
 from tasks.task import Split, Task
 from tests.spot.backbone.conftest import CONFIGS
 from tests.spot.training.toy import Recorder
@@ -96,6 +97,23 @@ def test_a_run_that_was_interrupted_ends_with_the_same_model(
     other = dataclasses.replace(ADAPTATION, steps=30)
     with pytest.raises(TrainingError, match=r"holds another training .*; choose another --folder"):
         adapt(backbone, other, [corpus], tmp_path)
+
+
+def test_a_folder_is_of_its_text_once_something_has_learnt_it(
+    backbone: Backbone, corpus: Path, tmp_path: Path
+) -> None:
+    text, folder = tmp_path / "text.txt", tmp_path / "folder"
+    with pytest.raises(TaskError, match=r"text\.txt: no such file"):
+        adapt(backbone, ADAPTATION, [text], folder)
+    text.write_text("kamo rilu\n")
+    with pytest.raises(TrainingError, match="is too short"):
+        adapt(backbone, ADAPTATION, [text], folder)
+    text.write_bytes(corpus.read_bytes())
+    two = dataclasses.replace(ADAPTATION, steps=2)
+    adapt(backbone, two, [text], folder)
+    text.write_bytes(corpus.read_bytes() + b"kamo rilu\n")
+    with pytest.raises(TrainingError, match="holds a training on another text, or this one has"):
+        adapt(backbone, two, [text], folder)
 
 
 def test_spans_can_be_learnt_too(backbone: Backbone, corpus: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import re
 from typing import Any
@@ -201,3 +202,11 @@ def test_digests_are_those_of_the_first_release(backbone: Backbone) -> None:
     named = dataclasses.replace(backbone, fingerprint="f" * 64)
     assert Recipe().record(named).digest == DIGEST
     assert Recipe().family(named) == FAMILY
+
+
+def test_whole_numbers_are_the_numbers_that_they_stand_for() -> None:
+    whole = Recipe(optimizer=Optimizer(learning_rate=1, weight_decay=0))
+    assert whole == Recipe(optimizer=Optimizer(learning_rate=1.0, weight_decay=0.0))
+    assert json.dumps(dataclasses.asdict(whole)) == json.dumps(
+        dataclasses.asdict(Recipe(optimizer=Optimizer(learning_rate=1.0, weight_decay=0.0)))
+    )
