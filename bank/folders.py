@@ -35,8 +35,8 @@ def stage_for(path: Path) -> Iterator[Path]:
 
 
 def move_in(stage: Path, folder: Path, names: Sequence[str]) -> None:
-    """Move files of a stage into a folder, in this order; a folder that is new moves as one, while one that is there may
-    be somebody's working folder, and stays.
+    """Move files of a stage into a folder, in this order; a folder that is new moves as one, and one that is there
+    stays, which may be somebody's working folder.
 
     Raises:
         OSError: it cannot be written.

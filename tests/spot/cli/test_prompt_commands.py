@@ -263,7 +263,9 @@ def test_an_ensemble_predicts_and_travels_as_a_prompt_does(spot: Spot, tmp_path:
     ):
         line = spot(*command).error
         assert "holds 3 prompts that answer together, and one is wanted" in line, command
-    assert "no key can be compared with this query" in spot("retrieve", "wn_living").error
+    assert "holds no source yet" in spot("retrieve", "wn_living").error, (
+        "of an ensemble no key is ranked"
+    )
 
 
 @pytest.mark.parametrize(
