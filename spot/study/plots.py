@@ -321,14 +321,15 @@ def scores_of_targets(findings: BudgetFindings, pyplot: Any) -> Any:
     trained = [name for name in names if name not in FLAT]
     order = np.argsort(means[trained[-1]] - means[NO_TRANSFER])
     targets = compared.targets(NO_TRANSFER)
-    figure, axes = pyplot.subplots(figsize=(6.5, 1.2 + 0.38 * len(targets)))
+    size = (8.5, 1.2 + 0.38 * len(targets))
+    figure, axes = pyplot.subplots(figsize=size, layout="constrained")
     for name in names:
         marks = {"marker": "|", "markersize": 10} if name in FLAT else {"marker": "o"}
         axes.plot(means[name][order], range(len(targets)), linestyle="", label=name, **marks)
     axes.set_yticks(range(len(targets)), [targets[i] for i in order])
     axes.grid(axis="y", alpha=0.3)
     axes.set_xlabel(f"test score after {compared.budgets[at]} steps of every run")
-    axes.legend(fontsize=8)
+    figure.legend(loc="outside right upper", fontsize=8)
     return figure
 
 
