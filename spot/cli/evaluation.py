@@ -163,7 +163,7 @@ def evaluate(
     if out.json:
         print_json({"task": learnable.name, "split": split, "examples": len(examples)}
                    | found.document(split)
-                   | {"most frequent answer": {"answer": constant} | floor}
+                   | {"most frequent answer": floor, "most frequent text": constant}
                    | {"cut inputs": sets[0].tokens.cut, "decoding": way.options}
                    | ({"words": design.words()} if design.words() else {}) | partial)  # fmt: skip
         return
