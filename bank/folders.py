@@ -50,4 +50,4 @@ def move_in(stage: Path, folder: Path, names: Sequence[str]) -> None:
 
 def is_empty(folder: Path) -> bool:
     """Whether a folder holds nothing but what a killed process left of its stage."""
-    return all(each.name.endswith(STAGE) for each in folder.iterdir())
+    return all(each.match(f".*{STAGE}") for each in folder.iterdir())
