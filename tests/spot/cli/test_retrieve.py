@@ -44,7 +44,9 @@ def test_text_ranks_without_a_query_once_the_bank_knows_its_sources_words(
     assert "does not know those of wn_pos; " in spot(*ask).error
     added = spot("bank", "add-texts").out.splitlines()
     assert added == ["wn_living: added", "wn_pos: added"]
-    assert spot("bank", "add-texts").out == ""
+    assert spot("bank", "add-texts").out.splitlines() == [
+        "no task of sqlite:///bank.sqlite lacks its texts"
+    ]
     document = spot(*ask, "--json").document
     assert (document["similarity"], document["cautions"]) == ("text", [])
     ranked = {row["task"]: row["similarities"] for row in document["ranked"]}
