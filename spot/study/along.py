@@ -27,6 +27,7 @@ from spot.study.budgets import (
     Raced,
     Row,
     head_row,
+    or_none_row,
     restarts_row,
 )
 from spot.study.plan import NO_CURVES, StudyPlan
@@ -341,21 +342,23 @@ class OneTarget:
         return [{UNTRAINED: Fixed(few.score(Split.TEST, texts)["score"])} for texts in answers]
 
     def chosen(self, seed: int, from_sources: Mapping[tuple[int, str], History]) -> dict[str, Row]:
-        """Rows that choose among sources, and the races that the first measure's heads would be."""
-        rows: dict[str, Row] = {}
-        recipe = self.trainer.recipe
-        for name, sources in self.choices[seed].items():
-            if name != ORACLE:
-                rows[name] = Chosen([from_sources[seed, source.value] for source in sources])
+        """Rows that choose among sources; of the first measure's heads also those in which the run without transfer
+        competes, to the end of every run and in a race."""
+        rows: dict[str, Row] = {
+            name: Chosen([from_sources[seed, source.value] for source in sources])
+            for name, sources in self.choices[seed].items()
+            if name != ORACLE
+        }
+        recipe, first = self.trainer.recipe, self.plan.measures[0]
+        alone = self.history(self.baselines[seed])
         for k in self.plan.k:
-            head = rows[head_row(k, self.plan.measures[0])]
-            races = k > 1 and self.sample.whole and len(budgets(recipe)) > 1
-            if races and isinstance(head, Chosen):
-                alone = self.history(self.baselines[seed])
-                rows[f"halving of top-{k}, {self.plan.measures[0]}"] = Raced(
-                    [*head.histories, alone],
-                    recipe.plan().evaluate_every,
-                    recipe.evaluate_spacing,
+            sources = self.choices[seed][head_row(k, first)]
+            competing = [*(from_sources[seed, source.value] for source in sources), alone]
+            if k > 1:
+                rows[or_none_row(k, first)] = Chosen(competing)
+            if k > 1 and self.sample.whole and len(budgets(recipe)) > 1:
+                rows[f"halving of top-{k}, {first}"] = Raced(
+                    competing, recipe.plan().evaluate_every, recipe.evaluate_spacing
                 )
         return rows
 

@@ -15,6 +15,7 @@ from spot.study.budgets import (
     BudgetFindings,
     BudgetTrial,
     head_row,
+    or_none_row,
     restarts_row,
     row_names,
     score_array,
@@ -297,11 +298,11 @@ def goal_rows(findings: BudgetFindings) -> list[Row]:
     rows = []
     for size, compared in (_sizes(findings) | {plan.train_limit: own}).items():
         for measure in plan.measures:
-            heads = {k: head_row(k, measure) for k in plan.k}
-            for k, name in heads.items():
-                if name in compared.names:
-                    where = {"training examples": size or "all", "row": name}
-                    rows += [where | row for row in _goals(compared, k, name)]
+            for k in plan.k:
+                for name in (head_row(k, measure), or_none_row(k, measure)):
+                    if name in compared.names:
+                        where = {"training examples": size or "all", "row": name}
+                        rows += [where | row for row in _goals(compared, k, name)]
     return rows
 
 

@@ -35,6 +35,11 @@ def head_row(k: int, measure: str) -> str:
     return f"best of top-{k}, {measure}"
 
 
+def or_none_row(k: int, measure: str) -> str:
+    """Name of the row of the best of these and the run without transfer."""
+    return f"best of top-{k} and no transfer, {measure}"
+
+
 def best_evaluation(history: History, budget: int) -> Mapping[str, float]:
     """The best evaluation on dev up to a budget; ties: the latest, which is most often that of smaller loss."""
     return max(

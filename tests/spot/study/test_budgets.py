@@ -106,16 +106,20 @@ def test_a_study_at_budgets_trains_what_its_rows_need_and_a_second_call_nothing(
     everything = [
         MOST_FREQUENT, BAG_OF_WORDS, "no transfer", "best of 3 restarts", "top-1 untrained",
         "best of 2 random sources", "best of top-1, average", "best of top-2, average", "best of top-1, trial",
-        "best of top-2, trial", "generic first", "halving of top-2, average", "average of top-2",
-        "attention of top-2",
-        "mixture of top-2", "oracle",
+        "best of top-2, trial", "generic first", "best of top-2 and no transfer, average", "halving of top-2, average",
+        "average of top-2", "attention of top-2", "mixture of top-2", "oracle",
     ]  # fmt: skip
     assert list(found.trials[0].rows) == everything
     assert list(found.trials[2].rows) == everything[:-1]
     assert list(found.trials[4].rows) == [
         MOST_FREQUENT, BAG_OF_WORDS, "no transfer", "best of 3 restarts", "best of top-1, average",
-        "best of top-2, average",
+        "best of top-2, average", "best of top-2 and no transfer, average",
     ]  # fmt: skip
+    for trial in found.trials:
+        rows = trial.rows
+        competing = [rows["best of top-2, average"].score(12), rows["no transfer"].score(12)]
+        assert rows["best of top-2 and no transfer, average"].score(12) in competing
+        assert rows["best of top-2 and no transfer, average"].steps(12) == 3 * 12
     assert verify(world.bank) == []
     again = study_of(dataclasses.replace(world, trainer=untraining(world.trainer)), tasks)
     assert all(row.train == 0 for row in foresee_study(wanted).wanted())
