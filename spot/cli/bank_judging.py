@@ -172,6 +172,7 @@ def import_scores(
         ),
     ] = "",
     bank: BankOption,
+    out: JsonOption,
 ) -> None:
     """Take in what others measured from a bank's sources, as if its own transfers had."""
     from bank.outcomes import import_outcomes, read_measured
@@ -179,4 +180,7 @@ def import_scores(
     rows = read_measured(path, score=score, baseline=baseline)
     with bank.open(write=True) as opened:
         added, changed, held = import_outcomes(opened, rows, recipe=recipe)
-        say(f"{added} outcomes added, {changed} changed, {held} there already, in {opened}")
+        out.report(
+            {"bank": str(opened), "added": added, "changed": changed, "held": held},
+            f"{added} outcomes added, {changed} changed, {held} there already, in {opened}",
+        )

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from spot.cli.groups import takes_groups
-from spot.cli.options import BankOption, DataOption
-from spot.cli.output import say
+from spot.cli.options import BankOption, DataOption, JsonOption
 from spot.training.settings import SEED, WHOLE
 
 if TYPE_CHECKING:
@@ -57,6 +56,7 @@ def export(
         str, typer.Option(help="npy, safetensors or peft (a folder); else the name says it.")
     ] = "",
     bank: BankOption,
+    out: JsonOption,
 ) -> None:
     """Write a prompt [P, H] to a file; all formats but .npy carry what is known about it."""
     from bank.files import exported
@@ -72,7 +72,8 @@ def export(
         config=export.config,
         start=export.start,
     )
-    say(f"wrote {path} {list(export.prompt.shape)}")
+    shape = list(export.prompt.shape)
+    out.report({"path": str(path), "shape": shape}, f"wrote {path} {shape}")
 
 
 @takes_groups
@@ -113,6 +114,7 @@ def import_file(
         typer.Option(help="Its early prompt; else the prompt stands in for its own key."),
     ] = None,
     bank: BankOption,
+    out: JsonOption,
 ) -> None:
     """Store a prompt that others trained. It is never ranked against keys trained here."""
     from bank import TaskRecord
@@ -137,7 +139,7 @@ def import_file(
             seed=seed if seed is not None else value.number("seed") or 0,
             origin=origin_of(value),
         )
-    say(f"stored as run {run[:12]} in {opened}")
+    out.report({"bank": str(opened), "run": run}, f"stored as run {run[:12]} in {opened}")
 
 
 def _of_width(file: PromptFile, width: int | None) -> PromptFile:
@@ -175,6 +177,7 @@ def add_task_texts(
     *,
     data: DataOption,
     bank: BankOption,
+    out: JsonOption,
 ) -> None:
     """Add what a bank lacks of its tasks' texts, read from their training data: hashes and counts of words.
 
@@ -183,16 +186,17 @@ def add_task_texts(
     from spot.transfer.texts import add_texts
     from tasks import TaskError
 
+    told: dict[str, str] = {}
     with bank.open(write=True) as opened:
-        wanted = tasks or opened.lacking_texts()
-        if not wanted:
-            say(f"no task of {opened} lacks its texts")
-        for name in wanted:
+        for name in tasks or opened.lacking_texts():
             try:
                 added = add_texts(opened, name, data.folder, allow_partial=data.allow_partial_data)
             except TaskError as error:
                 if tasks:
                     raise
-                say(f"{name}: not added ({error})")
+                told[name] = f"not added ({error})"
             else:
-                say(f"{name}: {'added' if added else 'has its texts already'}")
+                told[name] = "added" if added else "has its texts already"
+        lines = [f"{name}: {what}" for name, what in told.items()]
+        none = f"no task of {opened} lacks its texts"
+        out.report({"bank": str(opened), "tasks": told}, *(lines or [none]))

@@ -62,6 +62,7 @@ def push(
     ] = False,
     message: Annotated[str, typer.Option(help="Of the commit on the hub.")] = "",
     bank: BankOption,
+    out: JsonOption,
 ) -> None:
     """Publish a bank, or some of its runs: prompts, manifest and card. Without options, all sources."""
     from bank.hub import hub_repository, upload
@@ -70,16 +71,20 @@ def push(
     repository = hub_repository(destination)
     content = _selected(bank, selection, evidence=evidence, answers=answers, licences=licences)
     told = f"{len(content.rows['runs'])} runs of {len(content.rows['tasks'])} tasks"
+    document = {
+        "runs": [row["digest"] for row in content.rows["runs"]],
+        "tasks": [row["name"] for row in content.rows["tasks"]],
+    }
     if repository is None:
         folder = paths.expanded(destination)
         write_repository(folder, content, _card(content, folder.resolve().name, destination))
-        say(f"published {told} in {folder}")
+        out.report({"where": str(folder), **document}, f"published {told} in {folder}")
         return
     with tempfile.TemporaryDirectory(prefix="spot-push-") as stage:
         folder = Path(stage) / "repository"
         write_repository(folder, content, _card(content, repository.name, str(repository)))
         where = upload(folder, repository, message=message or f"Bank of {told}", private=private)
-    say(f"published {told} in {where}")
+    out.report({"where": where, **document}, f"published {told} in {where}")
 
 
 @takes_groups

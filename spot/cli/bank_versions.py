@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from spot.cli.bank_selection import SelectionOption
 from spot.cli.groups import takes_groups
-from spot.cli.options import BankOption
-from spot.cli.output import say
+from spot.cli.options import BankOption, JsonOption
 from spot.cli.recipes import finite
+
+if TYPE_CHECKING:
+    from bank import Bank
 
 Name = Annotated[
     str,
@@ -49,26 +51,33 @@ def add_to(app: typer.Typer) -> None:
 
 
 @takes_groups
-def tag(run: Name, tags: Tags, *, bank: BankOption) -> None:
+def tag(run: Name, tags: Tags, *, bank: BankOption, out: JsonOption) -> None:
     """Give a run tags, by which TASK@TAG names it: the best one, where several runs of a task share a tag.
 
     TASK@best and TASK@latest need no tags: the run with the highest development score, and the last one.
     """
     with bank.open(write=True) as opened:
         digest = opened.tag(run, tags)
-        say(f"run {digest[:12]} in {opened}: tagged {', '.join(tags)}")
+        _report(opened, digest, "tagged", tags, out)
 
 
 @takes_groups
-def untag(run: Name, tags: Tags, *, bank: BankOption) -> None:
+def untag(run: Name, tags: Tags, *, bank: BankOption, out: JsonOption) -> None:
     """Take tags from a run."""
     with bank.open(write=True) as opened:
         digest = opened.untag(run, tags)
-        say(f"run {digest[:12]} in {opened}: no longer tagged {', '.join(tags)}")
+        _report(opened, digest, "no longer tagged", tags, out)
+
+
+def _report(bank: Bank, digest: str, what: str, tags: list[str], out: JsonOption) -> None:
+    document = {"bank": str(bank), "run": digest, what.replace(" ", "_"): tags}
+    out.report(document, f"run {digest[:12]} in {bank}: {what} {', '.join(tags)}")
 
 
 @takes_groups
-def remove(runs: Runs = None, *, selection: SelectionOption, bank: BankOption) -> None:
+def remove(
+    runs: Runs = None, *, selection: SelectionOption, bank: BankOption, out: JsonOption
+) -> None:
     """Hide runs: they are neither ranked nor listed nor found, until `spot bank restore` brings them back.
 
     Nothing is deleted, and a command that asks for such a run to be trained has it restored.
@@ -79,16 +88,22 @@ def remove(runs: Runs = None, *, selection: SelectionOption, bank: BankOption) -
         few = (
             [digest[:12] for digest in digests] if len(digests) <= FEW else ["with the same words"]
         )
-        say(f"{len(digests)} runs removed in {opened}; back by: spot bank restore {' '.join(few)}")
+        out.report(
+            {"bank": str(opened), "removed": digests},
+            f"{len(digests)} runs removed in {opened}; back by: spot bank restore {' '.join(few)}",
+        )
 
 
 @takes_groups
-def restore(runs: Runs = None, *, selection: SelectionOption, bank: BankOption) -> None:
+def restore(
+    runs: Runs = None, *, selection: SelectionOption, bank: BankOption, out: JsonOption
+) -> None:
     """Bring removed runs back; `spot bank runs --removed` lists them."""
     chosen = _chosen(selection, runs)
     with bank.open(write=True) as opened:
         digests = opened.restore(chosen.selection)
-        say(f"{len(digests)} runs restored in {opened}")
+        document = {"bank": str(opened), "restored": digests}
+        out.report(document, f"{len(digests)} runs restored in {opened}")
 
 
 @takes_groups
@@ -101,6 +116,7 @@ def purge(
         ),
     ] = 30.0,
     bank: BankOption,
+    out: JsonOption,
 ) -> None:
     """Delete removed runs for good, with their prompts where no other run has them.
 
@@ -108,10 +124,14 @@ def purge(
     """
     with bank.open(write=True) as opened:
         done = opened.purge(dt.datetime.now(dt.UTC) - dt.timedelta(days=older_than))
-        say(f"{len(done.runs)} runs and {done.prompts} prompts deleted in {opened}")
+        lines = [f"{len(done.runs)} runs and {done.prompts} prompts deleted in {opened}"]
         if done.kept:
             names = ", ".join(digest[:12] for digest in done.kept[:10])
-            say(f"{len(done.kept)} removed runs are kept, for transfers name them: {names}")
+            lines.append(
+                f"{len(done.kept)} removed runs are kept, for transfers name them: {names}"
+            )
+        document = {"deleted": done.runs, "prompts": done.prompts, "kept": done.kept}
+        out.report({"bank": str(opened), **document}, *lines)
 
 
 def _chosen(selection: SelectionOption, runs: list[str] | None) -> SelectionOption:

@@ -13,6 +13,7 @@ import typer
 
 from spot import paths
 from spot.cli.groups import refuse_given
+from spot.cli.output import print_json, say
 from spot.cli.recipes import EMBEDDED, RecipeOptions, embedded, finite
 from spot.training.settings import LENGTH, WHOLE
 
@@ -156,8 +157,16 @@ class JsonOption:
     """Output for programs."""
 
     json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON document instead of tables.")
+        bool, typer.Option("--json", help="Print one JSON document instead of text.")
     ] = False
+
+    def report(self, document: Any, *lines: str) -> None:
+        """What a command has done: the document for programs, the lines for people."""
+        if self.json:
+            print_json(document)
+            return
+        for line in lines:
+            say(line)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -91,6 +91,8 @@ def init_task(
         str, typer.Option(help="Encoding of your rows, such as latin-1, where it is not UTF-8.")
     ] = "",
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
+    *,
+    out: JsonOption,
 ) -> None:
     """Write a commented task file to start from, or one that fits your data."""
     from tasks.errors import TaskError, shown
@@ -108,7 +110,7 @@ def init_task(
                 "--dev, --test, --label and --encoding go with --train, the file that is looked into"
             )
         path.write_text(example_task_file(path.stem), encoding="utf-8")
-        say(f"wrote {path}; edit it, then: spot tasks {path}")
+        out.report({"path": str(path)}, f"wrote {path}; edit it, then: spot tasks {path}")
         return
     others = [file for file in (dev, test) if file is not None]
     guessed = guess(train, label, others, encoding=encoding)
@@ -122,16 +124,27 @@ def init_task(
     reads, count = ", ".join(guessed.texts), len(guessed.labels)
     what = "the first answer of" if guessed.several else "the text of"
     writes = f"one of {count} labels of" if count else what
-    say(f"wrote {path}: reads {reads}, writes {writes} {guessed.label}")
+    lines = [f"wrote {path}: reads {reads}, writes {writes} {guessed.label}"]
     if guessed.lacking:
         lacking = ", ".join(map(shown, guessed.lacking))
-        say(f"rows whose {guessed.label} is {lacking} have no label, and are left out")
+        lines.append(f"rows whose {guessed.label} is {lacking} have no label, and are left out")
     if guessed.untrained:
         missing = ", ".join(map(shown, guessed.untrained))
-        say(f"in no training row, so that they cannot be learnt: {missing}")
+        lines.append(f"in no training row, so that they cannot be learnt: {missing}")
     if any(map(is_number, guessed.labels.values())):
-        say("labels that are numbers say nothing to a model: give them words under [labels]")
-    say(f"look at it, then: spot tasks {path}")
+        lines.append(
+            "labels that are numbers say nothing to a model: give them words under [labels]"
+        )
+    document = {
+        "path": str(path),
+        "texts": list(guessed.texts),
+        "label": guessed.label,
+        "labels": guessed.labels,
+        "several": guessed.several,
+        "lacking": list(guessed.lacking),
+        "untrained": list(guessed.untrained),
+    }
+    out.report(document, *lines, f"look at it, then: spot tasks {path}")
 
 
 def add_to(app: typer.Typer) -> None:

@@ -430,3 +430,28 @@ def test_a_bank_without_transfers_has_nothing_to_judge_by(spot: Spot, tmp_path: 
     answer = spot("bank", "evaluate-retrieval")
     assert answer.code == 1
     assert "spot transfer --method oracle" in answer.err
+
+
+def test_what_writes_says_in_json_what_it_wrote(spot: Spot, bank_path: Path) -> None:
+    def told(*arguments: object) -> Any:
+        document = spot("bank", *arguments, "--json").document
+        assert document.pop("bank", "sqlite:///bank.sqlite") == "sqlite:///bank.sqlite"
+        return document
+
+    run = told("runs", "--task", "mnli", "--role", "source")["runs"][0]["run"]
+    digest = spot("bank", "show", run).document["run"]
+    assert told("tag", digest, "good", "new") == {"run": digest, "tagged": ["good", "new"]}
+    assert told("untag", digest, "new") == {"run": digest, "no_longer_tagged": ["new"]}
+    assert told("export", "mnli@good", "mnli.npy") == {"path": "mnli.npy", "shape": [3, 4]}
+    pushed = told("push", "published", "--tag", "good")
+    assert pushed == {"where": "published", "runs": [digest], "tasks": ["mnli"]}
+    assert told("remove", "mnli@good") == {"removed": [digest]}
+    assert told("restore", digest) == {"restored": [digest]}
+    imported = told("import", "mnli.npy", "--task", "others", "--backbone", "another")["run"]
+    assert spot("bank", "show", imported).document["task"] == "others"
+    spot("bank", "remove", imported)
+    assert told("purge", "--older-than", "0") == {"deleted": [imported], "prompts": 0, "kept": []}
+    row = "target,source,seed,score\nrte,mnli,0,71\n"
+    (bank_path.parent / "scores.csv").write_text(row)
+    added = {"added": 1, "changed": 0, "held": 0}
+    assert told("import-outcomes", "scores.csv") == added

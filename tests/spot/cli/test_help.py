@@ -57,6 +57,15 @@ def test_help_shows_an_example(spot: Spot, command: tuple[str, ...], option: str
     assert "Usage: " in words
 
 
+DOCUMENTS = {("bank", "show"): "JSON", ("bank", "card"): "Markdown", ("demo",): "a story"}
+"""Commands that print one kind of document, and which."""
+
+
+@pytest.mark.parametrize("command", ALL, ids=" ".join)
+def test_programs_may_ask_for_json(spot: Spot, command: tuple[str, ...]) -> None:
+    assert ("--json" in spot(*command, "--help").out) == (command not in DOCUMENTS)
+
+
 def test_a_group_without_a_command_prints_its_help(spot: Spot) -> None:
     for group in ((), ("bank",)):
         answer = spot(*group)

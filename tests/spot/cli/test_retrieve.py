@@ -40,7 +40,8 @@ def test_text_ranks_without_a_query_once_the_bank_knows_its_sources_words(
         "the bank does not know those of wn_isa, wn_pos; `spot bank add-texts` reads"
         in spot(*ask).error
     )
-    assert spot("bank", "add-texts", "wn_isa").out.splitlines() == ["wn_isa: added"]
+    added = spot("bank", "add-texts", "wn_isa", "--json").document
+    assert added == {"bank": "sqlite:///bank.sqlite", "tasks": {"wn_isa": "added"}}
     assert "does not know those of wn_pos; " in spot(*ask).error
     added = spot("bank", "add-texts").out.splitlines()
     assert added == ["wn_living: added", "wn_pos: added"]

@@ -85,7 +85,12 @@ def test_a_new_task_file_fits_the_data_that_is_named(
     assert {example["target"] for example in shown["examples"]} <= {"0", "1"}
     assert all(example["inputs"].startswith("text: film number") for example in shown["examples"])
     (tmp_path / "more.csv").write_text("text,label\na film,2\n")
-    more = spot("init-task", "more.toml", "--train", "reviews_train.csv", "--test", "more.csv")
+    ask = ("--train", "reviews_train.csv", "--test", "more.csv")
+    more = spot("init-task", "more.toml", *ask)
+    assert spot("init-task", "again.toml", *ask, "--json").document == {
+        "path": "again.toml", "texts": ["text"], "label": "label", "labels": {"0": "0", "1": "1", "2": "2"},
+        "several": False, "lacking": [], "untrained": ["2"],
+    }  # fmt: skip
     assert more.out.splitlines()[:2] == [
         "wrote more.toml: reads text, writes one of 3 labels of label",
         "in no training row, so that they cannot be learnt: '2'",
