@@ -146,6 +146,9 @@ def transfer(
             surely=not dry_run,
             resize=method.resize,
         )
+        length = trainer.recipe.prompt_length
+        if length == trainer.querying.recipe.prompt_length:
+            refuse_given(context, ["resize"], f"the sources' prompts have {length} tokens as well")
         if dry_run:
             foresight = foreseen_transfers(trainer, task, seeds.range, options, find_task)
             show_plan(foresight, trainer, bank.shown, out)

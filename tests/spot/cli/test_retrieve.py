@@ -58,6 +58,13 @@ def test_text_ranks_without_a_query_once_the_bank_knows_its_sources_words(
     assert refused.startswith("--seed would not be used: measure text ranks without a query")
 
 
+def test_a_way_to_another_length_is_refused_where_lengths_are_equal(
+    spot: Spot, old_bank: Path
+) -> None:
+    refused = spot("transfer", "wn_living", "--resize", "repeat", *SHORT).error
+    assert refused.startswith("--resize would not be used: the sources' prompts have 4 tokens")
+
+
 @pytest.mark.parametrize("measure", ["neurons", "fused", "demonstrations"])
 def test_sources_are_ranked_by_what_fires_and_by_both_similarities(
     spot: Spot, old_bank: Path, measure: str
