@@ -67,6 +67,11 @@ class Backbone:
     dtype: str
 
     @property
+    def identity(self) -> str:
+        """What weights that train begin with: its fingerprint, and the products' dtype where that is not float32."""
+        return self.fingerprint if self.dtype == "float32" else f"{self.fingerprint} {self.dtype}"
+
+    @property
     def width(self) -> int:
         """H, the width of a prompt token."""
         return self.config.width

@@ -28,7 +28,7 @@ class GenerationOptions:
     max_new_tokens: Annotated[
         int,
         typer.Option(
-            help="Longest text in tokens; 0 takes that of the longest target, at most 32.",
+            help="Longest text in tokens; 0 takes that of the longest target, or 32 without targets.",
             min=0,
             max=LENGTH,
             rich_help_panel=PANEL,

@@ -67,7 +67,7 @@ def tune(
         mixture_of(last, others) if others else last, recipe, named=bool(others)
     )
     optimizer = dataclasses.replace(OPTIMIZER, learning_rate=tuning_rate)
-    told = {"backbone": backbone.fingerprint, "data": data.digest, "seed": seed}
+    told = {"backbone": backbone.identity, "data": data.digest, "seed": seed}
     claim(
         folder / "tuning.json",
         told | {"recipe": recorded(recipe), "optimizer": dataclasses.asdict(optimizer)},

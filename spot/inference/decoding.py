@@ -21,7 +21,7 @@ from spot.inference.tokenwise import Limits, most_likely, token_by_token
 from tasks.choices import choose
 
 MAX_NEW_TOKENS = 32
-"""Longest text that is generated unless asked for more."""
+"""Longest text that is generated where no target says how long texts are."""
 
 MAX_BEAMS = 64
 
@@ -32,7 +32,8 @@ class Decoding:
 
     Attributes:
         policy: name in :data:`POLICIES`.
-        max_new_tokens: longest text; 0 takes the length of the longest target, at most :data:`MAX_NEW_TOKENS`.
+        max_new_tokens: longest text; 0 takes the length of the longest target, up to the next of a few lengths that are
+            compiled.
         beams: sequences that beam search keeps.
         length_penalty: beam search divides the log-likelihood of a sequence of n tokens by ``n ** length_penalty``.
         temperature: of sampling; logits are divided by it.

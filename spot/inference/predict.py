@@ -22,7 +22,7 @@ from spot.backbone.load import Backbone
 from spot.backbone.placement import placement
 from spot.backbone.soft import Soft
 from spot.errors import SpotError
-from spot.inference.decoding import MAX_NEW_TOKENS, Decoding, generate
+from spot.inference.decoding import Decoding, generate
 from spot.inference.ranking import CONTENT_FREE, RANKINGS, Ranked
 from spot.inference.sampling import Draw
 from spot.inference.tokenwise import Limits
@@ -233,7 +233,7 @@ def _generated(
     """Answers to all questions behind each other: texts."""
     data = _together([question.tokens for question in asked])
     counts = [len(question.examples) for question in asked]
-    longest = np.repeat([_longest(question, decoding) for question in asked], counts)
+    longest = np.repeat([longest_text(question.tokens, decoding) for question in asked], counts)
     places = np.concatenate([np.arange(count) for count in counts])
     texts = decode(backbone, soft, _prompt_ids(asked), data, longest, places, decoding, batch_size)
     return Answers(texts, False, None)
@@ -501,10 +501,10 @@ def ranks(method: str, examples: Sequence[Example]) -> bool:
     return method == "rank" or (method == "auto" and choices)
 
 
-def _longest(one: Questions, decoding: Decoding) -> int:
-    """Most tokens of its generated texts."""
-    targets = int(one.tokens.targets.lengths.max(initial=0))
-    return decoding.max_new_tokens or min(MAX_NEW_TOKENS, bucket(targets, TARGET_BUCKETS))
+def longest_text(tokens: Tokenized, decoding: Decoding) -> int:
+    """Most tokens of a text that is generated for one of these examples."""
+    targets = int(tokens.targets.lengths.max(initial=0))
+    return decoding.max_new_tokens or bucket(targets, TARGET_BUCKETS)
 
 
 def _together(parts: Sequence[Tokenized]) -> Tokenized:

@@ -127,7 +127,7 @@ def adapt(
         config = dataclasses.replace(config, target_begin_token_ids=(_sentinel(backbone),))
     folder.mkdir(parents=True, exist_ok=True)
     told = {
-        "backbone": backbone.fingerprint,
+        "backbone": backbone.identity,
         "corpora": [str(path) for path in corpora],
         **dataclasses.asdict(adaptation),
     }

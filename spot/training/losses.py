@@ -69,7 +69,7 @@ def rank(scored: Scored) -> Array:
     top = jnp.where(jnp.isfinite(top), top, 0.0)
     shifted = scores - top.at[scored.examples].get(mode="fill", fill_value=0.0)
     total = scored.summed(jnp.exp(shifted))
-    return jnp.log(jnp.maximum(total, 1.0)) + top - scored.of_true(scores)
+    return jnp.log(jnp.where(total > 0, total, 1.0)) + top - scored.of_true(scores)
 
 
 CHOICE_LOSSES: Mapping[str, Callable[[Scored], Array]] = {"perceptron": perceptron, "rank": rank}

@@ -79,7 +79,7 @@ def tuning_digest(
     """What makes two trainings of all weights the same."""
     return digest_of(
         [
-            backbone.fingerprint,
+            backbone.identity,
             data.digest,
             seed,
             recorded(recipe),

@@ -36,7 +36,12 @@ from spot.training.optimizers import Optimizer
 from spot.training.parts import Batch
 from spot.training.pretrain_data import hold_out, prepare
 from spot.training.pretrain_plan import Pretraining
-from spot.training.pretrain_streams import ObjectiveStream, SupervisedStream, as_batch
+from spot.training.pretrain_streams import (
+    ANSWER_BUCKETS,
+    ObjectiveStream,
+    SupervisedStream,
+    as_batch,
+)
 from spot.training.step import make_step
 from tasks.objectives import Objective, objective_batch
 from tasks.wordings import Labelled
@@ -69,6 +74,7 @@ def pretrain(
     dtype = jnp.bfloat16 if plan.bfloat16 else jnp.float32
     model = random_model(plan.config, seed=plan.seed, dtype=dtype)
     curves: dict[str, Any] = {}
+    shaped: list[Any] = []  # by what the weights so far came about
     for phase in plan.phases():
         stream: Any = ObjectiveStream(
             train, plan.objective(phase.name), batch_size=phase.batch_size, seed=phase.seed
@@ -80,17 +86,19 @@ def pretrain(
                 stream,
                 config=plan.config,
                 input_length=plan.input_length,
-                target_length=8,
+                target_length=ANSWER_BUCKETS[-1],
                 batch_size=phase.batch_size,
                 lm_share=plan.supervised_lm_share,
                 seed=phase.seed,
             )
-        shaping = [
+        shaped += [
             plan.config.identity,
             dataclasses.asdict(phase),
             plan.input_length,
             plan.bfloat16,
         ]
+        if phase.name == "supervised":
+            shaped += [plan.supervised_lm_share, digest_of(supervised)]
         result = run_phase(
             model,
             phase.optimizer(),
@@ -101,7 +109,7 @@ def pretrain(
                 evaluate_every=min(plan.evaluate_every, phase.steps),
                 checkpoint_seconds=CHECKPOINT_SECONDS,
             ),
-            identity=digest_of(shaping),
+            identity=digest_of(shaped),
             seed=phase.seed,
             folder=folder / phase.name,
             reporter=reporter(phase.name),

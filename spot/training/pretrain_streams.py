@@ -11,10 +11,14 @@ from spot.backbone.config import T5Config
 from spot.backbone.tokenizer import Tokenizer
 from spot.training.parts import Batch
 from tasks.objectives import Objective, TextBatch, objective_batch, pad
+from tasks.pipeline import bucket
 from tasks.wordings import Labelled, other_names, reword
 
 ALIKE, INPUT_STEP = 4, 32
 """A supervised batch is a quarter of four batches sorted by length, padded to a multiple of this many tokens."""
+
+ANSWER_BUCKETS = (8, 16, 32, 64)
+"""Tokens to which the targets of a supervised batch are padded; no target is longer than the last."""
 
 
 class ObjectiveStream:
@@ -89,9 +93,8 @@ class SupervisedStream:
         longest = max(len(encoded[row]) for row in rows)
         length = min(self._lengths[0], -(-longest // INPUT_STEP) * INPUT_STEP)
         inputs = pad([encoded[row] for row in rows], length)
-        answers = pad(
-            self._encode([targets[row] for row in rows], self._lengths[1]), self._lengths[1]
-        )
+        written = self._encode([targets[row] for row in rows], self._lengths[1])
+        answers = pad(written, bucket(max(map(len, written)), ANSWER_BUCKETS))
         return as_batch(
             TextBatch(
                 input_ids=inputs[0],

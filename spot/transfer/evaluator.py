@@ -7,8 +7,8 @@ import json
 from collections.abc import Sequence
 
 from bank import Bank, Evaluation, StoredRun
-from spot.inference.decoding import Decoding
-from spot.inference.predict import GREEDY, Questions, predict_many
+from spot.inference.decoding import MAX_NEW_TOKENS, Decoding
+from spot.inference.predict import GREEDY, Questions, longest_text, predict_many, ranks
 from spot.prompts.forms import FORMS
 from spot.training.recipe import Recipe
 from spot.training.task_data import MixtureData, TaskData
@@ -33,7 +33,7 @@ class Evaluator:
     ) -> list[Evaluation]:
         """Metrics and answers of every run's value on a task's test split."""
         data = self._datasets.splits(task, recipe)
-        digest = _evaluation_digest(data, self._decoding)
+        digest = _evaluation_digest(data, recipe.evaluate_by, self._decoding)
         by_digest = {run.digest: run for run in runs}
         evaluations = {name: self._bank.evaluation(name, digest) for name in by_digest}
         new = [run for name, run in by_digest.items() if evaluations[name] is None]
@@ -61,10 +61,19 @@ class Evaluator:
         )
 
 
-def _evaluation_digest(data: TaskData | MixtureData, decoding: Decoding) -> str:
+def _evaluation_digest(data: TaskData | MixtureData, method: str, decoding: Decoding) -> str:
     """What answers to a test split depend on beside the prompt, by which the bank keeps them: the split's tokens, its
-    metrics, and what of the decoding differs from greedy."""
-    content = [data[Split.TEST].tokens.digest, *data.task.metrics]
+    metrics, what of the decoding differs from greedy, and that texts may be longer than :data:`MAX_NEW_TOKENS`, at
+    which older versions ended them."""
+    test = data[Split.TEST]
+    content = [test.tokens.digest, *data.task.metrics]
+    longest = longest_text(test.tokens, decoding)
+    if (
+        longest > MAX_NEW_TOKENS
+        and not decoding.max_new_tokens
+        and not ranks(method, test.examples)
+    ):
+        content.append(f"texts of {longest} tokens")
     if decoding.options:
         content.append(json.dumps(decoding.options, sort_keys=True))
     return hashlib.sha256("\n".join(content).encode()).hexdigest()

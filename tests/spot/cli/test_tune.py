@@ -27,6 +27,7 @@ def test_a_tuned_model_is_a_backbone_of_its_own(spot: Spot, tmp_path: Path) -> N
     assert again.out.startswith(f"dev {document['dev']['score']:.2f}; model in tuned/model")
     other = spot("tune", "wn_usage", "--folder", "tuned", "--seed", "1", *SHORT)
     assert "holds another training (tuning.json says which)" in other.error
+    assert "holds another training" in spot(*ask, "--dtype", "bfloat16").error
     assert json.loads((tmp_path / "tuned" / "tuning.json").read_text())["seed"] == 0
 
 

@@ -18,8 +18,16 @@ from spot.backbone.batch import Inputs, Targets
 from spot.backbone.load import Backbone
 from spot.backbone.soft import Soft
 from spot.errors import SpotError
-from spot.inference.decoding import Decoding
-from spot.inference.predict import Questions, answer, mean_losses, predict, predict_many
+from spot.inference.decoding import MAX_NEW_TOKENS, Decoding
+from spot.inference.predict import (
+    GREEDY,
+    Questions,
+    answer,
+    longest_text,
+    mean_losses,
+    predict,
+    predict_many,
+)
 from tasks.objectives import pad
 from tasks.task import Example
 from tasks.tokenize import Lengths, tokenize
@@ -31,13 +39,13 @@ INPUT, TARGET = 40, 12
 """Lengths that the references pad to, unlike any that predictions use."""
 
 
-def tokens_of(backbone: Backbone, examples: Sequence[Example]) -> Tokenized:
+def tokens_of(backbone: Backbone, examples: Sequence[Example], targets: int = 16) -> Tokenized:
     return tokenize(
         examples,
         backbone.tokenizer.encode,
         tokenizer_fingerprint=backbone.tokenizer.fingerprint,
         ends=((1,), (1,)),
-        lengths=Lengths(inputs=64, targets=16),
+        lengths=Lengths(inputs=64, targets=targets),
     )
 
 
@@ -363,6 +371,20 @@ def test_no_text_is_longer_for_what_is_generated_beside_it(
     alone = [predict(backbone, prompt, one.examples, one.tokens) for one in questions]
     assert alone[0] != alone[1], "texts are cut at the length of the longest target"
     assert predict_many(backbone, Soft(prompt[None]), questions) == alone
+
+
+def test_texts_may_be_as_long_as_the_longest_target(
+    backbone: Backbone, examples: list[Example], prompt: np.ndarray
+) -> None:
+    long = [dataclasses.replace(example, target="ta " * 20, choices=()) for example in examples]
+    tokens = tokens_of(backbone, long, targets=64)
+    assert MAX_NEW_TOKENS < tokens.targets.lengths.max() < longest_text(tokens, GREEDY) == 64
+    texts = predict(backbone, prompt, long, tokens)
+    capped = predict(
+        backbone, prompt, long, tokens, decoding=Decoding(max_new_tokens=MAX_NEW_TOKENS)
+    )
+    assert texts != capped
+    assert all(text.startswith(start) for text, start in zip(texts, capped, strict=True))
 
 
 @pytest.mark.parametrize("method", ["auto", "rank", "generate"])

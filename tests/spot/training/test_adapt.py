@@ -97,6 +97,8 @@ def test_a_run_that_was_interrupted_ends_with_the_same_model(
     other = dataclasses.replace(ADAPTATION, steps=30)
     with pytest.raises(TrainingError, match=r"holds another training .*; choose another --folder"):
         adapt(backbone, other, [corpus], tmp_path)
+    with pytest.raises(TrainingError, match="holds another training"):
+        adapt(dataclasses.replace(backbone, dtype="bfloat16"), ADAPTATION, [corpus], tmp_path)
 
 
 def test_a_folder_is_of_its_text_once_something_has_learnt_it(

@@ -66,6 +66,17 @@ def test_a_loss_is_what_it_is_defined_to_be(name: str) -> None:
     assert_close(change, np.float32(gradient @ near), relative=1e-1, terms=100)
 
 
+@pytest.mark.parametrize("likelihoods", [(-0.1, -40.0), (-40.0, -0.1), (-0.1, -3.0)])
+def test_what_is_ranked_beyond_doubt_pulls_no_further(likelihoods: tuple[float, float]) -> None:
+    def loss(values: jax.Array) -> jax.Array:
+        scored = Scored(values, jnp.ones(2), jnp.zeros(2, jnp.int32), count=1)
+        return CHOICE_LOSSES["rank"](scored)[0]
+
+    found = jax.grad(loss)(jnp.asarray(likelihoods, jnp.float32))
+    expected = np.exp(log_softmax(likelihoods)) - np.array([1.0, 0.0])
+    assert_close(found, expected, scale=1.0, terms=10)
+
+
 @pytest.fixture(scope="module", params=["v1.1", "llama"])
 def case(request: pytest.FixtureRequest) -> Case:
     return make_case(CONFIGS[request.param])

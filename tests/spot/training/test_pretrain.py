@@ -20,7 +20,7 @@ from spot.training.loop import Interrupted
 from spot.training.pretrain import pretrain
 from spot.training.pretrain_data import hold_out, prepare, read_supervised
 from spot.training.pretrain_plan import Pretraining
-from spot.training.pretrain_streams import ObjectiveStream, SupervisedStream
+from spot.training.pretrain_streams import ANSWER_BUCKETS, ObjectiveStream, SupervisedStream
 from tasks.errors import TaskError
 from tasks.objectives import PrefixLM
 from tasks.wordings import Labelled
@@ -99,6 +99,38 @@ def test_a_run_that_was_interrupted_ends_with_the_same_model(
     assert heard[phase].named("start") == [(at, 20)]
     for name in ("model/model.safetensors", "curves.json"):
         assert digest(tmp_path / name) == digest(trained / name)
+
+
+def test_a_folder_does_not_pass_for_a_model_of_other_examples(
+    corpus: Path, trained: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(trained, folder)
+    others = {task: list(reversed(examples)) for task, examples in PAIRS.items()}
+    with pytest.raises(TrainingError, match="belongs to a run with other arguments"):
+        pretrain(PLAN, [corpus], folder, supervised=others)
+
+
+def test_long_answers_are_learnt_whole(trained: Path) -> None:
+    tokenizer, long = load_tokenizer(trained), "good bad " * 4
+    corpus = ObjectiveStream(
+        np.full(5000, 50, np.uint16),
+        PrefixLM(vocab_size=VOCABULARY, input_length=24, target_length=12),
+        batch_size=2,
+        seed=0,
+    )
+    stream = SupervisedStream(
+        {"task": [Labelled("a film", long)]},
+        tokenizer,
+        corpus,
+        config=CONFIG,
+        input_length=32,
+        target_length=ANSWER_BUCKETS[-1],
+        batch_size=2,
+        lm_share=0.0,
+        seed=3,
+    )
+    assert long.strip() in tokenizer.decode(stream.next().targets.ids[0].tolist())
 
 
 def digest(path: Path) -> str:
