@@ -371,6 +371,7 @@ class Outcome:
         baseline: score without a source, ``None`` where none was trained.
         data: digest of the target's training data, empty where it was not stored.
         train_limit: training examples that the target's recipe allows; 0 is all.
+        recipe: digest of that by which the target was trained from the source, empty where it is not known.
         start: mean token ``[W]`` of the prompt that the query's run started from, where that was stored.
     """
 
@@ -385,4 +386,5 @@ class Outcome:
     baseline: float | None
     data: str = ""
     train_limit: int = 0
+    recipe: str = ""
     start: np.ndarray | None = dataclasses.field(default=None, compare=False)

@@ -369,11 +369,12 @@ class Bank:
         return tasks.lacking_texts(self.engine)
 
     def outcomes(self, partition: Partition, *, recipe: str = "") -> list[Outcome]:
-        """What single sources did for targets in the transfers of a partition, once a target, seed and source run.
+        """What single sources did for targets in the transfers of a partition, once a target, its recipe,
+        seed and source run.
 
         Only methods that start from one source at a time count, and only transfers that ran every source to its end:
         whom a race left over is no fair sample of what sources do. What others measured counts as they say it is.
-        Outcomes of one target can be compared where their ``data`` and ``train_limit`` are the same.
+        Outcomes of one target can be compared where their ``data``, ``train_limit`` and ``recipe`` are the same.
 
         Args:
             partition: of the targets' queries.

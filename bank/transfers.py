@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, Engine, or_, select
+from sqlalchemy import Engine, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from bank import schema
@@ -85,8 +85,9 @@ def _same_transfer(stored: schema.Transfer, record: TransferRecord) -> bool:
 
 def get_outcomes(engine: Engine, partition: Partition, recipe: str = "") -> list[Outcome]:
     """See :meth:`bank.store.Bank.outcomes`."""
-    query_run, source, baseline = (aliased(schema.Run) for _ in range(3))
+    query_run, source, baseline, chosen = (aliased(schema.Run) for _ in range(4))
     of_target, of_source = aliased(schema.Task), aliased(schema.Task)
+    trained = aliased(schema.Recipe)
     query = (
         select(
             of_target.name.label("target"), of_target.family.label("target_family"),
@@ -96,6 +97,7 @@ def get_outcomes(engine: Engine, partition: Partition, recipe: str = "") -> list
             baseline.score.label("baseline"), query_run.data.label("data"), query_run.start.label("start"),
             schema.Recipe.options.label("options"),
             schema.Transfer.method.label("method"), schema.Transfer.baseline_metrics.label("measured"),
+            trained.digest.label("recipe"),
         )
         .join_from(schema.Candidate, schema.Candidate.transfer)
         .join(of_target, schema.Transfer.task_id == of_target.id)
@@ -107,6 +109,8 @@ def get_outcomes(engine: Engine, partition: Partition, recipe: str = "") -> list
         .join(source, schema.Candidate.source_run_id == source.id)
         .join(of_source, source.task_id == of_source.id)
         .outerjoin(baseline, schema.Transfer.baseline_run_id == baseline.id)
+        .outerjoin(chosen, schema.Transfer.chosen_run_id == chosen.id)
+        .outerjoin(trained, chosen.recipe_id == trained.id)
         .where(
             schema.Transfer.single,
             schema.Transfer.budget == "full",
@@ -114,7 +118,7 @@ def get_outcomes(engine: Engine, partition: Partition, recipe: str = "") -> list
             schema.Candidate.score.is_not(None),
             source.removed.is_(None), query_run.removed.is_(None),
             *in_partition(partition),
-            *([_chosen_by(recipe)] if recipe else []),
+            *([trained.digest == recipe] if recipe else []),
         )
         .order_by(of_target.name, schema.Transfer.seed, of_source.name, source.digest, schema.Transfer.id)
     )  # fmt: skip
@@ -124,20 +128,21 @@ def get_outcomes(engine: Engine, partition: Partition, recipe: str = "") -> list
         [(f"{o.target} from run {o.source_run[:12]}", score) for o in outcomes for score in (o.score, o.baseline)
          if score is not None or score is o.score]
     )  # fmt: skip
-    return list(
-        {(o.target, o.train_limit, o.seed, o.query, o.source_run): o for o in outcomes}.values()
-    )
-
-
-def _chosen_by(recipe: str) -> ColumnElement[bool]:
-    """Condition on transfers: their targets were trained by this recipe."""
-    return schema.Transfer.chosen_run.has(schema.Run.recipe.has(schema.Recipe.digest == recipe))
+    once = {(o.target, o.train_limit, o.recipe, o.seed, o.query, o.source_run): o for o in outcomes}
+    return list(once.values())
 
 
 def _outcome(
-    *, options: Mapping[str, Any], method: str, measured: Any, data: str | None, **row: Any
+    *,
+    options: Mapping[str, Any],
+    method: str,
+    measured: Any,
+    data: str | None,
+    recipe: str | None,
+    **row: Any,
 ) -> Outcome:
     """Of a row of :func:`get_outcomes`; what others measured has its score without a source in the transfer."""
     if method == IMPORTED and measured:
         row["baseline"] = measured["score"]
-    return Outcome(**row, data=data or "", train_limit=int(options.get("train_limit", 0)))
+    limit = int(options.get("train_limit", 0))
+    return Outcome(**row, data=data or "", recipe=recipe or "", train_limit=limit)

@@ -89,7 +89,9 @@ def cases_of_bank(
     tried: dict[_Trial, list[Outcome]] = {}
     for outcome in bank.outcomes(partition, recipe=recipe):
         if targets is None or outcome.target in targets:
-            trial = _Trial(outcome.target, outcome.train_limit, outcome.seed, outcome.query)
+            trial = _Trial(
+                outcome.target, outcome.train_limit, outcome.recipe, outcome.seed, outcome.query
+            )
             tried.setdefault(trial, []).append(outcome)
     restarts = _restarts(tried)
     key_sets = {
@@ -99,11 +101,11 @@ def cases_of_bank(
             exclude=[target, *overlapping(target)],
             context=dataclasses.replace(context_of(target), train_limit=limit),
         )
-        for target, limit in dict.fromkeys(trial.sample for trial in tried)
+        for target, limit in dict.fromkeys(trial.known for trial in tried)
     }
     cases = []
     for trial, outcomes in tried.items():
-        keys, first = key_sets[trial.sample], outcomes[0]
+        keys, first = key_sets[trial.known], outcomes[0]
         scores = _scores_by_source(outcomes, keys)
         if len(scores) > 1:
             cases.append(
@@ -124,22 +126,29 @@ def cases_of_bank(
 
 
 class _Trial(NamedTuple):
-    """What outcomes of one case have in common; ``train_limit`` is the number of training examples, 0 for all."""
+    """What outcomes of one case have in common; ``train_limit`` is the number of training examples, 0 for all, and
+    ``recipe`` that of the target's runs: scores after other steps are no choice among sources."""
 
     target: str
     train_limit: int
+    recipe: str
     seed: int
     query: str
 
     @property
-    def sample(self) -> tuple[str, int]:
-        """What its seeds share: the target, and how many of its examples are used."""
+    def known(self) -> tuple[str, int]:
+        """What is known of the target: its name, and how many of its examples are used."""
         return self.target, self.train_limit
 
+    @property
+    def sample(self) -> tuple[str, int, str]:
+        """What its seeds share."""
+        return self.target, self.train_limit, self.recipe
 
-def _restarts(tried: Mapping[_Trial, Sequence[Outcome]]) -> dict[tuple[str, int], list[float]]:
+
+def _restarts(tried: Mapping[_Trial, Sequence[Outcome]]) -> dict[tuple[str, int, str], list[float]]:
     """Scores without transfer, one a seed."""
-    by_seed: dict[tuple[str, int], dict[int, float]] = {}
+    by_seed: dict[tuple[str, int, str], dict[int, float]] = {}
     for trial, (first, *_) in tried.items():
         if first.baseline is not None:
             by_seed.setdefault(trial.sample, {})[trial.seed] = first.baseline

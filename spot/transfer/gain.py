@@ -4,6 +4,7 @@ what both sides must be above for it to mean anything."""
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -122,8 +123,8 @@ def paired_gain(
     score = _score_of(task, examples, [*with_transfer, *without])
     count = len(with_transfer)
 
-    def difference(chosen: np.ndarray, rows: np.ndarray) -> float:
-        return float(np.mean([score(pair, rows) - score(count + pair, rows) for pair in chosen]))
+    def difference(chosen: np.ndarray, drawn: _Drawn) -> float:
+        return float(np.mean([score(pair, drawn) - score(count + pair, drawn) for pair in chosen]))
 
     return _estimate(difference, count, examples, draws, seed)
 
@@ -139,43 +140,74 @@ def score_interval(
     """The mean score in points of answers, a sequence a seed, with its interval over seeds and examples."""
     score = _score_of(task, examples, answers)
 
-    def mean(chosen: np.ndarray, rows: np.ndarray) -> float:
-        return float(np.mean([score(side, rows) for side in chosen]))
+    def mean(chosen: np.ndarray, drawn: _Drawn) -> float:
+        return float(np.mean([score(side, drawn) for side in chosen]))
 
     return _estimate(mean, len(answers), examples, draws, seed)
 
 
+@dataclasses.dataclass(frozen=True)
+class _Drawn:
+    """Examples of one draw.
+
+    Attributes:
+        rows: ``[n]`` int of them.
+        places: ``[n]`` int, which draw of a group each belongs to: a group that is drawn twice is two groups.
+        of: all examples.
+    """
+
+    rows: np.ndarray
+    places: np.ndarray
+    of: Sequence[Example]
+
+    @functools.cached_property
+    def examples(self) -> list[Example]:
+        """Those of the draw, in groups that are each drawn once."""
+        drawn = zip(self.places, (self.of[row] for row in self.rows), strict=True)
+        return [
+            dataclasses.replace(example, group=f"{place} {example.group}")
+            if example.group
+            else example
+            for place, example in drawn
+        ]
+
+
 def _score_of(
     task: Task, examples: Sequence[Example], sides: Sequence[Sequence[str]]
-) -> Callable[[int, np.ndarray], float]:
-    """``score(side, rows)``: of the answers of a side to rows of the examples."""
+) -> Callable[[int, _Drawn], float]:
+    """``score(side, drawn)``: of the answers of a side to the examples of a draw."""
     points = [points_of_each(task.metrics, answers, examples) for answers in sides]
 
-    def score(side: int, rows: np.ndarray) -> float:
+    def score(side: int, drawn: _Drawn) -> float:
         values = points[side]
         if values is not None:
-            return float(values[rows].mean())
+            return float(values[drawn.rows].mean())
         answers = sides[side]
-        return task.score([answers[row] for row in rows], [examples[row] for row in rows])["score"]
+        return task.score([answers[row] for row in drawn.rows], drawn.examples)["score"]
 
     return score
 
 
 def _estimate(
-    figure: Callable[[np.ndarray, np.ndarray], float],
+    figure: Callable[[np.ndarray, _Drawn], float],
     count: int,
     examples: Sequence[Example],
     draws: int,
     seed: int,
 ) -> Estimate:
-    """A figure of seeds and rows, with its interval under drawing both: examples, then seeds, with replacement."""
+    """A figure of seeds and examples, with its interval under drawing both: examples, then seeds, with replacement."""
     rng, members = np.random.default_rng(seed), _groups(examples)
-    drawn = []
-    for _ in range(draws):
-        groups = rng.integers(len(members), size=len(members))
+
+    def taken(groups: np.ndarray) -> _Drawn:
         rows = np.concatenate([members[i] for i in groups])
-        drawn.append(figure(rng.integers(count, size=count), rows))
-    return Estimate.from_draws(figure(np.arange(count), np.arange(len(examples))), drawn)
+        sizes = [len(members[i]) for i in groups]
+        return _Drawn(rows, np.repeat(np.arange(len(groups)), sizes), examples)
+
+    found = []
+    for _ in range(draws):
+        drawn = taken(rng.integers(len(members), size=len(members)))
+        found.append(figure(rng.integers(count, size=count), drawn))
+    return Estimate.from_draws(figure(np.arange(count), taken(np.arange(len(members)))), found)
 
 
 def _groups(examples: Sequence[Example]) -> list[np.ndarray]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from sklearn.metrics import ndcg_score
 from threadpoolctl import threadpool_info
 
-from bank import Bank, CandidateRecord, Partition, TransferRecord
+from bank import Bank, CandidateRecord, Partition, RunRecord, TransferRecord
 from spot.errors import PromptError, RetrievalError
 from spot.retrieval.bootstrap import bootstrap
 from spot.retrieval.cases import Case, cases_of_bank, cases_of_files, complete_cases, telling
@@ -194,6 +195,53 @@ def test_cases_of_a_bank_hold_restarts_and_part_training_sizes(tmp_path: Path) -
         (64, 50, 124), (64, 51, 124), (256, 50, 316), (256, 51, 316),
     ]  # fmt: skip
     assert all(case.restarts == [50, 51] and case.tried == 1 for case in cases)
+
+
+def test_outcomes_of_another_budget_are_no_choice_among_sources(tmp_path: Path) -> None:
+    def trained(steps: int, score: float, started_from: str | None = None) -> RunRecord:
+        run = run_of("t", role="transfer" if started_from else "baseline", score=score)
+        recipe = dataclasses.replace(run.identity.recipe, options={"steps": steps})
+        identity = dataclasses.replace(run.identity, recipe=recipe, started_from=started_from)
+        return dataclasses.replace(run, identity=identity, steps=steps)
+
+    with Bank.open(tmp_path / "bank.sqlite") as bank:
+        sources = [bank.record_run(run_of(f"s{i}")) for i in range(4)]
+        query = bank.record_run(run_of("t", role="query"))
+
+        def transfer(steps: int, tried: Sequence[str], score: float) -> None:
+            runs = [bank.record_run(trained(steps, score, source)) for source in tried]
+            bank.record_transfer(
+                TransferRecord(
+                    task="t",
+                    method="best",
+                    similarity="average",
+                    single=True,
+                    seed=0,
+                    metric="score",
+                    query_run=query,
+                    baseline_run=bank.record_run(trained(steps, score - 5)),
+                    chosen_run=runs[0],
+                    outcome_metrics={},
+                    candidates=[
+                        CandidateRecord(
+                            source_run=source, similarity=0.0, weight=1.0, run=run, score=score
+                        )
+                        for source, run in zip(tried, runs, strict=True)
+                    ],
+                )
+            )
+
+        transfer(30, sources, 60.0)
+        transfer(300, sources[3:], 85.0)
+        (case,) = cases_of_bank(bank, Partition.of(run_of().identity.recipe))
+        assert case.scores == dict.fromkeys(["s0", "s1", "s2", "s3"], 60.0)
+        assert case.baseline == 55.0
+        transfer(300, sources[2:], 86.0)
+        longer, shorter = sorted(
+            cases_of_bank(bank, Partition.of(run_of().identity.recipe)), key=lambda c: len(c.scores)
+        )
+        assert (longer.scores, longer.baseline) == ({"s2": 86.0, "s3": 86.0}, 80.0)
+        assert shorter.scores == case.scores
 
 
 def test_the_best_on_average_is_judged_by_other_targets_alone() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -60,6 +62,21 @@ def test_a_group_is_drawn_whole() -> None:
     apart = paired_gain(SST2, examples(100), ours, none)
     together = paired_gain(SST2, examples(100, "g"), ours, none)
     assert together.high - together.low > 1.8 * (apart.high - apart.low)
+
+
+def test_a_group_that_is_drawn_twice_counts_twice() -> None:
+    """The mean over groups varies as the mean of as many single examples does: by sqrt(p (1 - p) / n)."""
+    multirc = get_task("multirc")
+    metric = dataclasses.replace(multirc, metrics=("group_exact_match",))
+    rows = [
+        Example(inputs=str(i), target="True", choices=("True", "False"), group=str(i // 2))
+        for i in range(600)
+    ]
+    right = ["True" if i // 2 % 2 else "False" for i in range(600)]
+    found = paired_gain(metric, rows, [right], [["False"] * 600])
+    expected = 2 * 1.96 * 100 * np.sqrt(0.5 * 0.5 / 300)
+    assert found.mean == 50
+    assert 0.93 < (found.high - found.low) / expected < 1.07
 
 
 def test_rows_of_wsc_are_drawn_one_by_one_whatever_their_label() -> None:
