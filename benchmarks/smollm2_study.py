@@ -67,7 +67,7 @@ def accuracy_of(
         asked,
         backbone.tokenizer.encode,
         tokenizer_fingerprint=backbone.tokenizer.fingerprint,
-        ends=backbone.config.ends,
+        around=backbone.config.around,
         lengths=dataclasses.replace(recipe.lengths, inputs=recipe.max_input + 40),
     )
     answers = predict(backbone, np.zeros((0, backbone.width), np.float32), asked, data)

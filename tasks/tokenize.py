@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,8 +17,20 @@ from tasks.tokenized import Ragged, Tokenized, read_cache, write_cache
 
 Encode = Callable[[Sequence[str]], list[list[int]]]
 
-Ends = tuple[tuple[int, ...], tuple[int, ...]]
-"""Token ids behind every input, and behind every target."""
+Ids = tuple[int, ...]
+
+
+class Around(NamedTuple):
+    """Token ids in front of every input and behind it, and in front of every target and choice and behind these."""
+
+    inputs: tuple[Ids, Ids]
+    targets: tuple[Ids, Ids]
+
+    @property
+    def identity(self) -> tuple[Ids, ...]:
+        """For digests: what later came to stand in front, only where it does."""
+        (before, behind), (begin, end) = self
+        return (behind, end, *((begin,) if begin or before else ()), *((before,) if before else ()))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,9 +46,8 @@ def tokenize(
     encode: Encode,
     *,
     tokenizer_fingerprint: str,
-    ends: Ends,
+    around: Around,
     lengths: Lengths,
-    begin: tuple[int, ...] = (),
     cache: Path | None = None,
     name: str = "",
 ) -> Tokenized:
@@ -46,23 +57,22 @@ def tokenize(
 
     Args:
         examples: inputs, targets and choices.
-        encode: text to ids, without anything behind them.
+        encode: text to ids, without anything around them.
         tokenizer_fingerprint: part of the digest.
-        ends: ids put behind every input, and behind every target and choice.
+        around: ids put around every input, and around every target and choice.
         lengths: the longest allowed, those ids included.
-        begin: ids put in front of every target and choice.
         cache: folder.
         name: of the task, for messages.
 
     Raises:
         TaskError: answers that become the same tokens, or none; see :func:`check_choices`.
     """
-    digest = _digest(examples, tokenizer_fingerprint, lengths, (*ends, begin) if begin else ends)
+    digest = _digest(examples, tokenizer_fingerprint, lengths, around.identity)
     key = _cache_key(digest, examples)
     path = cache / f"{key}.npz" if cache else None
     cached = path and read_cache(path)
-    tokenized = cached or _tokenize(examples, encode, lengths, ends, begin, digest)
-    check_choices(examples, tokenized, around=len(begin) + len(ends[1]), name=name)
+    tokenized = cached or _tokenize(examples, encode, lengths, around, digest)
+    check_choices(examples, tokenized, around=sum(map(len, around.targets)), name=name)
     if path and not cached:
         write_cache(path, tokenized)
     return tokenized
@@ -72,34 +82,33 @@ def _tokenize(
     examples: Sequence[Example],
     encode: Encode,
     lengths: Lengths,
-    ends: Ends,
-    begin: tuple[int, ...],
+    around: Around,
     digest: str,
 ) -> Tokenized:
     words = _words(examples)
     row_of = {word: i for i, word in enumerate(words)}
     encoded = encode([example.inputs for example in examples])
-    room = lengths.inputs - len(ends[0])
+    room = lengths.inputs - sum(map(len, around.inputs))
     shortened = _shortened(examples, encoded, encode, room)
-    inputs = _ended(
-        [shortened.get(i, ids) for i, ids in enumerate(encoded)], lengths.inputs, ends[0]
+    inputs = _framed(
+        [shortened.get(i, ids) for i, ids in enumerate(encoded)], lengths.inputs, around.inputs
     )
     if any(ids != encoded[i][:room] for i, ids in shortened.items()):
         digest = hashlib.sha256(
             f"{digest} shortened".encode() + inputs.ids.astype("<i4").tobytes()
         ).hexdigest()
 
-    def answers(texts: Sequence[str]) -> Ragged:
-        return _ended([[*begin, *ids] for ids in encode(texts)], lengths.targets, ends[1])
-
+    answers = encode([example.target for example in examples])
+    answer_room = lengths.targets - sum(map(len, around.targets))
     return Tokenized(
         inputs=inputs,
-        targets=answers([example.target for example in examples]),
-        choices=answers(words),
+        targets=_framed(answers, lengths.targets, around.targets),
+        choices=_framed(encode(words), lengths.targets, around.targets),
         choice_rows=Ragged.from_rows(
             [[row_of[choice] for choice in example.choices] for example in examples]
         ),
         cut=sum(len(ids) > room for ids in encoded),
+        cut_targets=sum(len(ids) > answer_room for ids in answers),
         digest=digest,
     )
 
@@ -170,8 +179,10 @@ def _words(examples: Sequence[Example]) -> list[str]:
     return list(dict.fromkeys(choice for example in examples for choice in example.choices))
 
 
-def _ended(rows: Sequence[Sequence[int]], longest: int, end: Sequence[int]) -> Ragged:
-    return Ragged.from_rows([[*row[: longest - len(end)], *end] for row in rows])
+def _framed(rows: Sequence[Sequence[int]], longest: int, around: tuple[Ids, Ids]) -> Ragged:
+    before, behind = around
+    room = longest - len(before) - len(behind)
+    return Ragged.from_rows([[*before, *row[:room], *behind] for row in rows])
 
 
 def _digest(

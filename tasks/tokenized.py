@@ -54,6 +54,8 @@ class Tokenized:
     choice_rows: Ragged
     cut: int
     """Examples whose input was longer than allowed."""
+    cut_targets: int
+    """Examples whose target was."""
     digest: str
     """sha256 of the content: equal digests hold equal tokens."""
 
@@ -68,6 +70,7 @@ class Tokenized:
             choices=self.choices,
             choice_rows=self.choice_rows.take(rows),
             cut=0,
+            cut_targets=0,
             digest=hashlib.sha256(f"{self.digest} {rows.tolist()}".encode()).hexdigest(),
         )
 
@@ -85,6 +88,7 @@ def concatenate(parts: Sequence[Tokenized]) -> Tokenized:
         choices=Ragged.concatenate([part.choices for part in parts]),
         choice_rows=Ragged.concatenate(rows),
         cut=sum(part.cut for part in parts),
+        cut_targets=sum(part.cut_targets for part in parts),
         digest=hashlib.sha256("\n".join(part.digest for part in parts).encode()).hexdigest(),
     )
 
@@ -100,6 +104,7 @@ def subset(whole: Tokenized, count: int) -> Tokenized:
         choices=whole.choices,
         choice_rows=Ragged.from_rows([whole.choice_rows[row].tolist() for row in rows]),
         cut=whole.cut,
+        cut_targets=whole.cut_targets,
         digest=hashlib.sha256(f"{whole.digest}\n{count}".encode()).hexdigest(),
     )
 
@@ -109,7 +114,7 @@ RAGGED = ("inputs", "targets", "choices", "choice_rows")
 
 def write_cache(path: Path, tokenized: Tokenized) -> None:
     """Write a file of the cache, whole or not at all."""
-    arrays = {"cut": np.array(tokenized.cut), "digest": np.array(tokenized.digest)}
+    arrays = {name: np.array(getattr(tokenized, name)) for name in ("cut", "cut_targets", "digest")}
     for name in RAGGED:
         ragged: Ragged = getattr(tokenized, name)
         arrays |= {f"{name}_ids": ragged.ids, f"{name}_starts": ragged.starts}
@@ -135,7 +140,12 @@ def read_cache(path: Path) -> Tokenized | None:
             }
             if any(len(rows.ids) != rows.starts[-1] for rows in ragged.values()):
                 return None
-            return Tokenized(**ragged, cut=int(arrays["cut"]), digest=str(arrays["digest"]))
+            return Tokenized(
+                **ragged,
+                cut=int(arrays["cut"]),
+                cut_targets=int(arrays["cut_targets"]),
+                digest=str(arrays["digest"]),
+            )
     except (
         Exception
     ):  # zipfile and numpy raise errors of many kinds; all of them mean: tokenise anew

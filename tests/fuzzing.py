@@ -936,7 +936,7 @@ def cached_digest(folder: Path) -> object:
 
 def tokens(folder: Path) -> object:
     from tasks.task import Example
-    from tasks.tokenize import Lengths, tokenize
+    from tasks.tokenize import Around, Lengths, tokenize
 
     examples = [
         Example(inputs=str(row["text"]), target="good", choices=("bad", "good")) for row in ROWS
@@ -949,7 +949,7 @@ def tokens(folder: Path) -> object:
         examples,
         lambda texts: [[ord(c) % 50 for c in text] for text in texts],
         tokenizer_fingerprint="f",
-        ends=((1,), (1,)),
+        around=Around(((), (1,)), ((), (1,))),
         lengths=Lengths(),
         cache=cache,
     )

@@ -9,12 +9,13 @@ from spot.errors import BackboneError
 
 CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+"
 ENDINGS = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+LLAMA_3 = "llama-bpe"
 BYTE_LEVEL_STYLES: dict[str, str] = {
     "default": "",
     "gpt-2": "",
     "smollm": r"\p{N}",
     "qwen2": CONTRACTIONS + r"|\p{N}" + ENDINGS,
-    "llama-bpe": CONTRACTIONS + r"|\p{N}{1,3}" + ENDINGS,
+    LLAMA_3: CONTRACTIONS + r"|\p{N}{1,3}" + ENDINGS,
 }
 """How text is cut before byte-level BPE, by llama.cpp's name: a pattern of pieces, or "" for GPT-2's own."""
 
@@ -26,6 +27,7 @@ def byte_level_tokenizer(
     style: str,
     special: Sequence[str],
     end: str,
+    begin: str = "",
 ) -> Tokenizer:
     """A byte-level BPE tokenizer from its tables.
 
@@ -35,6 +37,7 @@ def byte_level_tokenizer(
         style: name in ``BYTE_LEVEL_STYLES``.
         special: tokens that no text is split into.
         end: the end token.
+        begin: what stands in front of every text, if anything does.
 
     Raises:
         BackboneError: unknown style.
@@ -48,9 +51,12 @@ def byte_level_tokenizer(
             f"tokenizer: pre-tokenizer {style!r} is not known; expected one of {', '.join(BYTE_LEVEL_STYLES)}"
         )
     pairs = [(left, right) for left, _, right in (merge.partition(" ") for merge in merges)]
-    backend = Backend(models.BPE(vocab={token: i for i, token in enumerate(tokens)}, merges=pairs))
+    vocabulary = {token: i for i, token in enumerate(tokens)}
+    # Llama 3 takes a word that is a token as it is, whatever its merges
+    merged = models.BPE(vocab=vocabulary, merges=pairs, ignore_merges=style == LLAMA_3)
+    backend = Backend(merged)
     pattern = BYTE_LEVEL_STYLES[style]
-    whole = style in ("qwen2", "llama-bpe")
+    whole = style in ("qwen2", LLAMA_3)
     cuts = [pre_tokenizers.Split(Regex(pattern), "isolated")] if pattern else []
     backend.pre_tokenizer = pre_tokenizers.Sequence(
         [*cuts, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=not whole)]
@@ -61,4 +67,7 @@ def byte_level_tokenizer(
     backend.add_special_tokens(
         [AddedToken(token, special=True, normalized=False) for token in special]
     )
-    return TransformersTokenizer(PreTrainedTokenizerFast(tokenizer_object=backend, eos_token=end))
+    return TransformersTokenizer(
+        PreTrainedTokenizerFast(tokenizer_object=backend, eos_token=end),
+        begin=(tokens.index(begin),) if begin else (),
+    )

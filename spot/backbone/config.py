@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from spot.errors import BackboneError
 from tasks.errors import shown
+from tasks.tokenize import Around
 
 LARGEST = 2**31 - 1
 """No size and no token reaches beyond what 32 bits count."""
@@ -19,6 +20,10 @@ PROJECTIONS = {
     "gated-relu": (True, "relu"),
 }
 """``feed_forward_proj`` to (gated, activation)."""
+
+
+NO_TOKEN = -1
+"""The padding token of the first Llamas' configs, which have none."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -101,14 +106,10 @@ class T5Config:
         return self.num_heads, self.d_kv
 
     @property
-    def ends(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Tokens behind every input, and behind every target."""
-        return (self.eos_token_id,), (self.eos_token_id,)
-
-    @property
-    def begin(self) -> tuple[int, ...]:
-        """Tokens in front of every target."""
-        return self.target_begin_token_ids
+    def around(self) -> Around:
+        """Tokens in front of every input and target, and behind them."""
+        end = (self.eos_token_id,)
+        return Around(inputs=((), end), targets=(self.target_begin_token_ids, end))
 
     @property
     def start_token_id(self) -> int:
@@ -182,6 +183,8 @@ class LlamaConfig:
         tied: whether the embedding is the output layer too; a checkpoint with another output layer overrules it.
         more_end_token_ids: further tokens that end a generated text; targets end with ``eos_token_id``.
         separator_token_id: token between an input and its target; where a decoder-only model begins to answer.
+        input_begin_token_ids: what the model has seen in front of every text, Llama's ``<s>``: behind a prompt and in
+            front of an input. Others see nothing there.
     """
 
     vocab_size: int
@@ -200,6 +203,7 @@ class LlamaConfig:
     eos_token_id: int = 2
     separator_token_id: int = 0
     more_end_token_ids: tuple[int, ...] = ()
+    input_begin_token_ids: tuple[int, ...] = ()
 
     reads_prompts_once: ClassVar[bool] = True
     """A prompt leads and sees nothing of what follows, so that rows of one prompt share the work of reading it."""
@@ -238,14 +242,10 @@ class LlamaConfig:
         return self.num_key_value_heads, self.head_dim
 
     @property
-    def ends(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Tokens behind every input (none: the separator begins the answer), and behind every target."""
-        return (), (self.eos_token_id,)
-
-    @property
-    def begin(self) -> tuple[int, ...]:
-        """Tokens in front of every target: none, since the separator says where an answer begins."""
-        return ()
+    def around(self) -> Around:
+        """Tokens in front of every input and target, and behind them: the separator ends an input and begins an
+        answer."""
+        return Around(inputs=(self.input_begin_token_ids, ()), targets=((), (self.eos_token_id,)))
 
     @property
     def start_token_id(self) -> int:
@@ -255,11 +255,11 @@ class LlamaConfig:
     @property
     def identity(self) -> dict[str, Any]:
         """What of the config tells models apart: later fields only where they are used."""
-        return _identity(self, {"more_end_token_ids": ()})
+        return _identity(self, {"more_end_token_ids": (), "input_begin_token_ids": ()})
 
     @classmethod
     def from_huggingface(cls, config: Mapping[str, Any]) -> LlamaConfig:
-        """Read a ``config.json`` of model type ``llama`` or ``qwen2``; the separator is left for the tokenizer to say.
+        """Read a ``config.json`` of model type ``llama`` or ``qwen2``; the tokenizer says separator and begin.
 
         Raises:
             BackboneError: a missing size, or a variant that is not supported.
@@ -296,14 +296,16 @@ class LlamaConfig:
             "tied": config.get("tie_word_embeddings", False),
             "pad_token_id": config.get("pad_token_id", cls.pad_token_id),
         }
+        if given["pad_token_id"] == NO_TOKEN:
+            del given["pad_token_id"]
         return cls(**_typed(given | _ends(config), cls))
 
     def to_huggingface(self) -> dict[str, Any]:
-        """A ``config.json`` that ``from_huggingface`` reads back, but for the separator."""
+        """A ``config.json`` that ``from_huggingface`` reads back, but for what the tokenizer says."""
         plain = dataclasses.asdict(self)
         tied, theta = plain.pop("tied"), plain.pop("rope_theta")
         biased = plain.pop("input_bias"), plain.pop("output_bias")
-        del plain["separator_token_id"]
+        del plain["separator_token_id"], plain["input_begin_token_ids"]
         model_type = "qwen2" if biased == (True, False) else "llama"
         return {
             "model_type": model_type,

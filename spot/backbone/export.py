@@ -20,12 +20,14 @@ from spot.backbone.tokenizer import SENTINELS, TransformersTokenizer
 TOKENIZER_FILES = (
     "spiece.model",
     "sentencepiece.model",
+    "tokenizer.model",
     "tokenizer.json",
     "vocab.json",
     "merges.txt",
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",
+    "chat_template.jinja",
 )
 """What of a folder in Hugging Face's format belongs to its tokenizer."""
 

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from spot.backbone.byte_level import byte_level_tokenizer
+from spot.backbone.byte_level import LLAMA_3, byte_level_tokenizer
 from spot.backbone.config import Config, config_from_huggingface
 from spot.backbone.files import check_file
 from spot.backbone.tokenizer import Tokenizer
@@ -128,13 +128,17 @@ class GGUFFile:
             )
         tokens, merges = self._table("tokens", str), self._table("merges", str)
         kinds = self._table("token_type", int) or [1] * len(tokens)
+        style = str(self._facts.get("tokenizer.ggml.pre", "default"))
+        begins = self._facts.get("tokenizer.ggml.add_bos_token", style == LLAMA_3)
+        first = self._facts.get("tokenizer.ggml.bos_token_id") if begins else None
         try:
             return byte_level_tokenizer(
                 tokens,
                 merges,
-                style=str(self._facts.get("tokenizer.ggml.pre", "default")),
+                style=style,
                 special=[token for token, kind in zip(tokens, kinds, strict=True) if kind != 1],
                 end=tokens[self._facts["tokenizer.ggml.eos_token_id"]],
+                begin="" if first is None else tokens[first],
             )
         except BackboneError as error:
             raise BackboneError(f"{self.path}: {error}") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import fnmatch
 import functools
 import hashlib
 import importlib.util
@@ -167,9 +168,12 @@ def open_checkpoint(path: Path) -> Checkpoint:
             raise BackboneError(
                 f"{path}: its tokenizer drops line ends, which stand between input and target"
             )
-        return checkpoint._replace(
-            config=dataclasses.replace(checkpoint.config, separator_token_id=newline[-1])
+        config = dataclasses.replace(
+            checkpoint.config,
+            separator_token_id=newline[-1],
+            input_begin_token_ids=checkpoint.tokenizer.begin,
         )
+        return checkpoint._replace(config=config)
     return checkpoint
 
 
@@ -218,16 +222,18 @@ def _download(repository: str) -> Path:
         from huggingface_hub import HfApi
 
         present = HfApi().list_repo_files(repository)
-        chosen = next((w for w in weights if any(Path(f).match(w) for f in present)), weights[-1])
+        top = [file for file in present if "/" not in file]
+        chosen = next((w for w in weights if fnmatch.filter(top, w)), weights[-1])
         return Path(snapshot_download(repository, allow_patterns=[*small, chosen]))
     except Exception as error:  # the hub's client raises errors of several libraries
-        try:
-            return Path(snapshot_download(repository, local_files_only=True))
-        except Exception:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise BackboneError(
-                f"backbone {repository!r}: cannot be had from the hub ({reason}); give a local folder instead"
-            ) from error
+        with contextlib.suppress(Exception):
+            held = Path(snapshot_download(repository, local_files_only=True))
+            if any(next(held.glob(pattern), None) for pattern in weights):
+                return held
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise BackboneError(
+            f"backbone {repository!r}: cannot be had from the hub ({reason}); give a local folder instead"
+        ) from error
 
 
 def read_config(folder: Path) -> Config:

@@ -52,6 +52,8 @@ class Tokenizer(Protocol):
     """Pieces, sentinels and added tokens included (a backbone's embedding may be padded beyond it)."""
     fingerprint: str
     """sha256 of what decides the mapping."""
+    begin: tuple[int, ...]
+    """Token ids that it puts in front of a text, as a model has always seen them."""
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text, without an end token."""
@@ -67,7 +69,7 @@ class Tokenizer(Protocol):
 
 
 class SentencePieceTokenizer:
-    """The SentencePiece model of T5, with the sentinels that T5 puts behind its pieces.
+    """The SentencePiece model of T5, with the sentinels that T5 puts behind its pieces. Nothing begins a text.
 
     Args:
         model: content of the model's file.
@@ -89,6 +91,7 @@ class SentencePieceTokenizer:
     ) -> None:
         import sentencepiece
 
+        self.begin: tuple[int, ...] = ()
         self._model = sentencepiece.SentencePieceProcessor(model_proto=model)
         self._pieces = self._model.vocab_size()
         if not self._pieces:
@@ -178,12 +181,19 @@ class TransformersTokenizer:
         tokenizer: the tokenizer.
         rows: rows of the embedding, which no text may reach beyond; without, all tokens have one.
         ends: end tokens beside the tokenizer's own.
+        begin: ids in front of a text; what the tokenizer itself puts there, where not given.
     """
 
     def __init__(
-        self, tokenizer: Any, *, rows: int | None = None, ends: Sequence[int] = ()
+        self,
+        tokenizer: Any,
+        *,
+        rows: int | None = None,
+        ends: Sequence[int] = (),
+        begin: tuple[int, ...] | None = None,
     ) -> None:
         self._tokenizer = tokenizer
+        self.begin = _begin(tokenizer) if begin is None else begin
         self._ends = {tokenizer.eos_token_id, *ends}
         added = {str(token): index for index, token in tokenizer.added_tokens_decoder.items()}
         special = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
@@ -258,6 +268,13 @@ class TransformersTokenizer:
         return np.array([i for i in range(self.size) if i not in self._special_ids], dtype=np.int32)
 
 
+def _begin(tokenizer: Any) -> tuple[int, ...]:
+    """Ids that a tokenizer of ``transformers`` puts in front of every text."""
+    whole, text = (tokenizer("a", add_special_tokens=added)["input_ids"] for added in (True, False))
+    places = range(len(whole) - len(text) + 1)
+    return next((tuple(whole[:i]) for i in places if text and whole[i : i + len(text)] == text), ())
+
+
 def _literal(rule: str, letters: set[str]) -> Any:
     """A tokenizer to encode with: ``letters`` are not found in a text that spells them; all others are.
 
@@ -330,8 +347,14 @@ def load_tokenizer(folder: Path, *, rows: int | None = None, ends: Sequence[int]
     with _as_one_error(folder):
         from transformers import AutoTokenizer
 
-        tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
-        return TransformersTokenizer(tokenizer, rows=rows, ends=ends)
+        read = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
+        other = TransformersTokenizer(read, rows=rows, ends=ends)
+    if len(other.ordinary_ids()) < 2:
+        raise BackboneError(
+            f"{folder}: its tokenizer knows no words, as where the file with its vocabulary is missing "
+            f"({', '.join(SENTENCEPIECE_FILES)}, tokenizer.json, ...); get the folder again"
+        )
+    return other
 
 
 @contextlib.contextmanager

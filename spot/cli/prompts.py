@@ -177,8 +177,7 @@ def asked(
         examples,
         backbone.tokenizer.encode,
         tokenizer_fingerprint=backbone.tokenizer.fingerprint,
-        ends=backbone.config.ends,
-        begin=backbone.config.begin,
+        around=backbone.config.around,
         lengths=Lengths(inputs=max_input),
         name=name,
     )

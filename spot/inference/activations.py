@@ -42,7 +42,7 @@ def demonstrations(backbone: Backbone, data: Tokenized) -> list[np.ndarray]:
     """Every example, its input and behind that its target, as a prompt ``[P, H]`` of embedded tokens."""
     embedding, config = np.asarray(backbone.embedding, np.float32), backbone.config
     # where no token ends an input, the one that begins an answer stands between the two
-    between = [] if config.ends[0] else [config.start_token_id]
+    between = [] if config.around.inputs[1] else [config.start_token_id]
     return [
         embedding[[*data.inputs[row], *between, *data.targets[row]]] for row in range(len(data))
     ]

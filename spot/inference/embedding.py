@@ -39,8 +39,9 @@ def prompt_embeds(
         )
     table, order = np.asarray(backbone.embedding, np.float32), ORDERS[form]
     separator = table[[backbone.config.start_token_id]]
+    before, behind = backbone.config.around.inputs
     return [
-        np.concatenate([*order(prompt, table[[*ids, *backbone.config.ends[0]]]), separator])
+        np.concatenate([*order(prompt, table[[*before, *ids, *behind]]), separator])
         for ids in backbone.tokenizer.encode(list(texts))
     ]
 

@@ -206,8 +206,8 @@ def _without_content(
 
     Examples of one prompt and equal choices are asked once.
     """
-    behind = list(backbone.config.ends[0])
-    texts = [[*ids, *behind] for ids in backbone.tokenizer.encode(list(CONTENT_FREE))]
+    before, behind = backbone.config.around.inputs
+    texts = [[*before, *ids, *behind] for ids in backbone.tokenizer.encode(list(CONTENT_FREE))]
     asked = [
         (int(prompt), data.choice_rows[row].tobytes()) for row, prompt in enumerate(prompt_ids)
     ]

@@ -87,12 +87,12 @@ class PromptFile:
         recipe, axes = self.recipe, self.prompt.ndim - (self.ensemble is not None)
         by_rank = next((name for name, rank in RANKS.items() if rank == axes), "")
         name = recipe.get("form", self.adapter_form or by_rank)
-        if RANKS.get(name) != axes:
+        if not isinstance(name, str) or RANKS.get(name) != axes:
             raise PromptError(
                 f"{self.path}: its recipe says form {shown(name)}, its shape is {list(self.prompt.shape)}; "
                 "export it again"
             )
-        return str(name)
+        return name
 
     @property
     def ensemble(self) -> tuple[str, Sequence[float]] | None:

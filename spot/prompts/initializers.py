@@ -91,14 +91,13 @@ def drawn_by_seed(name: str) -> bool:
     return name.partition(":")[0] != "labels"
 
 
-def file_address(name: str, length: int) -> str | None:
-    """sha256 of the prompt ``[..., length, H]`` that an initialiser ``file:PATH`` reads, or ``None`` for the others."""
+def file_address(name: str, length: int, width: int) -> str | None:
+    """sha256 of the prompt ``[..., length, width]`` that an initialiser ``file:PATH`` starts from, or ``None`` for the
+    others."""
     kind, _, argument = name.partition(":")
-    return (
-        prompt_sha256(read_prompt(Path(argument), length=length).prompt)
-        if kind == "file" and argument
-        else None
-    )
+    if kind != "file" or not argument:
+        return None
+    return prompt_sha256(read_prompt(Path(argument), length=length).for_width(width).prompt)
 
 
 def uniform(length: int, width: int, *, scale: float = 0.5) -> Initializer:

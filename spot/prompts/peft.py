@@ -29,6 +29,10 @@ TASKS = ("SEQ_2_SEQ_LM", "CAUSAL_LM")
 """Task types whose adapters are a prompt and nothing else; those of classifiers have a head of their own."""
 
 
+LAYERS = 10_000
+"""More than any model has."""
+
+
 class Adapter(NamedTuple):
     """What an adapter's config says.
 
@@ -104,9 +108,10 @@ def read_config(folder: Path) -> Adapter:
     if kind == KINDS[0]:
         return Adapter(length, parts, width, made_for)
     count = config.get("num_layers")
-    if type(count) is not int or count < 1 or type(width) is not int or width < 1:
+    if type(count) is not int or not 1 <= count <= LAYERS or type(width) is not int or width < 1:
         raise PromptError(
-            f"{where}: num_layers is {shown(count)} and token_dim {shown(width)}; a prefix needs both, at least 1"
+            f"{where}: num_layers is {shown(count)} and token_dim {shown(width)}; a prefix needs both, at least 1, and "
+            f"at most {LAYERS} layers"
         )
     # PEFT gives the cross-attention of encoder-decoders none, and the encoder neither
     form = "prefix_decoder" if task == TASKS[0] else "prefix"

@@ -259,11 +259,16 @@ def shared_pieces(source: Backbone, target: Backbone) -> Pieces:
 
 
 def _spelt(tokenizer: Tokenizer) -> dict[str, int]:
-    """Ids by what pieces stand for: SentencePiece and byte-level vocabularies write a space each in their way."""
+    """Ids by what pieces stand for: SentencePiece writes a space in its way, and byte-level vocabularies every byte
+    that is no printable character; pieces of these that are no whole characters stand for nothing."""
+    from tokenizers.decoders import ByteLevel
+
+    pieces = {int(index): tokenizer.piece(int(index)) for index in tokenizer.ordinary_ids()}
+    by_bytes = any(piece.startswith("Ġ") for piece in pieces.values())
+    decode = ByteLevel().decode
     spelt: dict[str, int] = {}
-    for index in tokenizer.ordinary_ids():
-        text = (
-            tokenizer.piece(int(index)).replace("\N{LOWER ONE EIGHTH BLOCK}", " ").replace("Ġ", " ")
-        )
-        spelt.setdefault(text, int(index))
+    for index, piece in pieces.items():
+        text = decode([piece]) if by_bytes else piece.replace("\N{LOWER ONE EIGHTH BLOCK}", " ")
+        if not by_bytes or "\N{REPLACEMENT CHARACTER}" not in text:
+            spelt.setdefault(text, index)
     return spelt

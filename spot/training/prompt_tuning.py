@@ -328,7 +328,8 @@ def run_identity(
         seed=seed,
         role=role,
         data=data.digest,
-        started_from=started_from or file_address(recipe.init, recipe.prompt_length),
+        started_from=started_from
+        or file_address(recipe.init, recipe.prompt_length, backbone.width),
     )
 
 

@@ -79,7 +79,8 @@ class Search:
         rate = Optimizer().learning_rate if searched else self.recipe.optimizer.learning_rate
         recipe = Configuration(learning_rate=rate, init=STARTS[0]).of(self.recipe)
         address = prompt_sha256(self.initial) if self.initial is not None else None
-        files = [file_address(start, recipe.prompt_length) for start in sorted(starts)]
+        length, width = recipe.prompt_length, self.backbone.width
+        files = [file_address(start, length, width) for start in sorted(starts)]
         data = [[one.task.name, one.digest] for one in self.data]
         content = [recipe.record(self.backbone).digest, sorted(starts), searched, files, address]
         return digest(*content, data, self.seed)

@@ -133,8 +133,7 @@ def _bare(comparison: Comparison, examples: Sequence[Example]) -> list[str]:
         examples,
         backbone.tokenizer.encode,
         tokenizer_fingerprint=backbone.tokenizer.fingerprint,
-        ends=backbone.config.ends,
-        begin=backbone.config.begin,
+        around=backbone.config.around,
         lengths=Lengths(inputs=max(recipe.max_input, DESIGNED), targets=recipe.max_target),
     )
     return _without_prompt(backbone, examples, tokens, recipe)

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks import Example, TaskError
-from tasks.tokenize import Lengths, tokenize
+from tasks.tokenize import Around, Lengths, tokenize
 from tasks.tokenized import Ragged, Tokenized
 
 END = 1
@@ -50,7 +50,7 @@ def tokens(
         examples,
         encode,
         tokenizer_fingerprint=fingerprint,
-        ends=((end,), (end,)),
+        around=Around(((), (end,)), ((), (end,))),
         lengths=lengths,
         cache=cache,
     )
@@ -66,7 +66,7 @@ def content(data: Tokenized) -> dict[str, Any]:
     ragged = {
         name: rows(getattr(data, name)) for name in ("inputs", "targets", "choices", "choice_rows")
     }
-    return ragged | {"cut": data.cut, "digest": data.digest}
+    return ragged | {"cut": data.cut, "cut targets": data.cut_targets, "digest": data.digest}
 
 
 # -- tokenising ---------------------------------------------------------------------------------------------
@@ -101,6 +101,22 @@ def test_nothing_is_longer_than_allowed_and_the_cut_are_counted(
         for row in rows(ragged)
     )
     assert data.cut == sum(size + 1 > inputs for size in sizes)
+    assert data.cut_targets == sum(size + 1 > targets for size in sizes)
+
+
+def test_what_stands_in_front_of_texts_has_room_and_makes_other_tokens() -> None:
+    examples = [Example(inputs="abcdef", target="gh", choices=("gh", "ij"))]
+    ask = {"tokenizer_fingerprint": "letters", "lengths": Lengths(inputs=5, targets=4)}
+    bare, begun, both = (
+        tokenize(examples, letters, around=Around((front, ()), (begin, (END,))), **ask)  # type: ignore[arg-type]
+        for front, begin in (((), ()), ((7,), ()), ((7,), (8,)))
+    )
+    (plain,) = letters(["abcdef"])
+    assert rows(bare.inputs) == [plain[:5]]
+    assert rows(begun.inputs) == rows(both.inputs) == [[7, *plain[:4]]]
+    assert rows(begun.targets) == rows(bare.targets)
+    assert rows(both.targets) == [[8, *rows(bare.targets)[0]]]
+    assert len({bare.digest, begun.digest, both.digest}) == 3
 
 
 PASSAGE = "passage: " + "b" * 40 + " question: c"
@@ -231,7 +247,7 @@ def test_an_answer_without_a_token_is_refused(answer: str, choices: bool) -> Non
             [example],
             known_letters,
             tokenizer_fingerprint="",
-            ends=((), (END,)),
+            around=Around(((), ()), ((), (END,))),
             lengths=Lengths(),
             name="t",
         )

@@ -87,7 +87,7 @@ def test_the_first_end_token_ends_targets_and_all_of_them_end_texts(family, give
         {"t5": PLAIN, "llama": LLAMA}[family] | {"eos_token_id": given}
     )
     assert (config.eos_token_id, config.more_end_token_ids) == (first, more)
-    assert config.ends[1] == (first,)
+    assert config.around.targets[1] == (first,)
 
 
 NUMBERS = [
@@ -96,7 +96,7 @@ NUMBERS = [
     ("layer_norm_epsilon", "rms_norm_eps", -1e-6, "finite number"),
     ("layer_norm_epsilon", "rms_norm_eps", 10**400, "expected float"),
     ("pad_token_id", "pad_token_id", 140, "no token of a vocabulary of 140"),
-    ("pad_token_id", "pad_token_id", -1, "no token of a vocabulary of 140"),
+    ("pad_token_id", "pad_token_id", -2, "no token of a vocabulary of 140"),
     ("eos_token_id", "eos_token_id", 10**6, "no token of a vocabulary of 140"),
     ("eos_token_id", "eos_token_id", [1, 140], "no token of a vocabulary of 140"),
     ("eos_token_id", "eos_token_id", [1, "2"], "eos_token_id is"),
@@ -252,3 +252,7 @@ def test_a_llama_that_is_not_supported_is_refused_by_name(change, message):
 def test_a_size_that_is_no_whole_number_is_refused(value):
     with pytest.raises(BackboneError, match="d_model"):
         T5Config.from_huggingface(PLAIN | {"d_model": value})
+
+
+def test_a_llama_that_says_it_has_no_padding_is_padded_with_the_first_token():
+    assert LlamaConfig.from_huggingface(LLAMA | {"pad_token_id": -1}).pad_token_id == 0

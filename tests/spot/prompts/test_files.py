@@ -148,6 +148,9 @@ def test_facts_are_read_as_far_as_they_make_sense(tmp_path: Path) -> None:
     )
     assert (file.number("seed"), file.number("step"), file.number("key_step")) == (3, None, None)
     assert file.recipe == {"steps": 3}
+    odd = with_facts(tmp_path / "odd.safetensors", recipe='{"form": ["prompt"]}')
+    with pytest.raises(PromptError, match="its recipe says form"):
+        _ = read_prompt(odd).form
     for i, recipe in enumerate(("{", "[1]", "[" * 100_000, "9" * 5000)):
         with pytest.raises(PromptError, match="its recipe is no"):
             _ = read_prompt(with_facts(tmp_path / f"{i}.safetensors", recipe=recipe)).recipe

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.numpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bank.vectors import prompt_sha256
 from spot.backbone.load import Backbone
 from spot.errors import PromptError
+from spot.prompts.files import read_prompt
 from spot.prompts.initializers import (
     check_fits,
     file_address,
@@ -198,7 +202,7 @@ def test_a_file_of_another_backbone_or_twice_the_length_is_refused(
     write_prompt(tmp_path / "double.npy", np.zeros((2 * LENGTH, WIDTH), np.float32))
     for read in (
         lambda name: make_initializer(name, backbone, LENGTH),
-        lambda name: file_address(name, LENGTH),
+        lambda name: file_address(name, LENGTH, WIDTH),
     ):
         with pytest.raises(
             PromptError, match=r"has 12 tokens, expected 6: PEFT stores twice its length"
@@ -244,3 +248,28 @@ def test_labels_are_refused_where_there_are_none(backbone: Backbone) -> None:
 def test_text_without_a_token_is_refused(backbone: Backbone) -> None:
     with pytest.raises(PromptError, match="the text to start from has no tokens"):
         make_initializer("text:  ", backbone, LENGTH)
+
+
+def test_a_prefix_has_one_address_however_it_is_kept(tmp_path: Path) -> None:
+    """Of a model whose keys are half as wide as it is: two layers' make a row."""
+    layers, wide = 4, WIDTH // 2
+    stored = np.random.default_rng(0).normal(size=(LENGTH, layers * 2 * wide)).astype(np.float32)
+    (folder := tmp_path / "prefix").mkdir()
+    config = {
+        "peft_type": "PREFIX_TUNING",
+        "task_type": "CAUSAL_LM",
+        "num_virtual_tokens": LENGTH,
+        "num_transformer_submodules": 1,
+        "num_layers": layers,
+        "token_dim": wide,
+    }
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    safetensors.numpy.save_file({"prompt_embeddings": stored}, folder / "adapter_model.safetensors")
+    read = read_prompt(folder).for_width(WIDTH)
+    write_prompt(tmp_path / "prefix.safetensors", read.prompt, read.metadata)
+    assert read.prompt.shape == (2, layers // 2, LENGTH, WIDTH)
+    addresses = {
+        file_address(f"file:{tmp_path / name}", LENGTH, WIDTH)
+        for name in ("prefix", "prefix.safetensors")
+    }
+    assert addresses == {prompt_sha256(read.prompt)}

@@ -61,6 +61,7 @@ def test_an_adapter_s_weights_may_be_a_pytorch_file(tmp_path: Path) -> None:
     [
         ({"peft_type": "LORA"}, "peft_type is 'LORA'; only PROMPT_TUNING and PREFIX_TUNING are"),
         ({"peft_type": "PREFIX_TUNING"}, "num_layers is None and token_dim 4; a prefix needs both"),
+        ({"peft_type": "PREFIX_TUNING", "num_layers": 10**12}, "and at most 10000 layers"),
         (
             {"peft_type": "PREFIX_TUNING", "num_layers": 2},
             "has shape [6, 4], but adapter_config.json says [3, 16]",
@@ -83,7 +84,7 @@ def test_an_adapter_s_weights_may_be_a_pytorch_file(tmp_path: Path) -> None:
             "num_transformer_submodules 2; expected at least 1, and 1 or, for sequence",
         ),
     ],
-    ids=range(14),
+    ids=range(15),
 )
 def test_an_adapter_that_is_no_prompt_is_refused(
     tmp_path: Path, changes: dict[str, object], complaint: str

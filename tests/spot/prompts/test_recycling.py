@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import flax.nnx as nnx
 import jax
@@ -109,6 +110,32 @@ def test_pieces_are_shared_by_what_they_stand_for(backbone: Backbone) -> None:
         PromptError, match=f"share 2 pieces of their vocabularies; a map needs {FEWEST}"
     ):
         fit_recycler(other, backbone)
+
+
+def test_letters_of_several_bytes_are_shared_and_single_bytes_stand_for_none(
+    backbone: Backbone,
+) -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Written:
+        """A vocabulary of these pieces."""
+
+        pieces: Sequence[str]
+
+        def piece(self, index: int) -> str:
+            return self.pieces[index]
+
+        def ordinary_ids(self) -> np.ndarray:
+            return np.arange(len(self.pieces), dtype=np.int32)
+
+    def spelt(*pieces: str) -> Backbone:
+        return dataclasses.replace(backbone, tokenizer=Written(pieces))
+
+    byte_level = spelt("\u0120caf\u00c3\u00a9", "\u00c3", "\u00e9", "\u0120a")
+    ours = spelt("\u2581a", "\u00e9", "\u00c3", "\u2581caf\u00e9")
+    table = np.asarray(backbone.embedding, np.float32)
+    pieces = shared_pieces(byte_level, ours)
+    np.testing.assert_array_equal(pieces.source, table[[0, 3]])
+    np.testing.assert_array_equal(pieces.target, table[[3, 0]])
 
 
 def test_other_forms_and_maps_are_refused(backbone: Backbone) -> None:
