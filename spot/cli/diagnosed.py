@@ -72,6 +72,5 @@ def _tested(
     answered = count_answers(evaluation.answers, transfer.examples, ranked=ranked)
     if of_run is None:
         return Diagnostics(split=Split.TEST.value, answered=answered)
-    # the loss that is known is that of the development answers
-    answered = dataclasses.replace(answered, loss=of_run.answered.loss)
-    return dataclasses.replace(of_run, split=Split.TEST.value, answered=answered)
+    # the run's own loss and chance level are of development data
+    return dataclasses.replace(of_run, split=Split.TEST.value, answered=answered, chance=None)

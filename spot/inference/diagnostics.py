@@ -37,7 +37,7 @@ FEW_OUTSIDE = 0.02
 """Share of answers outside the labels that is not worth a word."""
 
 FEW_CUT = 0.01
-"""Share of inputs cut that is not worth a word."""
+"""Share of inputs cut, or of targets, that is not worth a word."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -211,6 +211,7 @@ class Diagnostics:
         from_text: root mean square distance of its tokens from the text that they should stay near to, likewise.
         inputs: examples whose inputs were read: of training for a run, of the split for an evaluation.
         cut: how many of them were too long and were cut.
+        cut_targets: how many of their targets were.
     """
 
     split: str
@@ -223,6 +224,7 @@ class Diagnostics:
     from_text: float | None = None
     inputs: int = 0
     cut: int = 0
+    cut_targets: int = 0
 
     @property
     def loss(self) -> tuple[float, float] | None:
@@ -357,11 +359,19 @@ def _inputs_cut(facts: Diagnostics) -> Finding | None:
     return Finding(f"{facts.cut} of {facts.inputs} inputs were cut", ["a larger --max-input"])
 
 
+def _targets_cut(facts: Diagnostics) -> Finding | None:
+    if facts.cut_targets <= FEW_CUT * facts.inputs:
+        return None
+    what = f"{facts.cut_targets} of {facts.inputs} targets were cut"
+    return Finding(what, ["a larger --max-target"])
+
+
 RULES: Sequence[Callable[[Diagnostics], Finding | None]] = (
     _answers_one_class,
     _answers_outside,
     _loss_at_chance,
     _inputs_cut,
+    _targets_cut,
 )
 """What can be notable, the worst first."""
 
@@ -396,7 +406,8 @@ def _losses(facts: Diagnostics) -> str:
     if facts.loss is None:
         return ""
     loss, chance = facts.loss
-    return f"loss {loss:.2f}, chance {chance:.2f}"
+    which = "training loss" if facts.answered.loss is None else "loss"
+    return f"{which} {loss:.2f}, chance {chance:.2f}"
 
 
 def _norms(facts: Diagnostics) -> str:

@@ -28,6 +28,7 @@ from spot.prompts.reparameterization import prompts_of, trainable
 from spot.prompts.sharing import SharedParts
 from spot.training.jobs import CHECKPOINT_SECONDS, GiveUp, Job, Progress, Reporter, Result, Silent
 from spot.training.loop import fit
+from spot.training.losses import over_choices
 from spot.training.recipe import Recipe
 from spot.training.step import Step, make_step
 from spot.training.task_data import MixtureData, SplitData, TaskData
@@ -170,7 +171,8 @@ def prompt_job(
             own = np.asarray(result.best.own_part())[0]
             trained = dataclasses.replace(trained, own=own)
         moved = trained.value - start if FORMS[recipe.form].states else None
-        diagnostics = diagnose(backbone, data, trained, moved, result.progress.best_facts)
+        facts = result.progress.best_facts
+        diagnostics = diagnose(backbone, data, trained, moved, facts, loss=recipe.loss)
         if diagnostics and toward:
             apart = float(toward.distances(trained.value[None])[0]) ** 0.5
             diagnostics = dataclasses.replace(
@@ -276,6 +278,8 @@ def diagnose(
     trained: TrainedPrompt,
     moved: np.ndarray | None,
     answered: Mapping[str, Any],
+    *,
+    loss: str,
 ) -> Diagnostics | None:
     """What a run's value tells beyond its score.
 
@@ -285,21 +289,24 @@ def diagnose(
         trained: what training left.
         moved: ``[..., P, H]``, how it differs from where it began; ``None`` of a form without states of the model.
         answered: what the value answered on dev, counted; empty where a checkpoint of an older version says nothing.
+        loss: by which it trained: the chance level is that of target tokens, and of no loss that compares choices.
     """
     if not answered:
         return None
     dev, train = data[Split.DEV], data[Split.TRAIN]
+    known = not over_choices(loss)
     best = next(row for row in trained.history if row["step"] == trained.value_step)
     return Diagnostics(
         split=Split.DEV.value,
         answered=Answered(**answered),
-        chance=chance_level(dev.examples, dev.tokens).by_example,
+        chance=chance_level(dev.examples, dev.tokens).by_example if known else None,
         training_loss=best["loss"] if np.isfinite(best["loss"]) else None,
-        training_chance=chance_level(train.examples, train.tokens).by_token,
+        training_chance=chance_level(train.examples, train.tokens).by_token if known else None,
         prompt_norm=None if moved is None else mean_norm(trained.value) / backbone.embedding_norm,
         moved=None if moved is None else mean_norm(moved) / backbone.embedding_norm,
         inputs=len(train.tokens),
         cut=train.tokens.cut,
+        cut_targets=train.tokens.cut_targets,
     )
 
 

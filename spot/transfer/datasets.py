@@ -94,8 +94,9 @@ def _notes(task: Task | Mixture, data: TaskData | MixtureData, recipe: Recipe) -
             if counts:
                 reasons = ", ".join(f"{why}: {count}" for why, count in counts.items())
                 yield f"{member.name}: {counts.total()} rows of {part} are left out ({reasons})"
-    if tokens.cut:
-        yield (
-            f"{task.name}: {tokens.cut} of {len(tokens)} training inputs are cut at "
-            f"{recipe.max_input} tokens (--max-input)"
-        )
+    for cut, what, longest, option in (
+        (tokens.cut, "inputs", recipe.max_input, "--max-input"),
+        (tokens.cut_targets, "targets", recipe.max_target, "--max-target"),
+    ):
+        if cut:
+            yield f"{task.name}: {cut} of {len(tokens)} training {what} are cut at {longest} tokens ({option})"

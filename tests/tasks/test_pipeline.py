@@ -28,6 +28,7 @@ def ragged_data(lengths: Sequence[int], targets: Sequence[int] | None = None) ->
         choices=Ragged.from_rows([]),
         choice_rows=Ragged.from_rows([[]] * len(lengths)),
         cut=0,
+        cut_targets=0,
         digest="",
     )
 

@@ -32,7 +32,15 @@ def labelled(*targets: str, choices: tuple[str, ...] = YES_NO) -> list[Example]:
 
 def tokens_of(targets: Sequence[Sequence[int]], cut: int = 0) -> Tokenized:
     rows, none = Ragged.from_rows(targets), Ragged.from_rows([])
-    return Tokenized(inputs=rows, targets=rows, choices=none, choice_rows=none, cut=cut, digest="d")
+    return Tokenized(
+        inputs=rows,
+        targets=rows,
+        choices=none,
+        choice_rows=none,
+        cut=cut,
+        cut_targets=0,
+        digest="d",
+    )
 
 
 def answered(**changes: object) -> Answered:
@@ -200,15 +208,19 @@ def test_answers_outside_and_inputs_cut_are_said_where_they_are_many() -> None:
         answered=count_answers(["no", "yes", "nay"], labelled("no", "yes", "no"), ranked=False),
         inputs=50,
         cut=2,
+        cut_targets=3,
     )
     assert [finding.what for finding in facts.findings] == [
         "1 of 3 answers are outside the labels",
         "2 of 50 inputs were cut",
+        "3 of 50 targets were cut",
     ]
     document = facts.document()
     assert document["outside_share"] == pytest.approx(1 / 3)
     assert document["cut_share"] == 0.04
-    assert document["try"] == ["more --steps", "--evaluate-by rank", "a larger --max-input"]
+    assert document["try"] == [
+        "more --steps", "--evaluate-by rank", "a larger --max-input", "a larger --max-target",
+    ]  # fmt: skip
 
 
 def test_where_the_answers_loss_is_not_known_that_of_training_stands_for_it() -> None:

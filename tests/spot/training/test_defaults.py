@@ -95,6 +95,7 @@ def sample(inputs: list[int], targets: list[int], choices: list[int]) -> Tokeniz
         choices=rows(choices),
         choice_rows=rows([0] * len(inputs)),
         cut=0,
+        cut_targets=0,
         digest="",
     )
 

@@ -77,6 +77,11 @@ def test_inputs_that_are_cut_are_told_once_and_before_training(
     floor, line = said
     assert floor.startswith("target: the most frequent answer scores ")
     assert line == "target: 32 of 32 training inputs are cut at 4 tokens (--max-input)"
+    said.clear()
+    Datasets(backbone, tell=said.append).splits(
+        world.target, dataclasses.replace(recipe, max_target=3)
+    )
+    assert "target: 32 of 32 training targets are cut at 3 tokens (--max-target)" in said
 
 
 def test_rows_that_are_left_out_are_told_before_training(
