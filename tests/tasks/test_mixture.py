@@ -30,6 +30,7 @@ def tokens(lengths: list[int], first: int) -> Tokenized:
         Ragged.from_rows(choices),
         Ragged.from_rows(picked),
         1,
+        0,
         str(first),
     )
 
