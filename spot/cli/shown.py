@@ -60,9 +60,8 @@ def show_transfers(
         rows = [row | {PARTIAL_DATA: result.partial} for row in _candidate_rows(result)]
         print_rows(noted(rows), title="runs of the target")
         if options.budget != "full":
-            say(
-                f"{result.steps} steps for the choice, {len(result.candidates) * recipe_steps} by full runs"
-            )
+            competing = len(result.candidates) + 1  # and training without transfer
+            say(f"{result.steps} steps for the choice, {competing * recipe_steps} by full runs")
         say()
     if results[0].left_out:
         names = ", ".join(results[0].left_out)

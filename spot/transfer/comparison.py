@@ -12,6 +12,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from bank import StoredRun
 from spot.backbone.load import Backbone
 from spot.inference.predict import predict
 from spot.prompts.forms import FORMS, OWN
@@ -27,7 +28,7 @@ from spot.transfer.executors import Reporters
 from spot.transfer.gain import score_interval
 from spot.transfer.methods import METHODS, mixture_of
 from spot.transfer.runs import Trainer
-from spot.transfer.transfer import TransferOptions, run_transfers
+from spot.transfer.transfer import TransferOptions, Transferred, run_transfers
 from tasks.prompt_design import designed, worked
 from tasks.task import Example, Split, Task, most_frequent_target
 from tasks.tokenize import Lengths, tokenize
@@ -185,20 +186,23 @@ def transferred(name: str) -> Callable[[Comparison], Outcome]:
         options = dataclasses.replace(comparison.options, method=name, baseline=False)
         trainer, method = comparison.trainer, METHODS[name]
         results = run_transfers(trainer, comparison.task, seeds=comparison.seeds, options=options)
-        runs = [
-            list({one.run.digest: one.run for one in result.candidates if one.run}.values())
-            for result in results
-        ]
+        runs = [_trained_for(result) for result in results]
         recipe = method.training(trainer).recipe
         shape = trainer.bank.prompt(results[0].chosen_run.value).shape
         return Outcome(
             [result.outcome_test.answers for result in results],
             **_cost_of(trainer.backbone, recipe, shape),
-            steps=float(np.mean([result.steps for result in results])),
+            steps=float(np.mean([result.steps + result.query.steps for result in results])),
             seconds=float(np.mean([sum(run.seconds for run in each) for each in runs])),
         )
 
     return system
+
+
+def _trained_for(result: Transferred) -> list[StoredRun]:
+    """The query, which is a run of its own where there is no baseline, and the target's runs, each once."""
+    runs = [result.query, *(one.run for one in result.candidates if one.run)]
+    return list({run.digest: run for run in runs}.values())
 
 
 def tuned(comparison: Comparison) -> Outcome:

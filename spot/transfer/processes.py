@@ -183,7 +183,10 @@ class Worker:
             else f"ended with exit code {code}"
         )
         saved = f"what it had saved is in {group.folder}; " if group.folder else ""
-        again = "run the same command again to go on, with fewer workers where memory is short"
+        again = (
+            "run the same command again to go on; with fewer workers, where memory is short, what has not ended "
+            "begins anew"
+        )
         return TrainingError(f"{who} {how}: {saved}{again}")
 
 

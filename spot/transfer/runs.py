@@ -26,7 +26,7 @@ from spot.training.task_record import task_record
 from spot.transfer.datasets import Datasets
 from spot.transfer.evaluator import Evaluator
 from spot.transfer.executors import Executor, Group, LocalExecutor, Reporters
-from spot.transfer.halving import Halving
+from spot.transfer.halving import Halving, rungs
 from spot.transfer.planner import PlannedRun, RunSpec, adopt, chunks, distinct, missing
 from tasks import Mixture, Task
 from tasks.choices import choose
@@ -289,6 +289,13 @@ class Trainer:
         """
         if self.recipe.patience:
             raise TrainingError("halving and --patience both stop runs early; use one of them")
+        every, spacing = self.recipe.plan().evaluate_every, self.recipe.evaluate_spacing
+        rivals = {len(heat) for heat in heats if len(heat) > 1}
+        if not all(rungs(count, self.recipe.steps, every, spacing) for count in rivals):
+            raise TrainingError(
+                f"halving gives runs up at evaluations before the last, and there is none: give --evaluate-every "
+                f"less than {every}"
+            )
         planned = [self.plan(heat) for heat in heats]
         runs = [run for heat in planned for run in heat]
         lacking = missing(self.bank, runs)

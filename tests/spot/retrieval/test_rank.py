@@ -386,3 +386,15 @@ def test_without_a_positive_similarity_all_weigh_the_same() -> None:
     assert weights(ranked_by([-0.5, 0.0, -0.25, -1.0])) == [0.25] * 4
     assert weights(ranked_by([0.75, 0.25, -0.5])) == [0.75, 0.25, 0.0]
     assert weights([]) == []
+
+
+@pytest.mark.parametrize("measure", ["trial", "fused"])
+def test_what_ranks_and_is_no_similarity_weighs_nothing(measure: str) -> None:
+    scored = zip(ranked_by([-0.2, -0.9]), (0.6, 0.2), strict=True)
+    ranked = [
+        dataclasses.replace(
+            source, similarities={"average": average, "per_token": 0.1, measure: source.similarity}
+        )
+        for source, average in scored
+    ]
+    assert weights(ranked) == pytest.approx([0.75, 0.25])

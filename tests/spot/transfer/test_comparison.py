@@ -62,6 +62,7 @@ def test_every_system_has_its_row(
         assert rows["prompt tuning"].scores == [one.metrics["score"] for one in alone]
         transfer = run_transfer(trainer, target, seed=0, options=options)
         assert rows["SPoT"].scores[0] == transfer.outcome_test.metrics["score"]
+        assert rows["SPoT"].outcome.steps == 5 + 2 * 10, "a query and two sources"
         numbers = [rows[name].outcome.trained for name in ("prompt tuning", "deep prompts")]
         assert numbers == [4 * backbone.width] * 2  # one layer
         states = {name: row.outcome.state for name, row in rows.items()}

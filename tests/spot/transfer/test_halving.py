@@ -186,6 +186,12 @@ def test_patience_and_halving_do_not_go_together(world: World) -> None:
         run_transfer(trainer, world.target, seed=0, options=HALVING)
 
 
+def test_halving_needs_an_evaluation_before_the_last(world: World) -> None:
+    recipe = dataclasses.replace(world.trainer.recipe, evaluate_every=world.trainer.recipe.steps)
+    with pytest.raises(TrainingError, match="give --evaluate-every less than"):
+        run_transfer(world.trainer.with_recipe(recipe), world.target, seed=0, options=HALVING)
+
+
 def test_method_none_trains_and_reports_the_baseline_alone(world: World) -> None:
     outcome = run_transfer(
         world.trainer, world.target, seed=0, options=TransferOptions(method="none")
