@@ -16,6 +16,7 @@ from spot.cli.output import noted, print_json, print_rows, say
 from spot.cli.searching import found_document, found_rows
 from spot.cli.shown import (
     gain_document,
+    left_out_line,
     ranking_document,
     ranking_rows,
     run_row,
@@ -115,13 +116,17 @@ def report_ranking(
     ranked: Sequence[Ranked],
     cautions: Sequence[str],
     similarity: str,
+    left_out: Sequence[str],
     out: JsonOption,
 ) -> None:
-    """A ranking by the measure ``similarity``, and what makes it doubtful."""
+    """A ranking by the measure ``similarity``, what makes it doubtful, and sources that share texts with the target."""
     partition = retriever.partition
     if out.json:
-        print_json(ranking_document(ranked, cautions, partition=partition, similarity=similarity))
+        document = ranking_document(ranked, cautions, partition=partition, similarity=similarity)
+        print_json(document | {"left_out": list(left_out)})
         return
     print_rows(ranking_rows(ranked), title=f"sources in {bank}: {partition}")
+    if left_out:
+        say(left_out_line(left_out))
     for caution in cautions:
         say(f"caution: {caution}")

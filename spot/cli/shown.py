@@ -47,6 +47,11 @@ def gain_document(gain: Gain | None) -> dict[str, Any] | None:
     return document
 
 
+def left_out_line(names: Sequence[str]) -> str:
+    """Sources that a ranking does not hold."""
+    return f"left out: {', '.join(names)}, whose training texts may hold the target's test examples (--allow-overlap)"
+
+
 def show_transfers(
     target: str, results: Sequence[Transferred], options: TransferOptions, *, recipe_steps: int
 ) -> None:
@@ -64,10 +69,7 @@ def show_transfers(
             say(f"{result.steps} steps for the choice, {competing * recipe_steps} by full runs")
         say()
     if results[0].left_out:
-        names = ", ".join(results[0].left_out)
-        say(
-            f"left out: {names}, whose training texts may hold test examples of {target} (--allow-overlap)"
-        )
+        say(left_out_line(results[0].left_out))
     for caution in dict.fromkeys(line for result in results for line in result.cautions):
         say(f"caution: {caution}")
     if options.method == "none":

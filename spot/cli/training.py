@@ -185,7 +185,7 @@ def retrieve(
     """Rank the bank's sources for a task or a query prompt."""
     from spot.retrieval.measures import checked_measure, compares_query
     from spot.retrieval.rank import checked_aggregate
-    from spot.transfer.sources import retriever_for
+    from spot.transfer.sources import left_out, retriever_for
 
     _check_either(context, target, query)
     measure, aggregate = checked_measure(ranking.similarity), checked_aggregate(ranking.aggregate)
@@ -193,6 +193,7 @@ def retrieve(
     if not compares:
         refuse_given(context, ["seed"], f"measure {measure} ranks without a query")
     prompt: Query | None
+    shared: list[str] = []
     with bank.open_or_copy() if target else bank.open() as opened:
         if query:
             retriever, prompt = _query_of_file(query, opened)
@@ -201,11 +202,12 @@ def retrieve(
             # the bank may hold the query
             trainer, _ = training.make(opened, [task], what="query", surely=False)
             retriever = retriever_for(trainer, task, allow_overlap=ranking.allow_overlap)
+            shared = left_out(trainer, task, retriever)
             prompt = _query_of_task(task, trainer, seed=seed) if compares else None
         ranked = retriever.rank(prompt, measure=measure, top_k=top_k or None, aggregate=aggregate)
         cautions = retriever.cautions(prompt, measure=measure, aggregate=aggregate)
         similarity = retriever.measure(measure, prompt)
-        report_ranking(opened, retriever, ranked, cautions, similarity, out)
+        report_ranking(opened, retriever, ranked, cautions, similarity, shared, out)
 
 
 def _check_either(context: typer.Context, target: str, query: Path | None) -> None:

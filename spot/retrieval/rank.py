@@ -319,7 +319,11 @@ def _no_keys(
 ) -> str:
     present = bank.partitions()
     if partition in present:
-        return f"bank {bank}: its only sources are the excluded ones ({', '.join(exclude)}); train another source"
+        held = ", ".join(name for name in bank.sources(partition) if name in exclude)
+        return (
+            f"bank {bank}: its only sources ({held}) are the target's own or may hold its test texts; train another "
+            "source, or give --allow-overlap"
+        )
     if not present:
         return f"bank {bank}: holds no source yet; train some with `spot train-source`"
     others = "; ".join(_difference(bank, partition, other, options) for other in present)

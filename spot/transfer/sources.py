@@ -65,13 +65,18 @@ def rank_for(
     """
     query = query_of(trainer, target, run) if run else None
     measure = retriever.measure(similarity, query)
-    present = set(trainer.bank.sources(trainer.partition))
     return Ranking(
         similarity=measure,
         ranked=retriever.rank(query, measure=measure, aggregate=aggregate),
         cautions=retriever.cautions(query, measure=measure, aggregate=aggregate),
-        left_out=sorted(present - {target.name} - set(retriever.keys.tasks)),
+        left_out=left_out(trainer, target, retriever),
     )
+
+
+def left_out(trainer: Trainer, target: Task, retriever: Retriever) -> list[str]:
+    """Other sources of the bank that a retriever does not rank, since they share texts with the target."""
+    present = set(trainer.bank.sources(trainer.partition))
+    return sorted(present - {target.name} - set(retriever.keys.tasks))
 
 
 def retriever_for(trainer: Trainer, target: Task, *, allow_overlap: bool = False) -> Retriever:

@@ -16,7 +16,7 @@ from spot.transfer.gain import Gain, gain_over
 from spot.transfer.methods import METHODS, Candidate, FindTask, Selection, start_steps
 from spot.transfer.planner import RunSpec
 from spot.transfer.runs import Ended, Trainer
-from spot.transfer.sources import Ranking, rank_for, retriever_for
+from spot.transfer.sources import Ranking, left_out, rank_for, retriever_for
 from tasks import Split, Task, get_learnable
 from tasks.choices import choose
 from tasks.task import Example
@@ -284,6 +284,11 @@ def retriever_of(trainer: Trainer, target: Task, options: TransferOptions) -> Re
     """
     retriever = retriever_for(trainer, target, allow_overlap=options.allow_overlap)
     known = retriever.key_set.tasks
+    if options.source in left_out(trainer, target, retriever):
+        raise RetrievalError(
+            f"source {options.source!r} is left out: its training texts may hold test examples of {target.name}; "
+            "choose another, or give --allow-overlap"
+        )
     if options.source and options.source not in known:
         raise RetrievalError(
             f"no comparable source {options.source!r} in the bank, which has {', '.join(known)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from bank import Bank
 from bank.integrity import verify
+from tasks import Split, get_task
 
 Spot = Callable[..., Any]
 
@@ -56,6 +58,23 @@ def test_text_ranks_without_a_query_once_the_bank_knows_its_sources_words(
     assert counted(old_bank) == before
     refused = spot(*ask, "--seed", "1").error
     assert refused.startswith("--seed would not be used: measure text ranks without a query")
+
+
+def test_sources_that_share_texts_with_a_task_of_ones_own_are_named(
+    spot: Spot, old_bank: Path, tmp_path: Path
+) -> None:
+    rows = [
+        {"text": example.inputs, "label": example.target}
+        for example in get_task("wn_pos").examples(Split.TRAIN)
+        if len(example.inputs.split()) > 12
+    ]
+    (tmp_path / "mine.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert spot("init-task", "mine.toml", "--train", "mine.jsonl").code == 0
+    spot("bank", "add-texts")
+    ask = ("retrieve", "mine.toml", "--similarity", "text", *SHORT)
+    assert spot(*ask, "--json").document["left_out"] == ["wn_pos"]
+    assert "left out: wn_pos, whose training texts may hold" in spot(*ask).out
+    assert spot(*ask, "--allow-overlap", "--json").document["left_out"] == []
 
 
 def test_a_way_to_another_length_is_refused_where_lengths_are_equal(

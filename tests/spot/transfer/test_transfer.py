@@ -263,7 +263,8 @@ def test_a_bank_with_nothing_but_the_target_is_an_error_before_anything_trains(
         trainer = Trainer(bank, backbone, recipe)
         trainer.run(tasks["target"], seed=0, role="source")
         with pytest.raises(
-            RetrievalError, match=r"its only sources are the excluded ones \(target\)"
+            RetrievalError,
+            match=r"its only sources \(target\) are the target's own or may hold its test texts",
         ):
             run_transfer(refusing(trainer), tasks["target"], seed=0, options=TransferOptions())
 
@@ -512,6 +513,11 @@ def test_sources_that_share_texts_with_the_target_are_left_out(
     monkeypatch.setattr("tasks.overlaps.SHARED_TEXTS", (frozenset({"target", "second"}),))
     outcome = transfer(world, top_k=10)
     assert outcome.left_out == ["second"]
+    generic = TransferOptions(method="generic", source="second")
+    with pytest.raises(
+        RetrievalError, match=r"source 'second' is left out: .* give --allow-overlap"
+    ):
+        run_transfer(world.trainer, world.target, seed=0, options=generic)
     assert {source.task for source in outcome.ranked} == {"first", "third", "fourth"}
     allowed = transfer(world, top_k=10, allow_overlap=True)
     assert allowed.left_out == []
