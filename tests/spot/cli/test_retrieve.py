@@ -64,7 +64,7 @@ def test_sources_that_share_texts_with_a_task_of_ones_own_are_named(
     spot: Spot, old_bank: Path, tmp_path: Path
 ) -> None:
     rows = [
-        {"text": example.inputs, "label": example.target}
+        {"text": example.inputs.removeprefix("definition: "), "label": example.target}
         for example in get_task("wn_pos").examples(Split.TRAIN)
         if len(example.inputs.split()) > 12
     ]
