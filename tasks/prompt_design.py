@@ -38,7 +38,10 @@ def named(examples: Sequence[Example], name: str) -> list[Example]:
     before = f"{name}: "
     return [
         dataclasses.replace(
-            example, inputs=before + example.inputs, cut=_moved(example.cut, len(before))
+            example,
+            inputs=before + example.inputs,
+            cut=_moved(example.cut, len(before)),
+            context=len(before) + example.context,
         )
         for example in examples
     ]
@@ -62,7 +65,10 @@ def designed(
         return list(examples)
     return [
         dataclasses.replace(
-            example, inputs=f"{before}{BETWEEN}{example.inputs}", cut=(0, len(before))
+            example,
+            inputs=f"{before}{BETWEEN}{example.inputs}",
+            cut=(0, len(before)),
+            context=len(before) + len(BETWEEN) + example.context,
         )
         for example in examples
     ]

@@ -39,6 +39,7 @@ class Example:
         answers: every accepted answer of free text; empty means only ``target``.
         label: the row's own label, where the target is none (WSC: whether the target is the referent).
         cut: span ``[start, stop)`` of ``inputs`` that is shortened where the input is too long; empty: its tail.
+        context: letters of ``inputs`` in front of the example's own text: an instruction and worked examples.
     """
 
     inputs: str
@@ -48,6 +49,7 @@ class Example:
     answers: tuple[str, ...] = ()
     label: str = ""
     cut: tuple[int, int] = (0, 0)
+    context: int = 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -189,7 +189,9 @@ def _ranked(
     ranked = Ranked(
         likelihoods=likelihoods,
         lengths=[data.choices.lengths[data.choice_rows[row]] for row in range(len(data))],
-        without_content=lambda: _without_content(backbone, soft, prompt_ids, data, batch_size),
+        without_content=lambda: _without_content(
+            backbone, soft, prompt_ids, examples, data, batch_size
+        ),
     )
     values = list(RANKINGS[decoding.ranking](ranked))
     texts = [
@@ -200,24 +202,38 @@ def _ranked(
 
 
 def _without_content(
-    backbone: Backbone, soft: Soft, prompt_ids: np.ndarray, data: Tokenized, batch_size: int
+    backbone: Backbone,
+    soft: Soft,
+    prompt_ids: np.ndarray,
+    examples: Sequence[Example],
+    data: Tokenized,
+    batch_size: int,
 ) -> list[np.ndarray]:
-    """Log-likelihoods of the choices of every example ``[F, C]`` where its input is each of F content-free texts.
+    """Log-likelihoods of the choices of every example ``[F, C]`` where its own text is each of F content-free ones,
+    behind the same context, of which the end is read where the longest input is shorter.
 
-    Examples of one prompt and equal choices are asked once.
+    Examples of one prompt, context and equal choices are asked once.
     """
-    before, behind = backbone.config.around.inputs
-    texts = [[*before, *ids, *behind] for ids in backbone.tokenizer.encode(list(CONTENT_FREE))]
     asked = [
-        (int(prompt), data.choice_rows[row].tobytes()) for row, prompt in enumerate(prompt_ids)
+        (int(prompt), example.inputs[: example.context], data.choice_rows[row].tobytes())
+        for row, (prompt, example) in enumerate(zip(prompt_ids, examples, strict=True))
     ]
     kinds = {kind: row for row, kind in enumerate(asked)}
-    each = np.repeat(np.array(list(kinds.values())), len(texts))
-    few = data.take(each)
-    bare = dataclasses.replace(few, inputs=Ragged.from_rows(texts * len(kinds)))
+    before, behind = backbone.config.around.inputs
+    contexts = [context for _, context, _ in kinds for _ in CONTENT_FREE]
+    texts = [
+        context + text for context, text in zip(contexts, CONTENT_FREE * len(kinds), strict=True)
+    ]
+    room = max(1, int(data.inputs.lengths.max()) - len(before) - len(behind))
+    inputs = [
+        [*before, *(ids[-room:] if context else ids), *behind]
+        for context, ids in zip(contexts, backbone.tokenizer.encode(texts), strict=True)
+    ]
+    each = np.repeat(np.array(list(kinds.values())), len(CONTENT_FREE))
+    bare = dataclasses.replace(data.take(each), inputs=Ragged.from_rows(inputs))
     found = scores(backbone, soft, prompt_ids[each], bare, batch_size)
     of_kind = {
-        kind: np.stack(found[place * len(texts) : (place + 1) * len(texts)])
+        kind: np.stack(found[place * len(CONTENT_FREE) : (place + 1) * len(CONTENT_FREE)])
         for place, kind in enumerate(kinds)
     }
     return [of_kind[kind] for kind in asked]

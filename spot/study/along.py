@@ -33,7 +33,7 @@ from spot.study.budgets import (
 from spot.study.plan import NO_CURVES, StudyPlan
 from spot.study.run import Study, further_methods
 from spot.training.recipe import Recipe
-from spot.training.settings import DOUBLING
+from spot.training.settings import DOUBLING, FALLING
 from spot.training.spacing import evaluations
 from spot.training.task_data import TaskData
 from spot.transfer.methods import METHODS, Selection, start_steps
@@ -103,7 +103,7 @@ def check_curves(study: Study) -> None:
             "study: patience would end runs before a budget does; leave it out of target_recipe"
         )
     schedule = recipe.optimizer.schedule
-    if schedule in ("linear", "cosine") and len(budgets(recipe)) > 1:
+    if schedule in FALLING and len(budgets(recipe)) > 1:
         raise SpotError(
             f"study: under the schedule {schedule} a run that stops early is none of fewer steps; give constant or "
             "inverse_sqrt in target_recipe, or evaluate_every = steps for one budget alone"

@@ -162,6 +162,7 @@ class Job:
         seed: of the dropout noise, 0 to 2**32 - 1.
         facts: what there is to say of its last evaluation beside metrics, as plain data; kept of the best.
         learning_rate: of its slot; that of the step where it says none.
+        title: what messages call it.
         shares: names those that it shares a part of its parameters with; empty where it is alone.
         may_diverge: a loss that is not finite gives it up, and is no error.
         known: whether its result is there already, asked when its turn comes.
@@ -178,6 +179,7 @@ class Job:
     seed: int = 0
     facts: Callable[[], Mapping[str, Any]] = dict
     learning_rate: float | None = None
+    title: str = ""
     shares: str = ""
     may_diverge: bool = False
     known: Callable[[], bool] = lambda: False

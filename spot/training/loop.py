@@ -126,7 +126,8 @@ class Loop:
                 for slot in self.slots.values():
                     slot.job.reporter.finish()
         if self.failures:
-            raise self.failures[0]
+            first, *others = self.failures
+            raise DivergenceError(f"{first}; {len(others)} more runs likewise") if others else first
 
     def advance(self) -> None:
         """One step of all slots."""
@@ -263,7 +264,8 @@ class Loop:
             slot.progress.diverged = True
             self.let_go(slot)
             return
-        self.failures.append(error)
+        named = f"{slot.job.title}: {error}" if slot.job.title else str(error)
+        self.failures.append(DivergenceError(named))
         self.free(slot.number)
 
     def let_go(self, slot: Slot) -> None:

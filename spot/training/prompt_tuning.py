@@ -189,6 +189,7 @@ def prompt_job(
         stream=lambda: stream_of(data, recipe, seed),
         loss=functools.partial(development_loss, backbone, data, recipe),
         seed=seed,
+        title=f"{data.task.name}, seed {seed}",
         known=known,
         facts=lambda: latest,
         shares=shares,

@@ -13,7 +13,14 @@ from spot.errors import TrainingError
 from spot.training.checks import check_settings
 from spot.training.jobs import Plan
 from spot.training.optimizers import Optimizer
-from spot.training.settings import CROSS_ENTROPY, FORM_NAMES, RecipeSettings, Setting, settings_of
+from spot.training.settings import (
+    CROSS_ENTROPY,
+    FALLING,
+    FORM_NAMES,
+    RecipeSettings,
+    Setting,
+    settings_of,
+)
 from tasks.tokenize import Lengths
 
 
@@ -35,6 +42,12 @@ class Recipe(RecipeSettings):
     def __post_init__(self) -> None:
         check_settings(self)
         self.plan()
+        warm, schedule = self.optimizer.warmup_steps, self.optimizer.schedule
+        if warm >= self.steps and schedule in FALLING:
+            raise TrainingError(
+                f"{warm} steps of warm-up leave none of {self.steps} for the schedule {schedule} to fall in; give "
+                "fewer --warmup-steps"
+            )
         if self.z_loss and self.loss != CROSS_ENTROPY:
             raise TrainingError(
                 f"z-loss belongs to {CROSS_ENTROPY}; the loss {self.loss!r} compares label words"

@@ -38,7 +38,8 @@ EVALUATIONS = ("auto", "rank", "generate")
 OPTIMIZERS = ("adafactor", "adamw")
 CROSS_ENTROPY = "cross_entropy"
 LOSSES = (CROSS_ENTROPY, "perceptron", "rank")
-SCHEDULES = ("constant", "linear", "cosine", "inverse_sqrt")
+FALLING = ("linear", "cosine")
+SCHEDULES = ("constant", *FALLING, "inverse_sqrt")
 REGULAR, DOUBLING = "regular", "doubling"
 SPACINGS = (REGULAR, DOUBLING)
 

@@ -26,6 +26,7 @@ def test_worked_examples_are_drawn_by_their_seed() -> None:
 
 def test_inputs_stand_behind_instruction_and_worked_examples() -> None:
     (one,) = designed(ASKED, "Odd or even?", TRAIN[:2])
+    assert one.inputs[one.context :] == ASKED[0].inputs
     assert one.inputs == "Odd or even?\n\nx: 0\n0\n\nx: 1\n1\n\nx: 11"
     assert one.inputs[slice(*one.cut)] == "Odd or even?\n\nx: 0\n0\n\nx: 1\n1", (
         "cut before the input"

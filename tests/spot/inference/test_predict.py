@@ -162,6 +162,10 @@ def test_calibrated_choices_rank_by_what_the_input_adds(
 ) -> None:
     """Zhao et al. 2021: probabilities over the choices, divided by the mean of those behind "N/A", "" and "[MASK]"."""
     examples = [*examples, *(dataclasses.replace(e, choices=e.choices[::-1]) for e in examples[:5])]
+    shown = "rilu nusa. "
+    examples += [
+        dataclasses.replace(e, inputs=shown + e.inputs, context=len(shown)) for e in examples[:8]
+    ]
 
     def probabilities(text: str, choices: Sequence[str]) -> np.ndarray:
         logs = np.array([reference.likelihood(text, choice) for choice in choices])
@@ -169,7 +173,8 @@ def test_calibrated_choices_rank_by_what_the_input_adds(
 
     expected = []
     for one in examples:
-        prior = np.mean([probabilities(t, one.choices) for t in ("N/A", "", "[MASK]")], axis=0)
+        bare = [one.inputs[: one.context] + text for text in ("N/A", "", "[MASK]")]
+        prior = np.mean([probabilities(text, one.choices) for text in bare], axis=0)
         expected.append(one.choices[int((probabilities(one.inputs, one.choices) / prior).argmax())])
     data, way = tokens_of(backbone, examples), Decoding(ranking="calibrated")
     assert expected != predict(backbone, prompt, examples, data)

@@ -191,8 +191,14 @@ def test_a_job_that_diverges_gives_its_slot_up_and_the_others_go_on(tmp_path: Pa
         )
 
     results: dict[int, Result] = {}
-    jobs = [toy_job(n, lambda result, n=n: results.update({n: result})) for n in range(5)]  # type: ignore[misc]
-    with pytest.raises(DivergenceError, match="near step 5"):
+    jobs = [
+        dataclasses.replace(
+            toy_job(n, lambda result, n=n: results.update({n: result})),  # type: ignore[misc]
+            title=f"job {n}",
+        )
+        for n in range(5)
+    ]
+    with pytest.raises(DivergenceError, match=r"job \d: loss is nan near step 5"):
         fit(
             jobs,
             frozen=jnp.float32(0),

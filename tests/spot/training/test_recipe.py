@@ -58,6 +58,15 @@ def test_the_default_is_the_recipe_of_the_papers() -> None:
             {"form": "deeper"},
             "form 'deeper' is not known; did you mean 'deep'? choose from prompt, deep",
         ),
+        (
+            {
+                "steps": 20,
+                "key_step": 10,
+                "evaluate_every": 10,
+                "optimizer": Optimizer(warmup_steps=20, schedule="linear"),
+            },
+            "20 steps of warm-up leave none of 20 for the schedule linear to fall in",
+        ),
     ],
 )
 def test_a_recipe_that_makes_no_sense_is_refused(settings: dict[str, Any], message: str) -> None:
