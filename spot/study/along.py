@@ -28,10 +28,12 @@ from spot.study.budgets import (
     Row,
     head_row,
     or_none_row,
+    or_untrained_row,
     restarts_row,
 )
 from spot.study.plan import NO_CURVES, StudyPlan
 from spot.study.run import Study, further_methods
+from spot.training.prompt_tuning import TEST_SCORE
 from spot.training.recipe import Recipe
 from spot.training.settings import DOUBLING, FALLING
 from spot.training.spacing import evaluations
@@ -283,7 +285,7 @@ class OneTarget:
             (spec.seed, spec.start or ""): self.history(run)
             for spec, run in zip(specs, runs, strict=True)
         }
-        fixed, untrained, further = self.fixed(), self.untrained(), self.further()
+        fixed, further = self.fixed(), self.further()
         return [
             BudgetTrial(
                 target=self.task.name,
@@ -292,7 +294,7 @@ class OneTarget:
                 rows={
                     **fixed,
                     **self.without_transfer(seed),
-                    **untrained[seed],
+                    **self.untrained(seed, from_sources),
                     **self.chosen(seed, from_sources),
                     **further[seed],
                     **self.oracle(seed, from_sources),
@@ -328,18 +330,51 @@ class OneTarget:
             rows[restarts_row(len(seeds))] = Chosen(histories)
         return rows
 
-    def untrained(self) -> list[dict[str, Row]]:
-        """The prompt of the first source of every seed, as it is; not kept, since a bank has a run's answers to its own
-        task's tests alone."""
+    @functools.cached_property
+    def as_they_are(self) -> dict[str, Mapping[str, float]]:
+        """What the values of sources at the head of the first measure's rankings give untrained, by their digests: the
+        row that would begin the histories of what starts from them. None where that is not asked for.
+
+        Not kept, since a bank has a run's answers to its own task's tests alone.
+        """
         plan = self.plan
         if not (self.sample.whole and plan.untrained):
-            return [{}] * plan.target_seeds
-        first = [rows[head_row(plan.k[0], plan.measures[0])][0].run for rows in self.choices]
-        stored = self.trainer.bank.runs(first)
-        runs = [stored[digest] for digest in first]
-        few = self.few
-        answers = self.trainer.evaluator.answers(few, runs, self.trainer.recipe)
-        return [{UNTRAINED: Fixed(few.score(Split.TEST, texts)["score"])} for texts in answers]
+            return {}
+        heads = [head_row(k, plan.measures[0]) for k in plan.k]
+        values = {
+            source.run: source.value
+            for rows in self.choices
+            for head in heads
+            for source in rows[head]
+        }
+        stored = self.trainer.bank.runs(list(values))
+        runs, few = [stored[digest] for digest in values], self.few
+        dev, test = (
+            [
+                few.score(split, texts)["score"]
+                for texts in self.trainer.evaluator.answers(few, runs, self.trainer.recipe, split)
+            ]
+            for split in (Split.DEV, Split.TEST)
+        )
+        scored = zip(values.values(), dev, test, strict=True)
+        return {
+            value: {"step": 0, "score": on_dev, TEST_SCORE: on_test}
+            for value, on_dev, on_test in scored
+        }
+
+    def untrained(
+        self, seed: int, from_sources: Mapping[tuple[int, str], History]
+    ) -> dict[str, Row]:
+        """The first source's prompt as it is, and heads of which each may stay so where that is better on dev."""
+        plan, rows, known = self.plan, dict[str, Row](), self.as_they_are
+        for k in plan.k if known else ():
+            sources = self.choices[seed][head_row(k, plan.measures[0])]
+            if k == plan.k[0]:
+                rows[UNTRAINED] = Fixed(known[sources[0].value][TEST_SCORE])
+            rows[or_untrained_row(k, plan.measures[0])] = Chosen(
+                [[known[one.value], *from_sources[seed, one.value]] for one in sources]
+            )
+        return rows
 
     def chosen(self, seed: int, from_sources: Mapping[tuple[int, str], History]) -> dict[str, Row]:
         """Rows that choose among sources; of the first measure's heads also those in which the run without transfer

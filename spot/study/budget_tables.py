@@ -16,6 +16,7 @@ from spot.study.budgets import (
     BudgetTrial,
     head_row,
     or_none_row,
+    or_untrained_row,
     restarts_row,
     row_names,
     score_array,
@@ -29,6 +30,9 @@ from spot.study.tables import (
     retrieval_rows,
     write_files,
 )
+
+HEADS = (head_row, or_none_row, or_untrained_row)
+"""Rows that choose among the first sources, of which goals say what they should give."""
 
 BEATS = 3.0
 """Points by which the best of several sources should beat as many restarts, and more."""
@@ -299,7 +303,7 @@ def goal_rows(findings: BudgetFindings) -> list[Row]:
     for size, compared in (_sizes(findings) | {plan.train_limit: own}).items():
         for measure in plan.measures:
             for k in plan.k:
-                for name in (head_row(k, measure), or_none_row(k, measure)):
+                for name in (each(k, measure) for each in HEADS):
                     if name in compared.names:
                         where = {"training examples": size or "all", "row": name}
                         rows += [where | row for row in _goals(compared, k, name)]

@@ -40,6 +40,11 @@ def or_none_row(k: int, measure: str) -> str:
     return f"best of top-{k} and no transfer, {measure}"
 
 
+def or_untrained_row(k: int, measure: str) -> str:
+    """Name of the row in which every one of these may stay as it is, where training on the target made it worse."""
+    return f"best of top-{k}, trained or not, {measure}"
+
+
 def best_evaluation(history: History, budget: int) -> Mapping[str, float]:
     """The best evaluation on dev up to a budget; ties: the latest, which is most often that of smaller loss."""
     return max(

@@ -47,14 +47,18 @@ class Evaluator:
         return [evaluation for run in runs if (evaluation := evaluations[run.digest])]
 
     def answers(
-        self, data: TaskData | MixtureData, runs: Sequence[StoredRun], recipe: Recipe
+        self,
+        data: TaskData | MixtureData,
+        runs: Sequence[StoredRun],
+        recipe: Recipe,
+        split: Split = Split.TEST,
     ) -> list[list[str]]:
-        """What every run's value answers to every test example, in one pass."""
+        """What every run's value answers to every example of a split, in one pass."""
         if not runs:
             return []
-        backbone, split = self._datasets.backbone, data[Split.TEST]
+        backbone, asked = self._datasets.backbone, data[split]
         values = [self._bank.prompt(run.value) for run in runs]
-        questions = [Questions(row, split.examples, split.tokens) for row in range(len(runs))]
+        questions = [Questions(row, asked.examples, asked.tokens) for row in range(len(runs))]
         soft = FORMS[recipe.form].stack(values, backbone.config)
         return predict_many(
             backbone, soft, questions, method=recipe.evaluate_by, decoding=self._decoding

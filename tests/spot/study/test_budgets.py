@@ -105,6 +105,7 @@ def test_a_study_at_budgets_trains_what_its_rows_need_and_a_second_call_nothing(
     ]  # fmt: skip
     everything = [
         MOST_FREQUENT, BAG_OF_WORDS, "no transfer", "best of 3 restarts", "top-1 untrained",
+        "best of top-1, trained or not, average", "best of top-2, trained or not, average",
         "best of 2 random sources", "best of top-1, average", "best of top-2, average", "best of top-1, trial",
         "best of top-2, trial", "generic first", "best of top-2 and no transfer, average", "halving of top-2, average",
         "average of top-2", "attention of top-2", "mixture of top-2", "oracle",
