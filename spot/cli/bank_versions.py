@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -12,9 +12,6 @@ from spot.cli.bank_selection import SelectionOption
 from spot.cli.groups import takes_groups
 from spot.cli.options import BankOption, JsonOption
 from spot.cli.recipes import finite
-
-if TYPE_CHECKING:
-    from bank import Bank
 
 Name = Annotated[
     str,
@@ -58,7 +55,8 @@ def tag(run: Name, tags: Tags, *, bank: BankOption, out: JsonOption) -> None:
     """
     with bank.open(write=True) as opened:
         digest = opened.tag(run, tags)
-        _report(opened, digest, "tagged", tags, out)
+        document = {"bank": str(opened), "run": digest, "tagged": tags}
+        out.report(document, f"run {digest[:12]} in {opened}: tagged {', '.join(tags)}")
 
 
 @takes_groups
@@ -66,12 +64,8 @@ def untag(run: Name, tags: Tags, *, bank: BankOption, out: JsonOption) -> None:
     """Take tags from a run."""
     with bank.open(write=True) as opened:
         digest = opened.untag(run, tags)
-        _report(opened, digest, "no longer tagged", tags, out)
-
-
-def _report(bank: Bank, digest: str, what: str, tags: list[str], out: JsonOption) -> None:
-    document = {"bank": str(bank), "run": digest, what.replace(" ", "_"): tags}
-    out.report(document, f"run {digest[:12]} in {bank}: {what} {', '.join(tags)}")
+        document = {"bank": str(opened), "run": digest, "untagged": tags}
+        out.report(document, f"run {digest[:12]} in {opened}: no longer tagged {', '.join(tags)}")
 
 
 @takes_groups

@@ -441,7 +441,7 @@ def test_what_writes_says_in_json_what_it_wrote(spot: Spot, bank_path: Path) -> 
     run = told("runs", "--task", "mnli", "--role", "source")["runs"][0]["run"]
     digest = spot("bank", "show", run).document["run"]
     assert told("tag", digest, "good", "new") == {"run": digest, "tagged": ["good", "new"]}
-    assert told("untag", digest, "new") == {"run": digest, "no_longer_tagged": ["new"]}
+    assert told("untag", digest, "new") == {"run": digest, "untagged": ["new"]}
     assert told("export", "mnli@good", "mnli.npy") == {"path": "mnli.npy", "shape": [3, 4]}
     pushed = told("push", "published", "--tag", "good")
     assert pushed == {"where": "published", "runs": [digest], "tasks": ["mnli"]}
