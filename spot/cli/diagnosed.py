@@ -72,5 +72,7 @@ def _tested(
     answered = count_answers(evaluation.answers, transfer.examples, ranked=ranked)
     if of_run is None:
         return Diagnostics(split=Split.TEST.value, answered=answered)
-    # the run's own loss and chance level are of development data
-    return dataclasses.replace(of_run, split=Split.TEST.value, answered=answered, chance=None)
+    answered = dataclasses.replace(answered, loss=of_run.answered.loss)
+    return dataclasses.replace(
+        of_run, split=Split.TEST.value, answered=answered, loss_split=of_run.split
+    )

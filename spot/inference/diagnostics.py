@@ -212,6 +212,7 @@ class Diagnostics:
         inputs: examples whose inputs were read: of training for a run, of the split for an evaluation.
         cut: how many of them were too long and were cut.
         cut_targets: how many of their targets were.
+        loss_split: whose loss and chance level these are, where it is another split that was answered.
     """
 
     split: str
@@ -225,6 +226,7 @@ class Diagnostics:
     inputs: int = 0
     cut: int = 0
     cut_targets: int = 0
+    loss_split: str = ""
 
     @property
     def loss(self) -> tuple[float, float] | None:
@@ -406,8 +408,8 @@ def _losses(facts: Diagnostics) -> str:
     if facts.loss is None:
         return ""
     loss, chance = facts.loss
-    which = "training loss" if facts.answered.loss is None else "loss"
-    return f"{which} {loss:.2f}, chance {chance:.2f}"
+    of = "training" if facts.answered.loss is None else facts.loss_split
+    return f"{of} loss {loss:.2f}, chance {chance:.2f}".lstrip()
 
 
 def _norms(facts: Diagnostics) -> str:

@@ -228,6 +228,10 @@ def test_where_the_answers_loss_is_not_known_that_of_training_stands_for_it() ->
         split="dev", answered=answered(), chance=0.3, training_loss=0.2, training_chance=0.4
     )
     assert facts.loss == (0.2, 0.4)
+    assert "; training loss 0.20, chance 0.40" in facts.line()
+    of_dev = dataclasses.replace(facts, split="test", answered=answered(loss=0.1), loss_split="dev")
+    assert "test answers" in of_dev.line()
+    assert "; dev loss 0.10, chance 0.30" in of_dev.line()
 
 
 def test_diagnostics_pass_through_json_and_none_is_made_of_anything_else() -> None:
