@@ -122,8 +122,10 @@ def report_ranking(
     """A ranking by the measure ``similarity``, what makes it doubtful, and sources that share texts with the target."""
     partition = retriever.partition
     if out.json:
-        document = ranking_document(ranked, cautions, partition=partition, similarity=similarity)
-        print_json(document | {"left_out": list(left_out)})
+        document = ranking_document(
+            ranked, cautions, left_out, partition=partition, similarity=similarity
+        )
+        print_json(document)
         return
     print_rows(ranking_rows(ranked), title=f"sources in {bank}: {partition}")
     if left_out:

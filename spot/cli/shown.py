@@ -81,13 +81,19 @@ def show_transfers(
 
 
 def ranking_document(
-    ranked: Sequence[Ranked], cautions: Sequence[str], *, partition: Partition, similarity: str
+    ranked: Sequence[Ranked],
+    cautions: Sequence[str],
+    left_out: Sequence[str],
+    *,
+    partition: Partition,
+    similarity: str,
 ) -> dict[str, Any]:
-    """A ranking by ``similarity``, and what makes it doubtful."""
+    """A ranking by ``similarity``, what makes it doubtful, and what it does not hold."""
     return {
         "partition": str(partition),
         "similarity": similarity,
         "cautions": list(cautions),
+        "left_out": list(left_out),
         "ranked": [dataclasses.asdict(source) for source in ranked],
     }
 

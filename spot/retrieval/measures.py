@@ -298,6 +298,8 @@ class Measure:
         needs: what it looks at beside prompts, of ``NEEDS``; empty where nothing.
         shares_starts: whether prompts of one seed are alike to it for their common start alone.
         compares_query: whether it looks at the query at all: a measure that does not ranks without one.
+        weighs: whether a score is a similarity, by whose shares sources can be averaged; minus a loss is none, nor
+            what is standardised.
         quick: ``[K]`` to within :func:`spot.retrieval.similarity.rounding` of the scores, in a fraction of their time,
             to find a head among many keys; only for measures that look at each key by itself.
     """
@@ -307,6 +309,7 @@ class Measure:
     needs: str = ""
     shares_starts: bool = True
     compares_query: bool = True
+    weighs: bool = True
     quick: Callable[[Query, KeySet], np.ndarray] | None = None
 
     def __call__(self, query: Query | np.ndarray | None, keys: KeySet) -> np.ndarray:
@@ -349,7 +352,7 @@ MEASURES: Mapping[str, Measure] = {
     "average": Measure(average_token, "cosine of mean tokens", quick=quick_average),
     "per_token": Measure(per_token, "mean cosine of all pairs of tokens", quick=quick_per_token),
     "centred": Measure(centred, "mean tokens from the bank's mean"),
-    "fused": Measure(fused, "mean of average and centred, standardised"),
+    "fused": Measure(fused, "mean of average and centred, standardised", weighs=False),
     "seed_centred": Measure(seed_centred, "mean tokens from the mean of a seed's keys"),
     "matching": Measure(matching, "best pairs of tokens"),
     "subspace": Measure(subspace, "leading directions of tokens"),
@@ -360,6 +363,7 @@ MEASURES: Mapping[str, Measure] = {
         "target",
         shares_starts=False,
         compares_query=False,
+        weighs=False,
     ),
     "text": Measure(
         text, "words of the tasks' examples", "texts", shares_starts=False, compares_query=False

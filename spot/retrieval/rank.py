@@ -292,26 +292,22 @@ def checked_aggregate(name: str) -> str:
     return choose(name, AGGREGATES, "aggregate", error=RetrievalError)
 
 
-NO_SIMILARITIES = ("trial", "fused")
-"""Measures whose scores are no shares of anything: minus a loss, and a score from the mean of all."""
-
-
-def _similarity(source: Ranked) -> float:
-    """What a source weighs, before it is held against others'."""
-    if any(name in source.similarities for name in NO_SIMILARITIES):
-        return source.similarities.get("average", source.similarity)
-    return source.similarity
-
-
 def weights(ranked: Sequence[Ranked]) -> list[float]:
     """SPoT's weights of the top-k: similarity over the sum of similarities, negative ones clamped to zero.
 
     Where none is positive every source weighs the same. Sources that are ranked by what is no similarity
-    (:data:`NO_SIMILARITIES`) weigh by that of their mean tokens, ``average``.
+    (``Measure.weighs``) weigh by that of their mean tokens, ``average``.
     """
     positive = [max(0.0, _similarity(source)) for source in ranked]
     total = sum(positive)
     return [value / total if total else 1.0 / len(positive) for value in positive]
+
+
+def _similarity(source: Ranked) -> float:
+    """What a source weighs, before it is held against others'."""
+    if all(MEASURES[name].weighs for name in source.similarities):
+        return source.similarity
+    return source.similarities.get("average", source.similarity)
 
 
 def _no_keys(

@@ -340,13 +340,8 @@ class OneTarget:
         plan = self.plan
         if not (self.sample.whole and plan.untrained):
             return {}
-        heads = [head_row(k, plan.measures[0]) for k in plan.k]
-        values = {
-            source.run: source.value
-            for rows in self.choices
-            for head in heads
-            for source in rows[head]
-        }
+        longest = head_row(max(plan.k), plan.measures[0])
+        values = {source.run: source.value for rows in self.choices for source in rows[longest]}
         stored = self.trainer.bank.runs(list(values))
         runs, few = [stored[digest] for digest in values], self.few
         dev, test = (
@@ -386,12 +381,11 @@ class OneTarget:
         }
         recipe, first = self.trainer.recipe, self.plan.measures[0]
         alone = self.history(self.baselines[seed])
-        for k in self.plan.k:
+        for k in (k for k in self.plan.k if k > 1):
             sources = self.choices[seed][head_row(k, first)]
             competing = [*(from_sources[seed, source.value] for source in sources), alone]
-            if k > 1:
-                rows[or_none_row(k, first)] = Chosen(competing)
-            if k > 1 and self.sample.whole and len(budgets(recipe)) > 1:
+            rows[or_none_row(k, first)] = Chosen(competing)
+            if self.sample.whole and len(budgets(recipe)) > 1:
                 rows[f"halving of top-{k}, {first}"] = Raced(
                     competing, recipe.plan().evaluate_every, recipe.evaluate_spacing
                 )

@@ -21,7 +21,7 @@ from spot.retrieval.evaluate import _estimate, _figures, calibration, evaluate, 
 from spot.retrieval.keys import KeySet
 from spot.retrieval.measures import MEASURES, Measure
 from spot.retrieval.query import Query
-from tests.bank.conftest import run_of
+from tests.bank.conftest import run_of, transfer_of
 from tests.spot.retrieval.test_evidence import DONOR, key_set, outcome, prompt_of
 
 RNG = np.random.default_rng(0)
@@ -210,26 +210,13 @@ def test_outcomes_of_another_budget_are_no_choice_among_sources(tmp_path: Path) 
 
         def transfer(steps: int, tried: Sequence[str], score: float) -> None:
             runs = [bank.record_run(trained(steps, score, source)) for source in tried]
-            bank.record_transfer(
-                TransferRecord(
-                    task="t",
-                    method="best",
-                    similarity="average",
-                    single=True,
-                    seed=0,
-                    metric="score",
-                    query_run=query,
-                    baseline_run=bank.record_run(trained(steps, score - 5)),
-                    chosen_run=runs[0],
-                    outcome_metrics={},
-                    candidates=[
-                        CandidateRecord(
-                            source_run=source, similarity=0.0, weight=1.0, run=run, score=score
-                        )
-                        for source, run in zip(tried, runs, strict=True)
-                    ],
-                )
-            )
+            candidates = [
+                CandidateRecord(source_run=source, similarity=0.0, weight=1.0, run=run, score=score)
+                for source, run in zip(tried, runs, strict=True)
+            ]
+            baseline = bank.record_run(trained(steps, score - 5))
+            further = {"task": "t", "baseline_run": baseline, "candidates": candidates}
+            bank.record_transfer(transfer_of(tried[0], query, runs[0], **further))
 
         transfer(30, sources, 60.0)
         transfer(300, sources[3:], 85.0)
